@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+# One command a verb. Each sets up what it needs by itself; a second run installs nothing.
+
+SHELL := /bin/bash
+PARTS := protocol agent executor audit
+DEV := .venv/dev/bin
+INTERACTIVE ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.PHONY: setup
+setup: ## make the environments under .venv
+	@for part in dev $(PARTS); do scripts/setup $$part || exit; done
+
+.PHONY: demo
+demo: ## the whole system on this machine (INTERACTIVE=1 to type commands)
+	@for part in dev agent executor audit; do scripts/setup $$part || exit; done
+	@$(DEV)/python -m tests.harness.demo .demo $(if $(INTERACTIVE),--interactive)
+
+.PHONY: test
+test: setup lint isolated integration ## everything that has to pass
+
+.PHONY: lint
+lint: setup ## style, types, import contracts
+	$(DEV)/ruff check
+	$(DEV)/ruff format --check
+	$(DEV)/mypy
+	$(DEV)/lint-imports
+
+.PHONY: isolated
+isolated: setup ## each distribution's tests, in an environment that holds nothing else
+	@for part in $(PARTS); do \
+	    echo "== $$part"; \
+	    .venv/$$part/bin/python tests/isolation.py $$part || exit; \
+	    .venv/$$part/bin/python -m pytest -q tests/$$part || exit; \
+	done
+
+.PHONY: integration
+integration: setup ## all together: real homeserver, journal, uids, sockets, terminals
+	$(DEV)/python -m pytest -q tests/integration
+
+.PHONY: lock
+lock: ## write the hash-pinned lock files anew
+	@scripts/setup dev
+	scripts/lock
+
+.PHONY: clean
+clean: ## remove environments and what the demo left
+	rm -rf .venv .demo .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
