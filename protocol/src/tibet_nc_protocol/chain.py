@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Whether a sequence of lines is one unbroken chain (SPEC §7; I8).
+
+The verifier is fed one line after the other and keeps only where it is, so its memory doesn't
+grow with the chain but for the commands that are open at once.
+"""
+
+from tibet_nc_protocol.errors import DecodeError, RecordError, SignatureError
+from tibet_nc_protocol.records import (
+    FIRST_PREV,
+    FORMAT,
+    RECORDS,
+    Aborted,
+    Genesis,
+    Intent,
+    Outcome,
+    Record,
+    digest,
+    verify_signature,
+)
+from tibet_nc_protocol.signing import PublicKey
+
+
+class ChainVerifier:
+    """Check each line against those before it.
+
+    With ``key`` the chain must be of that executor; without it, the key is taken from the genesis
+    record, which proves only that the chain agrees with itself. ``signatures`` chooses whether
+    each signature is verified too.
+    """
+
+    def __init__(self, key: PublicKey | None = None, *, signatures: bool = True) -> None:
+        self.key = key
+        self.length = 0
+        self.head = FIRST_PREV
+        self.open: dict[int, str] = {}
+        """Intents without an outcome so far: record number to run id."""
+        self._signatures = signatures
+
+    def feed(self, line: bytes) -> Record:
+        """Return the record in a line, given without its line end; raises RecordError.
+
+        The numbers are the steps of SPEC §7. After an error the verifier is as it was before.
+        """
+        place = self.length
+        try:
+            record = RECORDS.decode(line)  # 1, 2
+        except DecodeError as error:
+            raise RecordError(place, f"not a record ({error})") from None
+        if record.seq != place:  # 3: a record was dropped, inserted, doubled or moved
+            raise RecordError(place, "wrong number", expected=str(place), found=str(record.seq))
+        if record.prev != self.head:  # 4: the record before this one was altered or replaced
+            raise RecordError(
+                place, "not linked to the record before", expected=self.head, found=record.prev
+            )
+        key = self._key_for(record)  # 5
+        if self._signatures:
+            try:
+                verify_signature(record, key)  # 6: altered, or written by another
+            except SignatureError as error:
+                raise RecordError(place, str(error)) from None
+        self._follow(record)  # 7
+        self.key = key
+        self.head = digest(line)
+        self.length += 1
+        return record
+
+    def _key_for(self, record: Record) -> PublicKey:
+        """Step 5: exactly the first record is the genesis, and it names the key we expect."""
+        if isinstance(record, Genesis) != (record.seq == 0):
+            raise RecordError(record.seq, "the genesis is the first record, and only that")
+        if not isinstance(record, Genesis):
+            if self.key is None:
+                raise RecordError(record.seq, "no key to check this record with")
+            return self.key
+        if record.format != FORMAT:
+            raise RecordError(0, "another format", expected=str(FORMAT), found=str(record.format))
+        try:
+            key = PublicKey.from_hex(record.key)
+        except SignatureError as error:
+            raise RecordError(0, str(error)) from None
+        if self.key is not None and key != self.key:
+            raise RecordError(0, "another executor's chain", expected=self.key.hex, found=key.hex)
+        return key
+
+    def _follow(self, record: Record) -> None:
+        """Step 7: a command ends once, and only one that began."""
+        if isinstance(record, Intent):
+            self.open[record.seq] = record.run
+        elif isinstance(record, Outcome | Aborted):
+            run = self.open.get(record.intent)
+            if run is None:
+                raise RecordError(
+                    record.seq, "ends a command that is not open", found=str(record.intent)
+                )
+            if run != record.run:
+                raise RecordError(record.seq, "ends another run", expected=run, found=record.run)
+            del self.open[record.intent]

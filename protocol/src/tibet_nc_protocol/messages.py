@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: MIT
+"""The messages on the socket (SPEC §5): what the agent may ask and what the executor may say."""
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from tibet_nc_protocol.codec import MessageCodec
+from tibet_nc_protocol.limits import (
+    CHAIN_TAIL,
+    CHUNK_BYTES,
+    COMMAND_CHARACTERS,
+    EXACT_INTEGER,
+    FRAME_BYTES,
+    IDENTIFIER_CHARACTERS,
+    INLINE_BYTES,
+    NOTES,
+    OPEN_RUNS,
+    TEXT_CHARACTERS,
+)
+
+# Identifiers are opaque to us but for their sigil: no white space, no control character, so that
+# they can stand in a line of text and in a journal field. \Z, since $ would admit a line end.
+UserId = Annotated[
+    str, Meta(max_length=IDENTIFIER_CHARACTERS, pattern=r"\A@[^\s\x00-\x20\x7f-\x9f]+\Z")
+]
+RoomId = Annotated[
+    str, Meta(max_length=IDENTIFIER_CHARACTERS, pattern=r"\A![^\s\x00-\x20\x7f-\x9f]+\Z")
+]
+EventId = Annotated[
+    str, Meta(max_length=IDENTIFIER_CHARACTERS, pattern=r"\A\$[^\s\x00-\x20\x7f-\x9f]+\Z")
+]
+DeviceId = Annotated[
+    str, Meta(max_length=IDENTIFIER_CHARACTERS, pattern=r"\A[^\s\x00-\x20\x7f-\x9f]+\Z")
+]
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+RunId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+ConnectionId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Count = Annotated[int, Meta(ge=0, le=EXACT_INTEGER)]
+Text = Annotated[str, Meta(max_length=TEXT_CHARACTERS)]
+Notes = Annotated[tuple[Text, ...], Meta(max_length=NOTES)]
+CommandText = Annotated[str, Meta(min_length=1, max_length=COMMAND_CHARACTERS)]
+
+RUN_ID_CHARACTERS: Final = 32
+
+
+def run_id(room: str, event: str) -> str:
+    """Return the run that one Matrix event in one room can start: there is exactly one (I3)."""
+    text = f"tibet-nc run\n{room}\n{event}"
+    return hashlib.sha256(text.encode()).hexdigest()[:RUN_ID_CHARACTERS]
+
+
+class Stage(StrEnum):
+    """A stage of the airlock, in the order in which a message passes them."""
+
+    SENDER = "sender"
+    FRESHNESS = "freshness"
+    SAFETY = "safety"
+    CHAIN = "chain"
+
+
+class Signal(StrEnum):
+    """What an operator may send to a running command."""
+
+    INTERRUPT = "interrupt"
+    """SIGINT to the foreground process group, as ^C in a terminal."""
+    KILL = "kill"
+    """SIGKILL to everything that the command started."""
+
+
+class Reason(StrEnum):
+    """Why a command is no longer running."""
+
+    EXITED = "exited"
+    """It ended by itself, with an exit status or by a signal of its own."""
+    CANCELLED = "cancelled"
+    """It ended after an operator's interrupt."""
+    KILLED = "killed"
+    """An operator had it killed."""
+    IDLE = "idle"
+    """It printed nothing for as long as the host permits."""
+    TIMED_OUT = "timed-out"
+    """It ran for as long as the host permits."""
+    STOPPED = "stopped"
+    """It stopped itself (SIGSTOP, SIGTSTP) and nobody could have continued it."""
+    ABORTED = "aborted"
+    """The executor ended while it ran; what it did until then is unknown."""
+
+
+class DenialCode(StrEnum):
+    """Why the executor refuses a request that was well formed."""
+
+    SENDER = "sender"
+    """The sender is not an operator of this host."""
+    ROOM = "room"
+    """The room is not one of this host's."""
+    STALE = "stale"
+    """The event is too old, or lies in the future."""
+    REPLAY = "replay"
+    """This ciphertext was already seen under another event id."""
+    BUSY = "busy"
+    """As many commands run as may run at once."""
+    UNRECORDED = "unrecorded"
+    """The record could not be written, so nothing was run (I7)."""
+    SHELL = "shell"
+    """The shell could not be started."""
+    UNKNOWN = "unknown"
+    """No such run, or it is not running any more."""
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """What all messages have in common: the tag comes first, and nothing unknown is accepted."""
+
+
+# --- from the agent to the executor ---------------------------------------------------------------
+
+
+class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
+    """The agent's answer to the challenge; ``connection`` is the challenge's."""
+
+    protocol: Count
+    version: Text
+    connection: ConnectionId
+
+
+class Run(_Message, frozen=True, kw_only=True, tag="run"):
+    """Run a command that passed the airlock, or give the result if this event ran before.
+
+    ``sent_ms`` is the event's ``origin_server_ts``, in milliseconds since 1970; ``ciphertext`` is
+    the SHA-256 over the Megolm sender key, session id and message index.
+    """
+
+    request: Count
+    room: RoomId
+    event: EventId
+    sender: UserId
+    device: DeviceId
+    ciphertext: Digest
+    sent_ms: Count
+    command: CommandText
+
+
+class Refuse(_Message, frozen=True, kw_only=True, tag="refuse"):
+    """Record that the airlock refused a message."""
+
+    request: Count
+    room: RoomId
+    event: EventId
+    sender: UserId
+    device: DeviceId | None
+    command: CommandText | None
+    stage: Stage
+    family: Text | None
+    reason: Text
+
+
+class Alert(_Message, frozen=True, kw_only=True, tag="alert"):
+    """Record something that the agent saw and that an auditor must know."""
+
+    request: Count
+    what: Text
+    detail: Text
+    room: RoomId | None
+    event: EventId | None
+    sender: UserId | None
+
+
+class Control(_Message, frozen=True, kw_only=True, tag="control"):
+    """Signal a running command, named by the number that the room was shown."""
+
+    request: Count
+    room: RoomId
+    sender: UserId
+    number: Count
+    signal: Signal
+
+
+class Fetch(_Message, frozen=True, kw_only=True, tag="fetch"):
+    """Ask for recorded output of a finished run, from an offset in bytes."""
+
+    request: Count
+    run: RunId
+    offset: Count
+
+
+class Status(_Message, frozen=True, kw_only=True, tag="status"):
+    """Ask how the executor is, and for the session of one operator in one room."""
+
+    request: Count
+    room: RoomId
+    sender: UserId
+
+
+class ChainTail(_Message, frozen=True, kw_only=True, tag="chain"):
+    """Ask for the newest records of the chain."""
+
+    request: Count
+    limit: Annotated[int, Meta(ge=1, le=CHAIN_TAIL)]
+
+
+class Jobs(_Message, frozen=True, kw_only=True, tag="jobs"):
+    """Ask what runs."""
+
+    request: Count
+
+
+class CloseSession(_Message, frozen=True, kw_only=True, tag="close-session"):
+    """End an operator's session in a room: its variables and settings are forgotten."""
+
+    request: Count
+    room: RoomId
+    sender: UserId
+
+
+type Request = (
+    Hello | Run | Refuse | Alert | Control | Fetch | Status | ChainTail | Jobs | CloseSession
+)
+
+# --- from the executor to the agent ---------------------------------------------------------------
+
+
+class Challenge(_Message, frozen=True, kw_only=True, tag="challenge"):
+    """The first message of a connection, before which the agent says nothing."""
+
+    protocol: Count
+    version: Text
+    connection: ConnectionId
+
+
+class Welcome(_Message, frozen=True, kw_only=True, tag="welcome"):
+    """The hello was good; requests may follow. ``records`` is the length of the chain."""
+
+    host: Text
+    records: Count
+    head: Digest
+
+
+class Started(_Message, frozen=True, kw_only=True, tag="started"):
+    """The intent is on disk and the command is being run; ``number`` is the intent's."""
+
+    request: Count
+    run: RunId
+    number: Count
+    head: Digest
+
+
+class Finished(_Message, frozen=True, kw_only=True, tag="finished"):
+    """The outcome is on disk. The same answer is given however often the event is asked about.
+
+    ``output_bytes`` and ``output_sha256`` are of everything the command printed;
+    ``recorded_bytes`` of it were kept, and up to INLINE_BYTES of them are in ``output``.
+    Exactly one of ``exit`` (0 to 255) and ``signal`` is set, but for an aborted run: neither.
+    ``head`` is the digest of the outcome's record.
+    """
+
+    request: Count
+    run: RunId
+    number: Count
+    outcome: Count
+    head: Digest
+    exit: Count | None
+    signal: Count | None
+    reason: Reason
+    duration_ms: Count
+    output_bytes: Count
+    output_sha256: Digest
+    recorded_bytes: Count
+    output: Annotated[bytes, Meta(max_length=INLINE_BYTES)]
+    leftover: Count
+    token: Text
+    notes: Notes
+    repeated: bool
+
+
+class Recorded(_Message, frozen=True, kw_only=True, tag="recorded"):
+    """What was asked to be recorded is on disk."""
+
+    request: Count
+    number: Count
+    head: Digest
+
+
+class Denied(_Message, frozen=True, kw_only=True, tag="denied"):
+    """The executor refuses a request; ``number`` is the record of that, if one could be made."""
+
+    request: Count
+    code: DenialCode
+    reason: Text
+    number: Count | None
+
+
+class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
+    """Recorded output from an offset; ``last`` when nothing follows."""
+
+    request: Count
+    offset: Count
+    data: Annotated[bytes, Meta(max_length=CHUNK_BYTES)]
+    last: bool
+
+
+class StatusReport(_Message, frozen=True, kw_only=True, tag="status-report"):
+    """How the executor is. ``session`` is None when the operator has none yet in that room."""
+
+    request: Count
+    host: Text
+    version: Text
+    uptime_s: Count
+    records: Count
+    head: Digest
+    runs: Count
+    refusals: Count
+    running: Count
+    session: Text | None
+    session_commands: Count
+    idle_s: Count
+    total_s: Count
+    separated: bool
+    restricted: bool
+    walls: Annotated[tuple[Text, ...], Meta(max_length=16)]
+
+
+class ChainEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One record, as a line of a report."""
+
+    number: Count
+    kind: Text
+    time: Text
+    digest: Digest
+    summary: Text
+
+
+class ChainReport(_Message, frozen=True, kw_only=True, tag="chain-report"):
+    """The newest records, oldest first, and the key with which to check them."""
+
+    request: Count
+    records: Count
+    head: Digest
+    executor: Text
+    key: Digest
+    entries: Annotated[tuple[ChainEntry, ...], Meta(max_length=CHAIN_TAIL)]
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One command that runs."""
+
+    number: Count
+    sender: UserId
+    seconds: Count
+    output_bytes: Count
+    command: Text
+
+
+class JobsReport(_Message, frozen=True, kw_only=True, tag="jobs-report"):
+    """What runs, oldest first."""
+
+    request: Count
+    jobs: Annotated[tuple[Job, ...], Meta(max_length=OPEN_RUNS)]
+
+
+class Failure(_Message, frozen=True, kw_only=True, tag="failure"):
+    """The peer broke the rules; the connection closes after this."""
+
+    reason: Text
+
+
+type Response = (
+    Challenge
+    | Welcome
+    | Started
+    | Finished
+    | Recorded
+    | Denied
+    | Chunk
+    | StatusReport
+    | ChainReport
+    | JobsReport
+    | Failure
+)
+
+REQUESTS: Final[MessageCodec[Request]] = MessageCodec(Request.__value__, max_bytes=FRAME_BYTES)
+RESPONSES: Final[MessageCodec[Response]] = MessageCodec(Response.__value__, max_bytes=FRAME_BYTES)
