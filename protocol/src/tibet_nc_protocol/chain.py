@@ -5,12 +5,15 @@ The verifier is fed one line after the other and keeps only where it is, so its 
 grow with the chain but for the commands that are open at once.
 """
 
-from tibet_nc_protocol.errors import DecodeError, RecordError, SignatureError
+from tibet_nc_protocol import note
+from tibet_nc_protocol.errors import DecodeError, NoteError, RecordError, SignatureError
+from tibet_nc_protocol.merkle import Frontier, leaf_hash
 from tibet_nc_protocol.records import (
     FIRST_PREV,
     FORMAT,
     RECORDS,
     Aborted,
+    Checkpoint,
     Genesis,
     Intent,
     Outcome,
@@ -26,16 +29,24 @@ class ChainVerifier:
 
     With ``key`` the chain must be of that executor; without it, the key is taken from the genesis
     record, which proves only that the chain agrees with itself. ``signatures`` chooses whether
-    each signature is verified too.
+    the signature of each record is verified, ``roots`` whether the tree over the lines is compared
+    with each checkpoint. The checkpoints' own signatures are always verified.
     """
 
-    def __init__(self, key: PublicKey | None = None, *, signatures: bool = True) -> None:
+    def __init__(
+        self, key: PublicKey | None = None, *, signatures: bool = True, roots: bool = True
+    ) -> None:
         self.key = key
         self.length = 0
         self.head = FIRST_PREV
         self.open: dict[int, str] = {}
         """Intents without an outcome so far: record number to run id."""
+        self.frontier = Frontier()
+        """The tree over the lines so far; only with ``roots``."""
+        self.origin = ""
+        """The name of the chain in its checkpoints, from the genesis record."""
         self._signatures = signatures
+        self._roots = roots
 
     def feed(self, line: bytes) -> Record:
         """Return the record in a line, given without its line end; raises RecordError.
@@ -60,6 +71,12 @@ class ChainVerifier:
             except SignatureError as error:
                 raise RecordError(place, str(error)) from None
         self._follow(record)  # 7
+        if isinstance(record, Checkpoint):
+            self._check(record, key)  # 8
+        if isinstance(record, Genesis):
+            self.origin = record.executor
+        if self._roots:
+            self.frontier.append(leaf_hash(line))
         self.key = key
         self.head = digest(line)
         self.length += 1
@@ -96,3 +113,24 @@ class ChainVerifier:
             if run != record.run:
                 raise RecordError(record.seq, "ends another run", expected=run, found=record.run)
             del self.open[record.intent]
+
+    def _check(self, record: Checkpoint, key: PublicKey) -> None:
+        """Step 8: a checkpoint is of the lines before it, and its note says the same."""
+        if record.size != record.seq:
+            raise RecordError(
+                record.seq,
+                "a checkpoint of another size",
+                expected=str(record.seq),
+                found=str(record.size),
+            )
+        if self._roots and record.root != (root := self.frontier.root().hex()):
+            raise RecordError(
+                record.seq, "a checkpoint of another root", expected=root, found=record.root
+            )
+        try:
+            noted = note.open_checkpoint(record.note, note.Verifier(name=self.origin, key=key))
+        except NoteError as error:
+            raise RecordError(record.seq, f"the checkpoint's note: {error}") from None
+        said = (noted.origin, noted.size, noted.root.hex())
+        if said != (self.origin, record.size, record.root):
+            raise RecordError(record.seq, "the checkpoint's note says something else")

@@ -29,6 +29,14 @@ class SignatureError(PeerError):
     """A signature does not verify, or a public key is unfit to verify with (SPEC §3)."""
 
 
+class NoteError(ProtocolError):
+    """A signed note is malformed, or not signed by the key that should have signed it."""
+
+
+class ProofError(ProtocolError):
+    """A Merkle proof does not show what it should."""
+
+
 class RecordError(ProtocolError):
     """A record of the chain is wrong.
 

@@ -206,7 +206,24 @@ class Session(_Record, frozen=True, kw_only=True, tag="session"):
     sig: SignatureHex = ""
 
 
-type Record = Genesis | Intent | Outcome | Aborted | Refusal | Security | Session
+class Checkpoint(_Record, frozen=True, kw_only=True, tag="checkpoint"):
+    """How large the chain was and what its root was, as a signed note (C2SP tlog-checkpoint).
+
+    ``size`` counts the records before this one, so it is this one's number. ``note`` says the same
+    in the form that other tools read, signed with the chain's key under the name of its origin,
+    which is the genesis record's ``executor``.
+    """
+
+    seq: Count
+    prev: Digest
+    time: Time
+    size: Count
+    root: Digest
+    note: Text
+    sig: SignatureHex = ""
+
+
+type Record = Genesis | Intent | Outcome | Aborted | Refusal | Security | Session | Checkpoint
 
 RECORDS: Final[JsonCodec[Record]] = JsonCodec(Record.__value__, max_bytes=RECORD_BYTES)
 

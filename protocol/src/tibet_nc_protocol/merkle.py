@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Merkle trees over the record lines (RFC 6962, §2.1): root, inclusion, consistency.
+
+A leaf is hashed with 0x00 before it and a node with 0x01, so neither can pass for the other.
+``Frontier`` grows with the chain and holds one digest for each set bit of its size; the proofs are
+made from the leaf digests and verified from the roots alone. Verification raises.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+from tibet_nc_protocol.errors import ProofError
+
+DIGEST_BYTES: Final = 32
+EMPTY_ROOT: Final = hashlib.sha256().digest()
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Return the digest of a leaf."""
+    return hashlib.sha256(b"\0" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return the digest of a node."""
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+class Frontier:
+    """The roots of the full subtrees that a growing tree consists of, largest first."""
+
+    def __init__(self, size: int = 0, digests: Sequence[bytes] = ()) -> None:
+        """Go on with a tree of this size; raises ProofError if the digests can't be of it."""
+        if len(digests) != size.bit_count() or any(len(d) != DIGEST_BYTES for d in digests):
+            raise ProofError(f"these are not the subtrees of a tree of {size} leaves")
+        self.size = size
+        self.digests = list(digests)
+
+    def append(self, leaf: bytes) -> None:
+        """Add the digest of one leaf."""
+        digest = leaf
+        size = self.size
+        while size & 1:
+            digest = node_hash(self.digests.pop(), digest)
+            size >>= 1
+        self.digests.append(digest)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Return the root of the tree as it is."""
+        if not self.digests:
+            return EMPTY_ROOT
+        root = self.digests[-1]
+        for digest in reversed(self.digests[:-1]):
+            root = node_hash(digest, root)
+        return root
+
+
+def tree_root(leaves: Sequence[bytes]) -> bytes:
+    """Return the root over leaf digests."""
+    frontier = Frontier()
+    for leaf in leaves:
+        frontier.append(leaf)
+    return frontier.root()
+
+
+def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """Return the digests that lead from one leaf to the root (RFC 6962, §2.1.1).
+
+    Raises ProofError when there is no such leaf.
+    """
+    if not 0 <= index < len(leaves):
+        raise ProofError(f"there is no leaf {index} in a tree of {len(leaves)}")
+    if len(leaves) == 1:
+        return []
+    split = _split(len(leaves))
+    if index < split:
+        return [*inclusion_proof(leaves[:split], index), tree_root(leaves[split:])]
+    return [*inclusion_proof(leaves[split:], index - split), tree_root(leaves[:split])]
+
+
+def verify_inclusion(
+    leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
+) -> None:
+    """Raise ProofError unless the leaf digest is at this index of the tree (RFC 9162, §2.1.3.2)."""
+    if not 0 <= index < size:
+        raise ProofError(f"there is no leaf {index} in a tree of {size}")
+    place, last = index, size - 1
+    digest = leaf
+    for step in proof:
+        if last == 0:
+            raise ProofError("the proof is too long")
+        if place & 1 or place == last:
+            digest = node_hash(step, digest)
+            while not place & 1 and place:
+                place >>= 1
+                last >>= 1
+        else:
+            digest = node_hash(digest, step)
+        place >>= 1
+        last >>= 1
+    if last != 0:
+        raise ProofError("the proof is too short")
+    if digest != root:
+        raise ProofError("the leaf is not in this tree")
+
+
+def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
+    """Return the digests that show that the first ``size`` leaves are as they were.
+
+    (RFC 6962, §2.1.2.) Raises ProofError for a size that is not within the tree.
+    """
+    if not 0 < size <= len(leaves):
+        raise ProofError(f"a tree of {size} is not within one of {len(leaves)}")
+    return _subproof(leaves, size, whole=True)
+
+
+def verify_consistency(
+    old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes
+) -> None:
+    """Raise ProofError unless the new tree begins with the old one (RFC 9162, §2.1.4.2)."""
+    if not 0 < old_size <= new_size:
+        raise ProofError(f"a tree of {old_size} is not within one of {new_size}")
+    if old_size == new_size:
+        if proof or old_root != new_root:
+            raise ProofError("two trees of one size have different roots")
+        return
+    path = list(proof)
+    if old_size & (old_size - 1) == 0:
+        path.insert(0, old_root)
+    if not path:
+        raise ProofError("the proof is too short")
+    place, last = old_size - 1, new_size - 1
+    while place & 1:
+        place >>= 1
+        last >>= 1
+    old = new = path[0]
+    for step in path[1:]:
+        if last == 0:
+            raise ProofError("the proof is too long")
+        if place & 1 or place == last:
+            old = node_hash(step, old)
+            new = node_hash(step, new)
+            while not place & 1 and place:
+                place >>= 1
+                last >>= 1
+        else:
+            new = node_hash(new, step)
+        place >>= 1
+        last >>= 1
+    if last != 0 or old != old_root or new != new_root:
+        raise ProofError("the new tree does not begin with the old one")
+
+
+def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
+    if size == len(leaves):
+        return [] if whole else [tree_root(leaves)]
+    split = _split(len(leaves))
+    if size <= split:
+        return [*_subproof(leaves[:split], size, whole=whole), tree_root(leaves[split:])]
+    return [*_subproof(leaves[split:], size - split, whole=False), tree_root(leaves[:split])]
+
+
+def _split(size: int) -> int:
+    """Return the largest power of two below a size of at least two."""
+    return 1 << ((size - 1).bit_length() - 1)

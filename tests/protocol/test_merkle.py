@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""Merkle trees: the public vectors, the definition, and proofs that only the truth passes."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tibet_nc_protocol.errors import ProofError
+from tibet_nc_protocol.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    tree_root,
+    verify_consistency,
+    verify_inclusion,
+)
+
+# The inputs and roots that implementations of RFC 6962 share as their test data.
+INPUTS = [
+    b"",
+    b"\x00",
+    b"\x10",
+    b"\x20\x21",
+    b"\x30\x31",
+    b"\x40\x41\x42\x43",
+    bytes(range(0x50, 0x58)),
+    bytes(range(0x60, 0x70)),
+]
+ROOTS = [
+    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+]
+
+SIZES = st.integers(1, 130)
+
+
+def leaves(count: int) -> list[bytes]:
+    """Return the digests of ``count`` different leaves."""
+    return [leaf_hash(str(number).encode()) for number in range(count)]
+
+
+def by_definition(digests: list[bytes]) -> bytes:
+    """Compute MTH as RFC 6962, §2.1 defines it."""
+    if not digests:
+        return hashlib.sha256().digest()
+    if len(digests) == 1:
+        return digests[0]
+    split = 1
+    while split * 2 < len(digests):
+        split *= 2
+    left, right = by_definition(digests[:split]), by_definition(digests[split:])
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def test_the_public_vectors_come_out() -> None:
+    """The roots over the shared test inputs are the published ones."""
+    digests = [leaf_hash(data) for data in INPUTS]
+    roots = [tree_root(digests[:size]).hex() for size in range(1, 9)]
+    assert roots == ROOTS
+    assert tree_root([]) == EMPTY_ROOT
+
+
+@given(count=st.integers(0, 200))
+def test_the_growing_root_is_the_defined_one(count: int) -> None:
+    """A frontier that grew leaf by leaf has the root of the definition, also when gone on with."""
+    frontier = Frontier()
+    for leaf in leaves(count):
+        frontier = Frontier(frontier.size, frontier.digests)
+        frontier.append(leaf)
+    assert frontier.root() == by_definition(leaves(count))
+
+
+@given(size=SIZES, data=st.data())
+def test_every_leaf_is_shown_to_be_where_it_is(size: int, data: st.DataObject) -> None:
+    """An inclusion proof verifies for its leaf and place, and for no other leaf, place or root."""
+    digests = leaves(size)
+    index = data.draw(st.integers(0, size - 1))
+    proof = inclusion_proof(digests, index)
+    root = tree_root(digests)
+    verify_inclusion(digests[index], index, size, proof, root)
+    for leaf, place, trial, target in (
+        (leaf_hash(b"other"), index, proof, root),
+        (digests[index], index, proof, leaf_hash(b"root")),
+        (digests[index], index, [*proof, root], root),
+        (digests[index], index, proof[:-1], root if proof else leaf_hash(b"root")),
+        (digests[index], size, proof, root),
+    ):
+        with pytest.raises(ProofError):
+            verify_inclusion(leaf, place, size, trial, target)
+    other = data.draw(st.integers(0, size - 1).filter(lambda place: place != index or size == 1))
+    if other != index:
+        with pytest.raises(ProofError):
+            verify_inclusion(digests[index], other, size, proof, root)
+
+
+@given(size=SIZES, data=st.data())
+def test_growth_is_shown_to_keep_what_was(size: int, data: st.DataObject) -> None:
+    """A consistency proof verifies for a true beginning and for nothing else."""
+    digests = leaves(size)
+    old = data.draw(st.integers(1, size))
+    proof = consistency_proof(digests, old)
+    old_root, new_root = tree_root(digests[:old]), tree_root(digests)
+    verify_consistency(old, size, proof, old_root, new_root)
+    forged = [*digests]
+    forged[data.draw(st.integers(0, old - 1))] = leaf_hash(b"forged")
+    with pytest.raises(ProofError):
+        verify_consistency(old, size, proof, tree_root(forged[:old]), new_root)
+    with pytest.raises(ProofError):
+        verify_consistency(old, size, [*proof, new_root], old_root, new_root)
+    if proof:
+        with pytest.raises(ProofError):
+            verify_consistency(old, size, proof[:-1], old_root, new_root)
+
+
+@pytest.mark.parametrize(("size", "digests"), [(1, []), (3, [bytes(32)]), (1, [b"short"])])
+def test_a_frontier_of_another_size_is_refused(size: int, digests: list[bytes]) -> None:
+    """Stored digests that can't be of a tree of this size are not gone on with."""
+    with pytest.raises(ProofError):
+        Frontier(size, digests)

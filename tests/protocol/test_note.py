@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Signed notes and checkpoints, as the public specification has them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tibet_nc_protocol.errors import NoteError
+from tibet_nc_protocol.merkle import EMPTY_ROOT
+from tibet_nc_protocol.note import (
+    Checkpoint,
+    Verifier,
+    open_checkpoint,
+    open_note,
+    sign_note,
+    signature_line,
+    split_note,
+)
+from tibet_nc_protocol.signing import Identity
+
+# The example that the note format's implementations share.
+PUBLIC_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+PUBLIC_NOTE = (
+    "If you think cryptography is the answer to your problem,\n"
+    "then you don't know what your problem is.\n"
+    "\n"
+    "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZ"
+    "b6KE6RyyBwJnAM=\n"
+)
+
+IDENTITY = Identity(b"note-test-key".ljust(32, b"."))
+NAME = "example.org/tibet-nc/host"
+OWN = Verifier(name=NAME, key=IDENTITY.public_key)
+CHECKPOINT = Checkpoint(origin=NAME, size=42, root=EMPTY_ROOT)
+
+
+def test_a_note_that_others_signed_opens() -> None:
+    """The published example verifies, and its key is written as it was read."""
+    verifier = Verifier.from_vkey(PUBLIC_KEY)
+    assert verifier.vkey == PUBLIC_KEY
+    assert open_note(PUBLIC_NOTE, verifier).startswith("If you think")
+
+
+def test_a_checkpoint_is_read_as_it_was_written() -> None:
+    """What is signed comes back, and its form is exactly the specified one."""
+    note = sign_note(CHECKPOINT.text(), NAME, IDENTITY)
+    assert open_checkpoint(note, OWN) == CHECKPOINT
+    text, ((name, data),) = split_note(note)
+    assert text == f"{NAME}\n42\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
+    assert (name, len(data), data[:4]) == (NAME, 68, OWN.key_id)
+
+
+def test_a_second_signature_leaves_the_first_good() -> None:
+    """An auditor's own signature is added as a line, and each verifies by itself."""
+    auditor = Identity(b"auditor".ljust(32, b"."))
+    note = sign_note(CHECKPOINT.text(), NAME, IDENTITY)
+    note += signature_line(CHECKPOINT.text(), "auditor", auditor)
+    assert open_checkpoint(note, OWN) == CHECKPOINT
+    other = Verifier(name="auditor", key=auditor.public_key)
+    assert open_checkpoint(note, other) == CHECKPOINT
+
+
+@given(place=st.integers(0), flip=st.integers(1, 127))
+def test_an_altered_note_never_opens(place: int, flip: int) -> None:
+    """Whatever character of a note is altered, it is not taken for the signed one."""
+    note = sign_note(CHECKPOINT.text(), NAME, IDENTITY)
+    place %= len(note)
+    altered = note[:place] + chr(ord(note[place]) ^ flip) + note[place + 1 :]
+    with pytest.raises(NoteError):
+        open_checkpoint(altered, OWN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "origin\n",
+        "origin\n1\n",
+        "origin\n01\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+        "origin\n-1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+        "origin\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU\n",
+        "origin\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV=\n",
+        "origin\n1\nAAAA\n",
+        "\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+        "origin\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(text: str) -> None:
+    """Missing lines, odd numbers and other forms of base64 are not read."""
+    with pytest.raises(NoteError):
+        Checkpoint.from_text(text)
+
+
+@given(st.text())
+def test_any_text_is_a_note_or_our_error(text: str) -> None:
+    """Reading is total."""
+    with pytest.raises(NoteError):
+        open_checkpoint(text, OWN)
+
+
+@given(st.text())
+def test_any_text_is_a_verifier_key_or_our_error(text: str) -> None:
+    """Reading is total."""
+    with pytest.raises(NoteError):
+        Verifier.from_vkey(text)
