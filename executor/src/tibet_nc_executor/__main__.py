@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""tibet-nc-executor: the command line of the privileged side."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from tibet_nc_executor import service
+from tibet_nc_executor.config import DEFAULT_PATH, Config, load, secret_key
+from tibet_nc_executor.durable import make_directory, write_new
+from tibet_nc_executor.errors import ConfigError, ExecutorError
+from tibet_nc_protocol.errors import SignatureError
+from tibet_nc_protocol.signing import KEY_BYTES, Identity, PublicKey
+
+PUBLIC_FILE = 0o644
+
+
+def run(config: Config, _: argparse.Namespace) -> None:
+    """Serve until stopped."""
+    asyncio.run(service.serve(config, os.environ))
+
+
+def init(config: Config, arguments: argparse.Namespace) -> None:
+    """Make the state directory and the executor's key; keep a key that is there."""
+    directory = Path(config.state.directory)
+    path = directory / "executor.key"
+    try:
+        make_directory(directory)
+        if not path.exists():
+            write_new(path, os.urandom(KEY_BYTES).hex().encode() + b"\n")
+            print(f"made {path}")
+        public = Identity(secret_key(config, {})).public_key.hex
+        if arguments.public_key_file is not None:
+            write_new(arguments.public_key_file, public.encode() + b"\n", mode=PUBLIC_FILE)
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from None
+    print(f"public key: {public}")
+
+
+def identity(config: Config, arguments: argparse.Namespace) -> None:
+    """Print the executor's identity."""
+    own = Identity(secret_key(config, os.environ))
+    if arguments.json:
+        print(json.dumps(json.loads(own.document()), indent=2))
+    else:
+        print(f"{own.id}\n{own.public_key.hex}")
+
+
+def enrol_agent(config: Config, arguments: argparse.Namespace) -> None:
+    """Trust an agent's public key, in place of any other."""
+    try:
+        key = PublicKey.from_hex(arguments.key)
+        write_new(Path(config.agent.key_file), key.hex.encode() + b"\n", mode=PUBLIC_FILE)
+    except SignatureError as error:
+        raise ConfigError(f"KEY: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{config.agent.key_file}: {error.strerror}") from None
+    print(f"enrolled {key.hex} in {config.agent.key_file}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="tibet-nc-executor",
+        description="The privileged side of tibet-nc: it owns the shell, the chain and the keys.",
+        epilog="Exit status: 0 good, 1 what was checked is bad, 2 usage or configuration.",
+    )
+    top.add_argument("--version", action="version", version=service.VERSION)
+    top.add_argument(
+        "--config", type=Path, default=DEFAULT_PATH, help="settings (default: %(default)s)"
+    )
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+    verbs.add_parser("run", help="serve the agent until stopped").set_defaults(verb=run)
+    verb = verbs.add_parser("init", help="make the state directory and the executor's key")
+    verb.add_argument(
+        "--public-key-file", type=Path, metavar="FILE", help="write the public key here as well"
+    )
+    verb.set_defaults(verb=init)
+    verb = verbs.add_parser("identity", help="print the executor's JIS identity and public key")
+    verb.add_argument("--json", action="store_true", help="the signed DID document")
+    verb.set_defaults(verb=identity)
+    verb = verbs.add_parser("enrol-agent", help="trust the agent that has this public key")
+    verb.add_argument("key", metavar="KEY", help="64 hexadecimal digits, as the agent prints them")
+    verb.set_defaults(verb=enrol_agent)
+    return top
+
+
+def main() -> None:
+    """Parse, load, do."""
+    arguments = parser().parse_args()
+    try:
+        arguments.verb(load(arguments.config, os.environ), arguments)
+    except ExecutorError as error:
+        print(f"tibet-nc-executor: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

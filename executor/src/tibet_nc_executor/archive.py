@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""The chain with all that follows from it: the index, the journal, and the newest records.
+
+Whoever has something to record comes here. A record that is on disk is taken into the index and
+sent to the journal before anybody is told, whatever became of the one who asked.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_executor import segments
+from tibet_nc_executor.errors import LedgerError
+from tibet_nc_executor.index import Index
+from tibet_nc_executor.journal import Journal
+from tibet_nc_executor.ledger import Ledger, Place, Text
+from tibet_nc_protocol import note
+from tibet_nc_protocol.layout import CHAIN
+from tibet_nc_protocol.limits import CHAIN_TAIL
+from tibet_nc_protocol.records import (
+    FORMAT,
+    Aborted,
+    Checkpoint,
+    Genesis,
+    Record,
+    Security,
+    SecurityEvent,
+)
+from tibet_nc_protocol.signing import Identity, PublicKey
+
+
+class Archive:
+    """Everything that one executor has recorded."""
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: Identity,
+        *,
+        clock: Callable[[], float],
+        segment_bytes: int,
+        checkpoint_records: int,
+    ) -> None:
+        """Open the chain and bring the index up to it; raises LedgerError."""
+        self._chain = directory / CHAIN
+        self._ledger = Ledger(
+            directory, identity, clock=clock, segment_bytes=segment_bytes, after=self._recorded
+        )
+        self._identity = identity
+        self._origin = ""
+        self._due = asyncio.Event()
+        self._checkpoint_records = checkpoint_records
+        self._since_checkpoint = 0
+        self._durable = self._ledger.length
+        self._index: Final = Index(directory / "index.sqlite")
+        self._catch_up()
+        self._index.check(self._ledger.length, self._ledger.head)
+        self._ledger.tree = self._index.copy_tree()
+        self.journal: Final = Journal()
+        start = max(0, self._ledger.length - CHAIN_TAIL)
+        self.newest: Final = deque(segments.read_from(self._chain, start), maxlen=CHAIN_TAIL)
+        """The newest records with their digests, oldest first."""
+
+    @property
+    def length(self) -> int:
+        """Number of records."""
+        return self._ledger.length
+
+    @property
+    def head(self) -> str:
+        """Digest of the last record."""
+        return self._ledger.head
+
+    @property
+    def index(self) -> Index:
+        """The index, brought up to the chain; raises LedgerError when that can't be done."""
+        self._catch_up()
+        return self._index
+
+    @property
+    def commands(self) -> int:
+        """Number of commands that were ever begun."""
+        return self._index.commands
+
+    @property
+    def refused(self) -> int:
+        """Number of messages that were ever refused."""
+        return self._index.refused
+
+    async def begin(self, *, host: str, version: str, agent: str, agent_key: PublicKey) -> None:
+        """Record what the start found: a new chain, a torn line, commands that never ended."""
+        if self.length == 0:
+            await self.append(
+                lambda place: Genesis(
+                    seq=place.seq,
+                    prev=place.prev,
+                    time=place.time,
+                    format=FORMAT,
+                    host=host,
+                    executor=self._identity.id,
+                    key=self._identity.public_key.hex,
+                    agent=agent,
+                    agent_key=agent_key.hex,
+                    version=version,
+                )
+            )
+        first = next(segments.read_from(self._chain, 0))[0]
+        self._origin = first.executor if isinstance(first, Genesis) else ""
+        if torn := self._ledger.torn:
+            await self.security(
+                SecurityEvent.TORN_RECORD,
+                f"{torn.bytes} bytes cut off the end, SHA-256 {torn.sha256}",
+            )
+        for number, run in self.index.unfinished():
+            await self.abort(number, run, "the executor ended while the command ran")
+
+    async def append[R: Record](
+        self,
+        make: Callable[[Place], R],
+        *,
+        text: Text | None = None,
+        before: Sequence[int] = (),
+        critical: bool = True,
+    ) -> tuple[R, str]:
+        """Append a record as Ledger.append does; raises LedgerError.
+
+        Without a whole index nobody can say whether an event ran before, so then only what is
+        critical is recorded.
+        """
+        try:
+            self._catch_up()
+        except LedgerError:
+            if not critical:
+                raise
+        return await self._ledger.append(make, text=text, before=before, critical=critical)
+
+    async def security(
+        self,
+        what: SecurityEvent,
+        detail: str,
+        *,
+        room: str | None = None,
+        event: str | None = None,
+        sender: str | None = None,
+        uid: int | None = None,
+    ) -> tuple[Record, str]:
+        """Record something that an auditor must know; raises LedgerError."""
+        return await self.append(
+            lambda place: Security(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                what=what,
+                detail=detail,
+                room=room,
+                event=event,
+                sender=sender,
+                uid=uid,
+            )
+        )
+
+    async def abort(self, number: int, run: str, detail: str) -> tuple[Record, str]:
+        """Record that nothing more will be known of a command; raises LedgerError."""
+        return await self.append(
+            lambda place: Aborted(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                intent=number,
+                run=run,
+                detail=detail,
+            )
+        )
+
+    async def checkpoint(self) -> tuple[Record, str]:
+        """Record how large the chain is and what its root is; raises LedgerError."""
+        self._since_checkpoint = 0
+
+        def checkpoint(place: Place) -> Checkpoint:
+            root = place.tree.root()
+            noted = note.Checkpoint(origin=self._origin, size=place.seq, root=root)
+            return Checkpoint(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                size=place.seq,
+                root=root.hex(),
+                note=note.sign_note(noted.text(), self._origin, self._identity),
+            )
+
+        return await self.append(checkpoint)
+
+    async def checkpoint_regularly(self, seconds: float) -> None:
+        """Make a checkpoint after every so many records, and after so long without one."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._due.wait()
+            self._due.clear()
+            with suppress(LedgerError):  # whoever wants to run something is told
+                await self.checkpoint()
+
+    async def close(self) -> None:
+        """Wait until all is on disk and in the journal."""
+        await self._ledger.close()
+        self._index.close()
+        self.journal.close()
+
+    def _recorded(self, record: Record, head: str) -> None:
+        self._durable = record.seq + 1
+        self.newest.append((record, head))
+        self.journal.send(record, head)
+        self._since_checkpoint += 1
+        if self._since_checkpoint >= self._checkpoint_records:
+            self._due.set()
+        if self._index.length != record.seq:
+            return  # behind since an earlier failure; the next append brings it up
+        with suppress(LedgerError):  # the disk may be full; the same holds
+            self._index.catch_up([(record, head)])
+
+    def _catch_up(self) -> None:
+        """Bring the index up to what is on disk; raises LedgerError."""
+        missing = self._durable - self._index.length
+        if missing > 0:
+            records = segments.read_from(self._chain, self._index.length)
+            self._index.catch_up(itertools.islice(records, missing))

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: MIT
+"""How a command gets its uid, its limits and nothing else, and how all of it is ended (I2, I6).
+
+The chain of programs is prlimit → setpriv → setsid → bash: each does one thing and becomes the
+next. Nothing of Python runs between fork and exec.
+
+An executor that is not root keeps its capabilities through setuid and exec, since the kernel takes
+them only from uid 0: inheritable, ambient and, where it can be, the bounding set are emptied by
+name, and `selfcheck` looks at what really arrived.
+"""
+
+import fcntl
+import os
+import resource
+import signal
+import subprocess
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_executor.cgroup import CgroupBase
+from tibet_nc_executor.children import Children
+from tibet_nc_executor.credentials import Capability, effective_capabilities, has_capability
+from tibet_nc_executor.descent import MARK, DescentRun
+from tibet_nc_executor.enclosure import Enclosure, ShellError
+from tibet_nc_executor.process import Tag
+from tibet_nc_executor.prologue import DESCRIPTOR_FLOOR
+from tibet_nc_executor.rungroups import RunGroups, first_group
+from tibet_nc_executor.settings import ShellSettings
+from tibet_nc_executor.tagged import Freezer, Tagged, TaggedRun
+from tibet_nc_executor.uidsignal import signal_uid
+
+PRLIMIT: Final = "/usr/bin/prlimit"
+SETPRIV: Final = "/usr/bin/setpriv"
+SETSID: Final = "/usr/bin/setsid"
+BASH: Final = "/bin/bash"
+ENV: Final = "/usr/bin/env"
+
+_MOST_SHARES: Final = 16  # of the process limit, for one command among many
+_PYTHON_RESTORES: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class Containment(Enum):
+    """What ends the processes of a run."""
+
+    CGROUP = "cgroup"
+    TAGGED = "tagged"
+    DESCENT = "descent"
+
+
+@dataclass(kw_only=True)
+class Cell:
+    """The place of one run: its processes, its group, its share of the process limit."""
+
+    enclosure: Enclosure
+    group: int | None
+    share: int
+
+
+class Cage:
+    """Starts shells as the shell uid and ends everything that they leave.
+
+    Raises ShellError if this process cannot do so.
+    """
+
+    def __init__(self, settings: ShellSettings) -> None:
+        self.settings: Final = settings
+        self._capabilities = effective_capabilities()
+        self._cells: list[Cell] = []
+        self._made = 0
+        self._active: set[str] = set()
+        self.separated: Final = self._check()
+        """Whether commands have a uid of their own. Without, there is no boundary."""
+        try:
+            self._children: Final = Children()
+            self._cgroups: Final = CgroupBase.find() if settings.cgroups else None
+        except OSError as error:
+            raise ShellError(f"processes cannot be kept track of: {error}") from error
+        self._groups: RunGroups | None = None
+        self._freezer = Freezer(self._signal_uid)
+        if self.separated:
+            first = first_group(settings.uid, Path("/proc/self/gid_map").read_text())
+            if first is None:
+                raise ShellError("this user namespace has too few groups to tell commands apart")
+            self._groups = RunGroups(first)
+
+    @property
+    def containment(self) -> Containment:
+        """What ends the processes of a run here."""
+        if self._cgroups is not None:
+            return Containment.CGROUP
+        return Containment.TAGGED if self.separated else Containment.DESCENT
+
+    @property
+    def drops_bounding_set(self) -> bool:
+        """Whether commands are kept from ever having a capability again."""
+        return has_capability(self._capabilities, Capability.SETPCAP)
+
+    def own_groups(self, groups: set[int]) -> bool:
+        """Say whether all of some groups are numbers that runs are told apart by."""
+        return self._groups is not None and groups <= self._groups.every
+
+    def _check(self) -> bool:
+        settings = self.settings
+        if settings.uid == 0 or settings.gid == 0:
+            raise ShellError("commands may not run as root")
+        for program in (PRLIMIT, SETPRIV, SETSID, BASH, ENV):
+            if not os.access(program, os.X_OK):
+                raise ShellError(f"{program} is missing")
+        if settings.uid == os.geteuid():
+            return False
+        for capability in (Capability.SETUID, Capability.SETGID, Capability.KILL):
+            if not has_capability(self._capabilities, capability):
+                raise ShellError(
+                    f"commands cannot run as uid {settings.uid}: CAP_{capability.name} is missing"
+                )
+        return True
+
+    async def clear(self) -> int:
+        """End what an executor that is gone has left running; return how many processes.
+
+        To be called before the first command. Needs no other executor with the same shell uid.
+        """
+        killed = 0 if self._cgroups is None else await self._cgroups.clear()
+        if self._groups is not None:
+            tag = Tag(uid=self.settings.uid, groups=self._groups.every)
+            killed += (await Tagged(tag, self._freezer).kill()).killed
+        return killed
+
+    def open(self) -> Cell:
+        """Make the place for a run; raises ShellError."""
+        group = None if self._groups is None else self._groups.take()
+        self._made += 1
+        share = min(_MOST_SHARES, 1 + max((cell.share for cell in self._cells), default=0))
+        try:
+            cell = Cell(enclosure=self._enclosure(group), group=group, share=share)
+        except OSError as error:
+            if self._groups is not None and group is not None:
+                self._groups.give_back(group)
+            raise ShellError(f"no control group for the command: {error}") from error
+        self._cells.append(cell)
+        return cell
+
+    def _enclosure(self, group: int | None) -> Enclosure:
+        tag = None
+        if group is not None:
+            tag = Tag(uid=self.settings.uid, groups=frozenset((group,)))
+        if self._cgroups is not None:
+            return self._cgroups.new(self.settings.limits, self._children, tag)
+        if tag is not None:
+            return TaggedRun(tag, children=self._children, freezer=self._freezer)
+        return DescentRun(mark=str(self._made), children=self._children, active=self._active)
+
+    def close(self, cell: Cell, *, empty: bool) -> None:
+        """Give up the place of a run; its group is used again only if nothing is left of it."""
+        self._cells.remove(cell)
+        cell.enclosure.close()
+        if empty and self._groups is not None and cell.group is not None:
+            self._groups.give_back(cell.group)
+
+    def spawn(
+        self, text: bytes, *, cell: Cell, terminal: int, prologue: int, pipe: int
+    ) -> subprocess.Popen[bytes]:
+        """Start the shell for a command on a terminal; raises OSError.
+
+        `prologue` and `pipe` are descriptors that the shell inherits and closes by itself.
+        """
+        arguments: list[str | bytes] = [
+            *_signal_reset(),
+            *self._limits(cell),
+            *self._privilege_drop(cell.group),
+            SETSID,
+            "--ctty",
+            BASH,
+            *(["--restricted"] if self.settings.restricted else []),
+            "--norc",
+            "--noprofile",
+            "-c",
+            "--",
+            text,
+            "tibet-nc",
+        ]
+        process = subprocess.Popen(  # noqa: S603 - running what is asked for is the purpose
+            arguments,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            cwd="/",
+            env=self._environment(cell, prologue),
+            pass_fds=(prologue, pipe, *cell.enclosure.entry.descriptors),
+        )
+        cell.enclosure.entered(process.pid)
+        return process
+
+    def _environment(self, cell: Cell, prologue: int) -> dict[str, str]:
+        settings = self.settings
+        environment = {
+            "BASH_ENV": f"/dev/fd/{prologue}",  # gone before the command's first word
+            "GIT_PAGER": "cat",
+            "HOME": settings.home,
+            "LANG": "C.UTF-8",
+            "LESSSECURE": "1",
+            "LOGNAME": settings.user,
+            "MANPAGER": "cat",
+            "PAGER": "cat",
+            "PATH": settings.path,
+            "SHELL": BASH,
+            "SYSTEMD_COLORS": "0",
+            "SYSTEMD_PAGER": "cat",
+            "SYSTEMD_URLIFY": "0",
+            "TERM": "xterm-256color",
+            "USER": settings.user,
+        }
+        if isinstance(cell.enclosure, DescentRun):
+            environment[MARK] = cell.enclosure.mark
+        return environment
+
+    def _limits(self, cell: Cell) -> list[str]:
+        limits = self.settings.limits
+        shared = self._cgroups is None or not self._cgroups.counts_processes
+        wanted = {
+            "nproc": (
+                resource.RLIMIT_NPROC,
+                limits.processes * (cell.share if shared else _MOST_SHARES),
+            ),
+            "as": (resource.RLIMIT_AS, limits.address_space),
+            "fsize": (resource.RLIMIT_FSIZE, limits.file_size),
+            "nofile": (resource.RLIMIT_NOFILE, limits.open_files),
+            "core": (resource.RLIMIT_CORE, 0),
+        }
+        options = []
+        for name, (number, value) in wanted.items():
+            _, hard = resource.getrlimit(number)
+            options.append(f"--{name}={value if hard < 0 else min(value, hard)}")
+        return [PRLIMIT, *options, "--"]
+
+    def _privilege_drop(self, group: int | None) -> list[str]:
+        settings = self.settings
+        arguments = [SETPRIV]
+        if self.separated:
+            groups = [*settings.groups, *([] if group is None else [group])]
+            arguments += ["--reuid", str(settings.uid), "--regid", str(settings.gid)]
+            arguments += ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
+        arguments += ["--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"]
+        if self.drops_bounding_set:
+            arguments.append("--bounding-set=-all")
+        return arguments
+
+    async def _signal_uid(self, number: signal.Signals) -> None:
+        await signal_uid(
+            number,
+            uid=self.settings.uid,
+            privilege_drop=self._privilege_drop(None),
+            started=self._children.register,
+            ended=self._children.forget,
+        )
+
+
+def clear_of_bash(descriptor: int) -> int:
+    """Move a descriptor to a number that bash does not use; the old one is closed."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, DESCRIPTOR_FLOOR)
+    finally:
+        os.close(descriptor)
+
+
+def _signal_reset() -> list[str]:
+    """Return a prefix that undoes ignored signals: a shell started with one can never trap it.
+
+    They are ignored when the executor was started in the background of a script.
+    """
+    ignored = [
+        number
+        for number in signal.valid_signals()
+        if number not in _PYTHON_RESTORES and signal.getsignal(number) is signal.SIG_IGN
+    ]
+    if not ignored:
+        return []
+    return [ENV, "--default-signal=" + ",".join(str(int(number)) for number in ignored)]

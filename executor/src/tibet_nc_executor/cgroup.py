@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: MIT
+"""A control group (version 2) per run, where one was delegated to the executor.
+
+Facts that the code below rests on:
+
+- With `Delegate=` and `DelegateSubgroup=daemon` systemd puts the executor in `…/daemon`; the runs
+  go beside it. Elsewhere the executor's own group is used if it may be written.
+- systemd is the only writer of groups it has not delegated: root's right to write is not enough
+  where systemd runs, the `delegate` attribute is.
+- A process enters by writing `0` to a `cgroup.procs` that the executor has opened: the kernel asks
+  the opener's rights, so the shell enters by itself before its first word, and no process can be
+  made in between that stays outside.
+- `cgroup.kill` reaches every process, also those just being made, and `populated` in
+  `cgroup.events` is 0 when the last one is gone.
+"""
+
+import asyncio
+import errno
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_executor.children import Children
+from tibet_nc_executor.enclosure import Entry, Pauses, Remains
+from tibet_nc_executor.process import Tag
+from tibet_nc_executor.settings import ResourceLimits
+
+DAEMON_GROUP: Final = "daemon"
+_PREFIX: Final = "tibet-nc-"
+_SYSTEMD: Final = Path("/run/systemd/system")
+_DELEGATION: Final = ("user.delegate", "trusted.delegate")
+
+
+def locate(mountinfo: str, membership: str) -> Path | None:
+    """Return this process's group directory from /proc/self/mountinfo and /proc/self/cgroup.
+
+    None if there is no version 2 hierarchy or the group lies outside of what is mounted.
+    """
+    own = next((line[3:] for line in membership.splitlines() if line.startswith("0::")), None)
+    if own is None or own.startswith("/.."):
+        return None
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        if rest.split(" ", 1)[0] != "cgroup2":
+            continue
+        root, point = fields.split(" ")[3:5]
+        below = os.path.relpath(own, root)
+        if below.split("/", 1)[0] != "..":
+            return Path(point) if below == "." else Path(point, below)
+    return None
+
+
+def _delegated(directory: Path) -> bool:
+    """Say whether whoever manages the groups has left this one to us."""
+    if os.geteuid() != 0 or not _SYSTEMD.exists():
+        return True
+    for attribute in _DELEGATION:
+        with suppress(OSError):
+            if os.getxattr(directory, attribute) == b"1":
+                return True
+    return False
+
+
+class CgroupBase:
+    """The group below which every run gets one of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._made = 0
+        for controller in ("pids", "memory"):
+            # Not everything can be had everywhere: what is missing is not limited this way.
+            with suppress(OSError):
+                (directory / "cgroup.subtree_control").write_text(f"+{controller}")
+
+    @classmethod
+    def find(cls) -> "CgroupBase | None":
+        """Return the delegated group of this process, None if it has none that works."""
+        own = locate(
+            Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()
+        )
+        if own is None:
+            return None
+        directory = own.parent if own.name == DAEMON_GROUP else own
+        probe = directory / f"{_PREFIX}{os.getpid()}-probe"
+        try:
+            if not _delegated(directory):
+                return None
+            probe.mkdir()
+            works = (probe / "cgroup.kill").exists()
+            probe.rmdir()
+        except OSError:
+            return None
+        return cls(directory) if works else None
+
+    def new(self, limits: ResourceLimits, children: Children, tag: Tag | None) -> "CgroupRun":
+        """Make the group of a run, whose processes have a tag too; raises OSError."""
+        self._made += 1
+        directory = self._directory / f"{_PREFIX}{os.getpid()}-{self._made}"
+        return CgroupRun(directory, limits=limits, children=children, tag=tag)
+
+    @property
+    def counts_processes(self) -> bool:
+        """Whether the kernel limits processes per run here."""
+        try:
+            return "pids" in (self._directory / "cgroup.subtree_control").read_text().split()
+        except OSError:
+            return False
+
+    async def clear(self) -> int:
+        """Kill what executors that are gone have left in their groups; return how many."""
+        return sum([(await _empty(directory)).killed for directory in self._abandoned()])
+
+    def _abandoned(self) -> list[Path]:
+        """Return the groups whose executor is gone; their names tell its process id."""
+        return [
+            directory
+            for directory in self._directory.glob(f"{_PREFIX}*-*")
+            if (owner := directory.name.removeprefix(_PREFIX).split("-")[0]).isdigit()
+            and not Path("/proc", owner).exists()
+        ]
+
+
+class CgroupRun:
+    """The control group of one run."""
+
+    frozen = False
+
+    def __init__(
+        self, directory: Path, *, limits: ResourceLimits, children: Children, tag: Tag | None
+    ) -> None:
+        self._directory = directory
+        self._children = children
+        self._tag = tag
+        self._leader = 0
+        directory.mkdir()
+        try:
+            for name, value in (
+                ("pids.max", limits.processes),
+                ("memory.max", limits.memory),
+                ("memory.swap.max", 0),
+            ):
+                if (directory / name).exists():
+                    (directory / name).write_text(str(value))
+            self._gate = os.open(directory / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            directory.rmdir()
+            raise
+
+    @property
+    def entry(self) -> Entry:
+        """The shell writes itself into the group; if it cannot, it ends."""
+        return Entry(
+            descriptors=(self._gate,),
+            commands=f"echo 0 >&{self._gate} || exit 125\nexec {self._gate}>&-\n",
+        )
+
+    def entered(self, leader: int) -> None:
+        """Note the shell and close our end of the way in."""
+        self._leader = leader
+        self._children.register(leader)
+        self._close_gate()
+
+    def members(self) -> list[int]:
+        """Return the processes in the group."""
+        try:
+            return [int(pid) for pid in (self._directory / "cgroup.procs").read_text().split()]
+        except OSError:
+            return []
+
+    def holds(self, pid: int) -> bool:
+        """Say whether a process is in the group."""
+        return pid in self.members()
+
+    def tend(self) -> None:
+        """Wait for inherited children that have ended."""
+        self._children.strangers()
+
+    async def end(self) -> Remains:
+        """Kill everything in the group and remove it."""
+        remains = await _empty(self._directory)
+        if self._tag is not None:
+            await self._children.settle(self._tag.marks)
+        return remains
+
+    def close(self) -> None:
+        """Close what is open and remove the group if it is still there."""
+        self._close_gate()
+        self._children.forget(self._leader)
+        with suppress(OSError):
+            self._directory.rmdir()
+
+    def _close_gate(self) -> None:
+        gate, self._gate = self._gate, -1
+        if gate >= 0:
+            os.close(gate)
+
+
+def _populated(directory: Path) -> bool:
+    return "populated 1" in (directory / "cgroup.events").read_text()
+
+
+async def _empty(directory: Path) -> Remains:
+    """Kill what is in a group, wait until it is gone, remove the group."""
+    pauses = Pauses(now=time.monotonic())
+    killed = 0
+    while True:
+        try:
+            if _populated(directory):
+                killed = max(killed, _count(directory))
+                (directory / "cgroup.kill").write_text("1")
+            elif _removed(directory):
+                return Remains(killed=killed, surviving=0)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV):
+                return Remains(killed=killed, surviving=0)
+            # Out of descriptors, for one: try again, since not seeing is not being gone.
+        pause = pauses.next(time.monotonic())
+        if pause is None:
+            return Remains(killed=killed, surviving=1)
+        await asyncio.sleep(pause)
+
+
+def _count(directory: Path) -> int:
+    return len((directory / "cgroup.procs").read_text().split())
+
+
+def _removed(directory: Path) -> bool:
+    """Remove an empty group; the kernel may hold on to it for a moment."""
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

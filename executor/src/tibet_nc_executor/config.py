@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""The executor's settings: /etc/tibet-nc/executor.toml, and tibet-nc 0.1.2's variables over it."""
+
+import grp
+import os
+import pwd
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from tibet_nc_executor.errors import ConfigError
+from tibet_nc_executor.policy import Policy
+from tibet_nc_protocol.messages import RoomId, UserId
+
+DEFAULT_PATH: Final = Path("/etc/tibet-nc/executor.toml")
+
+Account = str | int
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all sections have in common."""
+
+
+class AgentSection(_Section, frozen=True, kw_only=True):
+    """[agent]: the account that the agent runs as, and the file with its public key."""
+
+    user: Account = "tibet-nc-agent"
+    key_file: str = "/etc/tibet-nc/agent.pub"
+
+
+class ShellSection(_Section, frozen=True, kw_only=True):
+    """[shell]: the account that commands run as, and within which limits."""
+
+    user: Account = "tibet-nc-shell"
+    groups: tuple[Account, ...] = ()
+    home: str = "/var/lib/tibet-nc-shell"
+    restricted: bool = True
+    path: str = "/usr/local/tibet-nc-bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    idle_s: Positive = 120
+    total_s: Positive = 3600
+    processes: Positive = 256
+    memory_bytes: Positive = 2 * 1024**3
+    file_bytes: Positive = 256 * 1024**2
+    open_files: Positive = 256
+    rows: Positive = 24
+    columns: Positive = 80
+
+
+class PolicySection(_Section, frozen=True, kw_only=True):
+    """[policy]: who may command, where, and how old a message may be, in seconds."""
+
+    operators: tuple[UserId, ...] = ()
+    rooms: tuple[RoomId, ...] = ()
+    timebox_s: Annotated[int, Meta(ge=1, le=3600)] = 30
+
+
+class SocketSection(_Section, frozen=True, kw_only=True):
+    """[socket]: where to listen when systemd gives no socket."""
+
+    path: str = "/run/tibet-nc/executor.sock"
+
+
+class StateSection(_Section, frozen=True, kw_only=True):
+    """[state]: where the chain is kept."""
+
+    directory: str = "/var/lib/tibet-nc"
+
+
+class AuditSection(_Section, frozen=True, kw_only=True):
+    """[audit]: what is kept of commands and output."""
+
+    command_text: Literal["full", "hash"] = "full"
+    recording_bytes: Positive = 64 * 1024**2
+    checkpoint_records: Annotated[int, Meta(ge=10)] = 100
+    checkpoint_s: Positive = 900
+    segment_bytes: Annotated[int, Meta(ge=4096)] = 8 * 1024**2
+
+
+class HostSection(_Section, frozen=True, kw_only=True):
+    """[host]: the name of this host in records and answers."""
+
+    name: Annotated[str, Meta(max_length=255)] = ""
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    """All settings."""
+
+    agent: AgentSection = AgentSection()
+    shell: ShellSection = ShellSection()
+    policy: PolicySection = PolicySection()
+    socket: SocketSection = SocketSection()
+    state: StateSection = StateSection()
+    audit: AuditSection = AuditSection()
+    host: HostSection = HostSection()
+
+    def decision(self) -> Policy:
+        """Return the policy."""
+        return Policy(
+            operators=frozenset(self.policy.operators),
+            rooms=frozenset(self.policy.rooms),
+            timebox_ms=self.policy.timebox_s * 1000,
+        )
+
+
+_VARIABLES: Final = {
+    "TIBET_NC_ALLOWED_USERS": ("policy", "operators", True),
+    "TIBET_NC_ROOM": ("policy", "rooms", True),
+    "TIBET_NC_HOSTNAME": ("host", "name", False),
+}
+
+
+def load(path: Path, environment: Mapping[str, str]) -> Config:
+    """Read the settings; raises ConfigError with one line that names file, key and fault."""
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file; deploy/executor.toml is an example"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    source = str(path)
+    for variable, (section, key, many) in _VARIABLES.items():
+        if value := environment.get(variable):
+            parts = [part.strip() for part in value.split(",")] if many else value
+            table = values.setdefault(section, {})
+            if isinstance(table, dict):
+                table[key] = parts
+            source = f"{path} with {variable}"
+    return parse(values, source)
+
+
+def parse(values: Mapping[str, object], source: str) -> Config:
+    """Check settings that were read from ``source``; raises ConfigError."""
+    try:
+        config = msgspec.convert(values, Config, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_fault(str(error))}") from None
+    if not config.policy.operators:
+        raise ConfigError(
+            f'{source}: policy.operators: nobody may command; name at least one, as "@user:server"'
+        )
+    if not config.policy.rooms:
+        raise ConfigError(f'{source}: policy.rooms: no room; name at least one, as "!id:server"')
+    if not config.host.name:
+        host = HostSection(name=socket.gethostname())
+        config = msgspec.structs.replace(config, host=host)
+    return config
+
+
+def _fault(text: str) -> str:
+    """Turn msgspec's "Expected `int`, got `str` - at `$.a.b`" into "a.b: expected …"."""
+    what, _, where = text.partition(" - at `$.")
+    return f"{where.rstrip('`')}: {what}" if where else what
+
+
+def uid_of(account: Account, key: str) -> int:
+    """Return the uid of an account given by name or number; raises ConfigError."""
+    if isinstance(account, int):
+        return account
+    try:
+        return pwd.getpwnam(account).pw_uid
+    except KeyError:
+        raise ConfigError(f"{key}: there is no user {account!r}; make it, or give a uid") from None
+
+
+def gid_of(account: Account, key: str) -> int:
+    """Return the primary gid of an account; for a number, the same number. Raises ConfigError."""
+    if isinstance(account, int):
+        return account
+    try:
+        return pwd.getpwnam(account).pw_gid
+    except KeyError:
+        raise ConfigError(f"{key}: there is no user {account!r}; make it, or give a uid") from None
+
+
+def group_id(group: Account, key: str) -> int:
+    """Return the gid of a group given by name or number; raises ConfigError."""
+    if isinstance(group, int):
+        return group
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ConfigError(f"{key}: there is no group {group!r}") from None
+
+
+def secret_key(config: Config, environment: Mapping[str, str]) -> bytes:
+    """Return the executor's secret key: a systemd credential, or the file that ``init`` made.
+
+    The file must be readable by its owner alone. Raises ConfigError, never with the key in it.
+    """
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    path = Path(credentials or config.state.directory) / "executor.key"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            if not credentials and os.fstat(descriptor).st_mode & 0o077:
+                raise ConfigError(f"{path}: others can read this key; chmod 600, or make a new one")
+            return bytes.fromhex(file.read(80).decode("ascii").strip())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no key; make one with: tibet-nc-executor init") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"{path}: not a key; 64 hexadecimal digits are expected") from None

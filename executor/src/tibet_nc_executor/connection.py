@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""One connection: challenged first, then signed messages that the monitor permits.
+
+Whatever is wrong with a message is recorded, told to the peer, and ends the connection: a process
+that was admitted and then breaks the rules is a fault or an attack, never a matter of course.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from contextlib import suppress
+from typing import Final
+
+from tibet_nc_executor.archive import Archive
+from tibet_nc_executor.errors import LedgerError, NotPermittedError
+from tibet_nc_executor.monitor import Monitor
+from tibet_nc_executor.office import Office
+from tibet_nc_protocol.envelope import Opener, Sealer
+from tibet_nc_protocol.errors import FramingError, PeerError
+from tibet_nc_protocol.framing import FrameReader, frame
+from tibet_nc_protocol.limits import PROTOCOL_VERSION, TEXT_CHARACTERS
+from tibet_nc_protocol.messages import REQUESTS, RESPONSES, Challenge, Failure, Hello, Response
+from tibet_nc_protocol.records import SecurityEvent
+from tibet_nc_protocol.signing import Identity, PublicKey, Purpose
+
+READ_BYTES: Final = 64 * 1024
+REQUESTS_AT_ONCE: Final = 256
+"""Requests of one connection that may be under way; more wait unread, and hold up the peer."""
+
+
+class Connection:
+    """Serves one peer whose uid was admitted."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        identity: Identity,
+        agent_key: PublicKey,
+        version: str,
+        office: Office,
+        archive: Archive,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._version = version
+        self._office = office
+        self._archive = archive
+        self._id = secrets.token_hex(16)
+        self._monitor = Monitor(self._id)
+        self._sealer = Sealer(identity, Purpose.RESPONSE, RESPONSES)
+        self._opener = Opener(agent_key, Purpose.REQUEST, REQUESTS)
+        self._opener.connection = self._id
+        self._sending = asyncio.Lock()
+        self._places = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Serve until the peer leaves or breaks the rules. What it started goes on."""
+        try:
+            await self._send(
+                Challenge(protocol=PROTOCOL_VERSION, version=self._version, connection=self._id)
+            )
+            self._sealer.connection = self._id
+            await self._receive()
+        except (PeerError, NotPermittedError) as error:
+            await self._fail(str(error)[:TEXT_CHARACTERS])
+        except OSError:
+            return  # the peer is gone; what it asked for is in the chain
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def _receive(self) -> None:
+        frames = FrameReader()
+        while data := await self._reader.read(READ_BYTES):
+            for payload in frames.feed(data):
+                await self._dispatch(payload)
+        if frames.pending:
+            raise FramingError(f"the stream ended {frames.pending} bytes into a frame")
+
+    async def _dispatch(self, payload: bytes) -> None:
+        request = self._monitor.admit(self._opener.open(payload))
+        request_sha256 = hashlib.sha256(payload).hexdigest()
+        if isinstance(request, Hello):
+            await self._office.answer(request, request_sha256, self._send)
+            return
+        await self._places.acquire()
+        task = asyncio.create_task(self._office.answer(request, request_sha256, self._send))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._places.release()
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, OSError):
+            # A fault of ours. It must not be swallowed, nor take the other commands down.
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a request could not be answered", "exception": error, "task": task}
+            )
+            self._writer.close()
+
+    async def _send(self, response: Response) -> None:
+        async with self._sending:
+            self._writer.write(frame(self._sealer.seal(response)))
+            await self._writer.drain()
+
+    async def _fail(self, reason: str) -> None:
+        with suppress(LedgerError):  # the connection ends either way
+            await self._archive.security(SecurityEvent.PROTOCOL, reason)
+        with suppress(OSError):
+            await self._send(Failure(reason=reason))

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""The processes of a run told apart by descent, where the executor has no uid to separate.
+
+This is for trying things out: commands have the executor's own uid and can do whatever it can.
+Orphans become children of the executor and belong to the run whose session or mark they carry.
+One that has given up both is left alone while other runs are active, and killed with the last.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_executor.children import Children
+from tibet_nc_executor.enclosure import Entry, Pauses, Remains
+from tibet_nc_executor.process import all_processes, read_status
+
+MARK: Final = "TIBET_NC_RUN"
+
+
+class DescentRun:
+    """The processes that descend from one shell."""
+
+    frozen = False
+
+    def __init__(self, *, mark: str, children: Children, active: set[str]) -> None:
+        self._mark = mark
+        self._children = children
+        self._active = active
+        self._leader = 0
+        active.add(mark)
+
+    @property
+    def entry(self) -> Entry:
+        """The mark stays in the environment, also if the session remembers another."""
+        return Entry(commands=f"readonly {MARK}\n")
+
+    @property
+    def mark(self) -> str:
+        """The value that processes of this run have in their environment."""
+        return self._mark
+
+    def entered(self, leader: int) -> None:
+        """Note the shell."""
+        self._leader = leader
+        self._children.register(leader)
+
+    def members(self) -> list[int]:
+        """Return the shell, inherited children of this run, and all that descend from them."""
+        parents = {
+            pid: status.parent
+            for pid in all_processes()
+            if (status := read_status(pid)) is not None and not status.ended
+        }
+        return sorted(_descendants({self._leader, *self._inherited()}, parents))
+
+    def holds(self, pid: int) -> bool:
+        """Say whether a process is of this run."""
+        return pid in self.members()
+
+    def _inherited(self) -> list[int]:
+        strangers = self._children.strangers()
+        if self._active == {self._mark}:
+            return list(strangers)
+        return [pid for pid in strangers if self._is_marked(pid)]
+
+    def _is_marked(self, pid: int) -> bool:
+        with suppress(OSError):
+            if os.getsid(pid) == self._leader:
+                return True
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            return f"{MARK}={self._mark}".encode() in environment
+        return False
+
+    def tend(self) -> None:
+        """Wait for inherited children that have ended."""
+        self._children.strangers()
+
+    async def end(self) -> Remains:
+        """Kill the inherited children; theirs are inherited in turn, until there are none."""
+        killed: set[int] = set()
+        pauses = Pauses(now=time.monotonic())
+        while (pause := pauses.next(time.monotonic())) is not None:
+            with suppress(OSError):  # out of descriptors, for one: try again
+                inherited = self._inherited()
+                if not inherited:
+                    return Remains(killed=len(killed), surviving=0)
+                for pid in inherited:
+                    self._children.kill(pid)
+                killed.update(inherited)
+            await asyncio.sleep(pause)
+        return Remains(killed=len(killed), surviving=1)
+
+    def close(self) -> None:
+        """Forget the shell, which was waited for."""
+        self._children.forget(self._leader)
+        self._active.discard(self._mark)
+
+
+def _descendants(roots: Iterable[int], parents: dict[int, int]) -> set[int]:
+    """Return the roots that run, and everything that descends from them."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        children.setdefault(parent, []).append(pid)
+    found: set[int] = set()
+    waiting = [root for root in roots if root in parents]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting.extend(children.get(pid, ()))
+    return found

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+"""What ends the executor or refuses a request, each with one clear line for a person."""
+
+
+class ExecutorError(Exception):
+    """The root of everything that this package raises on purpose."""
+
+
+class ConfigError(ExecutorError):
+    """A setting is missing or wrong: file, key, what is wrong, what would be right."""
+
+
+class LedgerError(ExecutorError):
+    """The chain can't be read or written, so nothing may run (I7)."""
+
+
+class ForeignPeerError(ExecutorError):
+    """The process at the other end of the socket is not the agent."""
+
+
+class NotPermittedError(ExecutorError):
+    """A request that this state of the connection does not permit."""

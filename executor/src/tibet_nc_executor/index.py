@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""What the chain says about each event, found without reading the chain (I3).
+
+A SQLite file that can be deleted at any time: it is made from the chain alone, and remembers up to
+which record. It is never synced on the way of a command; after a crash it catches up. It can't be
+ahead of the chain, since a record is applied only when it is on disk: if it is, the chain was cut.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_executor.errors import LedgerError
+from tibet_nc_protocol.errors import ProofError
+from tibet_nc_protocol.merkle import DIGEST_BYTES, Frontier, leaf_hash
+from tibet_nc_protocol.messages import run_id
+from tibet_nc_protocol.records import (
+    FIRST_PREV,
+    RECORDS,
+    Aborted,
+    Intent,
+    Outcome,
+    Record,
+    Refusal,
+)
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS runs (
+    run TEXT PRIMARY KEY, number INTEGER NOT NULL, ending BLOB, head TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS open_runs ON runs (number) WHERE ending IS NULL;
+CREATE TABLE IF NOT EXISTS ciphertexts (ciphertext TEXT PRIMARY KEY, run TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refusals (
+    run TEXT PRIMARY KEY, number INTEGER NOT NULL, head TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marker (
+    one INTEGER PRIMARY KEY CHECK (one = 1), length INTEGER NOT NULL, head TEXT NOT NULL,
+    commands INTEGER NOT NULL, refused INTEGER NOT NULL, tree BLOB NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a run: its intent's number and, when it ended, the record and its digest."""
+
+    number: int
+    ending: Outcome | Aborted | None
+    head: str | None
+
+
+class Index:
+    """The index of one chain."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the index; raises LedgerError when the file is no index."""
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None)
+            path.chmod(0o600)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = OFF")
+            self._database.executescript(_SCHEMA)
+            self._database.execute(
+                "INSERT OR IGNORE INTO marker VALUES (1, 0, ?, 0, 0, x'')", (FIRST_PREV,)
+            )
+            row = self._database.execute(
+                "SELECT length, head, commands, refused, tree FROM marker"
+            ).fetchone()
+            self.tree = _read_tree(row[0], row[4])
+            """The tree over the lines of these records."""
+        except (sqlite3.Error, OSError, ProofError) as error:
+            raise LedgerError(
+                f"{path}: {error}; the index can be deleted, it is made anew from the chain"
+            ) from None
+        self.length: int = row[0]
+        """How many records it has taken in."""
+        self.head: str = row[1]
+        self.commands: int = row[2]
+        self.refused: int = row[3]
+
+    def catch_up(self, records: Iterable[tuple[Record, str]]) -> None:
+        """Take in the records from ``length`` on.
+
+        Raises LedgerError when they don't follow or can't be stored, and keeps what it had.
+        """
+        before = (self.length, self.head, self.commands, self.refused, self.copy_tree())
+        try:
+            with self._transaction():
+                for record, head in records:
+                    self._check_next(record)
+                    self._apply(record, head)
+        except (sqlite3.Error, LedgerError) as error:
+            self.length, self.head, self.commands, self.refused, self.tree = before
+            if isinstance(error, LedgerError):
+                raise
+            raise LedgerError(f"the index can't be written: {error}") from None
+
+    def check(self, length: int, head: str) -> None:
+        """Raise LedgerError unless it has taken in exactly a chain of this length and head."""
+        if (self.length, self.head) != (length, head):
+            raise LedgerError(
+                f"the chain has {length} records, but the index has seen {self.length} "
+                f"(head {self.head}): the chain was cut or replaced; run tibet-nc-audit verify"
+            )
+
+    def _check_next(self, record: Record) -> None:
+        if record.seq != self.length or record.prev != self.head:
+            raise LedgerError(
+                f"the chain was altered: record {record.seq} does not follow what the index has "
+                "seen; run tibet-nc-audit verify"
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+            raise
+
+    def _apply(self, record: Record, head: str) -> None:
+        execute = self._database.execute
+        if isinstance(record, Intent):
+            self.commands += 1
+            execute("INSERT INTO runs VALUES (?, ?, NULL, NULL)", (record.run, record.seq))
+            execute("INSERT INTO ciphertexts VALUES (?, ?)", (record.ciphertext, record.run))
+        elif isinstance(record, Outcome | Aborted):
+            execute(
+                "UPDATE runs SET ending = ?, head = ? WHERE run = ?",
+                (RECORDS.encode(record), head, record.run),
+            )
+        elif isinstance(record, Refusal):
+            self.refused += 1
+            run = run_id(record.room, record.event)
+            execute("INSERT OR IGNORE INTO refusals VALUES (?, ?, ?)", (run, record.seq, head))
+        self.length = record.seq + 1
+        self.head = head
+        self.tree.append(leaf_hash(RECORDS.encode(record)))
+        tree = b"".join(self.tree.digests)
+        execute(
+            "UPDATE marker SET length = ?, head = ?, commands = ?, refused = ?, tree = ?",
+            (self.length, self.head, self.commands, self.refused, tree),
+        )
+
+    def run(self, run: str) -> Known | None:
+        """Return what the chain says about a run."""
+        row = self._database.execute(
+            "SELECT number, ending, head FROM runs WHERE run = ?", (run,)
+        ).fetchone()
+        if row is None:
+            return None
+        number, line, head = row
+        ending = None if line is None else RECORDS.decode(line)
+        if ending is not None and not isinstance(ending, Outcome | Aborted):
+            raise LedgerError(f"the index is damaged at run {run}; it can be deleted")
+        return Known(number=number, ending=ending, head=head)
+
+    def refusal(self, run: str) -> tuple[int, str] | None:
+        """Return number and digest of the record that refused this event."""
+        row = self._database.execute(
+            "SELECT number, head FROM refusals WHERE run = ?", (run,)
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def run_of_ciphertext(self, ciphertext: str) -> str | None:
+        """Return the run that this ciphertext already started."""
+        row = self._database.execute(
+            "SELECT run FROM ciphertexts WHERE ciphertext = ?", (ciphertext,)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def unfinished(self) -> list[tuple[int, str]]:
+        """Return number and run of each intent that has neither outcome nor abort, oldest first."""
+        return self._database.execute(
+            "SELECT number, run FROM runs WHERE ending IS NULL ORDER BY number"
+        ).fetchall()
+
+    def copy_tree(self) -> Frontier:
+        """Return the tree over the lines of these records, to go on with."""
+        return Frontier(self.tree.size, self.tree.digests)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def _read_tree(size: int, data: bytes) -> Frontier:
+    digests = [data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES)]
+    return Frontier(size, digests)

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: MIT
+"""The only writer of the chain: nothing runs before its record is on disk (I1, I7).
+
+The life of a record
+--------------------
+1. It is given its place: number, digest of the line before, time; then signed and encoded.
+2. If it commits to a command, the text and its salt are written to the payload segment.
+3. The line is written to the chain's last segment. If that fails the file is cut back to where it
+   was, and the caller is told: nothing was recorded.
+4. A thread syncs the payload segment and whatever else the record speaks of, then the chain. All
+   records written while a sync was under way share the next one.
+5. Only then is the caller told.
+
+A crash before 3 leaves nothing, or a payload without a record, which is harmless. A crash in 3
+leaves a torn line, which the next start cuts off and records. A crash between 3 and 5 leaves a
+record whose caller was never told: an intent that did not run, which the next start closes with
+an ``aborted`` record. When a sync fails, nobody can know what is on disk (the kernel may have
+dropped the pages), so the ledger takes nothing more until it is opened anew.
+
+A file of RESERVE_BYTES is kept beside the chain. When the disk is full it is given up, so that
+what already runs can still be recorded, and that commands are now refused.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_executor import segments
+from tibet_nc_executor.durable import make_directory, open_append, sync_directory, write_all
+from tibet_nc_executor.errors import LedgerError
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC, Payload, segment_name
+from tibet_nc_protocol.merkle import Frontier, leaf_hash
+from tibet_nc_protocol.records import RECORDS, Record, digest, sign
+from tibet_nc_protocol.signing import Identity
+
+RESERVE_BYTES: Final = 1024 * 1024
+"""Room for about a thousand records after the disk is full."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a record must know of the chain it is appended to."""
+
+    seq: int
+    prev: str
+    time: str
+    tree: Frontier
+    """The tree over all lines before this one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """The text of a command and the salt with which a record commits to it."""
+
+    salt: bytes
+    command: str
+
+
+def timestamp(seconds: float) -> str:
+    """Return a time since 1970 as records write it: UTC with microseconds (RFC 3339)."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Ledger:
+    """The chain of one executor, open for appending; one at a time, which a lock sees to."""
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: Identity,
+        *,
+        clock: Callable[[], float],
+        segment_bytes: int,
+        after: Callable[[Record, str], None],
+    ) -> None:
+        """Open or make the chain under a state directory; raises LedgerError.
+
+        ``after`` is called with each record and its digest when it is on disk, in order, before
+        the one who appended it is told.
+        """
+        self._chain = directory / CHAIN
+        self._payloads = directory / PAYLOADS
+        self._reserve = directory / "reserve"
+        self._identity = identity
+        self._clock = clock
+        self._segment_bytes = segment_bytes
+        self._after = after
+        self._failure: str | None = None
+        self._unsynced: list[int] = []
+        self._waiting: list[tuple[Record, str, asyncio.Future[None]]] = []
+        self._syncing: asyncio.Task[None] | None = None
+        try:
+            make_directory(self._chain)
+            make_directory(self._payloads)
+            self._lock = open_append(directory / "lock")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise LedgerError(f"{directory}: another executor is using this chain") from None
+            tail = segments.recover(self._chain, identity.public_key)
+            self.torn: Final = tail.torn
+            self.length = tail.length
+            self.head = tail.head
+            self.tree = Frontier()
+            """The tree over the lines; whoever opens a chain that has some must set it."""
+            self._open_segment(tail.length if tail.first is None else tail.first)
+            self._make_reserve()
+        except OSError as error:
+            raise LedgerError(f"the chain can't be opened: {error}") from None
+
+    async def append[R: Record](
+        self,
+        make: Callable[[Place], R],
+        *,
+        text: Text | None = None,
+        before: Sequence[int] = (),
+        critical: bool = True,
+    ) -> tuple[R, str]:
+        """Append what ``make`` returns for its place; return it and its digest once on disk.
+
+        ``text`` is the command that the record commits to. ``before`` are descriptors of files
+        that the record speaks of, synced before it. A record that is not ``critical`` is refused
+        when the disk is so full that the reserve had to be given up. Raises LedgerError: then
+        nothing was recorded, or nobody can know.
+        """
+        if self._failure is not None:
+            raise LedgerError(self._failure)
+        if not critical:
+            self._need_reserve()
+        place = Place(
+            seq=self.length, prev=self.head, time=timestamp(self._clock()), tree=self.tree
+        )
+        record = sign(make(place), self._identity)
+        line = RECORDS.encode(record)
+        try:
+            if os.fstat(self._chain_file).st_size >= self._segment_bytes:
+                self._next_segment()
+            self._write_record(place.seq, line, text, critical=critical)
+        except OSError as error:
+            raise LedgerError(f"the record can't be written: {error.strerror}") from None
+        self.head = digest(line)
+        self.length += 1
+        self.tree.append(leaf_hash(line))
+        head = self.head
+        await self._durable(record, head, before if text is None else (*before, self._payload_file))
+        return record, head
+
+    async def close(self) -> None:
+        """Wait until all is on disk and give the chain free."""
+        if self._syncing is not None:
+            await self._syncing
+        for descriptor in (self._chain_file, self._payload_file, self._lock):
+            os.close(descriptor)
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def _open_segment(self, first: int) -> None:
+        name = segment_name(first)
+        self._chain_file = open_append(self._chain / name)
+        self._payload_file = open_append(self._payloads / name)
+        sync_directory(self._chain)
+        sync_directory(self._payloads)
+
+    def _next_segment(self) -> None:
+        # Rare (once in thousands of records), so the syncs may hold up the loop.
+        old = (self._payload_file, self._chain_file)
+        for descriptor in old:
+            os.fsync(descriptor)
+        self._open_segment(self.length)
+        for descriptor in old:
+            os.close(descriptor)
+
+    def _write_record(self, number: int, line: bytes, text: Text | None, *, critical: bool) -> None:
+        payload_end = os.fstat(self._payload_file).st_size
+        if text is not None:
+            self._write(self._payload_file, _payload(number, text), critical=critical)
+        try:
+            self._write(self._chain_file, line + b"\n", critical=critical)
+        except OSError:
+            os.ftruncate(self._payload_file, payload_end)
+            raise
+
+    def _write(self, descriptor: int, data: bytes, *, critical: bool) -> None:
+        try:
+            write_all(descriptor, data)
+        except OSError as error:
+            if not critical or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            self._reserve.unlink(missing_ok=True)
+            write_all(descriptor, data)
+
+    def _make_reserve(self) -> None:
+        if self._reserve.exists():
+            return
+        descriptor = open_append(self._reserve)
+        try:
+            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+        except OSError:
+            self._reserve.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _need_reserve(self) -> None:
+        try:
+            self._make_reserve()
+        except OSError as error:
+            raise LedgerError(f"no room to record a command: {error.strerror}") from None
+
+    # --- durability -------------------------------------------------------------------------------
+
+    async def _durable(self, record: Record, head: str, before: Sequence[int]) -> None:
+        # Duplicates, so that whoever gave them may close theirs at any time.
+        self._unsynced += [os.dup(descriptor) for descriptor in (*before, self._chain_file)]
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((record, head, done))
+        if self._syncing is None:
+            self._syncing = asyncio.create_task(self._sync())
+        await asyncio.shield(done)
+
+    async def _sync(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            files, self._unsynced = self._unsynced, []
+            try:
+                await asyncio.to_thread(_sync_files, files)
+            except OSError as error:
+                self._failure = f"the chain could not be synced: {error.strerror}"
+            for record, head, done in waiting:
+                if self._failure is None:
+                    self._after(record, head)
+                    done.set_result(None)
+                else:
+                    done.set_exception(LedgerError(self._failure))
+        self._syncing = None
+
+
+def _payload(number: int, text: Text) -> bytes:
+    payload = Payload(seq=number, salt=text.salt.hex(), command=text.command)
+    return PAYLOADS_CODEC.encode(payload) + b"\n"
+
+
+def _sync_files(descriptors: Sequence[int]) -> None:
+    """Sync files in the order in which they were first named, each once, and close them."""
+    try:
+        seen = set()
+        for descriptor in descriptors:
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                os.fdatasync(descriptor)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: MIT
+"""Who answers which request. What may be asked, and when, the monitor has decided before."""
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tibet_nc_executor.archive import Archive
+from tibet_nc_executor.errors import LedgerError
+from tibet_nc_executor.journal import summary
+from tibet_nc_executor.ledger import Place, Text
+from tibet_nc_executor.output import OutputReader
+from tibet_nc_executor.run import DeniedError, Tools
+from tibet_nc_executor.runs import Runs
+from tibet_nc_protocol.errors import DecodeError
+from tibet_nc_protocol.layout import SALT_BYTES
+from tibet_nc_protocol.limits import TEXT_CHARACTERS
+from tibet_nc_protocol.messages import (
+    Alert,
+    ChainEntry,
+    ChainReport,
+    ChainTail,
+    Chunk,
+    CloseSession,
+    Control,
+    DenialCode,
+    Denied,
+    Fetch,
+    Hello,
+    Jobs,
+    JobsReport,
+    Recorded,
+    Refuse,
+    Request,
+    Response,
+    Run,
+    Status,
+    StatusReport,
+    Welcome,
+    run_id,
+)
+from tibet_nc_protocol.records import Outcome, Refusal, SecurityEvent, actor, commitment
+from tibet_nc_protocol.signing import Identity
+
+type Send = Callable[[Response], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a status says and that doesn't change while the executor runs."""
+
+    host: str
+    version: str
+    identity: Identity
+    restricted: bool
+    separated: bool
+    walls: tuple[str, ...]
+    idle_s: int
+    total_s: int
+
+
+class Office:
+    """Answers requests; one for all connections."""
+
+    def __init__(self, *, facts: Facts, archive: Archive, runs: Runs, tools: Tools) -> None:
+        self._facts = facts
+        self._archive = archive
+        self._runs = runs
+        self._tools = tools
+        self._since = time.monotonic()
+        self._reading: dict[str, OutputReader] = {}
+
+    async def answer(self, request: Request, request_sha256: str, send: Send) -> None:
+        """Answer one request; a refusal is an answer too. Never raises for what was asked."""
+        try:
+            await self._answer(request, request_sha256, send)
+        except DeniedError as error:
+            if isinstance(request, Hello):
+                raise
+            await send(
+                Denied(
+                    request=request.request,
+                    code=error.code,
+                    reason=error.reason[:TEXT_CHARACTERS],
+                    number=error.number,
+                )
+            )
+
+    async def _answer(self, request: Request, request_sha256: str, send: Send) -> None:
+        match request:
+            case Hello():
+                await send(self._welcome())
+            case Run():
+                await self._runs.run(request, request_sha256, send)
+            case Refuse():
+                await send(await self._refuse(request))
+            case Alert():
+                await send(await self._alert(request))
+            case Control():
+                self._runs.control(request)
+                await send(self._done(request.request))
+            case CloseSession():
+                number, head = await self._runs.close_session(request.room, request.sender)
+                await send(Recorded(request=request.request, number=number, head=head))
+            case Fetch():
+                await send(self._fetch(request))
+            case Status():
+                await send(self._status(request))
+            case ChainTail():
+                await send(self._chain(request))
+            case Jobs():
+                await send(JobsReport(request=request.request, jobs=self._runs.jobs()))
+
+    def _welcome(self) -> Welcome:
+        return Welcome(host=self._facts.host, records=self._archive.length, head=self._archive.head)
+
+    def _done(self, request: int) -> Recorded:
+        """Nothing was recorded for this request; the chain is where it is."""
+        return Recorded(
+            request=request, number=max(0, self._archive.length - 1), head=self._archive.head
+        )
+
+    async def _refuse(self, request: Refuse) -> Recorded:
+        text = None
+        digest = None
+        if request.command is not None:
+            salt = os.urandom(SALT_BYTES)
+            digest = commitment(salt, request.command)
+            text = Text(salt=salt, command=request.command) if self._tools.keep_text else None
+
+        def refusal(place: Place) -> Refusal:
+            return Refusal(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                room=request.room,
+                event=request.event,
+                sender=request.sender,
+                actor=actor(request.sender),
+                stage=request.stage,
+                detail=request.reason,
+                device=request.device,
+                family=request.family,
+                command=digest,
+            )
+
+        try:
+            known = self._archive.index.refusal(run_id(request.room, request.event))
+            if known is not None:
+                number, head = known
+            else:
+                record, head = await self._archive.append(refusal, text=text)
+                number = record.seq
+        except LedgerError as error:
+            raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
+        return Recorded(request=request.request, number=number, head=head)
+
+    async def _alert(self, request: Alert) -> Recorded:
+        try:
+            record, head = await self._archive.security(
+                SecurityEvent.AGENT,
+                f"{request.what}: {request.detail}"[:TEXT_CHARACTERS],
+                room=request.room,
+                event=request.event,
+                sender=request.sender,
+            )
+        except LedgerError as error:
+            raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
+        return Recorded(request=request.request, number=record.seq, head=head)
+
+    def _fetch(self, request: Fetch) -> Chunk:
+        try:
+            known = self._archive.index.run(request.run)
+        except LedgerError as error:
+            raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
+        if known is None or not isinstance(known.ending, Outcome):
+            raise DeniedError(DenialCode.UNKNOWN, "no finished command has this id")
+        if not known.ending.recording:
+            return Chunk(request=request.request, offset=request.offset, data=b"", last=True)
+        reader = self._reading.pop(request.run, None)
+        if reader is None:
+            reader = OutputReader(self._tools.recordings / known.ending.recording)
+        try:
+            data, last = reader.read(request.offset)
+        except (OSError, DecodeError) as error:
+            raise DeniedError(DenialCode.UNKNOWN, f"the recording can't be read: {error}") from None
+        if not last:
+            self._reading[request.run] = reader
+        return Chunk(request=request.request, offset=request.offset, data=data, last=last)
+
+    def _status(self, request: Status) -> StatusReport:
+        facts = self._facts
+        session = self._runs.session_of(request.room, request.sender)
+        return StatusReport(
+            request=request.request,
+            host=facts.host,
+            version=facts.version,
+            uptime_s=int(time.monotonic() - self._since),
+            records=self._archive.length,
+            head=self._archive.head,
+            runs=self._archive.commands,
+            refusals=self._archive.refused,
+            running=self._runs.running,
+            session=None if session is None else session.id,
+            session_commands=0 if session is None else session.commands,
+            idle_s=facts.idle_s,
+            total_s=facts.total_s,
+            separated=facts.separated,
+            restricted=facts.restricted,
+            walls=facts.walls,
+        )
+
+    def _chain(self, request: ChainTail) -> ChainReport:
+        newest = list(self._archive.newest)[-request.limit :]
+        return ChainReport(
+            request=request.request,
+            records=self._archive.length,
+            head=self._archive.head,
+            executor=self._facts.identity.id,
+            key=self._facts.identity.public_key.hex,
+            entries=tuple(
+                ChainEntry(
+                    number=record.seq,
+                    kind=type(record).__name__.lower(),
+                    time=record.time,
+                    digest=head,
+                    summary=summary(record)[:TEXT_CHARACTERS],
+                )
+                for record, head in newest
+            ),
+        )

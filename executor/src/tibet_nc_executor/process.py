@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Processes as /proc shows them, and signals that cannot hit the wrong one."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_STATUS_BYTES = 65536  # /proc/PID/status with the kernel's maximum of groups fits many times
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessStatus:
+    """The lines of /proc/PID/status that tell whose a process is."""
+
+    state: str
+    parent: int
+    uid: int
+    groups: frozenset[int]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more and only waits for its parent."""
+        return self.state in "ZX"
+
+
+def parse_status(text: bytes) -> ProcessStatus:
+    """Read /proc/PID/status; raises ValueError if a line is missing.
+
+    A process chooses its own name, but the kernel escapes line ends in it.
+    """
+    fields: dict[bytes, list[bytes]] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(b":")
+        fields.setdefault(key, value.split())
+    try:
+        return ProcessStatus(
+            state=fields[b"State"][0].decode("ascii"),
+            parent=int(fields[b"PPid"][0]),
+            uid=int(fields[b"Uid"][0]),
+            groups=frozenset(int(group) for group in fields[b"Groups"]),
+        )
+    except (KeyError, IndexError) as error:
+        raise ValueError("not a process status") from error
+
+
+def read_status(pid: int) -> ProcessStatus | None:
+    """Return a process's status, or None if there is no such process or it is hidden.
+
+    Raises OSError if the file could not be read for a reason of our own, such as too many open
+    files: not seeing a process does not mean that it is gone.
+    """
+    try:
+        descriptor = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return parse_status(os.read(descriptor, _STATUS_BYTES))
+        finally:
+            os.close(descriptor)
+    except (FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tag:
+    """A uid and groups of which one tells whose a process is."""
+
+    uid: int
+    groups: frozenset[int]
+
+    def marks(self, pid: int) -> bool:
+        """Say whether a process has the tag, ended or not."""
+        return self._is_on(read_status(pid))
+
+    def marks_running(self, pid: int) -> bool:
+        """Say whether a process has the tag and runs."""
+        status = read_status(pid)
+        return status is not None and not status.ended and self._is_on(status)
+
+    def _is_on(self, status: ProcessStatus | None) -> bool:
+        return (
+            status is not None
+            and status.uid == self.uid
+            and not self.groups.isdisjoint(status.groups)
+        )
+
+
+def all_processes() -> Iterator[int]:
+    """Yield the process ids that /proc shows."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            yield int(name)
+
+
+def own_children() -> frozenset[int]:
+    """Return the children of this process, ended ones that nobody waited for included.
+
+    Raises OSError if the kernel was built without this list.
+    """
+    children: set[int] = set()
+    for task in os.listdir("/proc/self/task"):
+        # A thread may end while we look.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            children.update(
+                int(pid) for pid in Path(f"/proc/self/task/{task}/children").read_text().split()
+            )
+    return frozenset(children)
+
+
+def send(pid: int, number: signal.Signals, still: Callable[[int], bool]) -> bool:
+    """Signal a process if it is `still` the right one; return whether it was.
+
+    The descriptor is opened before the question is asked, so that a process id which is given to
+    another process meanwhile is never signalled. Raises OSError for reasons of our own.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (ProcessLookupError, PermissionError):
+        return False
+    try:
+        if not still(pid):
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+r"""What the shell does before and after a command, and the bytes in which it tells its state.
+
+The shell reads the prologue as its BASH_ENV, which bash runs before it turns its restrictions on;
+the command is bash's own `-c` string. So the command is parsed, traced and reported exactly as
+written, with no `eval` around it.
+
+State travels on a pipe as `+` (the command begins), then `\0`, shell text that brings the state
+back, `\0`. Those bytes are the shell's own words and may be forged by a command: the executor cuts
+them at the NULs, which no shell text can contain, and gives them to nobody but the next shell of
+the same session. Anything else that was written on the pipe falls outside of the last pair.
+
+How the pipe is kept from the command's children: bash copies the close-on-exec flag along with a
+descriptor, and keeps a redirected descriptor aside, from 10 up, with that flag. A copy of the one
+set aside is therefore closed in every program that the command starts.
+"""
+
+import shlex
+from dataclasses import dataclass
+from typing import Final
+
+STATE_DESCRIPTOR: Final = 63  # far from those that people use by number
+STATE_BYTES: Final = 1 << 20  # more than any shell that people type in; a bound for memory
+BEGIN_MARK: Final = b"+"
+DESCRIPTOR_FLOOR: Final = 100  # inherited ones stay clear of 10, where bash sets descriptors aside
+
+# The first line puts the shell back to where the second can be trusted: in POSIX mode (an
+# assignment turns it on) special builtins cannot be replaced by functions, and none of them by an
+# alias when its name is quoted. Errors are thrown away since restrictions forbid /dev/null here.
+# What it prints is read line by line: setting bash's own read-only variables again fails, and would
+# end a group of commands.
+_SAVE: Final = (
+    r"""{ __tibet_nc=:$BASHOPTS:/:$SHELLOPTS:; POSIXLY_CORRECT=y; \trap - DEBUG; """
+    r"""\set +euvxmtn; \unset -f unset builtin; } 2>&- >&FD
+{
+\unset -v POSIXLY_CORRECT
+\builtin printf '\0exec 62>&2 2>/dev/null\n'
+\builtin shopt -p
+\builtin set +o
+\builtin declare -p
+\builtin printf 'exec 2>&62 62>&-\n'
+\builtin declare -f
+\builtin alias -p
+\builtin umask -p
+\builtin printf 'cd -- %q\n{\n' "$PWD"
+for __tibet_nc_name in expand_aliases inherit_errexit interactive_comments shift_verbose sourcepath
+do
+    if [[ $__tibet_nc == *:$__tibet_nc_name:* ]]
+    then \builtin printf 'shopt -s %s\n' $__tibet_nc_name
+    else \builtin printf 'shopt -u %s\n' $__tibet_nc_name
+    fi
+done
+\builtin printf 'unset -v __tibet_nc __tibet_nc_name\n'
+for __tibet_nc_name in errexit nounset verbose xtrace posix
+do
+    if [[ $__tibet_nc == *:$__tibet_nc_name:* ]]
+    then \builtin printf 'set -o %s\n' $__tibet_nc_name
+    fi
+done
+\builtin printf '} 2>/dev/null\n\0'
+} 2>&- >&FD"""
+)
+
+
+def prologue(*, entry: str, own: int, pipe: int, state: bytes) -> bytes:
+    """Return what the shell runs before its command.
+
+    `entry` comes first, `own` is the descriptor of this text, `pipe` that of the way back for the
+    state, `state` what an earlier command of the session has told. The state is last, so that a
+    broken one breaks nothing but itself.
+    """
+    save = _SAVE.replace("FD", str(STATE_DESCRIPTOR))
+    text = f"""{entry}\
+{{ exec {STATE_DESCRIPTOR}>&10; }} {pipe}>&-
+exec {pipe}>&- {own}<&-
+unset -v BASH_ENV BASH_EXECUTION_STRING
+{{ echo 500 >/proc/self/oom_score_adj; }} 2>/dev/null
+umask 077
+cd -- "$HOME" 2>/dev/null || cd /
+unset -v OLDPWD
+shopt -s expand_aliases
+trap -- {shlex.quote(save)} EXIT
+printf '{BEGIN_MARK.decode()}' >&{STATE_DESCRIPTOR}
+"""
+    return text.encode() + state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """What came through the pipe: whether the command began, and its state if it is whole."""
+
+    begun: bool
+    state: bytes | None
+
+
+def parse_told(stream: bytes) -> Told:
+    """Cut what came through the pipe; any bytes give a result."""
+    parts = stream.split(b"\0")
+    whole = len(parts) >= 3 and not parts[-1]
+    return Told(begun=stream.startswith(BEGIN_MARK), state=parts[-2] if whole else None)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+"""One command, start to end.
+
+    intent on disk → started → output recorded as it comes → ended → token and outcome on disk
+
+The command starts when its intent is durable, and its result is told when its outcome is (I1).
+Whatever fails on the way, the intent gets its end: an outcome, or an ``aborted`` record.
+"""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_executor import provenance
+from tibet_nc_executor.archive import Archive
+from tibet_nc_executor.command import Command, Ending, Shell, ShellError
+from tibet_nc_executor.errors import ExecutorError, LedgerError
+from tibet_nc_executor.ledger import Place, Text
+from tibet_nc_executor.provenance import AppendStore
+from tibet_nc_executor.recording import Recorder
+from tibet_nc_executor.session import SessionShell
+from tibet_nc_protocol.layout import SALT_BYTES
+from tibet_nc_protocol.messages import DenialCode, Run, Signal
+from tibet_nc_protocol.records import Intent, Outcome, actor, commitment
+
+NOTE_CHARACTERS: Final = 200
+
+
+class DeniedError(ExecutorError):
+    """A request that is refused; ``number`` is the record of that, if there is one."""
+
+    def __init__(self, code: DenialCode, reason: str, number: int | None = None) -> None:
+        self.code = code
+        self.reason = reason
+        self.number = number
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What every command needs of the executor."""
+
+    archive: Archive
+    tokens: AppendStore
+    recordings: Path
+    shell: Shell
+    host: str
+    keep_text: bool
+    recording_bytes: int
+    columns: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A command that ended: its outcome, as recorded, and the beginning of its output."""
+
+    outcome: Outcome
+    head: str
+    beginning: bytes
+
+
+class Execution:
+    """One command that was admitted; ``perform`` takes it from its intent to its outcome."""
+
+    def __init__(
+        self, request: Run, *, run: str, request_sha256: str, session: str, tools: Tools
+    ) -> None:
+        self.request: Final = request
+        self.run: Final = run
+        self.session: Final = session
+        self._request_sha256 = request_sha256
+        self._tools = tools
+        self._command: Command | None = None
+        self._recorder: Recorder | None = None
+        self._notes: list[str] = []
+        self._commitment = ""
+        self.started: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        """Number and digest of the intent, when the command is about to start."""
+        self.done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        """The result, or DeniedError."""
+
+    @property
+    def output_bytes(self) -> int:
+        """How much was printed so far."""
+        return 0 if self._recorder is None else self._recorder.bytes
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the intent is on disk."""
+        return (
+            self.started.done()
+            and not self.started.cancelled()
+            and self.started.exception() is None
+        )
+
+    def fail(self, code: DenialCode, reason: str) -> None:
+        """Give up before anything was recorded of this command."""
+        self._deny(DeniedError(code, reason))
+
+    def signal(self, signal: Signal, sender: str) -> None:
+        """Interrupt or kill the command for an operator; raises DeniedError if it doesn't run."""
+        if self._command is None:
+            raise DeniedError(DenialCode.UNKNOWN, "the command has not started yet")
+        self._notes.append(f"{signal} by {sender}"[:NOTE_CHARACTERS])
+        if signal is Signal.INTERRUPT:
+            self._command.interrupt()
+        else:
+            self._command.kill()
+
+    def stop(self) -> None:
+        """Kill the command because the executor stops."""
+        self._notes.append("the executor was stopped")
+        if self._command is not None:
+            self._command.kill()
+
+    async def perform(self, shell: SessionShell) -> None:
+        """Run the command in a session; the futures tell how it goes. Never raises."""
+        try:
+            number = await self._intend()
+            result = await self._run(number, shell)
+        except DeniedError as error:
+            self._deny(error)
+        else:
+            self.done.set_result(result)
+
+    def _deny(self, error: DeniedError) -> None:
+        for future in (self.started, self.done):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # it counts as seen, though nobody may be left to ask
+
+    async def _intend(self) -> int:
+        request = self.request
+        salt = os.urandom(SALT_BYTES)
+        text = Text(salt=salt, command=request.command)
+        self._commitment = commitment(salt, request.command)
+
+        def intent(place: Place) -> Intent:
+            return Intent(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                run=self.run,
+                room=request.room,
+                event=request.event,
+                sender=request.sender,
+                actor=actor(request.sender),
+                device=request.device,
+                session=self.session,
+                ciphertext=request.ciphertext,
+                command=self._commitment,
+                request=self._request_sha256,
+            )
+
+        try:
+            record, head = await self._tools.archive.append(
+                intent, text=text if self._tools.keep_text else None, critical=False
+            )
+        except LedgerError as error:  # I7
+            raise DeniedError(DenialCode.UNRECORDED, f"nothing was run: {error}") from None
+        self.started.set_result((record.seq, head))
+        return record.seq
+
+    async def _run(self, number: int, shell: SessionShell) -> Result:
+        tools = self._tools
+        recorder = self._recorder = Recorder(
+            tools.recordings,
+            number,
+            columns=tools.columns,
+            rows=tools.rows,
+            limit_bytes=tools.recording_bytes,
+        )
+        try:
+            self._command = await tools.shell.start(self.request.command, shell, recorder.feed)
+            ending = await self._command.wait()
+        except ShellError as error:
+            await self._abort(number, f"the shell could not be started: {error}")
+            raise DeniedError(DenialCode.SHELL, str(error), number) from None
+        finally:
+            self._command = None
+        try:
+            return await self._conclude(number, ending, recorder)
+        except (LedgerError, OSError) as error:
+            raise DeniedError(
+                DenialCode.UNRECORDED,
+                f"the command ran, but its outcome could not be recorded: {error}",
+                number,
+            ) from None
+        finally:
+            recorder.close()
+
+    async def _abort(self, number: int, detail: str) -> None:
+        try:
+            await self._tools.archive.abort(number, self.run, detail)
+        except LedgerError as error:
+            raise DeniedError(DenialCode.UNRECORDED, f"{detail}; {error}", number) from None
+
+    async def _conclude(self, number: int, ending: Ending, recorder: Recorder) -> Result:
+        tools = self._tools
+        status = f"signal {ending.signal}" if ending.exit is None else str(ending.exit)
+        recorder.finish(status)
+        notes = [*self._notes, *ending.notes]
+        if recorder.failure is not None:
+            notes.append(recorder.failure)
+        token = provenance.resolved(
+            token_id=f"tibet_{self.run}",
+            timestamp=datetime.now(UTC).isoformat(),
+            actor=actor(self.request.sender),
+            content={
+                "command": self._commitment,
+                "exit": ending.exit,
+                "signal": ending.signal,
+                "reason": ending.reason,
+                "output_sha256": recorder.sha256,
+            },
+            references=[self.request.event, self.run, recorder.name],
+            context={
+                "host": tools.host,
+                "room": self.request.room,
+                "device": self.request.device,
+                "session": self.session,
+                "seq": number,
+            },
+            parent_id=tools.tokens.last_id,
+        )
+        tools.tokens.add(token)
+        files = [tools.tokens.descriptor]
+        if recorder.descriptor is not None:
+            files.append(recorder.descriptor)
+
+        def outcome(place: Place) -> Outcome:
+            return Outcome(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                intent=number,
+                run=self.run,
+                session=self.session,
+                reason=ending.reason,
+                duration_ms=ending.duration_ms,
+                output_bytes=recorder.bytes,
+                output_sha256=recorder.sha256,
+                recorded_bytes=recorder.recorded,
+                recording=recorder.name,
+                leftover=ending.leftover,
+                token=token.token_id,
+                token_sha256=provenance.digest(token),
+                exit=ending.exit,
+                signal=ending.signal,
+                notes=tuple(note[:NOTE_CHARACTERS] for note in notes[:16]),
+            )
+
+        record, head = await tools.archive.append(outcome, before=files)
+        return Result(outcome=record, head=head, beginning=bytes(recorder.beginning))

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: MIT
+"""All commands: one event starts at most one (I3), one session runs one at a time, in order.
+
+An event that comes again joins the command that it started, or gets the recorded result; that
+holds across restarts, since the chain is asked and not memory.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from tibet_nc_executor.errors import LedgerError
+from tibet_nc_executor.ledger import Place
+from tibet_nc_executor.policy import Policy, Refused, decide
+from tibet_nc_executor.recording import read_output
+from tibet_nc_executor.run import DeniedError, Execution, Result, Tools
+from tibet_nc_executor.session import SessionShell
+from tibet_nc_protocol.errors import DecodeError
+from tibet_nc_protocol.limits import INLINE_BYTES, OPEN_RUNS
+from tibet_nc_protocol.messages import (
+    Control,
+    DenialCode,
+    Finished,
+    Job,
+    Reason,
+    Run,
+    Stage,
+    Started,
+    run_id,
+)
+from tibet_nc_protocol.records import (
+    Aborted,
+    Outcome,
+    Refusal,
+    SecurityEvent,
+    Session,
+    SessionState,
+    actor,
+)
+
+EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
+JOB_COMMAND_CHARACTERS: Final = 120
+
+type Send = Callable[[Started | Finished], Awaitable[None]]
+
+
+class OperatorSession:
+    """One operator's shell session in one room."""
+
+    def __init__(self, room: str, sender: str, shell: SessionShell) -> None:
+        self.id: Final = secrets.token_hex(8)
+        self.room: Final = room
+        self.sender: Final = sender
+        self.shell: Final = shell
+        self.turn: Final = asyncio.Lock()
+        self.recorded = False
+        self.commands = 0
+        self.waiting = 0
+
+
+class Runs:
+    """What runs, what ran, and in which sessions."""
+
+    def __init__(self, tools: Tools, policy: Policy, clock: Callable[[], float]) -> None:
+        self._tools = tools
+        self._archive = tools.archive
+        self._policy = policy
+        self._clock = clock
+        self._active: dict[str, tuple[Execution, float]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sessions: dict[tuple[str, str], OperatorSession] = {}
+        self._stopping = False
+
+    # --- one request ------------------------------------------------------------------------------
+
+    async def run(self, request: Run, request_sha256: str, send: Send) -> None:
+        """Run a command, or join it, or give its recorded result; raises DeniedError."""
+        run = run_id(request.room, request.event)
+        repeated = True
+        if run not in self._active:
+            try:
+                known = self._archive.index.run(run)
+            except LedgerError as error:  # I3, I7: nobody can say whether it ran before
+                raise DeniedError(DenialCode.UNRECORDED, f"nothing was run: {error}") from None
+            if known is not None and known.ending is not None and known.head is not None:
+                await send(self._recorded(request.request, known.number, known.ending, known.head))
+                return
+            await self._admit(request, run)
+            self._begin(request, run, request_sha256)
+            repeated = False
+        execution, _ = self._active[run]
+        number, head = await asyncio.shield(execution.started)
+        await send(Started(request=request.request, run=run, number=number, head=head))
+        result = await asyncio.shield(execution.done)
+        await send(_finished(request.request, result, repeated=repeated))
+
+    async def _admit(self, request: Run, run: str) -> None:
+        """Raise DeniedError, with the record of it, unless the command may run."""
+        decision = decide(request, self._policy, int(self._clock() * 1000))
+        if isinstance(decision, Refused):
+            if decision.code is DenialCode.STALE:
+                await self._refuse(request, run, Stage.FRESHNESS, decision.code, decision.reason)
+            await self._alarm(request, SecurityEvent.POLICY, decision.code, decision.reason)
+        if self._archive.index.run_of_ciphertext(request.ciphertext) is not None:
+            await self._alarm(
+                request,
+                SecurityEvent.REPLAY,
+                DenialCode.REPLAY,
+                "this very ciphertext already ran under another event id",
+            )
+        if self._stopping or len(self._active) >= OPEN_RUNS:
+            why = "the executor is stopping" if self._stopping else f"{OPEN_RUNS} commands run"
+            await self._refuse(request, run, Stage.CHAIN, DenialCode.BUSY, f"{why}; send it again")
+
+    async def _refuse(
+        self, request: Run, run: str, stage: Stage, code: DenialCode, reason: str
+    ) -> None:
+        known = self._archive.index.refusal(run)
+        number = known[0] if known else None
+        if number is None:
+
+            def refusal(place: Place) -> Refusal:
+                return Refusal(
+                    seq=place.seq,
+                    prev=place.prev,
+                    time=place.time,
+                    room=request.room,
+                    event=request.event,
+                    sender=request.sender,
+                    actor=actor(request.sender),
+                    device=request.device,
+                    stage=stage,
+                    detail=reason,
+                )
+
+            record, _ = await _or_denied(self._archive.append(refusal))
+            number = record.seq
+        raise DeniedError(code, reason, number)
+
+    async def _alarm(
+        self, request: Run, what: SecurityEvent, code: DenialCode, reason: str
+    ) -> None:
+        record, _ = await _or_denied(
+            self._archive.security(
+                what, reason, room=request.room, event=request.event, sender=request.sender
+            )
+        )
+        raise DeniedError(code, reason, record.seq)
+
+    def _begin(self, request: Run, run: str, request_sha256: str) -> None:
+        session = self._session(request.room, request.sender)
+        session.waiting += 1
+        execution = Execution(
+            request,
+            run=run,
+            request_sha256=request_sha256,
+            session=session.id,
+            tools=self._tools,
+        )
+        self._active[run] = (execution, time.monotonic())
+        task = asyncio.create_task(self._in_turn(execution, session))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _in_turn(self, execution: Execution, session: OperatorSession) -> None:
+        try:
+            async with session.turn:
+                session.waiting -= 1
+                if not session.recorded:
+                    try:
+                        await self._record_session(session, SessionState.OPENED, "first command")
+                    except LedgerError as error:
+                        execution.fail(DenialCode.UNRECORDED, f"nothing was run: {error}")
+                        return
+                    session.recorded = True
+                session.commands += 1
+                await execution.perform(session.shell)
+        finally:
+            del self._active[execution.run]
+
+    # --- sessions ---------------------------------------------------------------------------------
+
+    def _session(self, room: str, sender: str) -> OperatorSession:
+        key = (room, sender)
+        if key not in self._sessions:
+            self._sessions[key] = OperatorSession(room, sender, self._tools.shell.new_session())
+        return self._sessions[key]
+
+    def session_of(self, room: str, sender: str) -> OperatorSession | None:
+        """Return the session of an operator in a room."""
+        return self._sessions.get((room, sender))
+
+    async def close_session(self, room: str, sender: str) -> tuple[int, str]:
+        """End a session; return number and digest of the record. Raises DeniedError."""
+        session = self._sessions.get((room, sender))
+        if session is None or not session.recorded:
+            raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
+        if session.turn.locked() or session.waiting:
+            raise DeniedError(DenialCode.BUSY, "a command is running in this session")
+        del self._sessions[room, sender]
+        return await _or_denied(
+            self._record_session(session, SessionState.CLOSED, "ended by the operator")
+        )
+
+    async def _record_session(
+        self, session: OperatorSession, state: SessionState, detail: str
+    ) -> tuple[int, str]:
+        record, head = await self._archive.append(
+            lambda place: Session(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                session=session.id,
+                state=state,
+                room=session.room,
+                sender=session.sender,
+                actor=actor(session.sender),
+                detail=detail,
+            ),
+            critical=state is SessionState.CLOSED,
+        )
+        return record.seq, head
+
+    # --- what runs --------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        """How many commands run or wait for their turn."""
+        return len(self._active)
+
+    def jobs(self) -> tuple[Job, ...]:
+        """Return what runs, oldest first."""
+        now = time.monotonic()
+        return tuple(
+            Job(
+                number=execution.started.result()[0],
+                sender=execution.request.sender,
+                seconds=int(now - since),
+                output_bytes=execution.output_bytes,
+                command=execution.request.command[:JOB_COMMAND_CHARACTERS],
+            )
+            for execution, since in self._active.values()
+            if execution.is_started
+        )
+
+    def control(self, request: Control) -> None:
+        """Signal a running command for an operator; raises DeniedError."""
+        if request.sender not in self._policy.operators:
+            raise DeniedError(
+                DenialCode.SENDER, f"{request.sender} is not an operator of this host"
+            )
+        if request.room not in self._policy.rooms:
+            raise DeniedError(DenialCode.ROOM, f"{request.room} is not a room of this host")
+        for execution, _ in self._active.values():
+            if execution.is_started and execution.started.result()[0] == request.number:
+                execution.signal(request.signal, request.sender)
+                return
+        raise DeniedError(DenialCode.UNKNOWN, f"#{request.number} is not running")
+
+    async def stop(self) -> None:
+        """Kill what runs, record how it ended, and end all sessions."""
+        self._stopping = True
+        for execution, _ in self._active.values():
+            execution.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for session in self._sessions.values():
+            if session.recorded:
+                await self._record_session(session, SessionState.CLOSED, "the executor stopped")
+        self._sessions.clear()
+
+    # --- what ran ---------------------------------------------------------------------------------
+
+    def _recorded(
+        self, request: int, number: int, ending: Outcome | Aborted, head: str
+    ) -> Finished:
+        if isinstance(ending, Aborted):
+            return Finished(
+                request=request,
+                run=ending.run,
+                number=number,
+                outcome=ending.seq,
+                head=head,
+                exit=None,
+                signal=None,
+                reason=Reason.ABORTED,
+                duration_ms=0,
+                output_bytes=0,
+                output_sha256=EMPTY_SHA256,
+                recorded_bytes=0,
+                output=b"",
+                leftover=0,
+                token="",
+                notes=(ending.detail,),
+                repeated=True,
+            )
+        beginning = bytearray()
+        notes = ending.notes
+        if ending.recording:
+            try:
+                for data in read_output(self._tools.recordings / ending.recording):
+                    beginning += data[: INLINE_BYTES - len(beginning)]
+                    if len(beginning) == INLINE_BYTES:
+                        break
+            except (OSError, DecodeError):
+                notes = (*notes, "the recording can't be read any more")[:16]
+        result = Result(outcome=ending, head=head, beginning=bytes(beginning))
+        return _finished(request, result, repeated=True, notes=notes)
+
+
+def _finished(
+    request: int, result: Result, *, repeated: bool, notes: tuple[str, ...] | None = None
+) -> Finished:
+    outcome = result.outcome
+    return Finished(
+        request=request,
+        run=outcome.run,
+        number=outcome.intent,
+        outcome=outcome.seq,
+        head=result.head,
+        exit=outcome.exit,
+        signal=outcome.signal,
+        reason=outcome.reason,
+        duration_ms=outcome.duration_ms,
+        output_bytes=outcome.output_bytes,
+        output_sha256=outcome.output_sha256,
+        recorded_bytes=outcome.recorded_bytes,
+        output=result.beginning[: outcome.recorded_bytes],
+        leftover=outcome.leftover,
+        token=outcome.token,
+        notes=outcome.notes if notes is None else notes,
+        repeated=repeated,
+    )
+
+
+async def _or_denied[T](recording: Awaitable[T]) -> T:
+    """Turn a failure to record into the denial that says so (I7)."""
+    try:
+        return await recording
+    except LedgerError as error:
+        raise DeniedError(DenialCode.UNRECORDED, str(error)) from None

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""The executor as a service: everything built in order, run until told to stop, ended in order."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from systemd import daemon
+
+from tibet_nc_executor.archive import Archive
+from tibet_nc_executor.command import Shell, ShellError
+from tibet_nc_executor.config import Config, gid_of, group_id, secret_key, uid_of
+from tibet_nc_executor.connection import Connection
+from tibet_nc_executor.durable import make_directory
+from tibet_nc_executor.errors import ConfigError, LedgerError
+from tibet_nc_executor.office import Facts, Office
+from tibet_nc_executor.provenance import AppendStore
+from tibet_nc_executor.run import Tools
+from tibet_nc_executor.runs import Runs
+from tibet_nc_executor.server import Server, listener, remove
+from tibet_nc_executor.settings import ResourceLimits, ShellSettings
+from tibet_nc_protocol.errors import SignatureError
+from tibet_nc_protocol.layout import RECORDINGS, TOKENS
+from tibet_nc_protocol.signing import Identity, PublicKey
+
+VERSION: Final = version("tibet-nc-executor")
+UMASK: Final = 0o077
+
+
+def agent_key(config: Config) -> PublicKey:
+    """Return the enrolled agent's public key; raises ConfigError."""
+    path = Path(config.agent.key_file)
+    try:
+        return PublicKey.from_hex(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no agent is enrolled; enrol it with: tibet-nc-executor enrol-agent KEY"
+        ) from None
+    except (SignatureError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def shell_settings(config: Config) -> ShellSettings:
+    """Return what the cage needs to know; raises ConfigError."""
+    shell = config.shell
+    return ShellSettings(
+        uid=uid_of(shell.user, "shell.user"),
+        gid=gid_of(shell.user, "shell.user"),
+        groups=tuple(group_id(group, "shell.groups") for group in shell.groups),
+        home=shell.home,
+        path=shell.path,
+        restricted=shell.restricted,
+        limits=ResourceLimits(
+            processes=shell.processes,
+            address_space=shell.memory_bytes,
+            file_size=shell.file_bytes,
+            open_files=shell.open_files,
+            memory=shell.memory_bytes,
+        ),
+        rows=shell.rows,
+        columns=shell.columns,
+        idle_s=shell.idle_s,
+        total_s=shell.total_s,
+    )
+
+
+def walls(config: Config, shell: Shell) -> tuple[str, ...]:
+    """Return what holds a command in, and what does not, for whoever asks for the status."""
+    own = "a uid of its own" if shell.cage.separated else "NO uid of its own"
+    kind = "restricted bash" if config.shell.restricted else "bash"
+    return (own, kind, f"processes ended by {shell.cage.containment.value}")
+
+
+async def serve(config: Config, environment: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT; raises ConfigError or LedgerError when it can't."""
+    os.umask(UMASK)
+    identity = Identity(secret_key(config, environment))
+    trusted = agent_key(config)
+    agent_uid = uid_of(config.agent.user, "agent.user")
+    directory = Path(config.state.directory)
+    try:
+        shell = Shell(shell_settings(config))
+    except ShellError as error:
+        raise ConfigError(f"shell: {error}") from None
+    try:
+        make_directory(directory / RECORDINGS)
+        tokens = AppendStore(directory / TOKENS)
+    except OSError as error:
+        raise LedgerError(f"{directory}: {error.strerror}") from None
+    archive = Archive(
+        directory,
+        identity,
+        clock=time.time,
+        segment_bytes=config.audit.segment_bytes,
+        checkpoint_records=config.audit.checkpoint_records,
+    )
+    await shell.clear()
+    await archive.begin(
+        host=config.host.name, version=VERSION, agent=str(config.agent.user), agent_key=trusted
+    )
+    tools = Tools(
+        archive=archive,
+        tokens=tokens,
+        recordings=directory / RECORDINGS,
+        shell=shell,
+        host=config.host.name,
+        keep_text=config.audit.command_text == "full",
+        recording_bytes=config.audit.recording_bytes,
+        columns=config.shell.columns,
+        rows=config.shell.rows,
+    )
+    runs = Runs(tools, config.decision(), time.time)
+    facts = Facts(
+        host=config.host.name,
+        version=VERSION,
+        identity=identity,
+        restricted=config.shell.restricted,
+        separated=shell.cage.separated,
+        walls=walls(config, shell),
+        idle_s=config.shell.idle_s,
+        total_s=config.shell.total_s,
+    )
+    office = Office(facts=facts, archive=archive, runs=runs, tools=tools)
+
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await Connection(
+            reader,
+            writer,
+            identity=identity,
+            agent_key=trusted,
+            version=VERSION,
+            office=office,
+            archive=archive,
+        ).serve()
+
+    path = Path(config.socket.path)
+    listening, ours = listener(path, gid_of(config.agent.user, "agent.user"))
+    server = Server(agent_uid=agent_uid, archive=archive, serve=connection)
+    await server.start(listening)
+    alive = asyncio.create_task(_watchdog(environment))
+    regular = asyncio.create_task(archive.checkpoint_regularly(config.audit.checkpoint_s))
+    daemon.notify(f"READY=1\nSTATUS={archive.length} records, head {archive.head[:8]}")
+    _say(f"ready: {archive.length} records, head {archive.head[:8]}, listening on {path}")
+    if not shell.cage.separated:
+        _say("commands run as the executor's own uid: nothing separates them from the chain")
+    await _until_told()
+    daemon.notify("STOPPING=1")
+    _say("stopping")
+    await server.stop()
+    await runs.stop()
+    alive.cancel()
+    regular.cancel()
+    with suppress(LedgerError):  # the next start makes one
+        await archive.checkpoint()
+    await archive.close()
+    tokens.close()
+    if ours:
+        remove(path)
+
+
+async def _until_told() -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+
+
+async def _watchdog(environment: Mapping[str, str]) -> None:
+    """Tell systemd that the loop turns, thrice as often as it asks (sd_notify(3))."""
+    microseconds = int(environment.get("WATCHDOG_USEC", "0"))
+    while microseconds:
+        daemon.notify("WATCHDOG=1")
+        await asyncio.sleep(microseconds / 3e6)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"tibet-nc-executor: {text}\n")
+    sys.stderr.flush()

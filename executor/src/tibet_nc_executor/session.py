@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""A session: the shell state that one command leaves to the next."""
+
+from typing import Final
+
+from tibet_nc_executor.prologue import STATE_BYTES, parse_told, prologue
+
+TOO_LARGE: Final = (
+    f"the shell's state is larger than {STATE_BYTES >> 20} MiB: the next command starts from the "
+    "state before this one"
+)
+NOT_KEPT: Final = (
+    "the shell ended without telling its state: the next command starts from the state before "
+    "this one"
+)
+
+
+class SessionShell:
+    """What carries over between the commands of one session.
+
+    Variables, arrays, functions, aliases, options, umask and working directory. The bytes are the
+    shell's own words and are given to nobody but the session's next shell.
+    """
+
+    def __init__(self) -> None:
+        self._state = b""
+
+    @property
+    def size(self) -> int:
+        """How many bytes are kept."""
+        return len(self._state)
+
+    def reset(self) -> None:
+        """Forget everything: the next command starts like the first one."""
+        self._state = b""
+
+    def prologue(self, *, entry: str, own: int, pipe: int) -> bytes:
+        """Return what the next shell runs before its command."""
+        return prologue(entry=entry, own=own, pipe=pipe, state=self._state)
+
+    def keep(self, stream: bytes) -> tuple[str, ...]:
+        """Keep the state that an ended shell has told; return notes for the operator."""
+        told = parse_told(stream[: STATE_BYTES + 1])
+        if len(stream) > STATE_BYTES:
+            return (TOO_LARGE,)
+        if told.state is None:
+            return (NOT_KEPT,)
+        self._state = told.state
+        return ()

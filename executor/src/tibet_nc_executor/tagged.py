@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""The processes of a run told apart by its group, where no control group is delegated.
+
+The end of a run, when its shell has ended:
+
+1. No inherited child: nothing was left (children.py says why). This is the usual case.
+2. Otherwise every process with the run's group is killed, again and again until none is seen.
+3. A process that forks and ends faster than it can be found is never caught that way. After some
+   rounds everything of the shell uid is stopped at once, what has the run's group is killed in the
+   silence, and the rest continues. Other runs lose a few milliseconds.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from tibet_nc_executor.children import Children
+from tibet_nc_executor.enclosure import Entry, Pauses, Remains
+from tibet_nc_executor.process import Tag, all_processes, send
+
+ROUNDS_BEFORE_FREEZE: Final = 8
+
+type SignalUid = Callable[[signal.Signals], Awaitable[None]]
+
+
+class Freezer:
+    """Stops and continues everything of the shell uid; shared by all runs."""
+
+    def __init__(self, signal_uid: SignalUid) -> None:
+        self._signal_uid = signal_uid
+        self._turn = asyncio.Lock()
+        self.frozen = False
+        """Whether a stopped process was stopped by us."""
+
+    async def silence(self, act: Callable[[], None]) -> None:
+        """Do something while no process of the shell uid runs."""
+        async with self._turn:
+            self.frozen = True
+            try:
+                await self._signal_uid(signal.SIGSTOP)
+                act()
+            finally:
+                await self._signal_uid(signal.SIGCONT)
+                self.frozen = False
+
+
+class Tagged:
+    """The processes that have a tag, and run."""
+
+    def __init__(self, tag: Tag, freezer: Freezer) -> None:
+        self._tag = tag
+        self._freezer = freezer
+
+    def members(self) -> list[int]:
+        """Return the process ids that are seen now."""
+        return [pid for pid in all_processes() if self._tag.marks_running(pid)]
+
+    def holds(self, pid: int) -> bool:
+        """Say whether a process is one of them."""
+        return self._tag.marks_running(pid)
+
+    async def kill(self) -> Remains:
+        """Kill them until none is left, or until it is hopeless."""
+        killed: set[int] = set()
+
+        def act() -> None:
+            for pid in self.members():
+                if send(pid, signal.SIGKILL, self.holds):
+                    killed.add(pid)
+
+        pauses = Pauses(now=time.monotonic())
+        rounds = 0
+        while (pause := pauses.next(time.monotonic())) is not None:
+            rounds += 1
+            with suppress(OSError):  # out of descriptors, for one: try again
+                if not self.members():
+                    return Remains(killed=len(killed), surviving=0)
+                if rounds % ROUNDS_BEFORE_FREEZE == 0:
+                    await self._freezer.silence(act)
+                else:
+                    act()
+            await asyncio.sleep(pause)
+        return Remains(killed=len(killed), surviving=1)
+
+
+class TaggedRun(Tagged):
+    """The processes of one run: those of the shell uid that have its group."""
+
+    entry = Entry()  # the group is given with the uid; there is nothing to do
+
+    def __init__(self, tag: Tag, *, children: Children, freezer: Freezer) -> None:
+        super().__init__(tag, freezer)
+        self._children = children
+        self._leader = 0
+
+    @property
+    def frozen(self) -> bool:
+        """Whether everything is stopped for a moment."""
+        return self._freezer.frozen
+
+    def entered(self, leader: int) -> None:
+        """Note the shell."""
+        self._leader = leader
+        self._children.register(leader)
+
+    def tend(self) -> None:
+        """Wait for inherited children that have ended."""
+        self._children.strangers()
+
+    async def end(self) -> Remains:
+        """Kill every process with the group."""
+        with suppress(OSError):
+            if not self._children.strangers():
+                return Remains(killed=0, surviving=0)
+        remains = await self.kill()
+        await self._children.settle(self._tag.marks)
+        return remains
+
+    def close(self) -> None:
+        """Forget the shell, which was waited for."""
+        self._children.forget(self._leader)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""A pseudo-terminal for one command. The only module that knows pexpect.
+
+Facts that the code below rests on:
+
+- With ECHO and OPOST off the kernel passes bytes through unchanged.
+- A command owns its terminal's settings: it may set another line discipline (N_NULL swallows all
+  output), raw mode, exclusive use, or stop the flow. None of it can hurt once the command is gone
+  and the settings are put back, which is done before the fence is written.
+- Only members of the run's own group can open the slave, so no other run of the same uid can
+  write to it. The shell uid does not own it and cannot change that. `/dev/tty` is always open to
+  the session itself.
+- TIOCSIG makes the kernel signal the foreground process group: no process id that might have been
+  given to somebody else meanwhile.
+"""
+
+import fcntl
+import os
+import signal
+import struct
+import termios
+
+import pexpect
+import pexpect.fdpexpect
+
+from tibet_nc_executor.credentials import (
+    Capability,
+    effective_capabilities,
+    file_group,
+    has_capability,
+)
+
+READ_BYTES = 65536  # the largest a terminal gives at once
+END_OF_FILE = b"\x04"  # VEOF, unless the command has chosen another
+
+_TIOCGPTPEER = 0x5441
+_TIOCNXCL = 0x540D
+_TIOCSIG = 0x40045436
+_N_TTY = 0
+
+_IUTF8 = 0o40000
+
+
+class HangUpError(Exception):
+    """The terminal is gone: nothing can be read or written any more."""
+
+
+type _Attributes = list[int | list[bytes | int]]
+
+
+def _plain(attributes: _Attributes) -> _Attributes:
+    """Return terminal attributes that leave every byte alone but keep lines and signals."""
+    _, _, control, _, *rest = attributes
+    return [
+        termios.ICRNL | termios.BRKINT | _IUTF8,
+        0,
+        control,
+        termios.ICANON | termios.ISIG | termios.IEXTEN,
+        *rest,
+    ]
+
+
+class Terminal:
+    """A pair of terminal ends; the slave is for a command, the master and a spare slave are ours.
+
+    With `group`, only root, the executor and members of that group can open the slave.
+    Raises OSError if the machine has no terminal left.
+    """
+
+    def __init__(self, *, rows: int, columns: int, group: int | None) -> None:
+        self._master, self._slave = os.openpty()
+        self._spare = -1
+        try:
+            # A second open file, since non-blocking mode belongs to the open file and the
+            # command's must block.
+            self._spare = fcntl.ioctl(
+                self._master,
+                _TIOCGPTPEER,
+                os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC,
+            )
+            self._attributes = _plain(termios.tcgetattr(self._slave))
+            termios.tcsetattr(self._slave, termios.TCSANOW, self._attributes)
+            self.resize(rows, columns)
+            self._admit(group)
+            os.set_blocking(self._master, False)
+            self._stream = pexpect.fdpexpect.fdspawn(
+                self._master, timeout=0, maxread=READ_BYTES, use_poll=True
+            )
+            self._stream.delaybeforesend = None  # otherwise each write waits 50 ms
+        except BaseException:
+            self.close()
+            raise
+
+    def _admit(self, group: int | None) -> None:
+        if group is None:
+            os.fchmod(self._slave, 0o600)
+            return
+        os.fchmod(self._slave, 0o660)
+        if has_capability(effective_capabilities(), Capability.CHOWN):
+            os.fchown(self._slave, -1, group)
+        else:
+            # An owner may give a file to a group that he is in.
+            with file_group(group):
+                os.fchown(self._slave, -1, group)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on for output."""
+        return self._master
+
+    @property
+    def slave(self) -> int:
+        """The descriptor that becomes the command's standard input, output and error."""
+        return self._slave
+
+    def spawned(self) -> None:
+        """Close the command's end here, once the command has it."""
+        slave, self._slave = self._slave, -1
+        os.close(slave)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size in characters; the kernel tells the foreground group with SIGWINCH."""
+        termios.tcsetwinsize(self._master, (rows, columns))
+
+    def read(self) -> bytes:
+        """Return what can be read now, at most `READ_BYTES`; raises HangUpError."""
+        try:
+            data: bytes = self._stream.read_nonblocking(READ_BYTES, timeout=0)
+        except pexpect.TIMEOUT:
+            return b""
+        except (pexpect.EOF, OSError) as error:
+            raise HangUpError("the terminal is gone") from error
+        return data
+
+    def write(self, data: bytes) -> int:
+        """Offer input to the command; return how many bytes the terminal took now."""
+        try:
+            taken: int = self._stream.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise HangUpError("the terminal is gone") from error
+        return taken
+
+    def interrupt(self) -> bool:
+        """Send SIGINT to the foreground process group; return whether there is one."""
+        if os.tcgetpgrp(self._master) == 0:
+            return False
+        fcntl.ioctl(self._master, _TIOCSIG, int(signal.SIGINT))
+        return True
+
+    def restore(self) -> None:
+        """Undo what a command, now gone, did to the terminal; raises OSError."""
+        fcntl.ioctl(self._spare, termios.TIOCSETD, struct.pack("i", _N_TTY))
+        fcntl.ioctl(self._spare, _TIOCNXCL)
+        termios.tcsetattr(self._spare, termios.TCSANOW, self._attributes)
+        # Off first: "on" alone does nothing for a flow that was stopped with ^S.
+        termios.tcflow(self._spare, termios.TCOOFF)
+        termios.tcflow(self._spare, termios.TCOON)
+
+    def mark(self, data: bytes) -> int:
+        """Write on the slave, as the command did; return how many bytes the terminal took now."""
+        try:
+            return os.write(self._spare, data)
+        except BlockingIOError:
+            return 0
+
+    def close(self) -> None:
+        """Close every end; may be called again."""
+        for name in ("_master", "_slave", "_spare"):
+            descriptor = getattr(self, name)
+            setattr(self, name, -1)
+            if descriptor >= 0:
+                os.close(descriptor)

@@ -1,0 +1,710 @@
+# SPDX-License-Identifier: MIT
+"""A real executor process, asked over its real socket by a client that may break the rules."""
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.executor.rig import AGENT, OPERATOR, ROOM, Client, Executor, raw_socket, records
+from tests.separation import as_agent
+from tibet_nc_protocol.envelope import Opener
+from tibet_nc_protocol.errors import SignatureError
+from tibet_nc_protocol.framing import frame
+from tibet_nc_protocol.limits import FRAME_BYTES, INLINE_BYTES
+from tibet_nc_protocol.messages import (
+    REQUESTS,
+    Alert,
+    ChainReport,
+    ChainTail,
+    Chunk,
+    CloseSession,
+    Control,
+    DenialCode,
+    Denied,
+    Failure,
+    Fetch,
+    Finished,
+    Hello,
+    Jobs,
+    JobsReport,
+    Reason,
+    Recorded,
+    Refuse,
+    Signal,
+    Stage,
+    Started,
+    Status,
+    StatusReport,
+)
+from tibet_nc_protocol.note import Verifier, open_checkpoint
+from tibet_nc_protocol.records import (
+    Aborted,
+    Checkpoint,
+    Intent,
+    Outcome,
+    Refusal,
+    Security,
+    SecurityEvent,
+    Session,
+)
+from tibet_nc_protocol.signing import Purpose
+
+SETTINGS = "[audit]\nrecording_bytes = 3000000\n"
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Make a directory that every uid can reach."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+def executor(place: Path) -> Iterator[Executor]:
+    """Start an executor."""
+    with Executor(place, settings=SETTINGS) as running:
+        yield running
+
+
+type Connect = Callable[[Executor], Awaitable[Client]]
+
+
+@pytest_asyncio.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Return what connects clients, which are closed afterwards."""
+    clients: list[Client] = []
+
+    async def new(executor: Executor) -> Client:
+        clients.append(await Client.connect(executor))
+        return clients[-1]
+
+    yield new
+    for client in clients:
+        await client.close()
+
+
+async def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+def security(executor: Executor) -> list[Security]:
+    """Return the security records."""
+    return [record for record in records(executor) if isinstance(record, Security)]
+
+
+# --- what a command leaves ------------------------------------------------------------------------
+
+
+async def test_a_command_leaves_intent_outcome_recording_and_token(
+    executor: Executor, connect: Connect
+) -> None:
+    """One command: its records in order, its output whole, its token anchored."""
+    client = await connect(executor)
+    request = client.request("printf 'a\\377b\\n'; exit 3")
+    await client.send(request)
+    started = await client.receive()
+    finished = await client.receive()
+    assert isinstance(started, Started)
+    assert isinstance(finished, Finished)
+    assert (finished.exit, finished.signal, finished.output) == (3, None, b"a\xffb\n")
+    assert finished.reason is Reason.EXITED
+    chain = records(executor)
+    session, intent, outcome = chain[1:]
+    assert isinstance(session, Session)
+    assert isinstance(intent, Intent)
+    assert isinstance(outcome, Outcome)
+    assert (started.number, finished.number, finished.outcome) == (intent.seq, intent.seq, 3)
+    assert (outcome.intent, outcome.exit, outcome.output_bytes) == (intent.seq, 3, 4)
+    assert (intent.sender, intent.event, intent.session) == (
+        OPERATOR,
+        request.event,
+        outcome.session,
+    )
+    tokens = (executor.state / "tokens.jsonl").read_text()
+    assert f'"token_id": "{outcome.token}"' in tokens
+
+
+async def test_big_output_is_fetched_whole(executor: Executor, connect: Connect) -> None:
+    """What doesn't fit the result is fetched in chunks, exactly (I12)."""
+    client = await connect(executor)
+    finished = await client.run("seq 1 200000")
+    assert isinstance(finished, Finished)
+    whole = "".join(f"{n}\n" for n in range(1, 200001)).encode()
+    assert finished.output == whole[:INLINE_BYTES]
+    assert finished.recorded_bytes == finished.output_bytes == len(whole)
+    output = bytearray()
+    last = False
+    while not last:
+        await client.send(Fetch(request=client.number(), run=finished.run, offset=len(output)))
+        chunk = await client.receive()
+        assert isinstance(chunk, Chunk)
+        assert chunk.offset == len(output)
+        output += chunk.data
+        last = chunk.last
+    assert bytes(output) == whole
+    # Going back is permitted too.
+    await client.send(Fetch(request=client.number(), run=finished.run, offset=7))
+    chunk = await client.receive()
+    assert isinstance(chunk, Chunk)
+    assert chunk.data[:20] == whole[7:27]
+
+
+async def test_output_over_the_cap_is_hashed_whole_and_said_to_be_cut(
+    executor: Executor, connect: Connect
+) -> None:
+    """The recording ends at its limit, the hash and the length don't (I12)."""
+    client = await connect(executor)
+    finished = await client.run("head -c 5000000 /dev/zero")
+    assert isinstance(finished, Finished)
+    assert (finished.output_bytes, finished.recorded_bytes) == (5000000, 3000000)
+    assert finished.output_sha256 == hashlib.sha256(bytes(5000000)).hexdigest()
+
+
+# --- once -----------------------------------------------------------------------------------------
+
+
+async def test_an_event_runs_once_however_often_it_is_asked(
+    executor: Executor, connect: Connect
+) -> None:
+    """The second answer to an event is the first one's result; nothing runs again (I3)."""
+    client = await connect(executor)
+    command = "n=$((n+1)); echo run $n"
+    first = await client.run(command, "$once")
+    second = await client.run(command, "$once")
+    assert isinstance(first, Finished)
+    assert isinstance(second, Finished)
+    assert (first.output, second.output) == (b"run 1\n", b"run 1\n")
+    assert (first.repeated, second.repeated) == (False, True)
+    assert first.head == second.head
+    third = await client.run(command, "$other")
+    assert isinstance(third, Finished)
+    assert third.output == b"run 2\n"
+
+
+async def test_an_event_asked_twice_at_once_runs_once(executor: Executor, connect: Connect) -> None:
+    """Two requests for one event at the same time share one run (I3)."""
+    client = await connect(executor)
+    for _ in range(2):
+        await client.send(client.request("sleep 0.3; echo $RANDOM", "$twin"))
+    responses = [await client.receive() for _ in range(4)]
+    finished = [response for response in responses if isinstance(response, Finished)]
+    assert len(finished) == 2
+    assert finished[0].output == finished[1].output
+    assert len([record for record in records(executor) if isinstance(record, Intent)]) == 1
+
+
+async def test_the_same_ciphertext_under_another_event_id_is_refused(
+    executor: Executor, connect: Connect
+) -> None:
+    """A homeserver that repeats a ciphertext as a new event gets nothing run (I3, I5)."""
+    client = await connect(executor)
+    same = "ab" * 32
+    await client.send(client.request("true", "$one", ciphertext=same))
+    assert isinstance(await client.receive(), Started)
+    assert isinstance(await client.receive(), Finished)
+    await client.send(client.request("true", "$two", ciphertext=same))
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert denied.code is DenialCode.REPLAY
+    assert [record.what for record in security(executor)] == [SecurityEvent.REPLAY]
+
+
+async def test_nothing_is_forgotten_by_a_restart(executor: Executor, connect: Connect) -> None:
+    """Events and ciphertexts that ran are known after a restart, with their results (I3)."""
+    client = await connect(executor)
+    await client.send(client.request("echo first", "$kept", ciphertext="cd" * 32))
+    assert isinstance(await client.receive(), Started)
+    before = await client.receive()
+    assert isinstance(before, Finished)
+    executor.stop()
+    executor.start()
+    client = await connect(executor)
+    again = await client.run("echo second", "$kept")
+    assert isinstance(again, Finished)
+    assert (again.output, again.repeated, again.head) == (b"first\n", True, before.head)
+    await client.send(client.request("true", "$new", ciphertext="cd" * 32))
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert denied.code is DenialCode.REPLAY
+
+
+async def test_a_lost_index_is_made_anew_from_the_chain(
+    executor: Executor, connect: Connect
+) -> None:
+    """Deleting the index loses nothing (I3)."""
+    client = await connect(executor)
+    await client.run("echo first", "$kept")
+    executor.stop()
+    for path in executor.state.glob("index.sqlite*"):
+        path.unlink()
+    executor.start()
+    again = await (await connect(executor)).run("echo second", "$kept")
+    assert isinstance(again, Finished)
+    assert (again.output, again.repeated) == (b"first\n", True)
+
+
+# --- crashes --------------------------------------------------------------------------------------
+
+
+async def test_killed_in_the_middle_it_says_aborted_and_never_runs_again(
+    executor: Executor,
+    connect: Connect,
+) -> None:
+    """Kill -9 in mid-command: one intent, one aborted record, one answer (I1, I3, I4)."""
+    client = await connect(executor)
+    await client.send(client.request("echo x >>ran; sleep 30; echo done", "$killed"))
+    assert isinstance(await client.receive(), Started)
+    executor.kill()
+    executor.start()
+    client = await connect(executor)
+    finished = await client.run("echo x >>ran; sleep 30; echo done", "$killed")
+    assert isinstance(finished, Finished)
+    assert finished.reason is Reason.ABORTED
+    assert (finished.exit, finished.signal) == (None, None)
+    chain = records(executor)
+    assert len([record for record in chain if isinstance(record, Intent)]) == 1
+    assert [record.intent for record in chain if isinstance(record, Aborted)] == [finished.number]
+
+
+async def test_stopped_in_the_middle_it_records_how_the_command_ended(
+    executor: Executor, connect: Connect
+) -> None:
+    """A clean stop kills what runs and records its outcome before it ends (I1)."""
+    client = await connect(executor)
+    await client.send(client.request("sleep 30"))
+    assert isinstance(await client.receive(), Started)
+    assert executor.stop() == 0
+    outcomes = [record for record in records(executor) if isinstance(record, Outcome)]
+    assert [record.reason for record in outcomes] == [Reason.KILLED]
+    assert "the executor was stopped" in outcomes[0].notes
+    assert isinstance(records(executor)[-2], Session)
+
+
+async def test_the_agent_may_leave_and_come_back(executor: Executor, connect: Connect) -> None:
+    """A command goes on without its agent; who asks again joins it (I4)."""
+    client = await connect(executor)
+    await client.send(client.request("sleep 0.5; echo done", "$left"))
+    assert isinstance(await client.receive(), Started)
+    await client.close()
+    client = await connect(executor)
+    finished = await client.run("sleep 0.5; echo done", "$left")
+    assert isinstance(finished, Finished)
+    assert (finished.output, finished.repeated) == (b"done\n", True)
+
+
+async def test_a_shortened_chain_stops_the_start(executor: Executor, connect: Connect) -> None:
+    """A chain from which whole records were cut is not gone on with (I8)."""
+    client = await connect(executor)
+    await client.run("true")
+    executor.stop()
+    (path,) = (executor.state / "chain").iterdir()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-2]))
+    with pytest.raises(AssertionError, match="was cut or replaced"):
+        executor.start()
+
+
+# --- who and what may not -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"sender": "@stranger:example.org"}, DenialCode.SENDER),
+        ({"room": "!elsewhere:example.org"}, DenialCode.ROOM),
+        ({"sent_ms": 1_000_000}, DenialCode.STALE),
+        ({"sent_ms": 4_000_000_000_000}, DenialCode.STALE),
+    ],
+)
+async def test_the_executor_looks_for_itself(
+    executor: Executor, connect: Connect, change: dict[str, object], code: DenialCode
+) -> None:
+    """What its own settings forbid doesn't run, whatever the agent says, and is recorded (I5)."""
+    client = await connect(executor)
+    await client.send(client.request("true", **change))  # type: ignore[arg-type]  # one of four
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert denied.code is code
+    (record,) = records(executor)[1:]
+    assert record.seq == denied.number
+    assert isinstance(record, Refusal if code is DenialCode.STALE else Security)
+
+
+async def test_a_frame_that_is_not_signed_by_the_agent_ends_the_connection(
+    executor: Executor,
+    connect: Connect,
+) -> None:
+    """An unsigned or foreign message is recorded, answered with a failure, and nothing else."""
+    client = await connect(executor)
+    data = bytearray(client.sealer.seal(client.request("true")))
+    data[-1] ^= 1
+    await client.send_raw(frame(bytes(data)))
+    (failure,) = await client.ended()
+    assert isinstance(failure, Failure)
+    assert "not signed" in failure.reason
+    assert [record.what for record in security(executor)] == [SecurityEvent.PROTOCOL]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\0\0\0\0", (FRAME_BYTES + 1).to_bytes(4), b"\xff\xff\xff\xff", frame(b"hello"), b"\0\0"],
+    ids=["empty", "over", "huge", "garbage", "torn"],
+)
+async def test_a_bad_frame_ends_the_connection_with_a_record(
+    executor: Executor, connect: Connect, data: bytes
+) -> None:
+    """Empty, oversized, torn and meaningless frames: one failure, one record, closed."""
+    client = await connect(executor)
+    await client.send_raw(data)
+    client.writer.write_eof()
+    (failure,) = await client.ended()
+    assert isinstance(failure, Failure)
+    assert [record.what for record in security(executor)] == [SecurityEvent.PROTOCOL]
+
+
+async def test_a_repeated_frame_ends_the_connection(executor: Executor, connect: Connect) -> None:
+    """The very bytes of an earlier request don't verify a second time."""
+    client = await connect(executor)
+    sealed = frame(client.sealer.seal(client.request("true", "$replayed")))
+    await client.send_raw(sealed)
+    assert isinstance(await client.receive(), Started)
+    assert isinstance(await client.receive(), Finished)
+    await client.send_raw(sealed)
+    (failure,) = await client.ended()
+    assert isinstance(failure, Failure)
+
+
+async def test_nothing_is_permitted_before_the_hello(executor: Executor) -> None:
+    """A request on a connection that was not greeted ends it."""
+    reader, writer = await asyncio.open_unix_connection(executor.socket)
+    client = Client(reader, writer)
+    await asyncio.wait_for(reader.read(65536), 10)
+    await client.send(client.request("true"))
+    assert await asyncio.wait_for(reader.read(), 10) != b""
+    await client.close()
+    assert [record.what for record in security(executor)] == [SecurityEvent.PROTOCOL]
+
+
+async def test_a_second_hello_and_another_version_are_refused(
+    executor: Executor, connect: Connect
+) -> None:
+    """The hello is said once, in the version that both speak."""
+    client = await connect(executor)
+    await client.send(Hello(protocol=1, version="x", connection=client.sealer.connection))
+    (failure,) = await client.ended()
+    assert isinstance(failure, Failure)
+    assert "not permitted" in failure.reason
+
+
+async def test_a_message_of_another_connection_does_not_verify(
+    executor: Executor, connect: Connect
+) -> None:
+    """A hello for one connection is worth nothing on another."""
+    first = await connect(executor)
+    reader, writer = await asyncio.open_unix_connection(executor.socket)
+    await asyncio.wait_for(reader.read(65536), 10)
+    hello = Hello(protocol=1, version="x", connection=first.sealer.connection)
+    writer.write(frame(first.sealer.seal(hello)))
+    rest = await asyncio.wait_for(reader.read(), 10)
+    assert b"not signed by the enrolled key" in rest
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another uid")
+async def test_another_uid_is_turned_away_by_the_kernels_word(executor: Executor) -> None:
+    """With every file mode open, another uid still gets nothing but a closed socket (I2)."""
+    executor.socket.parent.chmod(0o755)
+    executor.socket.chmod(0o666)
+    script = (
+        "import socket,sys\n"
+        "s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'x'*8)\n"
+        "sys.stdout.buffer.write(s.recv(100))\n"
+    )
+    other = replace(executor.uids, agent=64299)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*as_agent(other), sys.executable, "-I", "-c", script, str(executor.socket)],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) in {(0, b""), (1, b"")}, done.stderr
+    await until(lambda: bool(security(executor)))
+    (record,) = security(executor)
+    assert (record.what, record.uid) == (SecurityEvent.PEER, 64299)
+
+
+async def test_the_shell_uid_reads_and_reaches_nothing(
+    executor: Executor, connect: Connect
+) -> None:
+    """As the shell uid: no file of the executor's, no key, no socket, no memory (I6, I10)."""
+    client = await connect(executor)
+    await client.run("echo a recording")
+    paths = [str(path) for path in sorted(executor.state.rglob("*"))]
+    paths += [str(executor.state), str(executor.socket), str(executor.socket.parent)]
+    proc = [f"/proc/{executor.pid}/{name}" for name in ("environ", "mem", "maps", "fd", "auxv")]
+    assert len(paths) > 8
+    script = (
+        "import os, socket, sys\n"
+        "for path in sys.argv[1:]:\n"
+        "    try:\n"
+        "        if path.endswith('.sock'):\n"
+        "            socket.socket(socket.AF_UNIX).connect(path)\n"
+        "        elif os.path.isdir(path): os.listdir(path)\n"
+        "        else: open(path, 'rb').read(1)\n"
+        "        print('REACHED', path)\n"
+        "    except OSError as error:\n"
+        "        print(error.errno)\n"
+    )
+    quoted = " ".join(f"'{path}'" for path in (*paths, *proc))
+    done = await client.run(
+        f'/usr/bin/env python3 -c "{script}" {quoted}'.replace("/usr/bin/env ", "")
+    )
+    assert isinstance(done, Finished)
+    lines = done.output.decode().split()
+    assert "REACHED" not in lines
+    assert len(lines) == len(paths) + len(proc), done.output
+    assert set(lines) <= {"13", "1", "2"}
+
+
+# --- control --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("signal", "reason"), [(Signal.INTERRUPT, Reason.CANCELLED), (Signal.KILL, Reason.KILLED)]
+)
+async def test_an_operator_ends_a_command(
+    executor: Executor, connect: Connect, signal: Signal, reason: Reason
+) -> None:
+    """Interrupt and kill end a command, and the outcome names who did it."""
+    client = await connect(executor)
+    await client.send(client.request("sleep 30"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    await client.send(Jobs(request=client.number()))
+    jobs = await client.receive()
+    assert isinstance(jobs, JobsReport)
+    assert [(job.number, job.command) for job in jobs.jobs] == [(started.number, "sleep 30")]
+    await client.send(
+        Control(
+            request=client.number(),
+            room=ROOM,
+            sender=OPERATOR,
+            number=started.number,
+            signal=signal,
+        )
+    )
+    answers = [await client.receive(), await client.receive()]
+    (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
+    assert any(isinstance(answer, Recorded) for answer in answers)
+    assert finished.reason is reason
+    assert finished.notes[0] == f"{signal} by {OPERATOR}"
+
+
+async def test_only_operators_end_commands(executor: Executor, connect: Connect) -> None:
+    """A stranger can't signal, and nobody can signal what doesn't run."""
+    client = await connect(executor)
+    for sender, number, code in (
+        ("@stranger:example.org", 0, DenialCode.SENDER),
+        (OPERATOR, 99, DenialCode.UNKNOWN),
+    ):
+        await client.send(
+            Control(
+                request=client.number(),
+                room=ROOM,
+                sender=sender,
+                number=number,
+                signal=Signal.KILL,
+            )
+        )
+        denied = await client.receive()
+        assert isinstance(denied, Denied)
+        assert denied.code is code
+
+
+async def test_one_session_runs_in_order_and_others_meanwhile(
+    executor: Executor, connect: Connect
+) -> None:
+    """Ten commands at once in one session run one after the other, as they came."""
+    client = await connect(executor)
+    for number in range(10):
+        await client.send(client.request(f"list=${{list}}{number}; echo $list"))
+    responses = [await client.receive() for _ in range(20)]
+    outputs = [response.output for response in responses if isinstance(response, Finished)]
+    assert outputs[-1] == b"0123456789\n"
+    assert len(outputs) == 10
+
+
+async def test_a_session_ends_when_its_operator_says_so(
+    executor: Executor, connect: Connect
+) -> None:
+    """After the end of a session its variables are gone, and both are recorded."""
+    client = await connect(executor)
+    await client.run("kept=yes")
+    close = CloseSession(request=client.number(), room=ROOM, sender=OPERATOR)
+    await client.send(close)
+    assert isinstance(await client.receive(), Recorded)
+    finished = await client.run("echo [$kept]")
+    assert isinstance(finished, Finished)
+    assert finished.output == b"[]\n"
+    states = [record.state for record in records(executor) if isinstance(record, Session)]
+    assert states == ["opened", "closed", "opened"]
+
+
+# --- reports --------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_is_recorded_once(executor: Executor, connect: Connect) -> None:
+    """The airlock's refusal of one event is one record, however often it is reported."""
+    client = await connect(executor)
+    numbers = set()
+    for _ in range(2):
+        await client.send(
+            Refuse(
+                request=client.number(),
+                room=ROOM,
+                event="$refused",
+                sender=OPERATOR,
+                device="DEVICE",
+                command="reboot",
+                stage=Stage.SAFETY,
+                family="power",
+                reason="would restart the host",
+            )
+        )
+        recorded = await client.receive()
+        assert isinstance(recorded, Recorded)
+        numbers.add(recorded.number)
+    (record,) = records(executor)[1:]
+    assert isinstance(record, Refusal)
+    assert numbers == {record.seq}
+    assert (record.stage, record.family) == (Stage.SAFETY, "power")
+
+
+async def test_status_and_chain_say_what_is(executor: Executor, connect: Connect) -> None:
+    """The reports agree with the chain."""
+    client = await connect(executor)
+    await client.send(
+        Alert(
+            request=client.number(),
+            what="identity",
+            detail="changed",
+            room=ROOM,
+            event=None,
+            sender=OPERATOR,
+        )
+    )
+    assert isinstance(await client.receive(), Recorded)
+    await client.run("true")
+    await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+    status = await client.receive()
+    await client.send(ChainTail(request=client.number(), limit=3))
+    report = await client.receive()
+    assert isinstance(status, StatusReport)
+    assert isinstance(report, ChainReport)
+    chain = records(executor)
+    assert (status.records, status.runs, status.running) == (len(chain), 1, 0)
+    assert [entry.number for entry in report.entries] == [2, 3, 4]
+    assert report.head == status.head == report.entries[-1].digest
+    assert report.key == executor.key.hex
+
+
+def test_the_challenge_is_signed_by_the_executor(executor: Executor) -> None:
+    """Before it says anything, the agent knows that it speaks to the executor it pinned."""
+    with raw_socket(executor) as plain:
+        data = plain.recv(65536)
+    opener = Opener(AGENT.public_key, Purpose.RESPONSE, REQUESTS)
+    with pytest.raises(SignatureError):
+        opener.open(data[4:])
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+async def test_checkpoints_follow_the_chain_across_restarts(place: Path, connect: Connect) -> None:
+    """Every so many records, and at the stop, a checkpoint with the true root is recorded (I8)."""
+    settings = "[audit]\ncheckpoint_records = 10\n"
+    with Executor(place, settings=settings) as executor:
+        for _ in range(2):
+            client = await connect(executor)
+            for _ in range(8):
+                await client.run("true")
+            await client.close()
+            executor.stop()
+            executor.start()
+    chain = records(executor)  # which verifies each root and each note
+    found = [record for record in chain if isinstance(record, Checkpoint)]
+    assert len(found) >= 4
+    assert isinstance(chain[-1], Checkpoint)
+    key = Verifier(name=found[0].note.split("\n")[0], key=executor.key)
+    for record in found:
+        checkpoint = open_checkpoint(record.note, key)
+        assert (checkpoint.size, checkpoint.root.hex()) == (record.seq, record.root)
+
+
+async def test_an_idle_executor_makes_checkpoints_too(place: Path) -> None:
+    """A chain that nobody writes to still says from time to time how long it is (I8)."""
+    with Executor(place, settings="[audit]\ncheckpoint_s = 1\n") as executor:
+        await until(
+            lambda: sum(isinstance(record, Checkpoint) for record in records(executor)) >= 2
+        )
+
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(place: Path) -> Iterator[Path]:
+    """Make a directory whose ``state`` is a file system of 4 MiB."""
+    state = place / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(state)], check=True)
+    yield place
+    subprocess.run(["umount", str(state)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write a file until the disk is full."""
+    with path.open("wb") as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+async def test_a_full_disk_runs_nothing_and_says_so(small: Path, connect: Connect) -> None:
+    """With no room for its record nothing runs; with room again it does, and all is whole (I7)."""
+    with Executor(small) as executor:
+        client = await connect(executor)
+        assert isinstance(await client.run("echo before"), Finished)
+        filler = executor.state / "filler"
+        fill(filler)
+        commands = 0
+        while isinstance(denied := await client.run("n=$((n+1))"), Finished):
+            commands += 1  # what is left of the last pages
+            assert commands < 100
+        assert denied.code is DenialCode.UNRECORDED
+        assert "nothing was run" in denied.reason
+        filler.unlink()
+        after = await client.run("echo $n")
+        assert isinstance(after, Finished)
+        assert after.output.decode().strip() == (str(commands) if commands else "")
+        intents = [record for record in records(executor) if isinstance(record, Intent)]
+        assert len(intents) == commands + 2

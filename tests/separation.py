@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""Starting programs as the uids of the design, without making accounts on this machine.
+
+As root each daemon gets a uid of its own by number. A Python or a checkout under a directory that
+only root can enter (/root, a private home) is made reachable in a mount namespace of the daemon's
+own: an empty directory is laid over the closed one, with only what is needed bound into it.
+Nothing outside that namespace changes.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+AGENT_UID = 64201
+EXECUTOR_UID = 64202
+SHELL_UID = 64203
+
+CAPABILITIES = "setuid,setgid,kill"
+"""What the executor holds, as in its unit, and gives up in every child."""
+
+_CGROUP_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uids:
+    """The uids that the three parts run as; all the same when nothing can be separated."""
+
+    agent: int
+    executor: int
+    shell: int
+    separated: bool
+    why_not: str = ""
+
+
+def choose_uids() -> Uids:
+    """Return three uids as root where namespaces can be made, otherwise our own thrice."""
+    own = os.getuid()
+    if own != 0:
+        return Uids(
+            agent=own, executor=own, shell=own, separated=False, why_not="this needs to be root"
+        )
+    probe = subprocess.run(
+        [*reachable(), *_setpriv(EXECUTOR_UID), sys.executable, "-c", "import sys"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if probe.returncode != 0:
+        reason = (probe.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return Uids(agent=0, executor=0, shell=0, separated=False, why_not=reason)
+    return Uids(agent=AGENT_UID, executor=EXECUTOR_UID, shell=SHELL_UID, separated=True)
+
+
+def reachable() -> list[str]:
+    """Return the start of a command line that makes Python and this checkout reachable to all."""
+    needed = {Path(sys.base_prefix).resolve(), Path(__file__).resolve().parents[1]}
+    closed = sorted({top for path in needed if (top := _closed(path)) is not None})
+    if not closed:
+        return []
+    script = ["set -e"]
+    for number, top in enumerate(closed):
+        inside = [path for path in sorted(needed) if path.is_relative_to(top)]
+        hold = f"/mnt/tibet-nc-{number}"
+        # The bind mounts have to be made before the directory is covered, and moved in after.
+        script.append("mount -t tmpfs -o mode=0755 tmpfs /mnt")
+        for place, path in enumerate(inside):
+            script.append(f"mkdir -p {hold}-{place}; mount --bind {_q(path)} {hold}-{place}")
+        script.append(f"mount -t tmpfs -o mode=0755 tmpfs {_q(top)}")
+        for place, path in enumerate(inside):
+            script.append(f"mkdir -p {_q(path)}; mount --move {hold}-{place} {_q(path)}")
+        script.append("umount /mnt")
+    script.append('exec "$@"')
+    return [
+        "unshare", "--mount", "--propagation", "private", "--",
+        "/bin/sh", "-c", "; ".join(script), "reachable",
+    ]  # fmt: skip
+
+
+def as_agent(uids: Uids) -> list[str]:
+    """Return the start of a command line that runs the rest as the agent: no capability."""
+    return [*reachable(), *_setpriv(uids.agent)] if uids.separated else []
+
+
+def as_executor(uids: Uids, cgroup: Path | None) -> list[str]:
+    """Return the start of a command line that runs the rest as the executor, without a network."""
+    if not uids.separated:
+        return []
+    enter = []
+    if cgroup is not None:
+        procs = cgroup / "daemon" / "cgroup.procs"
+        enter = ["/bin/sh", "-c", f'echo $$ >{_q(procs)}; exec "$@"', "enter"]
+    return [
+        *enter,
+        "unshare",
+        "--net",
+        "--",
+        *reachable(),
+        *_setpriv(uids.executor, CAPABILITIES),
+    ]
+
+
+def delegate_cgroup(name: str, uid: int) -> Path | None:
+    """Make a cgroup that a uid may divide further, as Delegate= does; None where there is none."""
+    for root in _CGROUP_ROOTS:
+        if not (root / "cgroup.procs").exists():
+            continue
+        top = root / name
+        try:
+            daemon = top / "daemon"
+            daemon.mkdir(parents=True)
+            for directory in (top, daemon):
+                os.chown(directory, uid, uid)
+                for file in ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+                    os.chown(directory / file, uid, uid)
+        except OSError:
+            continue
+        return top
+    return None
+
+
+def remove_cgroup(top: Path) -> None:
+    """End whatever is left in a delegated cgroup and remove it."""
+    if not top.exists():
+        return
+    (top / "cgroup.kill").write_text("1")
+    for directory, _, _ in sorted(os.walk(top), reverse=True):
+        for _ in range(200):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                os.sched_yield()
+            else:
+                break
+
+
+def _setpriv(uid: int, capabilities: str = "") -> list[str]:
+    kept = ",".join(f"+{name}" for name in capabilities.split(",") if name)
+    wanted = f"-all,{kept}" if kept else "-all"
+    return [
+        "setpriv",
+        f"--reuid={uid}",
+        f"--regid={uid}",
+        "--clear-groups",
+        f"--inh-caps={wanted}",
+        f"--ambient-caps={wanted}",
+        f"--bounding-set={wanted}",
+        "--no-new-privs",
+        "--",
+    ]
+
+
+def _closed(path: Path) -> Path | None:
+    """Return the topmost directory above a path that others can't enter."""
+    for parent in reversed((path, *path.parents)):
+        if not parent.stat().st_mode & 0o001:
+            return parent
+    return None
+
+
+def _q(path: Path) -> str:
+    return shlex.quote(str(path))
