@@ -8,11 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from tibet_nc_executor import service
+from tibet_nc_executor import administration, service
 from tibet_nc_executor.config import DEFAULT_PATH, Config, load, secret_key
 from tibet_nc_executor.durable import make_directory, write_new
 from tibet_nc_executor.errors import ConfigError, ExecutorError
 from tibet_nc_protocol.errors import SignatureError
+from tibet_nc_protocol.messages import Erase
 from tibet_nc_protocol.signing import KEY_BYTES, Identity, PublicKey
 
 PUBLIC_FILE = 0o644
@@ -61,6 +62,19 @@ def enrol_agent(config: Config, arguments: argparse.Namespace) -> None:
     print(f"enrolled {key.hex} in {config.agent.key_file}")
 
 
+def erase(config: Config, arguments: argparse.Namespace) -> None:
+    """Have the running executor erase the text of a command."""
+    own = Identity(secret_key(config, os.environ))
+    request = Erase(
+        request=1,
+        number=arguments.number,
+        recording=arguments.recording,
+        reason=arguments.reason,
+    )
+    recorded = administration.ask(Path(config.socket.path), own, request)
+    print(f"erased #{arguments.number}; recorded as #{recorded.number}, head {recorded.head}")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
@@ -85,6 +99,16 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("enrol-agent", help="trust the agent that has this public key")
     verb.add_argument("key", metavar="KEY", help="64 hexadecimal digits, as the agent prints them")
     verb.set_defaults(verb=enrol_agent)
+    verb = verbs.add_parser(
+        "erase",
+        help="erase the text of a command, which the chain then shows as [erased]",
+        description="Erase the text of a command from the running executor's files. The chain "
+        "keeps the commitment to it and goes on verifying; that it was erased is recorded.",
+    )
+    verb.add_argument("number", metavar="SEQ", type=int, help="the number that the room was shown")
+    verb.add_argument("--recording", action="store_true", help="erase its output as well")
+    verb.add_argument("--reason", required=True, help="why; this is kept in the chain")
+    verb.set_defaults(verb=erase)
     return top
 
 

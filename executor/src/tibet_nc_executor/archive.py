@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor import segments
+from tibet_nc_executor.durable import sync_directory
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.index import Index
 from tibet_nc_executor.journal import Journal
 from tibet_nc_executor.ledger import Ledger, Place, Text
 from tibet_nc_protocol import note
-from tibet_nc_protocol.layout import CHAIN
-from tibet_nc_protocol.limits import CHAIN_TAIL
+from tibet_nc_protocol.layout import CHAIN, recording_name
+from tibet_nc_protocol.limits import CHAIN_TAIL, TEXT_CHARACTERS
 from tibet_nc_protocol.records import (
     FORMAT,
     Aborted,
@@ -147,7 +148,8 @@ class Archive:
         event: str | None = None,
         sender: str | None = None,
         uid: int | None = None,
-    ) -> tuple[Record, str]:
+        number: int | None = None,
+    ) -> tuple[Security, str]:
         """Record something that an auditor must know; raises LedgerError."""
         return await self.append(
             lambda place: Security(
@@ -160,6 +162,7 @@ class Archive:
                 event=event,
                 sender=sender,
                 uid=uid,
+                number=number,
             )
         )
 
@@ -175,6 +178,32 @@ class Archive:
                 detail=detail,
             )
         )
+
+    async def erase(
+        self, number: int, reason: str, recordings: Path | None
+    ) -> tuple[Security, str]:
+        """Erase the text that a record commits to, and its recording if its directory is given.
+
+        It is recorded first: a crash in between leaves a text that is to be erased again, never
+        one that vanished without a trace. Raises LookupError when there is nothing to erase, and
+        LedgerError.
+        """
+        recording = None if recordings is None else recordings / recording_name(number)
+        has_recording = recording is not None and recording.exists()
+        if not self._ledger.has_text(number) and not has_recording:
+            raise LookupError(f"record {number} has no text or recording to erase")
+        what = "text and recording" if has_recording else "text"
+        record = await self.security(
+            SecurityEvent.ERASED, f"{what} of #{number}: {reason}"[:TEXT_CHARACTERS], number=number
+        )
+        try:
+            self._ledger.erase_text(number)
+            if recording is not None and has_recording:
+                recording.unlink()
+                sync_directory(recording.parent)
+        except OSError as error:
+            raise LedgerError(f"recorded, but not erased: {error.strerror}; do it again") from None
+        return record
 
     async def checkpoint(self) -> tuple[Record, str]:
         """Record how large the chain is and what its root is; raises LedgerError."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import LedgerError, NotPermittedError
-from tibet_nc_executor.monitor import Monitor
+from tibet_nc_executor.monitor import Monitor, Role
 from tibet_nc_executor.office import Office
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.errors import FramingError, PeerError
@@ -37,6 +37,7 @@ class Connection:
         writer: asyncio.StreamWriter,
         *,
         identity: Identity,
+        role: Role,
         agent_key: PublicKey,
         version: str,
         office: Office,
@@ -48,9 +49,12 @@ class Connection:
         self._office = office
         self._archive = archive
         self._id = secrets.token_hex(16)
-        self._monitor = Monitor(self._id)
+        self._monitor = Monitor(self._id, role)
         self._sealer = Sealer(identity, Purpose.RESPONSE, RESPONSES)
-        self._opener = Opener(agent_key, Purpose.REQUEST, REQUESTS)
+        if role is Role.AGENT:
+            self._opener = Opener(agent_key, Purpose.REQUEST, REQUESTS)
+        else:
+            self._opener = Opener(identity.public_key, Purpose.ADMINISTRATION, REQUESTS)
         self._opener.connection = self._id
         self._sending = asyncio.Lock()
         self._places = asyncio.Semaphore(REQUESTS_AT_ONCE)

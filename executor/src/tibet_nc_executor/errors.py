@@ -20,3 +20,7 @@ class ForeignPeerError(ExecutorError):
 
 class NotPermittedError(ExecutorError):
     """A request that this state of the connection does not permit."""
+
+
+class AdministrationError(ExecutorError):
+    """The running executor could not be asked, or refused."""

@@ -32,8 +32,15 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor import segments
-from tibet_nc_executor.durable import make_directory, open_append, sync_directory, write_all
+from tibet_nc_executor.durable import (
+    make_directory,
+    open_append,
+    sync_directory,
+    write_all,
+    write_new,
+)
 from tibet_nc_executor.errors import LedgerError
+from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC, Payload, segment_name
 from tibet_nc_protocol.merkle import Frontier, leaf_hash
 from tibet_nc_protocol.records import RECORDS, Record, digest, sign
@@ -93,6 +100,8 @@ class Ledger:
         self._after = after
         self._failure: str | None = None
         self._unsynced: list[int] = []
+        self._chain_file: int
+        self._payload_file: int
         self._waiting: list[tuple[Record, str, asyncio.Future[None]]] = []
         self._syncing: asyncio.Task[None] | None = None
         try:
@@ -150,6 +159,29 @@ class Ledger:
         head = self.head
         await self._durable(record, head, before if text is None else (*before, self._payload_file))
         return record, head
+
+    def has_text(self, number: int) -> bool:
+        """Return whether the text that a record commits to is kept; raises LedgerError."""
+        try:
+            lines = self._payload_path(number).read_bytes().splitlines()
+        except OSError as error:
+            raise LedgerError(f"the texts can't be read: {error.strerror}") from None
+        return any(_is_of(line, number) for line in lines)
+
+    def erase_text(self, number: int) -> None:
+        """Remove the text that a record commits to; raises OSError and leaves it then."""
+        path = self._payload_path(number)
+        current = os.fstat(self._payload_file).st_ino == path.stat().st_ino
+        kept = (line for line in path.read_bytes().splitlines() if not _is_of(line, number))
+        write_new(path, b"".join(line + b"\n" for line in kept))
+        if current:
+            os.close(self._payload_file)
+            self._payload_file = open_append(path)
+
+    def _payload_path(self, number: int) -> Path:
+        firsts = segments.firsts(self._payloads)
+        first = max((first for first in firsts if first <= number), default=0)
+        return self._payloads / segment_name(first)
 
     async def close(self) -> None:
         """Wait until all is on disk and give the chain free."""
@@ -244,6 +276,14 @@ class Ledger:
 def _payload(number: int, text: Text) -> bytes:
     payload = Payload(seq=number, salt=text.salt.hex(), command=text.command)
     return PAYLOADS_CODEC.encode(payload) + b"\n"
+
+
+def _is_of(line: bytes, number: int) -> bool:
+    """Return whether a payload is a record's; one that can't be read is nobody's."""
+    try:
+        return PAYLOADS_CODEC.decode(line).seq == number
+    except DecodeError:
+        return False
 
 
 def _sync_files(descriptors: Sequence[int]) -> None:

@@ -26,6 +26,7 @@ from tibet_nc_protocol.messages import (
     Control,
     DenialCode,
     Denied,
+    Erase,
     Fetch,
     Hello,
     Jobs,
@@ -109,6 +110,8 @@ class Office:
                 await send(self._status(request))
             case ChainTail():
                 await send(self._chain(request))
+            case Erase():
+                await send(await self._erase(request))
             case Jobs():
                 await send(JobsReport(request=request.request, jobs=self._runs.jobs()))
 
@@ -167,6 +170,19 @@ class Office:
             )
         except LedgerError as error:
             raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
+        return Recorded(request=request.request, number=record.seq, head=head)
+
+    async def _erase(self, request: Erase) -> Recorded:
+        try:
+            record, head = await self._archive.erase(
+                request.number,
+                request.reason,
+                self._tools.recordings if request.recording else None,
+            )
+        except LedgerError as error:
+            raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
+        except LookupError as error:
+            raise DeniedError(DenialCode.UNKNOWN, str(error.args[0])) from None
         return Recorded(request=request.request, number=record.seq, head=head)
 
     def _fetch(self, request: Fetch) -> Chunk:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Who is at the other end of the socket, as the kernel says (SO_PEERCRED, unix(7))."""
 
+import os
 import socket
 import struct
 from dataclasses import dataclass
 
 from tibet_nc_executor.errors import ForeignPeerError
+from tibet_nc_executor.monitor import Role
 
 _CREDENTIALS = struct.Struct("3i")
 
@@ -26,10 +28,15 @@ def peer_of(connection: socket.socket) -> Peer:
     return Peer(pid=pid, uid=uid, gid=gid)
 
 
-def admit(peer: Peer, agent_uid: int) -> Peer:
-    """Return the peer if it runs as the agent's uid; raises ForeignPeerError."""
-    if peer.uid != agent_uid:
-        raise ForeignPeerError(
-            f"pid {peer.pid} connected as uid {peer.uid}; the agent is {agent_uid}"
-        )
-    return peer
+def admit(peer: Peer, agent_uid: int) -> Role:
+    """Return what the peer may be: the agent by its uid, or who administers this host.
+
+    That is root, or the executor's own uid where the agent has another. Raises ForeignPeerError.
+    """
+    if peer.uid == agent_uid:
+        return Role.AGENT
+    if peer.uid in {0, os.geteuid()}:
+        return Role.ADMINISTRATOR
+    raise ForeignPeerError(
+        f"pid {peer.pid} connected as uid {peer.uid}; the agent is uid {agent_uid}"
+    )

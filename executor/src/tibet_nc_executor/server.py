@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The socket: made by systemd or by ourselves, open to the agent's uid alone."""
+"""The socket: made by systemd or by ourselves, open to the agent's uid, and root's."""
 
 import asyncio
 import os
@@ -14,6 +14,7 @@ from systemd import daemon
 
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import ConfigError, ForeignPeerError, LedgerError
+from tibet_nc_executor.monitor import Role
 from tibet_nc_executor.peer import admit, peer_of
 from tibet_nc_protocol.records import SecurityEvent
 
@@ -22,7 +23,7 @@ SOCKET_MODE: Final = 0o660
 FOREIGN_RECORDS: Final = 100
 """Foreign peers recorded one by one; the file mode keeps them out before, so more is a flood."""
 
-type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Role], Awaitable[None]]
 
 
 class Server:
@@ -54,8 +55,8 @@ class Server:
         self._writers.add(writer)
         try:
             peer = peer_of(writer.get_extra_info("socket"))
-            admit(peer, self._agent_uid)
-            await self._serve(reader, writer)
+            role = admit(peer, self._agent_uid)
+            await self._serve(reader, writer, role)
         except ForeignPeerError as error:
             self._foreign += 1
             if self._foreign <= FOREIGN_RECORDS:

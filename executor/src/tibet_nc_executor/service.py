@@ -20,6 +20,7 @@ from tibet_nc_executor.config import Config, gid_of, group_id, secret_key, uid_o
 from tibet_nc_executor.connection import Connection
 from tibet_nc_executor.durable import make_directory
 from tibet_nc_executor.errors import ConfigError, LedgerError
+from tibet_nc_executor.monitor import Role
 from tibet_nc_executor.office import Facts, Office
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.run import Tools
@@ -131,11 +132,14 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     )
     office = Office(facts=facts, archive=archive, runs=runs, tools=tools)
 
-    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connection(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, role: Role
+    ) -> None:
         await Connection(
             reader,
             writer,
             identity=identity,
+            role=role,
             agent_key=trusted,
             version=VERSION,
             office=office,

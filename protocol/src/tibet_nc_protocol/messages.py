@@ -215,8 +215,33 @@ class CloseSession(_Message, frozen=True, kw_only=True, tag="close-session"):
     sender: UserId
 
 
+# --- from the administrator of the host to the executor -------------------------------------------
+
+
+class Erase(_Message, frozen=True, kw_only=True, tag="erase"):
+    """Erase the text of a command, and its recording if asked, and record that.
+
+    ``number`` is the intent's or refusal's; ``reason`` is kept in the chain.
+    """
+
+    request: Count
+    number: Count
+    recording: bool
+    reason: Text
+
+
 type Request = (
-    Hello | Run | Refuse | Alert | Control | Fetch | Status | ChainTail | Jobs | CloseSession
+    Hello
+    | Run
+    | Refuse
+    | Alert
+    | Control
+    | Fetch
+    | Status
+    | ChainTail
+    | Jobs
+    | CloseSession
+    | Erase
 )
 
 # --- from the executor to the agent ---------------------------------------------------------------

@@ -21,9 +21,11 @@ _ED25519: Final = b"\x01"
 """The signature type in key ids and verifier keys (C2SP signed-note, §Signature types)."""
 
 _KEY_ID_BYTES: Final = 4
-_NAME: Final = re.compile(r"\A[^\s+]+\Z")
+_NAME: Final = re.compile(r"\A[^\s+\ud800-\udfff]+\Z")
 _SIGNATURE_LINE: Final = re.compile(r"\A— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})\Z")
-_SIZE: Final = re.compile(r"\A(0|[1-9][0-9]*)\Z")
+_SIZE: Final = re.compile(r"\A(0|[1-9][0-9]{0,15})\Z")
+"""Bounded, since int() refuses thousands of digits with an error of its own."""
+
 _MAX_SIGNATURES: Final = 100
 
 

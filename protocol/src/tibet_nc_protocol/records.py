@@ -63,6 +63,8 @@ class SecurityEvent(StrEnum):
     """A ciphertext came again under another event id."""
     TORN_RECORD = "torn-record"
     """The last line of the chain was incomplete when the executor started, and was cut off."""
+    ERASED = "erased"
+    """The text of a command was erased, or its recording; ``number`` says which command's."""
     AGENT = "agent"
     """The agent reports something; the detail says what."""
 
@@ -188,6 +190,7 @@ class Security(_Record, frozen=True, kw_only=True, tag="security"):
     event: EventId | None = None
     sender: UserId | None = None
     uid: Count | None = None
+    number: Count | None = None
     sig: SignatureHex = ""
 
 

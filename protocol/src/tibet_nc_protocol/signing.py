@@ -41,6 +41,8 @@ class Purpose(StrEnum):
 
     REQUEST = "request"
     """A message from the agent to the executor."""
+    ADMINISTRATION = "administration"
+    """A message to the executor from its host's administrator, who can read its key."""
     RESPONSE = "response"
     """A message from the executor to the agent."""
     RECORD = "record"
@@ -96,7 +98,7 @@ class PublicKey:
         """Raise SignatureError unless the signature over the text was made with this key."""
         try:
             self._key.verify(signature, text.encode())
-        except InvalidSignature:
+        except (InvalidSignature, UnicodeEncodeError):  # half a surrogate pair was never signed
             raise SignatureError("the signature does not verify") from None
 
 
