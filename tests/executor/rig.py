@@ -22,6 +22,7 @@ from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.messages import (
     REQUESTS,
     RESPONSES,
+    Announcement,
     Challenge,
     Denied,
     Finished,
@@ -223,10 +224,8 @@ class Client:
     async def run(self, command: str, event: str | None = None) -> Finished | Denied:
         """Run a command and return its end; nothing else may be asked meanwhile."""
         await self.send(self.request(command, event))
-        response = await self.receive()
-        if isinstance(response, Started):
-            response = await self.receive()
-        assert isinstance(response, Finished | Denied), response
+        while not isinstance(response := await self.receive(), Finished | Denied):
+            assert isinstance(response, Started | Announcement), response
         return response
 
     def request(

@@ -25,6 +25,7 @@ from tibet_nc_protocol.limits import FRAME_BYTES, INLINE_BYTES
 from tibet_nc_protocol.messages import (
     REQUESTS,
     Alert,
+    Announcement,
     ChainReport,
     ChainTail,
     Chunk,
@@ -32,11 +33,13 @@ from tibet_nc_protocol.messages import (
     Control,
     DenialCode,
     Denied,
+    Done,
     Erase,
     Failure,
     Fetch,
     Finished,
     Hello,
+    Input,
     Jobs,
     JobsReport,
     Reason,
@@ -47,6 +50,9 @@ from tibet_nc_protocol.messages import (
     Started,
     Status,
     StatusReport,
+    Stop,
+    Tail,
+    TailReport,
 )
 from tibet_nc_protocol.note import Verifier, open_checkpoint
 from tibet_nc_protocol.records import (
@@ -514,7 +520,7 @@ async def test_an_operator_ends_a_command(
     )
     answers = [await client.receive(), await client.receive()]
     (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
-    assert any(isinstance(answer, Recorded) for answer in answers)
+    assert any(isinstance(answer, Done) for answer in answers)
     assert finished.reason is reason
     assert finished.notes[0] == f"{signal} by {OPERATOR}"
 
@@ -538,6 +544,52 @@ async def test_only_operators_end_commands(executor: Executor, connect: Connect)
         denied = await client.receive()
         assert isinstance(denied, Denied)
         assert denied.code is code
+
+
+async def test_stop_ends_what_runs_and_what_waits(executor: Executor, connect: Connect) -> None:
+    """The panic switch kills the running command, and the waiting ones never start."""
+    client = await connect(executor)
+    for _ in range(3):
+        await client.send(client.request("echo x >>ran; sleep 30"))
+    assert isinstance(await client.receive(), Started)
+    await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
+    answers = [await client.receive() for _ in range(4)]
+    (done,) = [answer for answer in answers if isinstance(answer, Done)]
+    (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
+    denied = [answer for answer in answers if isinstance(answer, Denied)]
+    assert done.count == 3
+    assert finished.reason is Reason.KILLED
+    assert [answer.code for answer in denied] == [DenialCode.CANCELLED] * 2
+    assert len([record for record in records(executor) if isinstance(record, Intent)]) == 1
+
+
+async def test_input_is_typed_and_the_newest_output_shown(
+    executor: Executor, connect: Connect
+) -> None:
+    """A command that reads gets what an operator types, and can be watched."""
+    client = await connect(executor)
+    await client.send(client.request("echo name?; read name; echo hello $name; cat"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    shown = b""
+    while shown != b"name?\n":
+        await client.send(Tail(request=client.number(), number=started.number))
+        report = await client.receive()
+        assert isinstance(report, TailReport)
+        shown = report.data
+    await client.send(
+        Input(
+            request=client.number(),
+            room=ROOM,
+            sender=OPERATOR,
+            number=started.number,
+            text="Ann\nmore\n",
+            end=True,
+        )
+    )
+    answers = [await client.receive(), await client.receive()]
+    (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
+    assert finished.output == b"name?\nhello Ann\nmore\n"
 
 
 async def test_one_session_runs_in_order_and_others_meanwhile(
@@ -658,6 +710,16 @@ async def test_checkpoints_follow_the_chain_across_restarts(place: Path, connect
     for record in found:
         checkpoint = open_checkpoint(record.note, key)
         assert (checkpoint.size, checkpoint.root.hex()) == (record.seq, record.root)
+
+
+async def test_the_agent_is_told_of_each_checkpoint(place: Path, connect: Connect) -> None:
+    """A checkpoint is announced as it is recorded, so that the room can hold it (I8)."""
+    with Executor(place, settings="[audit]\ncheckpoint_s = 1\n") as executor:
+        client = await connect(executor)
+        announcement = await client.receive()
+        assert isinstance(announcement, Announcement)
+        noted = [r.note for r in records(executor) if isinstance(r, Checkpoint)]
+        assert announcement.note in noted
 
 
 async def test_an_idle_executor_makes_checkpoints_too(place: Path) -> None:

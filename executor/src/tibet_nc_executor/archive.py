@@ -54,6 +54,8 @@ class Archive:
         self._identity = identity
         self._origin = ""
         self._due = asyncio.Event()
+        self.on_checkpoint: list[Callable[[Checkpoint], None]] = []
+        """Called with each checkpoint that is on disk."""
         self._checkpoint_records = checkpoint_records
         self._since_checkpoint = 0
         self._durable = self._ledger.length
@@ -246,6 +248,9 @@ class Archive:
         self._since_checkpoint += 1
         if self._since_checkpoint >= self._checkpoint_records:
             self._due.set()
+        if isinstance(record, Checkpoint):
+            for tell in self.on_checkpoint:
+                tell(record)
         if self._index.length != record.seq:
             return  # behind since an earlier failure; the next append brings it up
         with suppress(LedgerError):  # the disk may be full; the same holds

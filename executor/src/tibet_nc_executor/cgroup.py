@@ -96,9 +96,12 @@ class CgroupBase:
 
     def new(self, limits: ResourceLimits, children: Children, tag: Tag | None) -> "CgroupRun":
         """Make the group of a run, whose processes have a tag too; raises OSError."""
-        self._made += 1
-        directory = self._directory / f"{_PREFIX}{os.getpid()}-{self._made}"
-        return CgroupRun(directory, limits=limits, children=children, tag=tag)
+        while True:
+            self._made += 1
+            directory = self._directory / f"{_PREFIX}{os.getpid()}-{self._made}"
+            # One may be left from an earlier executor that had our process id.
+            with suppress(FileExistsError):
+                return CgroupRun(directory, limits=limits, children=children, tag=tag)
 
     @property
     def counts_processes(self) -> bool:

@@ -8,19 +8,28 @@ that was admitted and then breaks the rules is a fault or an attack, never a mat
 import asyncio
 import hashlib
 import secrets
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Final
 
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import LedgerError, NotPermittedError
-from tibet_nc_executor.monitor import Monitor, Role
+from tibet_nc_executor.monitor import Monitor, Role, State
 from tibet_nc_executor.office import Office
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.errors import FramingError, PeerError
 from tibet_nc_protocol.framing import FrameReader, frame
 from tibet_nc_protocol.limits import PROTOCOL_VERSION, TEXT_CHARACTERS
-from tibet_nc_protocol.messages import REQUESTS, RESPONSES, Challenge, Failure, Hello, Response
-from tibet_nc_protocol.records import SecurityEvent
+from tibet_nc_protocol.messages import (
+    REQUESTS,
+    RESPONSES,
+    Announcement,
+    Challenge,
+    Failure,
+    Hello,
+    Response,
+)
+from tibet_nc_protocol.records import Checkpoint, SecurityEvent
 from tibet_nc_protocol.signing import Identity, PublicKey, Purpose
 
 READ_BYTES: Final = 64 * 1024
@@ -67,12 +76,15 @@ class Connection:
                 Challenge(protocol=PROTOCOL_VERSION, version=self._version, connection=self._id)
             )
             self._sealer.connection = self._id
+            self._archive.on_checkpoint.append(self._announce)
             await self._receive()
         except (PeerError, NotPermittedError) as error:
             await self._fail(str(error)[:TEXT_CHARACTERS])
         except OSError:
             return  # the peer is gone; what it asked for is in the chain
         finally:
+            with suppress(ValueError):
+                self._archive.on_checkpoint.remove(self._announce)
             for task in self._tasks:
                 task.cancel()
 
@@ -91,13 +103,24 @@ class Connection:
             await self._office.answer(request, request_sha256, self._send)
             return
         await self._places.acquire()
-        task = asyncio.create_task(self._office.answer(request, request_sha256, self._send))
+        task = self._start(self._office.answer(request, request_sha256, self._send))
+        task.add_done_callback(lambda _: self._places.release())
+
+    def _announce(self, record: Checkpoint) -> None:
+        """Tell the agent of a checkpoint, which the room is to hold."""
+        if self._monitor.role is not Role.AGENT or self._monitor.state is not State.OPEN:
+            return
+        announcement = Announcement(size=record.size, root=record.root, note=record.note)
+        self._start(self._send(announcement))
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._places.release()
         if task.cancelled():
             return
         error = task.exception()

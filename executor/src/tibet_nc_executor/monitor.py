@@ -22,11 +22,14 @@ from tibet_nc_protocol.messages import (
     Erase,
     Fetch,
     Hello,
+    Input,
     Jobs,
     Refuse,
     Request,
     Run,
     Status,
+    Stop,
+    Tail,
 )
 
 
@@ -53,6 +56,9 @@ PERMITTED: Final[Mapping[Role, Mapping[type, State]]] = MappingProxyType(
                 Refuse: State.OPEN,
                 Alert: State.OPEN,
                 Control: State.OPEN,
+                Input: State.OPEN,
+                Tail: State.OPEN,
+                Stop: State.OPEN,
                 Fetch: State.OPEN,
                 Status: State.OPEN,
                 ChainTail: State.OPEN,

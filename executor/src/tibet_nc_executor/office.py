@@ -26,9 +26,11 @@ from tibet_nc_protocol.messages import (
     Control,
     DenialCode,
     Denied,
+    Done,
     Erase,
     Fetch,
     Hello,
+    Input,
     Jobs,
     JobsReport,
     Recorded,
@@ -38,6 +40,9 @@ from tibet_nc_protocol.messages import (
     Run,
     Status,
     StatusReport,
+    Stop,
+    Tail,
+    TailReport,
     Welcome,
     run_id,
 )
@@ -100,7 +105,22 @@ class Office:
                 await send(await self._alert(request))
             case Control():
                 self._runs.control(request)
-                await send(self._done(request.request))
+                await send(Done(request=request.request, count=1))
+            case Input():
+                self._runs.write(request)
+                await send(Done(request=request.request, count=1))
+            case Stop():
+                await send(Done(request=request.request, count=self._runs.kill_all(request)))
+            case Tail():
+                size, data = self._runs.tail(request.number)
+                await send(
+                    TailReport(
+                        request=request.request,
+                        number=request.number,
+                        output_bytes=size,
+                        data=data,
+                    )
+                )
             case CloseSession():
                 number, head = await self._runs.close_session(request.room, request.sender)
                 await send(Recorded(request=request.request, number=number, head=head))
@@ -117,12 +137,6 @@ class Office:
 
     def _welcome(self) -> Welcome:
         return Welcome(host=self._facts.host, records=self._archive.length, head=self._archive.head)
-
-    def _done(self, request: int) -> Recorded:
-        """Nothing was recorded for this request; the chain is where it is."""
-        return Recorded(
-            request=request, number=max(0, self._archive.length - 1), head=self._archive.head
-        )
 
     async def _refuse(self, request: Refuse) -> Recorded:
         text = None

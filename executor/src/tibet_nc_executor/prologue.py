@@ -12,7 +12,9 @@ the same session. Anything else that was written on the pipe falls outside of th
 
 How the pipe is kept from the command's children: bash copies the close-on-exec flag along with a
 descriptor, and keeps a redirected descriptor aside, from 10 up, with that flag. A copy of the one
-set aside is therefore closed in every program that the command starts.
+set aside is therefore closed in every program that the command starts. Two are set aside below:
+standard error as 10, the pipe as 11. Errors are silent since putting the pipe back fails where its
+number is above the limit of open files, which is as good.
 """
 
 import shlex
@@ -71,7 +73,7 @@ def prologue(*, entry: str, own: int, pipe: int, state: bytes) -> bytes:
     """
     save = _SAVE.replace("FD", str(STATE_DESCRIPTOR))
     text = f"""{entry}\
-{{ exec {STATE_DESCRIPTOR}>&10; }} {pipe}>&-
+{{ {{ exec {STATE_DESCRIPTOR}>&11; }} {pipe}>&-; }} 2>/dev/null
 exec {pipe}>&- {own}<&-
 unset -v BASH_ENV BASH_EXECUTION_STRING
 {{ echo 500 >/proc/self/oom_score_adj; }} 2>/dev/null

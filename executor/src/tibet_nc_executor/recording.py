@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What one command printed, as it prints it: hashed whole, and recorded up to a limit.
 
-The recording is the only place where output is kept; the executor holds its beginning in memory
-and nothing else, however much is printed.
+The recording is the only place where output is kept; the executor holds its beginning and its end
+in memory and nothing else, however much is printed.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tibet_nc_executor.durable import PRIVATE_FILE, write_all
 from tibet_nc_protocol.layout import recording_name
-from tibet_nc_protocol.limits import INLINE_BYTES
+from tibet_nc_protocol.limits import INLINE_BYTES, TAIL_BYTES
 from tibet_nc_protocol.recording import CastReader, CastWriter
 
 
@@ -41,6 +41,8 @@ class Recorder:
         """How much of it was kept."""
         self.beginning = bytearray()
         """The first INLINE_BYTES of it."""
+        self.newest = bytearray()
+        """The last TAIL_BYTES of it."""
         self.failure: str | None = None
         """Why recording ended before the limit, if it did."""
 
@@ -63,6 +65,8 @@ class Recorder:
         """Take some output; a full disk ends the recording, not the command."""
         self._digest.update(data)
         self.bytes += len(data)
+        self.newest += data[-TAIL_BYTES:]
+        del self.newest[:-TAIL_BYTES]
         room = INLINE_BYTES - len(self.beginning)
         if room > 0:
             self.beginning += data[:room]

@@ -12,11 +12,11 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from tibet_nc_executor import provenance
 from tibet_nc_executor.archive import Archive
-from tibet_nc_executor.command import Command, Ending, Shell, ShellError
+from tibet_nc_executor.command import Command, Ending, InputFullError, Shell, ShellError
 from tibet_nc_executor.errors import ExecutorError, LedgerError
 from tibet_nc_executor.ledger import Place, Text
 from tibet_nc_executor.provenance import AppendStore
@@ -78,6 +78,7 @@ class Execution:
         self._recorder: Recorder | None = None
         self._notes: list[str] = []
         self._commitment = ""
+        self._cancelled: str | None = None
         self.started: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         """Number and digest of the intent, when the command is about to start."""
         self.done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -87,6 +88,22 @@ class Execution:
     def output_bytes(self) -> int:
         """How much was printed so far."""
         return 0 if self._recorder is None else self._recorder.bytes
+
+    @property
+    def newest(self) -> bytes:
+        """The last of what was printed so far."""
+        return b"" if self._recorder is None else bytes(self._recorder.newest)
+
+    def write(self, text: str, *, end: bool) -> None:
+        """Type something into the command; raises DeniedError if it can't take it."""
+        if self._command is None:
+            raise DeniedError(DenialCode.UNKNOWN, "the command has not started yet")
+        try:
+            self._command.write(text.encode())
+            if end:
+                self._command.send_eof()
+        except (InputFullError, UnicodeEncodeError) as error:
+            raise DeniedError(DenialCode.BUSY, f"nothing was typed: {error}") from None
 
     @property
     def is_started(self) -> bool:
@@ -111,21 +128,27 @@ class Execution:
         else:
             self._command.kill()
 
-    def stop(self) -> None:
-        """Kill the command because the executor stops."""
-        self._notes.append("the executor was stopped")
+    def cancel(self, why: str) -> None:
+        """Kill the command, or keep it from starting."""
+        self._cancelled = why
         if self._command is not None:
+            self._notes.append(why[:NOTE_CHARACTERS])
             self._command.kill()
 
     async def perform(self, shell: SessionShell) -> None:
         """Run the command in a session; the futures tell how it goes. Never raises."""
         try:
+            if self._cancelled is not None:
+                self._refuse_cancelled()
             number = await self._intend()
             result = await self._run(number, shell)
         except DeniedError as error:
             self._deny(error)
         else:
             self.done.set_result(result)
+
+    def _refuse_cancelled(self, number: int | None = None) -> NoReturn:
+        raise DeniedError(DenialCode.CANCELLED, f"nothing was run: {self._cancelled}", number)
 
     def _deny(self, error: DeniedError) -> None:
         for future in (self.started, self.done):
@@ -167,6 +190,9 @@ class Execution:
 
     async def _run(self, number: int, shell: SessionShell) -> Result:
         tools = self._tools
+        if self._cancelled is not None:
+            await self._abort(number, f"it had not started: {self._cancelled}")
+            self._refuse_cancelled(number)
         recorder = self._recorder = Recorder(
             tools.recordings,
             number,

@@ -24,11 +24,13 @@ from tibet_nc_protocol.messages import (
     Control,
     DenialCode,
     Finished,
+    Input,
     Job,
     Reason,
     Run,
     Stage,
     Started,
+    Stop,
     run_id,
 )
 from tibet_nc_protocol.records import (
@@ -248,23 +250,44 @@ class Runs:
 
     def control(self, request: Control) -> None:
         """Signal a running command for an operator; raises DeniedError."""
-        if request.sender not in self._policy.operators:
-            raise DeniedError(
-                DenialCode.SENDER, f"{request.sender} is not an operator of this host"
-            )
-        if request.room not in self._policy.rooms:
-            raise DeniedError(DenialCode.ROOM, f"{request.room} is not a room of this host")
+        self._check_operator(request.room, request.sender)
+        self._started(request.number).signal(request.signal, request.sender)
+
+    def write(self, request: Input) -> None:
+        """Type into a running command for an operator; raises DeniedError."""
+        self._check_operator(request.room, request.sender)
+        self._started(request.number).write(request.text, end=request.end)
+
+    def tail(self, number: int) -> tuple[int, bytes]:
+        """Return how much a running command printed, and the last of it; raises DeniedError."""
+        execution = self._started(number)
+        return execution.output_bytes, execution.newest
+
+    def kill_all(self, request: Stop) -> int:
+        """Kill everything that runs, for an operator; return how many commands that are."""
+        self._check_operator(request.room, request.sender)
+        running = [execution for execution, _ in self._active.values()]
+        for execution in running:
+            execution.cancel(f"stopped by {request.sender}")
+        return len(running)
+
+    def _check_operator(self, room: str, sender: str) -> None:
+        if sender not in self._policy.operators:
+            raise DeniedError(DenialCode.SENDER, f"{sender} is not an operator of this host")
+        if room not in self._policy.rooms:
+            raise DeniedError(DenialCode.ROOM, f"{room} is not a room of this host")
+
+    def _started(self, number: int) -> Execution:
         for execution, _ in self._active.values():
-            if execution.is_started and execution.started.result()[0] == request.number:
-                execution.signal(request.signal, request.sender)
-                return
-        raise DeniedError(DenialCode.UNKNOWN, f"#{request.number} is not running")
+            if execution.is_started and execution.started.result()[0] == number:
+                return execution
+        raise DeniedError(DenialCode.UNKNOWN, f"#{number} is not running")
 
     async def stop(self) -> None:
         """Kill what runs, record how it ended, and end all sessions."""
         self._stopping = True
         for execution, _ in self._active.values():
-            execution.stop()
+            execution.cancel("the executor was stopped")
         if self._tasks:
             await asyncio.wait(self._tasks)
         for session in self._sessions.values():

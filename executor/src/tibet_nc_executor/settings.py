@@ -24,7 +24,7 @@ class ResourceLimits:
     processes: int = 128
     address_space: int = 4 * _GIB  # bytes
     file_size: int = _GIB  # bytes
-    open_files: int = 1024
+    open_files: int = 1024  # at least 64: the shell keeps one descriptor at 63
     memory: int = 2 * _GIB  # bytes
 
 

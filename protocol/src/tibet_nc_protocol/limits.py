@@ -27,6 +27,12 @@ INLINE_BYTES: Final = 32 * 1024
 OPEN_RUNS: Final = 64
 """Most commands that run at once; the 50-command burst of one room fits."""
 
+INPUT_CHARACTERS: Final = 4096
+"""Most typed at once into a running command: a line of a terminal holds no more."""
+
+TAIL_BYTES: Final = 8 * 1024
+"""Newest output that is kept in memory and shown while a command runs."""
+
 CHAIN_TAIL: Final = 32
 """Most chain entries in one report; a room message shows fewer."""
 

@@ -17,8 +17,10 @@ from tibet_nc_protocol.limits import (
     FRAME_BYTES,
     IDENTIFIER_CHARACTERS,
     INLINE_BYTES,
+    INPUT_CHARACTERS,
     NOTES,
     OPEN_RUNS,
+    TAIL_BYTES,
     TEXT_CHARACTERS,
 )
 
@@ -105,6 +107,8 @@ class DenialCode(StrEnum):
     """As many commands run as may run at once."""
     UNRECORDED = "unrecorded"
     """The record could not be written, so nothing was run (I7)."""
+    CANCELLED = "cancelled"
+    """An operator, or the end of the executor, came before the command started."""
     SHELL = "shell"
     """The shell could not be started."""
     UNKNOWN = "unknown"
@@ -178,6 +182,32 @@ class Control(_Message, frozen=True, kw_only=True, tag="control"):
     signal: Signal
 
 
+class Input(_Message, frozen=True, kw_only=True, tag="input"):
+    """Type something into a running command, and then the end of input if asked."""
+
+    request: Count
+    room: RoomId
+    sender: UserId
+    number: Count
+    text: Annotated[str, Meta(max_length=INPUT_CHARACTERS)]
+    end: bool
+
+
+class Tail(_Message, frozen=True, kw_only=True, tag="tail"):
+    """Ask for the newest output of a running command."""
+
+    request: Count
+    number: Count
+
+
+class Stop(_Message, frozen=True, kw_only=True, tag="stop"):
+    """Kill everything that runs, whoever started it."""
+
+    request: Count
+    room: RoomId
+    sender: UserId
+
+
 class Fetch(_Message, frozen=True, kw_only=True, tag="fetch"):
     """Ask for recorded output of a finished run, from an offset in bytes."""
 
@@ -236,6 +266,9 @@ type Request = (
     | Refuse
     | Alert
     | Control
+    | Input
+    | Tail
+    | Stop
     | Fetch
     | Status
     | ChainTail
@@ -326,6 +359,33 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
     last: bool
 
 
+class TailReport(_Message, frozen=True, kw_only=True, tag="tail-report"):
+    """The newest output of a running command; ``output_bytes`` is how much there is in all."""
+
+    request: Count
+    number: Count
+    output_bytes: Count
+    data: Annotated[bytes, Meta(max_length=TAIL_BYTES)]
+
+
+class Done(_Message, frozen=True, kw_only=True, tag="done"):
+    """What was asked was done to ``count`` commands."""
+
+    request: Count
+    count: Count
+
+
+class Announcement(_Message, frozen=True, kw_only=True, tag="announcement"):
+    """A checkpoint that was made; nobody asked. The room is to hold it, so that a cut is noticed.
+
+    ``note`` is a signed note (C2SP tlog-checkpoint) over the first ``size`` records.
+    """
+
+    size: Count
+    root: Digest
+    note: Text
+
+
 class StatusReport(_Message, frozen=True, kw_only=True, tag="status-report"):
     """How the executor is. ``session`` is None when the operator has none yet in that room."""
 
@@ -402,6 +462,9 @@ type Response = (
     | StatusReport
     | ChainReport
     | JobsReport
+    | TailReport
+    | Done
+    | Announcement
     | Failure
 )
 
