@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: MIT
+"""One tibet-nc host: its settings, keys and state in a directory, and its two daemons."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.harness.synapse import Account
+from tests.separation import (
+    Uids,
+    as_agent,
+    as_executor,
+    choose_uids,
+    delegate_cgroup,
+    remove_cgroup,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_SECONDS = 30.0
+STOP_SECONDS = 15.0
+
+
+class HostError(Exception):
+    """A daemon did not do what it should; the text has the end of its log."""
+
+
+class Daemon:
+    """One of the two processes, with its log."""
+
+    def __init__(self, name: str, argv: list[str], log: Path) -> None:
+        self.name = name
+        self._argv = argv
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, ready: str) -> None:
+        """Start it and wait until its log says that it is ready; raises HostError."""
+        begin = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"},
+                cwd="/",
+            )
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end:
+            if ready in self.log.read_bytes()[begin:].decode(errors="replace"):
+                return
+            if self._process.poll() is not None:
+                raise HostError(f"{self.name} ended: {self.tail()}")
+            time.sleep(0.02)
+        raise HostError(f"{self.name} is not ready after {READY_SECONDS:g} s: {self.tail()}")
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running daemon."""
+        if self._process is None:
+            raise HostError(f"{self.name} is not running")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait until it ends by itself and return its exit status; raises HostError."""
+        if self._process is None:
+            raise HostError(f"{self.name} is not running")
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise HostError(f"{self.name} goes on: {self.tail()}") from None
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL)."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> int | None:
+        """End it as systemd would (SIGTERM), by force if it must; return its exit status."""
+        if self._process is None:
+            return None
+        self._process.terminate()
+        try:
+            status = self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise HostError(f"{self.name} did not stop: {self.tail()}") from None
+        self._process = None
+        return status
+
+    def tail(self) -> str:
+        """Return the last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+class Host:
+    """Everything that one installation has, under one directory.
+
+    Use as a context manager: leaving it stops the daemons and ends what they left.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        homeserver: str,
+        bot: Account,
+        operators: list[str],
+        rooms: list[str],
+        name: str = "demo-host",
+        uids: Uids | None = None,
+        timebox_s: int = 30,
+        executor_settings: str = "",
+    ) -> None:
+        self.uids = choose_uids() if uids is None else uids
+        self.directory = directory
+        self.state = directory / "executor"
+        self.etc = directory / "etc"
+        self._run = directory / "run"
+        self._cgroup: Path | None = None
+        self._homeserver = homeserver
+        self._bot = bot
+        self._operators = operators
+        self._rooms = rooms
+        self._name = name
+        self._timebox_s = timebox_s
+        self._executor_settings = executor_settings
+        self._make_directories()
+        self._write_settings()
+        self._make_keys()
+        if self.uids.separated:
+            self._cgroup = delegate_cgroup(f"tibet-nc-{os.getpid()}-{id(self)}", self.uids.executor)
+        self.executor = Daemon(
+            "the executor",
+            [*as_executor(self.uids, self._cgroup), *self._program("executor"), "run"],
+            directory / "executor.log",
+        )
+        self.agent = Daemon(
+            "the agent",
+            [*as_agent(self.uids), *self._program("agent"), "run"],
+            directory / "agent.log",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start both daemons and wait until they are ready; raises HostError."""
+        self.start_executor()
+        self.start_agent()
+
+    def start_executor(self) -> None:
+        """Start the executor and wait until it listens."""
+        self.executor.start("ready: ")
+
+    def start_agent(self) -> None:
+        """Start the agent and wait until it answers."""
+        self.agent.start("ready: ")
+
+    def close(self) -> None:
+        """Stop both daemons, agent first, and end whatever they left."""
+        self.agent.stop()
+        self.executor.stop()
+        if self._cgroup is not None:
+            remove_cgroup(self._cgroup)
+
+    def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the auditor's tool on what the executor wrote."""
+        return subprocess.run(
+            [
+                ROOT / ".venv/audit/bin/tibet-nc-audit",
+                arguments[0],
+                "--state",
+                self.state,
+                *arguments[1:],
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def admin(self, daemon: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a verb of a daemon's command line as that daemon's uid."""
+        prefix = as_agent(self.uids) if daemon == "agent" else as_executor(self.uids, None)
+        return subprocess.run(
+            [*prefix, *self._program(daemon), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+
+    @property
+    def executor_key(self) -> str:
+        """The executor's public key, as the auditor is given it."""
+        return (self.etc / "executor.pub").read_text().strip()
+
+    def _program(self, daemon: str) -> list[str]:
+        python = str(ROOT / f".venv/{daemon}/bin/python")
+        settings = str(self.etc / f"{daemon}.toml")
+        return [python, "-I", "-m", f"tibet_nc_{daemon}", "--config", settings]
+
+    def _make_directories(self) -> None:
+        uids = self.uids
+        for path in (self.directory, self.etc):
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o755)
+        for path, owner, group, mode in (
+            (self.state, uids.executor, uids.executor, 0o700),
+            (self.directory / "agent", uids.agent, uids.agent, 0o700),
+            (self.directory / "home", uids.shell, uids.shell, 0o700),
+            # setgid, so that the socket gets the agent's group though the executor is not in it.
+            (self._run, uids.executor, uids.agent, 0o2750),
+        ):
+            path.mkdir(exist_ok=True)
+            if uids.separated:
+                os.chown(path, owner, group)
+            path.chmod(mode)
+
+    def _write_settings(self) -> None:
+        quoted = json.dumps  # TOML's basic strings and arrays of them are JSON's
+        secret = self.directory / "agent" / "access-token"
+        secret.write_text(self._bot.access_token + "\n")
+        secret.chmod(0o600)
+        if self.uids.separated:
+            os.chown(secret, self.uids.agent, self.uids.agent)
+        (self.etc / "agent.toml").write_text(f"""\
+[matrix]
+homeserver = {quoted(self._homeserver)}
+user_id = {quoted(self._bot.user_id)}
+rooms = {quoted(self._rooms)}
+access_token_file = {quoted(str(secret))}
+
+[operators]
+allowed = {quoted(self._operators)}
+
+[airlock]
+timebox_s = {self._timebox_s}
+
+[executor]
+socket = {quoted(str(self._run / "executor.sock"))}
+key_file = {quoted(str(self.etc / "executor.pub"))}
+user = {self.uids.executor}
+
+[state]
+directory = {quoted(str(self.directory / "agent"))}
+
+[host]
+name = {quoted(self._name)}
+""")
+        (self.etc / "executor.toml").write_text(f"""\
+[agent]
+user = {self.uids.agent}
+key_file = {quoted(str(self.etc / "agent.pub"))}
+
+[shell]
+user = {self.uids.shell}
+home = {quoted(str(self.directory / "home"))}
+
+[policy]
+operators = {quoted(self._operators)}
+rooms = {quoted(self._rooms)}
+timebox_s = {self._timebox_s}
+
+[socket]
+path = {quoted(str(self._run / "executor.sock"))}
+
+[state]
+directory = {quoted(str(self.state))}
+
+[host]
+name = {quoted(self._name)}
+{self._executor_settings}
+""")
+
+    def _make_keys(self) -> None:
+        """Make both keys as their owners, then exchange the public ones as the sysadmin would."""
+        made = self.admin("executor", "init")
+        if made.returncode != 0:
+            raise HostError(f"tibet-nc-executor init: {made.stderr.strip()}")
+        public = made.stdout.split()[-1]
+        (self.etc / "executor.pub").write_text(public + "\n")
+        shown = self.admin("agent", "identity")
+        if shown.returncode != 0:
+            raise HostError(f"tibet-nc-agent identity: {shown.stderr.strip()}")
+        (self.etc / "agent.pub").write_text(shown.stdout.split()[-1] + "\n")
+
+
+def remove(directory: Path) -> None:
+    """Remove an earlier host's directory."""
+    shutil.rmtree(directory, ignore_errors=True)

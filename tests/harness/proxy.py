@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""A homeserver that does as it likes: stands before the real one and changes what passes.
+
+    async with Proxy(synapse.url) as proxy:
+        proxy.refuse("/sendToDevice/", status=403, times=1)
+        proxy.rewrite("/keys/query", lambda body: {**body, "master_keys": {}})
+
+Clients use ``proxy.url``. Whatever no rule names passes unchanged.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiohttp import ClientSession, ClientTimeout, web
+from yarl import URL
+
+type Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+LARGEST_REQUEST: Final = 64 * 1024 * 1024
+
+
+@dataclass
+class _Refusal:
+    part: str
+    status: int
+    body: dict[str, Any]
+    times: int
+
+
+class Proxy:
+    """A reverse proxy on a free loopback port; rules match by a part of the path.
+
+    ``seen`` lists the method and path of every request, in order.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._refusals: list[_Refusal] = []
+        self._changes: list[tuple[str, Change]] = []
+        self._runner: web.AppRunner | None = None
+        self._session: ClientSession | None = None
+        self.seen: Final[list[tuple[str, str]]] = []
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=LARGEST_REQUEST)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._session = ClientSession(timeout=ClientTimeout(total=120))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def refuse(
+        self, part: str, *, status: int, body: dict[str, Any] | None = None, times: int = 1
+    ) -> None:
+        """Answer the next ``times`` requests whose path has ``part`` in it, without passing on."""
+        body = body if body is not None else {"errcode": "M_FORBIDDEN", "error": "no"}
+        self._refusals.append(_Refusal(part, status, body, times))
+
+    def rewrite(self, part: str, change: Change) -> None:
+        """Change the JSON object of every good answer to a path that has ``part`` in it."""
+        self._changes.append((part, change))
+
+    def pass_all(self) -> None:
+        """Forget all rules."""
+        self._refusals.clear()
+        self._changes.clear()
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        path = request.rel_url.raw_path
+        self.seen.append((request.method, path))
+        for refusal in self._refusals:
+            if refusal.part in path and refusal.times > 0:
+                refusal.times -= 1
+                return web.json_response(refusal.body, status=refusal.status)
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name in {"Authorization", "Content-Type"}
+        }
+        assert self._session is not None
+        async with self._session.request(
+            request.method,
+            URL(self._upstream + request.raw_path, encoded=True),
+            data=await request.read(),
+            headers=headers,
+        ) as answer:
+            data = await answer.read()
+            status, content_type = answer.status, answer.content_type
+            kept = {name: value for name, value in answer.headers.items() if name == "Date"}
+        for part, change in self._changes:
+            if part in path and status == 200:
+                data = json.dumps(change(json.loads(data))).encode()
+        return web.Response(body=data, status=status, content_type=content_type, headers=kept)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""One real homeserver for the whole session; users and rooms are new for every test."""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Account, Operator, Synapse
+from tests.integration.agent import Agent, invited_agent
+
+
+@pytest.fixture(scope="session")
+def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
+    """Run a homeserver; a test that stops it must start it again."""
+    with Synapse(tmp_path_factory.mktemp("synapse")) as homeserver:
+        yield homeserver
+
+
+@pytest.fixture
+def new_account(synapse: Synapse) -> Callable[[str], Account]:
+    """Register a user that no other test has: ``new_account("bot")``."""
+
+    def register(role: str) -> Account:
+        return synapse.register(f"{role}-{secrets.token_hex(6)}")
+
+    return register
+
+
+@pytest.fixture
+async def new_operator(
+    synapse: Synapse, new_account: Callable[[str], Account]
+) -> AsyncIterator[Callable[..., Awaitable[Operator]]]:
+    """Log operators in, on a new account or on that of an earlier one, and close them."""
+    opened: list[Operator] = []
+
+    async def login(earlier: Operator | None = None) -> Operator:
+        if earlier is None:
+            account = new_account("op")
+            user_id, password = account.user_id, account.password
+        else:
+            user_id, password = earlier.user_id, earlier.password
+        operator = await Operator.login(synapse.url, user_id, password)
+        opened.append(operator)
+        return operator
+
+    yield login
+    for operator in opened:
+        await operator.close()
+
+
+@pytest.fixture
+def bot(new_account: Callable[[str], Account]) -> Account:
+    """Register the account of an agent."""
+    return new_account("bot")
+
+
+@pytest.fixture
+async def operator(new_operator: Callable[..., Awaitable[Operator]]) -> Operator:
+    """Log one operator in."""
+    return await new_operator()
+
+
+@pytest.fixture
+async def agent(
+    synapse: Synapse, bot: Account, operator: Operator, tmp_path: Path
+) -> AsyncIterator[Agent]:
+    """Run the Matrix side of an agent in a room with the operator."""
+    agent = await invited_agent(synapse.url, bot, operator, tmp_path / "store")
+    yield agent
+    await agent.stop()
