@@ -65,7 +65,7 @@ from tibet_nc_protocol.records import (
     SecurityEvent,
     Session,
 )
-from tibet_nc_protocol.signing import Purpose
+from tibet_nc_protocol.signing import PublicKey, Purpose
 
 SETTINGS = "[audit]\nrecording_bytes = 3000000\n"
 
@@ -765,6 +765,49 @@ async def test_the_agent_can_erase_nothing(executor: Executor, connect: Connect)
     (failure,) = await client.ended()
     assert isinstance(failure, Failure)
     assert "not permitted to the agent" in failure.reason
+
+
+# --- another key ----------------------------------------------------------------------------------
+
+
+async def test_the_chain_goes_on_with_another_key(executor: Executor, connect: Connect) -> None:
+    """The old key signs the new one into the chain, which verifies from the first key on."""
+    client = await connect(executor)
+    await client.run("true")
+    await client.close()
+    executor.stop()
+    first = executor.key
+    new = PublicKey.from_hex(executor.verb("identity", "--rotate").split()[-1])
+    assert new != first
+    executor.start()
+    executor.key = new
+    client = await connect(executor)
+    await client.run("true")
+    executor.key = first
+    kinds = [type(record).__name__ for record in records(executor)]
+    assert kinds.count("Key") == 1
+    assert kinds[-2:] == ["Intent", "Outcome"]
+
+
+async def test_an_interrupted_change_of_key_is_finished_by_doing_it_again(
+    executor: Executor,
+) -> None:
+    """After a crash between the record and the file, the same new key is used, not a third."""
+    executor.stop()
+    old = (executor.state / "executor.key").read_bytes()
+    executor.verb("identity", "--rotate")
+    new = (executor.state / "executor.key").read_bytes()
+    for name, data in (("executor.key", old), ("executor.key.new", new)):
+        (executor.state / name).write_bytes(data)
+        (executor.state / name).chmod(0o600)
+        os.chown(executor.state / name, executor.uids.executor, executor.uids.executor)
+    with pytest.raises(AssertionError, match="goes on with key"):
+        executor.start()
+    executor.verb("identity", "--rotate")
+    assert (executor.state / "executor.key").read_bytes() == new
+    assert not (executor.state / "executor.key.new").exists()
+    executor.start()
+    assert [type(r).__name__ for r in records(executor)].count("Key") == 1
 
 
 # --- a full disk ----------------------------------------------------------------------------------

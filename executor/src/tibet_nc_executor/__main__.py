@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tibet_nc_executor import administration, service
+from tibet_nc_executor import administration, rotation, service
 from tibet_nc_executor.config import DEFAULT_PATH, Config, load, secret_key
 from tibet_nc_executor.durable import make_directory, write_new
 from tibet_nc_executor.errors import ConfigError, ExecutorError
@@ -42,8 +42,12 @@ def init(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def identity(config: Config, arguments: argparse.Namespace) -> None:
-    """Print the executor's identity."""
-    own = Identity(secret_key(config, os.environ))
+    """Print the executor's identity, or give it another key."""
+    if arguments.rotate:
+        own = asyncio.run(rotation.rotate(config))
+        print("the chain goes on with this key; give its public half to the agent and the auditor")
+    else:
+        own = Identity(secret_key(config, os.environ))
     if arguments.json:
         print(json.dumps(json.loads(own.document()), indent=2))
     else:
@@ -95,6 +99,12 @@ def parser() -> argparse.ArgumentParser:
     verb.set_defaults(verb=init)
     verb = verbs.add_parser("identity", help="print the executor's JIS identity and public key")
     verb.add_argument("--json", action="store_true", help="the signed DID document")
+    verb.add_argument(
+        "--rotate",
+        action="store_true",
+        help="first make a new key and have the old one sign it into the chain; the executor must "
+        "not run",
+    )
     verb.set_defaults(verb=identity)
     verb = verbs.add_parser("enrol-agent", help="trust the agent that has this public key")
     verb.add_argument("key", metavar="KEY", help="64 hexadecimal digits, as the agent prints them")

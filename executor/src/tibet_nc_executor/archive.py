@@ -27,6 +27,7 @@ from tibet_nc_protocol.records import (
     Aborted,
     Checkpoint,
     Genesis,
+    Key,
     Record,
     Security,
     SecurityEvent,
@@ -178,6 +179,18 @@ class Archive:
                 intent=number,
                 run=run,
                 detail=detail,
+            )
+        )
+
+    async def change_key(self, new: Identity) -> tuple[Key, str]:
+        """Record that the chain goes on with another key; it must be opened anew with that one."""
+        return await self.append(
+            lambda place: Key(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                executor=new.id,
+                key=new.public_key.hex,
             )
         )
 

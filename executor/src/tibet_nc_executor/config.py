@@ -196,14 +196,23 @@ def group_id(group: Account, key: str) -> int:
 def secret_key(config: Config, environment: Mapping[str, str]) -> bytes:
     """Return the executor's secret key: a systemd credential, or the file that ``init`` made.
 
-    The file must be readable by its owner alone. Raises ConfigError, never with the key in it.
+    Raises ConfigError, never with the key in it.
     """
     credentials = environment.get("CREDENTIALS_DIRECTORY")
-    path = Path(credentials or config.state.directory) / "executor.key"
+    if credentials:
+        return read_key(Path(credentials) / "executor.key", private=False)
+    return read_key(Path(config.state.directory) / "executor.key")
+
+
+def read_key(path: Path, *, private: bool = True) -> bytes:
+    """Return the secret key in a file; raises ConfigError, never with the key in it.
+
+    A ``private`` one must be readable by its owner alone. systemd guards credentials by itself.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         with os.fdopen(descriptor, "rb") as file:
-            if not credentials and os.fstat(descriptor).st_mode & 0o077:
+            if private and os.fstat(descriptor).st_mode & 0o077:
                 raise ConfigError(f"{path}: others can read this key; chmod 600, or make a new one")
             return bytes.fromhex(file.read(80).decode("ascii").strip())
     except FileNotFoundError:

@@ -19,6 +19,7 @@ from tibet_nc_protocol.records import (
     Checkpoint,
     Genesis,
     Intent,
+    Key,
     Outcome,
     Record,
     Refusal,
@@ -114,6 +115,8 @@ def summary(record: Record) -> str:
             return f"{record.sender} was refused at {record.stage}: {record.detail}"
         case Security():
             return f"security ({record.what}): {record.detail}"
+        case Key():
+            return f"the chain goes on with the key of {record.executor}"
         case Checkpoint():
             return f"checkpoint of {record.size} records, root {record.root}"
         case Session():
@@ -126,6 +129,6 @@ def ending(record: Outcome) -> str:
 
 
 def _priority(record: Record) -> int:
-    if isinstance(record, Security | Aborted):
+    if isinstance(record, Security | Aborted | Key):
         return _WARNING
     return _NOTICE if isinstance(record, Refusal) else _INFO

@@ -16,7 +16,7 @@ from tibet_nc_executor.errors import LedgerError
 from tibet_nc_protocol.errors import ProtocolError
 from tibet_nc_protocol.layout import segment_first, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
-from tibet_nc_protocol.records import FIRST_PREV, RECORDS, Record, digest, verify_signature
+from tibet_nc_protocol.records import FIRST_PREV, RECORDS, Key, Record, digest, verify_signature
 from tibet_nc_protocol.signing import PublicKey
 
 
@@ -62,7 +62,10 @@ def recover(directory: Path, key: PublicKey) -> Tail:
         last = _follow(line, length, head)
         head = digest(line)
         length += 1
-    if last is not None:
+    if isinstance(last, Key):
+        if last.key != key.hex:
+            raise LedgerError(f"record {last.seq} says that the chain goes on with key {last.key}")
+    elif last is not None:
         try:
             verify_signature(last, key)
         except ProtocolError as error:
@@ -82,6 +85,14 @@ def read_from(directory: Path, start: int) -> Iterator[tuple[Record, str]]:
             if number >= start:
                 yield _decode(line, number), digest(line)
             number += 1
+
+
+def newest_key(directory: Path) -> str | None:
+    """Return the key that the last record names, None if it is not a key record."""
+    segments = firsts(directory)
+    lines = list(_lines(directory / segment_name(segments[-1]))) if segments else []
+    last = _decode(lines[-1], 0) if lines else None
+    return last.key if isinstance(last, Key) else None
 
 
 def _cut(path: Path) -> Torn | None:

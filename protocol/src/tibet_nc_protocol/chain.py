@@ -16,6 +16,7 @@ from tibet_nc_protocol.records import (
     Checkpoint,
     Genesis,
     Intent,
+    Key,
     Outcome,
     Record,
     digest,
@@ -75,9 +76,9 @@ class ChainVerifier:
             self._check(record, key)  # 8
         if isinstance(record, Genesis):
             self.origin = record.executor
+        self.key = self._next_key(record, key)
         if self._roots:
             self.frontier.append(leaf_hash(line))
-        self.key = key
         self.head = digest(line)
         self.length += 1
         return record
@@ -99,6 +100,16 @@ class ChainVerifier:
         if self.key is not None and key != self.key:
             raise RecordError(0, "another executor's chain", expected=self.key.hex, found=key.hex)
         return key
+
+    @staticmethod
+    def _next_key(record: Record, key: PublicKey) -> PublicKey:
+        """Return the key of the next record; a key record, signed with the old one, names it."""
+        if not isinstance(record, Key):
+            return key
+        try:
+            return PublicKey.from_hex(record.key)
+        except SignatureError as error:
+            raise RecordError(record.seq, f"the new key: {error}") from None
 
     def _follow(self, record: Record) -> None:
         """Step 7: a command ends once, and only one that began."""

@@ -16,5 +16,6 @@ MESSAGE_IDS: Final = MappingProxyType(
         "security": "6e30215c06554e9eb0c97f5317976074",
         "session": "36cb8533d0af4207a6e0b19114603c7a",
         "checkpoint": "651150a4fb4d461ba2f1e7b1e2dd05e3",
+        "key": "a1bbba6f5ef64332b69b8f78db15e81c",
     }
 )

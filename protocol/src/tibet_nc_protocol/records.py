@@ -226,7 +226,18 @@ class Checkpoint(_Record, frozen=True, kw_only=True, tag="checkpoint"):
     sig: SignatureHex = ""
 
 
-type Record = Genesis | Intent | Outcome | Aborted | Refusal | Security | Session | Checkpoint
+class Key(_Record, frozen=True, kw_only=True, tag="key"):
+    """The chain goes on with another key; this record is signed with the one before it."""
+
+    seq: Count
+    prev: Digest
+    time: Time
+    executor: Text
+    key: Digest
+    sig: SignatureHex = ""
+
+
+type Record = Genesis | Intent | Outcome | Aborted | Refusal | Security | Session | Checkpoint | Key
 
 RECORDS: Final[JsonCodec[Record]] = JsonCodec(Record.__value__, max_bytes=RECORD_BYTES)
 

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""Changing the executor's key, which the chain itself attests.
+
+1. The new key is written beside the old one.
+2. The old key signs a record that names the new one.
+3. The new key takes the old one's place.
+
+A crash after 1 changes nothing. A crash after 2 leaves a chain that goes on with a key that lies
+beside the old one; doing it again finishes that, and makes no third.
+"""
+
+import os
+import time
+from pathlib import Path
+
+from tibet_nc_executor.archive import Archive
+from tibet_nc_executor.config import Config, read_key
+from tibet_nc_executor.durable import sync_directory, write_new
+from tibet_nc_executor.errors import ConfigError
+from tibet_nc_executor.segments import newest_key
+from tibet_nc_protocol.layout import CHAIN
+from tibet_nc_protocol.signing import KEY_BYTES, Identity
+
+
+async def rotate(config: Config) -> Identity:
+    """Replace the key file of an executor that does not run; return the new identity.
+
+    Raises ConfigError or LedgerError.
+    """
+    directory = Path(config.state.directory)
+    path, beside = directory / "executor.key", directory / "executor.key.new"
+    if not _exists(path):
+        raise ConfigError(f"{path}: there is no key file here; a credential is changed where it is")
+    if not _exists(beside):
+        write_new(beside, os.urandom(KEY_BYTES).hex().encode() + b"\n")
+    new = Identity(read_key(beside))
+    if newest_key(directory / CHAIN) != new.public_key.hex:
+        archive = Archive(
+            directory,
+            Identity(read_key(path)),
+            clock=time.time,
+            segment_bytes=config.audit.segment_bytes,
+            checkpoint_records=config.audit.checkpoint_records,
+        )
+        await archive.change_key(new)
+        await archive.close()
+    _replace(beside, path)
+    return new
+
+
+def _exists(path: Path) -> bool:
+    return path.exists()
+
+
+def _replace(beside: Path, path: Path) -> None:
+    beside.replace(path)
+    sync_directory(path.parent)
