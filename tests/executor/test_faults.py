@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Break the disk: each system call with which the chain is written fails once, or is the last.
+
+The real kernel calls of a real writer are counted with strace, then the writer is run again for
+each of them, with that one failing or the process killed at it. Whatever happens, the next start
+finds a chain that verifies, and holds every record that was said to be on disk (I1, I7, I8).
+"""
+
+import asyncio
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.executor import chainkit as kit
+from tibet_nc_protocol.layout import PAYLOADS, PAYLOADS_CODEC
+from tibet_nc_protocol.records import Intent, commitment
+
+WRITER = Path(__file__).with_name("writer.py")
+CALLS = ("mkdir", "openat", "fallocate", "write", "fdatasync", "fsync")
+SEGMENTS = ("000000000000.jsonl", "000000000004.jsonl")
+FULL = {"openat", "fallocate", "write", "mkdir"}
+"""Calls that a full disk can fail."""
+
+
+def run(directory: Path, *options: str) -> tuple[list[str], str]:
+    """Run the writer under strace; return what it said and the trace of its writing calls."""
+    watched = [directory, directory / "lock", directory / "reserve"]
+    for name in ("chain", "payloads"):
+        watched += [directory / name, *(directory / name / segment for segment in SEGMENTS)]
+    ours, theirs = socket.socketpair()
+    with ours, theirs, tempfile.NamedTemporaryFile(prefix="strace-") as trace:
+        subprocess.run(
+            [
+                *("strace", "-f", "-qq", "-o", trace.name, "-e", f"trace={','.join(CALLS)}"),
+                *(part for path in watched for part in ("-P", str(path))),
+                *options,
+                *(sys.executable, str(WRITER), str(directory), str(theirs.fileno())),
+            ],
+            pass_fds=[theirs.fileno()],
+            check=False,
+            capture_output=True,
+        )
+        theirs.close()
+        said = b""
+        while data := ours.recv(65536):
+            said += data
+        return said.decode().splitlines(), Path(trace.name).read_text()
+
+
+@pytest.fixture(scope="module")
+def calls() -> Counter[str]:
+    """Count the calls of a writer that nothing happens to."""
+    with tempfile.TemporaryDirectory() as name:
+        said, trace = run(Path(name))
+    assert said == ["run 1", "run 3", "run 5"]
+    return Counter(re.findall(r"^\d+ +(\w+)\(", trace, re.MULTILINE))
+
+
+def check(directory: Path, said: list[str], what: str) -> None:
+    """Check that a new start finds everything that was promised, and goes on."""
+    promised = {int(line.split()[1]) for line in said if line.startswith("run ")}
+    ledger = kit.open_ledger(directory, segment_bytes=2000)
+    lines = kit.lines(directory)
+    records = kit.verify(directory)
+    assert ledger.length == len(lines), what
+    intents = {record.seq: record for record in records if isinstance(record, Intent)}
+    assert promised <= intents.keys(), what
+    texts = [
+        PAYLOADS_CODEC.decode(line)
+        for path in sorted((directory / PAYLOADS).iterdir())
+        for line in path.read_bytes().splitlines()
+    ]
+    for number in promised:
+        fitting = [
+            text
+            for text in texts
+            if text.seq == number
+            and commitment(bytes.fromhex(text.salt), text.command) == intents[number].command
+        ]
+        assert len(fitting) == 1, what
+    asyncio.run(ledger.close())
+
+
+def faults() -> list[tuple[str, str]]:
+    """Return each call with each thing that can happen at it."""
+    found = [(call, fault) for call in CALLS for fault in ("error=EIO", "signal=KILL")]
+    return found + [(call, "error=ENOSPC") for call in sorted(FULL)]
+
+
+@pytest.mark.parametrize(("call", "fault"), faults())
+def test_whatever_call_fails_the_next_start_is_whole(
+    calls: Counter[str], call: str, fault: str
+) -> None:
+    """At every single call: what was promised is there, and the chain verifies and goes on."""
+    assert calls[call] > 0
+    for number in range(1, calls[call] + 1):
+        directory = Path(tempfile.mkdtemp(prefix="tibet-nc-fault-"))
+        what = f"{call} {number} of {calls[call]}: {fault}"
+        said, trace = run(directory, "-e", f"inject={call}:{fault}:when={number}")
+        assert "INJECTED" in trace or fault == "signal=KILL", what
+        check(directory, said, what)
+        again, _ = run(directory)
+        assert len([line for line in again if line.startswith("run ")]) == 3, what
+        check(directory, again, what)
+        shutil.rmtree(directory)

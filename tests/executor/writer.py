@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""A program that writes a small chain and says, on a socket, what it was promised.
+
+    python writer.py DIRECTORY SOCKET_FD
+
+``run N`` is sent when record N is said to be on disk, which is when a command would start. The
+socket keeps the program's own words apart from its writes to files, which are made to fail.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+
+from tibet_nc_executor.errors import LedgerError
+from tibet_nc_executor.ledger import Ledger, Text
+from tibet_nc_protocol.records import Record, commitment
+
+# The directory above tests/, whatever the program was started from.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.executor import chainkit as kit
+
+COMMANDS = 3
+SALT = bytes(16)
+
+
+async def write(directory: Path, say: socket.socket) -> None:
+    """Open the ledger, then append commands with their outcomes, over two segments."""
+    told: list[int] = []
+    try:
+        ledger = Ledger(
+            directory,
+            kit.IDENTITY,
+            clock=lambda: 1_790_000_000.0,
+            segment_bytes=2000,
+            after=lambda record, _head: told.append(record.seq),
+        )
+    except LedgerError as error:
+        say.send(f"closed {error}\n".encode())
+        return
+    if ledger.length == 0 and await attempt(ledger.append(kit.genesis), say, "genesis") is None:
+        return
+    for number in range(COMMANDS):
+        event = f"$event{os.getpid()}x{number}"
+        digest = commitment(SALT, event)
+        text = Text(salt=SALT, command=event)
+        record = await attempt(
+            ledger.append(kit.intent(event, digest), text=text, critical=False), say, "intent"
+        )
+        if record is None:
+            continue
+        say.send(f"run {record}\n".encode())
+        await attempt(ledger.append(kit.outcome(event, record)), say, "outcome")
+
+
+async def attempt(
+    append: Awaitable[tuple[Record, str]], say: socket.socket, what: str
+) -> int | None:
+    """Return the number of a record that was appended, None when it was refused."""
+    try:
+        record, _ = await append
+    except LedgerError as error:
+        say.send(f"refused {what}: {error}\n".encode())
+        return None
+    return record.seq
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[2])) as channel:
+        asyncio.run(write(Path(sys.argv[1]), channel))
