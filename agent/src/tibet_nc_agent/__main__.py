@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""tibet-nc-agent: the command line of the Matrix side."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tibet_nc_agent import VERSION, explain, keyfile, starting
+from tibet_nc_agent.assembly import cross_sign, logged_in, prepare_state
+from tibet_nc_agent.config import DEFAULT_PATH, Config, load
+from tibet_nc_agent.config_error import ConfigError
+from tibet_nc_agent.crosssign import Use
+from tibet_nc_agent.doctor import Check, examine
+from tibet_nc_agent.inbox import InboxError
+from tibet_nc_agent.matrix_errors import MatrixError
+from tibet_nc_agent.supervision import StalledError, Supervisor
+
+GOOD: Final = 0
+BAD: Final = 1
+USAGE: Final = 2
+
+_FAILURES: Final = (MatrixError, InboxError, StalledError, OSError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status; errors become text here, and nowhere else."""
+    options = _parser().parse_args(arguments)
+    _log_to_stderr()
+    try:
+        if options.verb == "explain":
+            return explain.main(options, out=sys.stdout)
+        path = DEFAULT_PATH if options.config is None else options.config
+        config = load(path, os.environ, required=options.config is not None)
+        os.umask(0o077)
+        return _carry_out(options, config)
+    except ConfigError as error:
+        print(f"tibet-nc-agent: {error}", file=sys.stderr)
+        return USAGE
+    except _FAILURES as error:
+        print(f"tibet-nc-agent: {error}", file=sys.stderr)
+        return BAD
+    except BaseExceptionGroup as group:
+        return _fail_together(group)
+
+
+def _carry_out(options: argparse.Namespace, config: Config) -> int:
+    match options.verb:
+        case "run":
+            asyncio.run(_run(config))
+        case "login":
+            asyncio.run(_login(config))
+        case "identity":
+            _identity(config)
+        case "doctor":
+            return asyncio.run(_doctor(config, as_json=options.json))
+    return GOOD
+
+
+async def _run(config: Config) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    prepare_state(config)
+    await starting.serve(config, Supervisor(os.environ), stop)
+
+
+async def _login(config: Config) -> None:
+    """Log in, and print what an operator compares and what the executor must be told."""
+    prepare_state(config)
+    async with logged_in(config) as matrix:
+        keys = await cross_sign(config, matrix)
+        print(f"user           {config.user_id}")
+        print(f"device         {matrix.device_id}")
+        print(f"session key    {_spaced(matrix.ed25519)}")
+        print(f"cross-signing  {_spaced(keys.public_key(Use.MASTER))}")
+    public_key = keyfile.identity(config.state).public_key.hex
+    print(f"agent key      {public_key}")
+    print(f"next: tibet-nc-executor enrol-agent {public_key}")
+
+
+def _identity(config: Config) -> None:
+    """Print the agent's JIS identity; make it the first time."""
+    prepare_state(config)
+    identity = keyfile.identity(config.state)
+    print(f"{identity.id}\n{identity.public_key.hex}")
+
+
+async def _doctor(config: Config, *, as_json: bool) -> int:
+    checks: list[Check] = []
+    async for check in examine(config):
+        checks.append(check)
+        if not as_json:
+            fix = f"; fix: {check.fix}" if check.fix else ""
+            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}{fix}")
+    if as_json:
+        print(msgspec.json.encode(checks).decode())
+    return GOOD if all(check.ok for check in checks) else BAD
+
+
+def _fail_together(group: BaseExceptionGroup[BaseException]) -> int:
+    """Print what ended tasks that ran side by side, each once; a fault of ours is raised."""
+    expected, rest = group.split((ConfigError, *_FAILURES))
+    if rest is not None:
+        raise rest
+    leaves = _leaves(group if expected is None else expected)
+    for text in dict.fromkeys(str(error) for error in leaves):
+        print(f"tibet-nc-agent: {text}", file=sys.stderr)
+    return USAGE if any(isinstance(error, ConfigError) for error in leaves) else BAD
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+
+
+def _spaced(key: str) -> str:
+    """Return a key in groups of four, as clients show it for comparing."""
+    return " ".join(key[start : start + 4] for start in range(0, len(key), 4))
+
+
+def _log_to_stderr() -> None:
+    """Log one line a decision; the journal adds the time, a terminal needs it."""
+    journal = bool(os.environ.get("JOURNAL_STREAM"))
+    form = "%(message)s" if journal else "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=form)
+    logging.getLogger("tibet_nc_agent").setLevel(logging.INFO)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tibet-nc-agent",
+        description="The Matrix side of tibet-nc: it reads the network, and has no shell.",
+        epilog="Exit status: 0 good, 1 what was checked is bad, 2 usage or configuration.",
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--config", type=Path, help=f"settings (default: {DEFAULT_PATH})")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("run", help="serve the rooms until stopped")
+    verbs.add_parser("login", help="log in; show fingerprints and the key to enrol")
+    verbs.add_parser("identity", help="show the agent's JIS identity and public key")
+    doctor = verbs.add_parser("doctor", help="check everything, one line each, with the fix")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    explain.add_arguments(verbs.add_parser("explain", help="what the airlock says of a command"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""What a message that passed can ask for, and how the agent's own words and controls are written.
+
+A word of the agent's own is the whole message; with anything behind it, it is a command of the
+shell. What begins with ``!`` and a letter is a control and never given to the shell, where it
+would mean nothing anybody means: the shell has no history here.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from tibet_nc_agent.safety.verdict import Verdict
+from tibet_nc_protocol.limits import INPUT_CHARACTERS
+from tibet_nc_protocol.messages import Signal
+
+PREFIX: Final = "$ "
+"""What marks a command; in the dedicated room it may be left out."""
+
+_CONTROL: Final = re.compile(
+    r"!(?!\s)(?P<verb>[a-z]*)(?:[ \t]+#?(?P<number>\d{1,15}))?(?:[ \t](?P<rest>.*))?\Z", re.DOTALL
+)
+_CONTROLS: Final = "!jobs, !tail N, !in N text, !eof N, !cancel N, !kill N and !stop"
+
+
+class Report(Enum):
+    """What an operator can ask about."""
+
+    STATUS = "status"
+    CHAIN = "chain"
+    HELP = "help"
+    JOBS = "jobs"
+
+
+_WORDS: Final = {
+    "status": Report.STATUS,
+    "chain": Report.CHAIN,
+    "help": Report.HELP,
+    "jobs": Report.JOBS,
+}
+_GOODBYES: Final = frozenset({"exit", "quit", "bye"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execute:
+    """Run this command."""
+
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tell:
+    """Answer with a report."""
+
+    report: Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """Signal the running command of this number."""
+
+    number: int
+    signal: Signal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Type:
+    """Type a text into the running command of this number, or end its input."""
+
+    number: int
+    text: str
+    end: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peek:
+    """Show the newest output of the running command of this number."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopAll:
+    """Kill everything that runs, whoever started it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain:
+    """Say what the safety stage finds in a command, without running it."""
+
+    command: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leave:
+    """End the operator's session in this room."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misused:
+    """A control that isn't one; ``hint`` says how it is written."""
+
+    hint: str
+
+
+type Action = Execute | Tell | Control | Type | Peek | StopAll | Explain | Leave | Misused
+
+
+def action_of(command: str, judge: Callable[[str], Verdict]) -> Action | None:
+    """Return what a word or control of the agent's own asks for, None for a shell command."""
+    word = command.lower()
+    if word in _WORDS:
+        return Tell(report=_WORDS[word])
+    if word in _GOODBYES:
+        return Leave()
+    if command.startswith("? ") and command[2:].strip():
+        asked = command[2:].strip().removeprefix(PREFIX)
+        return Explain(command=asked, verdict=judge(asked))
+    control = _CONTROL.match(command)
+    return None if control is None else _control(control)
+
+
+def _control(match: re.Match[str]) -> Action:
+    """Return what a ``!word`` asks for; it is never given to the shell."""
+    verb, number, rest = match["verb"], match["number"], match["rest"]
+    if verb in {"jobs", "stop"} and number is None and rest is None:
+        return Tell(report=Report.JOBS) if verb == "jobs" else StopAll()
+    if verb not in {"cancel", "kill", "tail", "eof", "in"}:
+        return Misused(hint=f"the controls are {_CONTROLS}")
+    if number is None or (rest is None) == (verb == "in"):
+        text = " text" if verb == "in" else ""
+        return Misused(hint=f"it is written !{verb} N{text}, as !{verb} 42{text}: see !jobs")
+    match verb:
+        case "tail":
+            return Peek(number=int(number))
+        case "eof":
+            return Type(number=int(number), text="", end=True)
+        case "in" if len(rest) >= INPUT_CHARACTERS:
+            return Misused(hint=f"at most {INPUT_CHARACTERS - 1} characters can be typed at once")
+        case "in":
+            return Type(number=int(number), text=rest + "\n", end=False)
+    signal = Signal.INTERRUPT if verb == "cancel" else Signal.KILL
+    return Control(number=int(number), signal=signal)

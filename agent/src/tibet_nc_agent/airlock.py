@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: MIT
+"""The airlock: what becomes of one message, decided from values alone (I5).
+
+    sender → freshness → safety → (chain: the executor)
+
+The stages are passed in this order, and the first that objects decides. A message that is not for
+the agent is ignored before the first stage: another room, the agent's own, talk without ``$ `` in
+a room that isn't dedicated to it. Everything else gets exactly one decision, and every refusal
+names its stage, its reason and what to do next. No clock, no socket and no file is used here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Final
+
+from tibet_nc_agent.action import PREFIX, Action, Execute, action_of
+from tibet_nc_agent.event import (
+    Incoming,
+    Replayed,
+    TextMessage,
+    Undecryptable,
+    Unreadable,
+)
+from tibet_nc_agent.safety.verdict import Decision as Safety
+from tibet_nc_agent.safety.verdict import Verdict
+from tibet_nc_agent.typography import meant
+from tibet_nc_agent.visible import one_line
+from tibet_nc_protocol.limits import COMMAND_CHARACTERS
+from tibet_nc_protocol.messages import Stage
+
+_EDIT_MARK: Final = "* "
+"""What clients put before the text of an edit, for programs that don't know edits."""
+
+type Message = TextMessage | Undecryptable | Unreadable | Replayed
+"""What can be somebody's command; everything else is news of the room."""
+
+
+class Cause(StrEnum):
+    """Why a message was refused, where the safety stage's families don't say it."""
+
+    STRANGER = "stranger"
+    PLAINTEXT = "plaintext"
+    UNDECRYPTABLE = "undecryptable"
+    UNREADABLE = "unreadable"
+    REPLAY = "replay"
+    DEVICE = "device"
+    EDIT = "edit"
+    STALE = "stale"
+    FUTURE = "future"
+    EMPTY = "empty"
+    TOO_LONG = "too-long"
+    CHARACTER = "character"
+    TYPOGRAPHY = "typography"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passed:
+    """The message passed; this is what it asks for."""
+
+    action: Action
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A stage objects. ``command`` is the text to record, if it may be recorded."""
+
+    stage: Stage
+    family: str
+    reason: str
+    next_step: str
+    command: str | None
+
+
+class Ignored(Enum):
+    """The message is not for the agent."""
+
+    NEWS = "not a message"
+    OWN = "the agent's own"
+    OTHER_ROOM = "not a configured room"
+    TALK = "not marked as a command"
+
+
+type Decision = Passed | Refused | Ignored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What doesn't change while the agent runs; ``timebox_ms`` is in milliseconds."""
+
+    user_id: str
+    rooms: frozenset[str]
+    dedicated_room: str
+    allowed: frozenset[str]
+    timebox_ms: int
+    judge: Callable[[str], Verdict]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What is known when a message is judged; times are in milliseconds since 1970, by our clock.
+
+    ``device`` is the sender's device whose key the message was encrypted with, checked, or None;
+    then ``device_problem`` says why there is none. ``skew_ms`` is how far the homeserver's clock
+    is ahead of ours, None when that isn't known.
+    """
+
+    now_ms: int
+    listening_since_ms: int
+    skew_ms: int | None
+    device: str | None
+    device_problem: str
+
+
+def addressed(event: Incoming, rules: Rules) -> Message | Ignored:
+    """Return the message if it is for the agent, or why not."""
+    if not isinstance(event, TextMessage | Undecryptable | Unreadable | Replayed):
+        return Ignored.NEWS
+    if event.room_id not in rules.rooms:
+        return Ignored.OTHER_ROOM
+    if event.sender == rules.user_id:
+        return Ignored.OWN
+    if (
+        isinstance(event, TextMessage)
+        and event.room_id != rules.dedicated_room
+        and not _text_of(event).startswith(PREFIX)
+    ):
+        return Ignored.TALK
+    return event
+
+
+def decide(event: Incoming, situation: Situation, rules: Rules) -> Decision:
+    """Return what becomes of a message."""
+    message = addressed(event, rules)
+    if isinstance(message, Ignored):
+        return message
+    return (
+        _sender(message, situation, rules)
+        or _freshness(message, situation, rules)
+        or _safety(message, rules)
+    )
+
+
+def command_of(message: TextMessage) -> str:
+    """Return the command in a message that passed the airlock before."""
+    return _text_of(message).removeprefix(PREFIX).strip()
+
+
+# --- the stages -----------------------------------------------------------------------------------
+
+
+def _sender(message: Message, situation: Situation, rules: Rules) -> Refused | None:
+    if message.sender not in rules.allowed:
+        return Refused(
+            stage=Stage.SENDER,
+            family=Cause.STRANGER,
+            reason="you are not an operator of this host",
+            next_step="ask its administrator",
+            command=None,  # a stranger doesn't decide how much is recorded
+        )
+    match message:
+        case Undecryptable():
+            return _unreadable(
+                Cause.UNDECRYPTABLE,
+                "the key to this message has not come",
+                "send the command again; if that fails too, check that your client "
+                "sends keys to the agent's device",
+            )
+        case Unreadable():
+            return _unreadable(
+                Cause.UNREADABLE, message.reason, "send the command again from your client"
+            )
+        case Replayed():
+            return _unreadable(
+                Cause.REPLAY,
+                "the homeserver delivered this ciphertext before, "
+                f"as {one_line(message.first_event_id)}",
+                "nothing was run again; if you didn't send it twice, tell your administrator",
+            )
+        case TextMessage(origin=None):
+            return Refused(
+                stage=Stage.SENDER,
+                family=Cause.PLAINTEXT,
+                reason="the message was not encrypted, so nobody knows who wrote it",
+                next_step="send it from a client that encrypts in this room",
+                command=_recordable(_text_of(message)),
+            )
+        case TextMessage() if situation.device is None:
+            return Refused(
+                stage=Stage.SENDER,
+                family=Cause.DEVICE,
+                reason=situation.device_problem or "the sender's device is not known",
+                next_step="send it from a verified session of yours",
+                command=_recordable(_text_of(message)),
+            )
+    return None
+
+
+def _freshness(message: Message, situation: Situation, rules: Rules) -> Refused | None:
+    text = _text_of(message)
+    if isinstance(message, TextMessage) and message.is_edit:
+        return Refused(
+            stage=Stage.FRESHNESS,
+            family=Cause.EDIT,
+            reason="an edit is never run: only the first form of a message is a command",
+            next_step="send it as a new message",
+            command=_recordable(text),
+        )
+    age_ms = situation.now_ms - message.sent_ms
+    if abs(age_ms) <= rules.timebox_ms:
+        return None
+    limit = f"{rules.timebox_ms / 1000:g} s"
+    if age_ms > 0:
+        before = " and before the agent was listening" * (
+            message.sent_ms < situation.listening_since_ms
+        )
+        reason = f"it was sent {age_ms / 1000:.1f} s ago{before}; at most {limit} are permitted"
+    else:
+        reason = f"it is dated {-age_ms / 1000:.1f} s in the future; at most {limit} are permitted"
+    return Refused(
+        stage=Stage.FRESHNESS,
+        family=Cause.STALE if age_ms > 0 else Cause.FUTURE,
+        reason=f"{reason} ({_clock(situation.skew_ms)})",
+        next_step=_freshness_advice(situation.skew_ms, rules.timebox_ms),
+        command=_recordable(text),
+    )
+
+
+def _safety(message: Message, rules: Rules) -> Passed | Refused:
+    text = _text_of(message)
+    command = text.removeprefix(PREFIX).strip()
+    if command in {"", PREFIX.strip()}:
+        return _unsafe(Cause.EMPTY, "there is no command", "type one, as `$ uptime`", text)
+    action = action_of(command, rules.judge)
+    if action is not None:
+        return Passed(action=action)
+    if len(command) > COMMAND_CHARACTERS:
+        reason = f"{len(command)} characters; at most {COMMAND_CHARACTERS} are permitted"
+        return _unsafe(Cause.TOO_LONG, reason, "put it into a script on the host", text)
+    if "\0" in command:
+        return _unsafe(
+            Cause.CHARACTER, "a command can't hold the character U+0000", "leave it out", text
+        )
+    corrected = meant(command)
+    if corrected is not None:
+        return _unsafe(
+            Cause.TYPOGRAPHY,
+            "it holds quotation marks, dashes or spaces that mean nothing to a shell",
+            f"if you mean this, send it: {PREFIX}{corrected}",
+            text,
+        )
+    verdict = rules.judge(command)
+    if verdict.decision is Safety.ALLOW:
+        return Passed(action=Execute(command=command))
+    return _judged(verdict, command)
+
+
+def _judged(verdict: Verdict, command: str) -> Refused:
+    worst = verdict.worst
+    if worst is None:  # a verdict that isn't ALLOW has findings; without one nothing may run
+        return _unsafe("unknown", "the safety stage objects", "run it on the host itself", command)
+    start, end = worst.span
+    where = f"`{one_line(command[start:end])}`: " if 0 <= start < end <= len(command) else ""
+    more = len(verdict.findings) - 1
+    others = f" (and {more} more: `? …` lists them)" if more else ""
+    if verdict.decision is Safety.NEEDS_APPROVAL:
+        return _unsafe(
+            worst.family,
+            f"{where}{worst.reason}{others}; it needs an approval, and this version has none",
+            f"{worst.advice}, or run it on the host itself",
+            command,
+        )
+    return _unsafe(worst.family, f"{where}{worst.reason}{others}", worst.advice, command)
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def _text_of(message: Message) -> str:
+    if not isinstance(message, TextMessage):
+        return ""
+    return message.body.removeprefix(_EDIT_MARK) if message.is_edit else message.body
+
+
+def _recordable(text: str) -> str | None:
+    """Return what the record of a refusal may hold: as much as a command may have, or nothing."""
+    return text[:COMMAND_CHARACTERS] or None
+
+
+def _unreadable(cause: Cause, reason: str, next_step: str) -> Refused:
+    return Refused(
+        stage=Stage.SENDER, family=cause, reason=reason, next_step=next_step, command=None
+    )
+
+
+def _unsafe(family: str, reason: str, next_step: str, text: str) -> Refused:
+    return Refused(
+        stage=Stage.SAFETY,
+        family=family,
+        reason=reason,
+        next_step=next_step,
+        command=_recordable(text),
+    )
+
+
+def _clock(skew_ms: int | None) -> str:
+    if skew_ms is None:
+        return "the homeserver's clock is not known"
+    return f"the homeserver's clock is {skew_ms / 1000:+.1f} s from this host's"
+
+
+def _freshness_advice(skew_ms: int | None, timebox_ms: int) -> str:
+    if skew_ms is not None and abs(skew_ms) > timebox_ms // 2:
+        return "set the clocks right (timedatectl on this host), then send it again"
+    return "send it again if you still want it"

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""From settings to the parts that work: opened in order, closed in reverse, nothing left behind."""
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from tibet_nc_agent import VERSION, keyfile, spool
+from tibet_nc_agent.airlock import Rules
+from tibet_nc_agent.config import Config, read_executor_key
+from tibet_nc_agent.config_error import ConfigError
+from tibet_nc_agent.crosssign import CrossSigning
+from tibet_nc_agent.desk import Desk
+from tibet_nc_agent.disk import Disk
+from tibet_nc_agent.executor_link import ExecutorLink
+from tibet_nc_agent.inbox import Inbox
+from tibet_nc_agent.matrix import Matrix, MatrixSettings
+from tibet_nc_agent.matrix_errors import AuthenticationNeeded, IdentityError
+from tibet_nc_agent.outbox import Outbox
+from tibet_nc_agent.render import Answerer
+from tibet_nc_agent.safety import judge
+
+STORE_NAME: Final = "matrix"
+CROSS_SIGNING_NAME: Final = "cross-signing.json"
+
+log: Final = logging.getLogger(__name__)
+
+
+def prepare_state(config: Config) -> None:
+    """Make the state directory, for this user alone; raises ConfigError."""
+    try:
+        config.state.mkdir(mode=0o700, exist_ok=True)
+        config.state.chmod(0o700)
+    except OSError as error:
+        problem = f"{config.state}: {error.strerror}"
+        raise ConfigError(
+            "state.directory", "", problem, "a directory that belongs to the agent's user"
+        ) from None
+
+
+@asynccontextmanager
+async def logged_in(config: Config) -> AsyncIterator[Matrix]:
+    """Open the Matrix side for the length of a block; raises MatrixError and ConfigError."""
+    pickle_key = keyfile.pickle_key(config.state)
+    matrix = await Matrix.open(
+        MatrixSettings(
+            homeserver=config.homeserver,
+            user_id=config.user_id,
+            device_name=config.device_name,
+            rooms=config.rooms,
+            allowed=config.allowed,
+            store=config.state / STORE_NAME,
+        ),
+        access_token=None if config.access_token is None else config.access_token.reveal(),
+        password=None if config.password is None else config.password.reveal(),
+        pickle_key=pickle_key,
+        trusts=lambda user, *_: user in config.allowed,
+    )
+    try:
+        yield matrix
+    finally:
+        await matrix.close()
+
+
+async def cross_sign(config: Config, matrix: Matrix) -> CrossSigning:
+    """Have the account vouch for this device, so that careful clients talk to it.
+
+    Raises MatrixError; what the homeserver or the account object to is only logged: without it,
+    clients that are not that careful still work.
+    """
+    keys = CrossSigning.open(config.state / CROSS_SIGNING_NAME, keyfile.pickle_key(config.state))
+    password = None if config.password is None else config.password.reveal()
+    try:
+        await matrix.cross_sign(keys, password=password)
+    except (AuthenticationNeeded, IdentityError) as error:
+        log.warning("this device is not cross-signed: %s", error)
+    return keys
+
+
+def link_of(config: Config) -> ExecutorLink:
+    """Return the way to the configured executor; raises ConfigError."""
+    return ExecutorLink(
+        config.socket,
+        identity=keyfile.identity(config.state),
+        key=read_executor_key(config),
+        uid=config.executor_uid,
+        version=VERSION,
+    )
+
+
+@asynccontextmanager
+async def assembled(config: Config, matrix: Matrix) -> AsyncIterator[Desk]:
+    """Put everything together for the length of a block; raises ConfigError and InboxError."""
+    async with AsyncExitStack() as stack:
+        link = link_of(config)
+        disk = Disk()
+        stack.callback(disk.close)
+        inbox = Inbox(config.state)
+        stack.push_async_callback(disk, inbox.close)
+        yield Desk(
+            rules=Rules(
+                user_id=config.user_id,
+                rooms=frozenset(config.rooms),
+                dedicated_room=config.dedicated_room,
+                allowed=config.allowed,
+                timebox_ms=config.timebox_ms,
+                judge=judge,
+            ),
+            matrix=matrix,
+            link=link,
+            inbox=inbox,
+            disk=disk,
+            outbox=Outbox(matrix),
+            answerer=Answerer(config.host),
+            spool=spool.prepare(config.state),
+            version=VERSION,
+            listening_since_ms=int(time.time() * 1000),
+        )

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""JSON values as Matrix uses them: narrowing what a stranger sent, and the canonical form.
+
+Facts. Signatures cover the canonical form: keys sorted by code point, no white space, UTF-8, no
+number but an integer of at most 53 bits (Matrix specification v1.16, appendix "Canonical JSON").
+Whatever comes from the network may have any shape, so it is read with the ``as_…`` functions,
+which give an empty value where the expected type is missing.
+"""
+
+import json
+from typing import Final
+
+type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
+type JsonObject = dict[str, Json]
+
+LARGEST_INTEGER: Final = 2**53 - 1
+
+DEPTH: Final = 64
+"""Deepest value that is made canonical; keys and signatures are four levels deep."""
+
+
+def as_object(value: Json) -> JsonObject:
+    """Return ``value`` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Json) -> list[Json]:
+    """Return ``value`` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def as_text(value: Json) -> str:
+    """Return ``value`` if it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def as_count(value: Json) -> int | None:
+    """Return ``value`` if it is an integer from 0 to 2⁵³-1, else None."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER:
+        return value
+    return None
+
+
+class NotCanonicalError(ValueError):
+    """A value has no canonical form."""
+
+
+def canonical(value: Json) -> bytes:
+    """Return the one canonical form of ``value``; raise :class:`NotCanonicalError` without one."""
+    _require_canonical(value, DEPTH)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise NotCanonicalError("the text holds half a character") from error
+
+
+def _require_canonical(value: Json, depth: int) -> None:
+    if depth == 0:
+        raise NotCanonicalError("the value is nested too deeply")
+    match value:
+        case None | bool() | str():
+            return
+        case int():
+            if abs(value) > LARGEST_INTEGER:
+                raise NotCanonicalError("the integer has more than 53 bits")
+        case float():
+            raise NotCanonicalError("the number is not an integer")
+        case list():
+            for item in value:
+                _require_canonical(item, depth - 1)
+        case dict():
+            for item in value.values():
+                _require_canonical(item, depth - 1)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""The parts that every message passes, and how the executor is asked with patience."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_agent.airlock import Message, Rules
+from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.content import Part, clip, transaction
+from tibet_nc_agent.disk import Disk
+from tibet_nc_agent.executor_link import ExecutorLink
+from tibet_nc_agent.inbox import Inbox
+from tibet_nc_agent.link_error import LinkError
+from tibet_nc_agent.matrix import Matrix
+from tibet_nc_agent.outbox import Outbox
+from tibet_nc_agent.render import REASON_CHARACTERS, Answerer
+from tibet_nc_agent.visible import one_line
+from tibet_nc_protocol.messages import Denied, Request, Response
+
+SILENT_SECONDS: Final = 5.0
+"""How long the executor may be away before the room is told."""
+
+log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """The parts that every message passes."""
+
+    rules: Rules
+    matrix: Matrix
+    link: ExecutorLink
+    inbox: Inbox
+    disk: Disk
+    outbox: Outbox
+    answerer: Answerer
+    spool: Path
+    version: str
+    listening_since_ms: int
+    _told: set[str] = field(default_factory=set)
+
+    async def executor_up(self, room_id: str) -> None:
+        """Wait until the executor can be asked; tell the room, once, if that takes long."""
+        try:
+            async with asyncio.timeout(SILENT_SECONDS):
+                await self.link.wait_up()
+        except TimeoutError:
+            if room_id not in self._told:
+                self._told.add(room_id)
+                await self._tell_down(room_id)
+            await self.link.wait_up()
+        self._told.discard(room_id)
+
+    async def insist[R: Response](
+        self, room_id: str, make: Callable[[int], Request], kind: type[R]
+    ) -> R | Denied:
+        """Ask the executor until it answers; only for what may be asked twice."""
+        while True:
+            await self.executor_up(room_id)
+            try:
+                return await self.link.ask(make, kind)
+            except LinkError as error:
+                log.info("asking again: %s", error)
+
+    async def _tell_down(self, room_id: str) -> None:
+        seconds = self.rules.timebox_ms / 1000
+        notice = self.answerer.told(
+            None,
+            Part(
+                "the executor does not answer: "
+                f"{clip(one_line(str(self.link.failure)), REASON_CHARACTERS)}"
+            ),
+            Part(
+                "what you sent waits and was not run yet; "
+                f"what is older than {seconds:g} s by then will be refused, not run"
+            ),
+            final=False,
+        )
+        await self.outbox.mention(room_id, notice, secrets.token_hex(16))
+
+
+def transaction_of(message: Message, what: str) -> str:
+    """Return the transaction id of the one message of this kind about a message."""
+    return transaction(message.room_id, message.event_id, what)
+
+
+def log_decision(message: Message, decision: str) -> None:
+    """Write the one line of a decision: who, where, which event; never what it said (I10)."""
+    log.info("%s %s %s: %s", message.room_id, message.sender, message.event_id, decision)
+
+
+async def deliver(desk: Desk, message: Message, what: str, content: JsonObject) -> None:
+    """Send a message about a message; exactly once, however often it is tried (I4)."""
+    await desk.outbox.deliver(message.room_id, content, transaction_of(message, what))

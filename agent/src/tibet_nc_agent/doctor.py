@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""``tibet-nc-agent doctor``: one line for each thing that must be right, with the fix if it isn't.
+
+It looks and changes nothing, and works while the agent runs: it logs in nowhere, it only asks the
+homeserver with the saved token.
+"""
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+
+from tibet_nc_agent.assembly import STORE_NAME, link_of
+from tibet_nc_agent.canonical import as_list, as_object, as_text
+from tibet_nc_agent.config import Config
+from tibet_nc_agent.config_error import ConfigError
+from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted
+from tibet_nc_agent.login import Login
+from tibet_nc_agent.matrix_errors import MatrixError, Refused
+from tibet_nc_agent.statefile import read_private
+
+EXECUTOR_SECONDS: Final = 5.0
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at; ``fix`` is "" when it is right."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+async def examine(config: Config) -> AsyncIterator[Check]:
+    """Yield the result of each check, in the order in which to mend them."""
+    yield _state(config)
+    homeserver = Homeserver(config.homeserver)
+    try:
+        async for check in _homeserver(config, homeserver):
+            yield check
+    finally:
+        await homeserver.close()
+    yield await _executor(config)
+
+
+def _state(config: Config) -> Check:
+    name, path = "state", config.state
+    try:
+        status = path.stat()
+    except OSError as error:
+        fix = "tibet-nc-agent login makes it"
+        return Check(name=name, ok=False, detail=f"{path}: {error.strerror}", fix=fix)
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077 or status.st_uid != os.geteuid():
+        detail = f"{path} belongs to uid {status.st_uid}, mode {mode:04o}"
+        fix = f"run this as the agent's user, and chmod 700 {path}"
+        return Check(name=name, ok=False, detail=detail, fix=fix)
+    return Check(name=name, ok=True, detail=f"{path} is private")
+
+
+async def _homeserver(config: Config, homeserver: Homeserver) -> AsyncIterator[Check]:
+    try:
+        answer = await homeserver.once("GET", "/_matrix/client/versions")
+    except MatrixError as error:
+        fix = "check matrix.homeserver, the network and the certificate"
+        yield Check(name="homeserver", ok=False, detail=str(error), fix=fix)
+        return
+    newest = [as_text(version) for version in as_list(answer.get("versions"))][-1:]
+    detail = f"{config.homeserver} speaks {', '.join(newest) or 'nothing known'}"
+    yield Check(name="homeserver", ok=True, detail=detail)
+    yield _clock(config, homeserver)
+    login = await _login(config, homeserver)
+    yield login
+    if login.ok:
+        for room_id in config.rooms:
+            yield await _room(config, homeserver, room_id)
+
+
+def _clock(config: Config, homeserver: Homeserver) -> Check:
+    skew = homeserver.skew.milliseconds
+    if skew is None:
+        return Check(name="clock", ok=True, detail="the homeserver doesn't tell its time")
+    detail = f"the homeserver's clock is {skew / 1000:+.1f} s from this host's"
+    limit = config.timebox_ms // 2
+    if abs(skew) > limit:
+        fix = f"at most {limit / 1000:g} s leave commands time to arrive: see timedatectl"
+        return Check(name="clock", ok=False, detail=detail, fix=fix)
+    return Check(name="clock", ok=True, detail=detail)
+
+
+async def _login(config: Config, homeserver: Homeserver) -> Check:
+    name, fix = "login", "tibet-nc-agent login"
+    file = config.state / STORE_NAME / "login.json"
+    try:
+        data = read_private(file)
+        login = None if data is None else msgspec.json.decode(data, type=Login)
+    except (OSError, msgspec.MsgspecError) as error:
+        return Check(name=name, ok=False, detail=f"{file}: {type(error).__name__}", fix=fix)
+    if login is None or not login.access_token:
+        return Check(name=name, ok=False, detail="there is no login yet", fix=fix)
+    homeserver.token = login.access_token
+    try:
+        answer = await homeserver.once("GET", f"{CLIENT}/account/whoami")
+    except MatrixError as error:
+        return Check(name=name, ok=False, detail=str(error), fix=fix)
+    owner, device = as_text(answer.get("user_id")), as_text(answer.get("device_id"))
+    if (owner, device) != (config.user_id, login.device_id):
+        detail = f"the saved token is of {owner}, device {device}"
+        fix = f"move {file.parent} away, then tibet-nc-agent login"
+        return Check(name=name, ok=False, detail=detail, fix=fix)
+    return Check(name=name, ok=True, detail=f"{owner}, device {device}")
+
+
+async def _room(config: Config, homeserver: Homeserver, room_id: str) -> Check:
+    name = f"room {room_id}"
+    path = f"{CLIENT}/rooms/{quoted(room_id)}"
+    try:
+        answer = await homeserver.once("GET", f"{path}/joined_members")
+        members = set(as_object(answer.get("joined")))
+        encryption = await homeserver.once("GET", f"{path}/state/m.room.encryption")
+    except Refused as error:
+        if error.code == "M_NOT_FOUND":
+            fix = "encrypt it in its settings; nothing is said in an unencrypted room"
+            return Check(name=name, ok=False, detail="it is not encrypted", fix=fix)
+        fix = f"invite {config.user_id} there as an operator"
+        return Check(name=name, ok=False, detail=str(error), fix=fix)
+    except MatrixError as error:
+        return Check(name=name, ok=False, detail=str(error), fix="try again")
+    strangers = sorted(members - config.allowed - {config.user_id})
+    if strangers:
+        detail = f"it has members that are no operators: {', '.join(strangers[:3])}"
+        fix = "remove them from the room, or add them to operators.allowed"
+        return Check(name=name, ok=False, detail=detail, fix=fix)
+    algorithm = as_text(encryption.get("algorithm"))
+    return Check(name=name, ok=True, detail=f"joined, {len(members)} members, {algorithm}")
+
+
+async def _executor(config: Config) -> Check:
+    name = "executor"
+    try:
+        link = link_of(config)
+    except ConfigError as error:
+        return Check(name=name, ok=False, detail=str(error), fix="see above")
+    running = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(EXECUTOR_SECONDS):
+            welcome = await link.wait_up()
+    except TimeoutError:
+        fix = "systemctl status tibet-nc-executor"
+        return Check(name=name, ok=False, detail=str(link.failure), fix=fix)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    detail = f"{welcome.host} answers, {welcome.records} records"
+    return Check(name=name, ok=True, detail=detail)

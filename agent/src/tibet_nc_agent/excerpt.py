@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""The beginning and the end of an output that is too long for a message, and what lies between.
+
+What isn't shown is counted exactly, in bytes and line ends of the output itself, so that a reader
+can tell how much there is (I12).
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from tibet_nc_agent.content import cost
+from tibet_nc_agent.visible import visible_bytes
+
+EDGE_BYTES: Final = 16 * 1024
+"""How much of either end must be at hand to make an excerpt."""
+
+EDGE_LINES: Final = 40
+"""Most lines of either end that are shown: together they fill a large screen once."""
+
+_CONTINUATION_BYTES: Final = 3
+
+
+class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
+    """Visible text of both ends, and how many lines and bytes of the output lie between.
+
+    ``hidden_lines`` is None when nobody has counted them.
+    """
+
+    head: str
+    tail: str
+    hidden_lines: int | None
+    hidden_bytes: int
+
+
+def whole(data: bytes, budget: int) -> str | None:
+    """Return the output as visible text, or None if it takes more than ``budget`` bytes."""
+    if len(data) > budget:  # each byte costs at least one; most cost two
+        return None
+    text = visible_bytes(data).removesuffix("\n")
+    return text if cost(text, code=True) <= budget else None
+
+
+def lines_of(data: bytes) -> int:
+    """Return how many lines there are, a last one without an end included."""
+    return data.count(b"\n") + (1 if data and not data.endswith(b"\n") else 0)
+
+
+def excerpt(head: bytes, tail: bytes, *, size: int, lines: int | None, budget: int) -> Excerpt:
+    """Cut both ends of an output of ``size`` bytes and ``lines`` lines down to ``budget``.
+
+    ``head`` and ``tail`` are its first and last EDGE_BYTES, or all of it when it is shorter; when
+    its end isn't at hand, ``tail`` is empty. ``lines`` may be None, for not counted.
+    """
+    first = _head(head, budget // 2)
+    overlap = max(0, len(first) - (size - len(tail)))
+    last = _tail(tail[overlap:], budget // 2)
+    shown = first.count(b"\n") + last.count(b"\n")
+    if last and not last.endswith(b"\n"):
+        shown += 1  # the last line has no end of its own
+    return Excerpt(
+        head=visible_bytes(first).removesuffix("\n"),
+        tail=visible_bytes(last).removesuffix("\n"),
+        hidden_lines=None if lines is None else max(0, lines - shown),
+        hidden_bytes=size - len(first) - len(last),
+    )
+
+
+def _head(data: bytes, budget: int) -> bytes:
+    """Return the longest beginning that fits: whole lines, or else a part of the first one."""
+    data = _first_lines(data)
+    end = _fitting(len(data), lambda count: data[:count], budget)
+    if end < len(data):
+        end = data.rfind(b"\n", 0, end) + 1 or _character_end(data, end)
+    if data[:end] and not _fits(data[:end], budget):
+        return _head(data[: end // 2], budget)  # a terminal sequence that hid some was cut
+    return data[:end]
+
+
+def _tail(data: bytes, budget: int) -> bytes:
+    """Return the longest end that fits: whole lines, or else a part of the last one."""
+    data = _last_lines(data)
+    start = len(data) - _fitting(len(data), lambda count: data[len(data) - count :], budget)
+    if start:
+        start = data.find(b"\n", start - 1, len(data) - 1) + 1 or _character_start(data, start)
+    if data[start:] and not _fits(data[start:], budget):
+        return _tail(data[(start + len(data) + 1) // 2 :], budget)
+    return data[start:]
+
+
+def _first_lines(data: bytes) -> bytes:
+    end = 0
+    for _ in range(EDGE_LINES):
+        found = data.find(b"\n", end)
+        if found < 0:
+            return data
+        end = found + 1
+    return data[:end]
+
+
+def _last_lines(data: bytes) -> bytes:
+    start = len(data) - data.endswith(b"\n")
+    for _ in range(EDGE_LINES):
+        start = data.rfind(b"\n", 0, start)
+        if start < 0:
+            return data
+    return data[start + 1 :]
+
+
+def _fitting(size: int, part: Callable[[int], bytes], budget: int) -> int:
+    """Return, by bisection, about the largest count of bytes whose visible text fits."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _fits(part(middle), budget):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _fits(data: bytes, budget: int) -> bool:
+    return cost(visible_bytes(data), code=True) <= budget
+
+
+def _character_end(data: bytes, end: int) -> int:
+    """Go back so that no UTF-8 character is cut."""
+    for back in range(min(_CONTINUATION_BYTES, end) + 1):
+        if end - back == len(data) or data[end - back] & 0xC0 != 0x80:
+            return end - back
+    return end
+
+
+def _character_start(data: bytes, start: int) -> int:
+    """Go forward so that no UTF-8 character is cut."""
+    for ahead in range(min(_CONTINUATION_BYTES, len(data) - start) + 1):
+        if start + ahead == len(data) or data[start + ahead] & 0xC0 != 0x80:
+            return start + ahead
+    return start

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""One message, start to end: judged, recorded, run, answered, each step once (I1, I3, I4).
+
+    received ─ judged ─┬─ refused ── recorded ──┐
+                       ├─ an inquiry ───────────┼─ answered ─ noted
+                       └─ a command ── run ─────┘
+
+A refusal is in the executor's chain before the room hears of it. The final answer has a
+transaction id made from the event's, so that sending it again after a crash is sending it once.
+"""
+
+import asyncio
+import logging
+import time
+import traceback
+from typing import Final
+
+from tibet_nc_agent.action import Execute
+from tibet_nc_agent.airlock import (
+    Ignored,
+    Message,
+    Passed,
+    Refused,
+    Situation,
+    command_of,
+    decide,
+)
+from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.desk import Desk, deliver, log_decision, transaction_of
+from tibet_nc_agent.event import TextMessage
+from tibet_nc_agent.execution import Command
+from tibet_nc_agent.inbox import InboxError
+from tibet_nc_agent.inquiry import Inquiry
+from tibet_nc_agent.lanes import Turn
+from tibet_nc_agent.matrix_errors import IdentityError, MatrixError, TooLarge
+from tibet_nc_agent.matrix_errors import Refused as RefusedByHomeserver
+from tibet_nc_protocol.limits import TEXT_CHARACTERS
+from tibet_nc_protocol.messages import Denied, Recorded, Refuse
+
+FINAL: Final = "final"
+
+KEY_SECONDS: Final = 10.0
+"""How long the key of a message may come after it; a sender's client sends it before."""
+
+STRANGER_SECONDS: Final = 3600.0
+"""How often somebody who may not command is told so."""
+
+_MOST_STRANGERS: Final = 1000
+
+log: Final = logging.getLogger(__name__)
+
+
+class Exchanges:
+    """Takes messages from their arrival to the note that they were answered."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._strangers: dict[str, float] = {}
+        self._open = 0
+
+    async def handle(
+        self, message: Message, turn: Turn, *, device: str | None, provisional: bool
+    ) -> None:
+        """Deal with one message; ``device`` is set if it was forwarded before a restart.
+
+        Raises MatrixError and InboxError, after which the agent must not go on. Any other fault
+        is answered as such, so that one message can't end the agent at each of its starts.
+        """
+        desk = self._desk
+        self._open += 1
+        try:
+            if provisional and not await self._settled(message):
+                return
+            content = await self._contained(message, turn, device)
+            if content is not None:
+                try:
+                    await deliver(desk, message, FINAL, content)
+                except TooLarge as error:
+                    await deliver(desk, message, FINAL, self._fault(message, error))
+            await desk.disk(desk.inbox.answered, message.room_id, message.event_id)
+        finally:
+            self._open -= 1
+            turn.done()
+
+    async def _settled(self, message: Message) -> bool:
+        """Wait for a key that is late; False if the message came with it, as another one."""
+        await asyncio.sleep(KEY_SECONDS)
+        desk = self._desk
+        return await desk.disk(desk.inbox.settle, message.room_id, message.event_id)
+
+    async def _contained(
+        self, message: Message, turn: Turn, device: str | None
+    ) -> JsonObject | None:
+        try:
+            return await self._answer(message, turn, device)
+        except (MatrixError, InboxError):
+            raise
+        except Exception as error:
+            return self._fault(message, error)
+
+    async def _answer(self, message: Message, turn: Turn, device: str | None) -> JsonObject | None:
+        """Return the final answer, None when there is nobody to answer."""
+        desk = self._desk
+        if device is not None and isinstance(message, TextMessage):
+            command = Command(desk, message, turn, device=device, command=command_of(message))
+            return await command.perform(again=True)
+        situation = await self._situation(message)
+        decision = decide(message, situation, desk.rules)
+        match decision:
+            case Ignored():
+                log_decision(message, f"ignored: {decision.value}")
+                return None
+            case Refused():
+                return await self._refuse(message, situation, decision)
+            case Passed(action=Execute(command=text)):
+                if situation.device is None or not isinstance(message, TextMessage):
+                    raise ValueError("a command without a device passed the airlock")
+                command = Command(desk, message, turn, device=situation.device, command=text)
+                return await command.perform(again=False)
+            case Passed(action=action):
+                log_decision(message, type(action).__name__.lower())
+                inquiry = Inquiry(desk, message, turn, waiting=self._open - 1)
+                return await inquiry.answer(action)
+
+    async def _situation(self, message: Message) -> Situation:
+        """Look up whose device a message came from; only an allowed sender's is asked for (I5)."""
+        desk, device, problem = self._desk, None, ""
+        if (
+            message.sender in desk.rules.allowed
+            and isinstance(message, TextMessage)
+            and message.origin is not None
+        ):
+            try:
+                device = (await desk.matrix.device_of(message)).device_id
+            except (IdentityError, RefusedByHomeserver) as error:
+                problem = str(error)
+        return Situation(
+            now_ms=int(time.time() * 1000),
+            listening_since_ms=desk.listening_since_ms,
+            skew_ms=desk.matrix.skew_ms,
+            device=device,
+            device_problem=problem,
+        )
+
+    async def _refuse(
+        self, message: Message, situation: Situation, refusal: Refused
+    ) -> JsonObject | None:
+        desk = self._desk
+        log_decision(message, f"refused at {refusal.stage} ({refusal.family})")
+        recorded = await desk.insist(
+            message.room_id,
+            lambda number: Refuse(
+                request=number,
+                room=message.room_id,
+                event=message.event_id,
+                sender=message.sender,
+                device=situation.device,
+                command=refusal.command,
+                stage=refusal.stage,
+                family=str(refusal.family),
+                reason=refusal.reason[:TEXT_CHARACTERS],
+            ),
+            Recorded,
+        )
+        number, head = None, None
+        if isinstance(recorded, Denied):
+            log.error("a refusal could not be recorded: %s", recorded.reason)
+        else:
+            number, head = recorded.number, recorded.head
+        answer = desk.answerer.refused(message.event_id, refusal, number=number, head=head)
+        if message.sender in desk.rules.allowed:
+            return answer
+        if self._may_be_told(message.sender):
+            await desk.outbox.mention(message.room_id, answer, transaction_of(message, FINAL))
+        return None
+
+    def _may_be_told(self, stranger: str) -> bool:
+        """Whether to tell somebody that they may not command: not again and again."""
+        now = time.monotonic()
+        told = self._strangers.get(stranger)
+        if told is not None and now - told < STRANGER_SECONDS:
+            return False
+        if len(self._strangers) >= _MOST_STRANGERS:
+            self._strangers.clear()
+        self._strangers[stranger] = now
+        return True
+
+    def _fault(self, message: Message, error: Exception) -> JsonObject:
+        """Log a fault of ours, without its text, which could repeat a command; return an answer."""
+        where = "".join(traceback.format_tb(error.__traceback__))
+        log.error("fault at %s: %s\n%s", message.event_id, type(error).__name__, where)
+        return self._desk.answerer.failed(
+            message.event_id,
+            f"the agent failed over this message ({type(error).__name__})",
+            "see `chain` for what was recorded of it, and tell the administrator",
+        )

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""One command: asked for, once, and its result made an answer (I1, I3, I12).
+
+The command is noted as forwarded before the executor is asked. If the connection ends, the same
+event is asked about again on the next one: the executor runs it at most once and gives the
+recorded result whenever it is asked. Output that is too long for a message is fetched, attached,
+and shown at both ends.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.content import with_block
+from tibet_nc_agent.desk import Desk, deliver, log_decision, transaction_of
+from tibet_nc_agent.event import TextMessage
+from tibet_nc_agent.excerpt import EDGE_BYTES, excerpt, lines_of, whole
+from tibet_nc_agent.lanes import Turn
+from tibet_nc_agent.link_error import LinkError
+from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
+from tibet_nc_agent.spool import Spool
+from tibet_nc_protocol.messages import Denied, Finished, Run, Started
+
+STARTED_SECONDS: Final = 1.0
+"""How long a command may take before the room is told that it started."""
+
+MIMETYPE: Final = "text/plain"
+
+log: Final = logging.getLogger(__name__)
+
+
+class Command:
+    """A command on its way from the airlock to its answer."""
+
+    def __init__(
+        self, desk: Desk, message: TextMessage, turn: Turn, *, device: str, command: str
+    ) -> None:
+        self._desk = desk
+        self._message = message
+        self._turn = turn
+        self._device = device
+        self._command = command
+
+    async def perform(self, *, again: bool) -> JsonObject:
+        """Return the final answer, when it is this command's turn to be answered.
+
+        ``again`` says that the executor may have been asked before a restart.
+        """
+        message, desk = self._message, self._desk
+        request = self._request()
+        await self._turn.to_ask()
+        await desk.executor_up(message.room_id)
+        if not again:
+            await desk.disk(desk.inbox.forwarded, message.room_id, message.event_id, self._device)
+        log_decision(message, "asked again" if again else "passed")
+        result = await self._run(request)
+        if isinstance(result, Denied):
+            log_decision(message, f"denied ({result.code})")
+            await self._turn.to_answer()
+            return desk.answerer.denied(message.event_id, result)
+        log_decision(message, f"ran as #{result.number}")
+        await self._turn.to_answer()
+        return await self._answer(result)
+
+    def _request(self) -> Callable[[int], Run]:
+        message = self._message
+        if message.origin is None:  # the airlock passes no plain text
+            raise ValueError("a command that was not encrypted")
+        ciphertext = message.origin.ciphertext
+        return lambda number: Run(
+            request=number,
+            room=message.room_id,
+            event=message.event_id,
+            sender=message.sender,
+            device=self._device,
+            ciphertext=ciphertext,
+            sent_ms=message.sent_ms,
+            command=self._command,
+        )
+
+    async def _run(self, request: Callable[[int], Run]) -> Finished | Denied:
+        """Ask until there is a result; meanwhile tell the room that the command has started."""
+        started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+        ended = asyncio.Event()
+
+        def on_start(news: Started) -> None:
+            if not started.done():  # after a new connection it is told again
+                started.set_result(news)
+
+        announcing = asyncio.create_task(self._announce(started, ended))
+        try:
+            while True:
+                await self._desk.executor_up(self._message.room_id)
+                self._turn.asked()
+                try:
+                    return await self._desk.link.execute(request, on_start)
+                except LinkError as error:
+                    log.info("asking again for %s: %s", self._message.event_id, error)
+        finally:
+            ended.set()
+            started.cancel()
+            await asyncio.wait([announcing])  # a notice that is being sent is not torn
+
+    async def _announce(self, started: asyncio.Future[Started], ended: asyncio.Event) -> None:
+        news = await started
+        try:
+            async with asyncio.timeout(STARTED_SECONDS):
+                await ended.wait()
+        except TimeoutError:
+            message = self._message
+            notice = self._desk.answerer.started(message.event_id, news)
+            await self._desk.outbox.mention(
+                message.room_id, notice, transaction_of(message, "started")
+            )
+
+    async def _answer(self, result: Finished) -> JsonObject:
+        if result.recorded_bytes == len(result.output):
+            text = whole(result.output, OUTPUT_BUDGET)
+            if text is not None:
+                return self._desk.answerer.finished(self._message.event_id, result, text)
+        while True:
+            try:
+                with Spool(self._desk.spool) as spool:
+                    return await self._attach(result, spool, await self._fill(spool, result))
+            except LinkError as error:
+                log.info("fetching #%d again: %s", result.number, error)
+                await self._desk.executor_up(self._message.room_id)
+            except OSError as error:  # the agent's own disk is full: the answer comes all the same
+                log.warning("the output of #%d can't be spooled: %s", result.number, error)
+                return self._cut(result, str(error.strerror))
+
+    async def _fill(self, spool: Spool, result: Finished) -> str | None:
+        """Put the whole recorded output into the spool, or return why it can't be had."""
+        if result.recorded_bytes == len(result.output):
+            spool.write(result.output)
+            return None
+        denied = await self._desk.link.fetch_output(result.run, spool.write)
+        return None if denied is None else denied.reason
+
+    async def _attach(self, result: Finished, spool: Spool, missing: str | None) -> JsonObject:
+        message, answerer = self._message, self._desk.answerer
+        name, problem = answerer.file_name(result.number), missing
+        if problem is None:
+            file = await self._desk.outbox.upload(spool.path, name=name, mimetype=MIMETYPE)
+            if isinstance(file, str):
+                problem = file
+            else:
+                block = answerer.attachment_block(message.event_id, result)
+                await deliver(self._desk, message, "output", with_block(block, file))
+        if problem is not None:
+            return self._cut(result, problem)
+        view = excerpt(
+            spool.head, spool.tail, size=spool.size, lines=spool.lines, budget=OUTPUT_BUDGET
+        )
+        return answerer.finished(
+            message.event_id, result, Attached(excerpt=view, name=name, problem=None)
+        )
+
+    def _cut(self, result: Finished, problem: str) -> JsonObject:
+        """Return the answer with what the executor sent along, and why there is no attachment."""
+        complete = len(result.output) == result.recorded_bytes
+        view = excerpt(
+            result.output[:EDGE_BYTES],
+            result.output[-EDGE_BYTES:] if complete else b"",
+            size=result.recorded_bytes,
+            lines=lines_of(result.output) if complete else None,
+            budget=OUTPUT_BUDGET,
+        )
+        answerer = self._desk.answerer
+        name = answerer.file_name(result.number)
+        return answerer.finished(
+            self._message.event_id, result, Attached(excerpt=view, name=name, problem=problem)
+        )

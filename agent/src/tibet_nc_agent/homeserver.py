@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: MIT
+"""One homeserver over HTTP: requests, what its answers mean, and how long to wait between them.
+
+:meth:`Homeserver.once` tries once; :meth:`Homeserver.request` goes on for as long as trying again
+makes sense: no connection, a time-out, a server error or something that is no answer of a Matrix
+server, and 429. Waits grow from 1 s to 60 s with jitter, so that many agents don't return at once.
+A revoked token and every other refusal end both at once.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from tibet_nc_agent.canonical import Json, JsonObject, as_count, as_object, as_text
+from tibet_nc_agent.matrix_errors import (
+    AuthenticationNeeded,
+    MatrixError,
+    RateLimited,
+    Refused,
+    TokenRevoked,
+    TooLarge,
+    Unreachable,
+)
+
+CLIENT: Final = "/_matrix/client/v3"
+"""Path of the client-server API, version 3."""
+
+REQUEST_SECONDS: Final = 60.0
+"""How long a request may take; a long poll and an upload set their own time."""
+
+CONNECT_SECONDS: Final = 15.0
+
+FIRST_WAIT_SECONDS: Final = 1.0
+LONGEST_WAIT_SECONDS: Final = 60.0
+LONGEST_RATE_WAIT_SECONDS: Final = 600.0
+"""However long a homeserver asks us to wait, we ask again after this."""
+
+ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""Largest answer that is read: 500 events of the largest kind, twice."""
+
+_log = logging.getLogger(__name__)
+
+
+def quoted(text: str) -> str:
+    """Return ``text`` as one segment of a path."""
+    return quote(text, safe="")
+
+
+def waits() -> Iterator[float]:
+    """Yield the seconds to wait before each further attempt."""
+    wait = FIRST_WAIT_SECONDS
+    while True:
+        yield wait * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+        wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+
+
+class ClockSkew:
+    """How far the homeserver's clock is ahead of ours, from the ``Date`` of its answers.
+
+    ``Date`` has whole seconds, and an answer was made some time between request and receipt: each
+    gives an interval that holds the skew. All that agree are intersected, which soon leaves a
+    few milliseconds; one that doesn't agree means that a clock was set, and starts anew.
+    """
+
+    def __init__(self) -> None:
+        self._low: float | None = None
+        self._high = 0.0
+
+    def observe(self, date: str, *, sent_s: float, received_s: float) -> None:
+        """Take one answer into account; times are in seconds since 1970 by our clock."""
+        try:
+            server = parsedate_to_datetime(date).timestamp()
+        except (ValueError, OverflowError):
+            return
+        low, high = server - received_s, server + 1.0 - sent_s
+        if self._low is not None and low <= self._high and high >= self._low:
+            low, high = max(low, self._low), min(high, self._high)
+        self._low, self._high = low, high
+
+    @property
+    def milliseconds(self) -> int | None:
+        """The skew, positive if the homeserver is ahead; None before the first answer."""
+        return None if self._low is None else round((self._low + self._high) * 500)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A file to upload: its size in bytes, and how to read it, from the start at each attempt."""
+
+    size: int
+    read: Callable[[], AsyncIterator[bytes]]
+
+
+class Homeserver:
+    """The connection to one homeserver; ``token`` is set once there is a login."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+        )
+        self.token = ""
+        self.skew: Final = ClockSkew()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+        *,
+        seconds: float = REQUEST_SECONDS,
+        upload: Upload | None = None,
+    ) -> JsonObject:
+        """Send a request until there is an answer; raise as :meth:`once`, but for what may pass."""
+        pauses = waits()
+        while True:
+            try:
+                return await self.once(method, path, body, seconds=seconds, upload=upload)
+            except RateLimited as error:
+                wait, reason = error.retry_after_s, str(error)
+            except Unreachable as error:
+                wait, reason = next(pauses), str(error)
+            _log.warning("%s; trying again in %.1f s", reason, wait)
+            await asyncio.sleep(wait)
+
+    async def once(
+        self,
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+        *,
+        seconds: float = REQUEST_SECONDS,
+        upload: Upload | None = None,
+    ) -> JsonObject:
+        """Send a request once and return the JSON object that answers it.
+
+        It carries ``body`` or ``upload``. Raises :class:`Unreachable`,
+        :class:`RateLimited`, :class:`TokenRevoked`, :class:`AuthenticationNeeded`,
+        :class:`TooLarge` or :class:`Refused`.
+        """
+        data: bytes | AsyncIterator[bytes] | None = None
+        headers = {"Content-Type": "application/json"}
+        if upload is not None:
+            data = upload.read()
+            headers = {
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(upload.size),
+            }
+        elif body is not None:
+            data = json.dumps(body).encode()
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        sent_s = time.time()
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._session.request(
+                    method,
+                    URL(self._url + path, encoded=True),
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,  # a token is for this homeserver only
+                ) as response,
+            ):
+                self.skew.observe(
+                    response.headers.get("Date", ""), sent_s=sent_s, received_s=time.time()
+                )
+                answer = _parsed(await _read(response))
+                status = response.status
+        except TimeoutError as error:
+            raise Unreachable(f"the homeserver did not answer within {seconds:.0f} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            kind = type(error).__name__
+            raise Unreachable(f"the homeserver at {self._url} can't be reached ({kind})") from error
+        if status != 200:
+            raise _refusal(
+                status, as_object(answer), size=len(data) if isinstance(data, bytes) else 0
+            )
+        if not isinstance(answer, dict):
+            raise Unreachable("the homeserver's answer is not a JSON object")
+        return answer
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    parts = bytearray()
+    async for part in response.content.iter_any():
+        parts += part
+        if len(parts) > ANSWER_BYTES:
+            raise Unreachable(f"the homeserver's answer is longer than {ANSWER_BYTES} bytes")
+    return bytes(parts)
+
+
+def _parsed(data: bytes) -> Json:
+    """Return the value in an answer, None if it is not JSON."""
+    try:
+        value: Json = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _refusal(status: int, answer: JsonObject, *, size: int) -> MatrixError:
+    """Turn an error answer into our error (Client-Server API v1.16, "Standard error response")."""
+    code = as_text(answer.get("errcode"))
+    said = as_text(answer.get("error"))[:200] or f"HTTP {status}"
+    if status == 429 or code == "M_LIMIT_EXCEEDED":
+        wait_ms = as_count(answer.get("retry_after_ms")) or 5000
+        wait_s = min(wait_ms / 1000, LONGEST_RATE_WAIT_SECONDS)
+        return RateLimited("the homeserver limits our rate", retry_after_s=wait_s)
+    if code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
+        return TokenRevoked(
+            f"the homeserver does not accept the access token ({code}): log in again"
+        )
+    if status == 401 and "flows" in answer:
+        session = as_text(answer.get("session"))
+        return AuthenticationNeeded("the homeserver asks for the password", session=session)
+    if status == 413 or code == "M_TOO_LARGE":
+        return TooLarge("the homeserver takes nothing as large as this", size=size, limit=0)
+    if status >= 500 or not code:
+        return Unreachable(f"the homeserver answers HTTP {status} ({code or 'no Matrix error'})")
+    return Refused(f"the homeserver refuses: {said} ({code})", status=status, code=code)

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""What came in and how far it got, on disk, so that a restart neither repeats nor forgets (I3, I4).
+
+The life of an event
+--------------------
+1. ``received``: stored in one transaction with the sync token of the batch that brought it. A
+   crash before leaves the old token, and the homeserver gives the batch again; a crash after
+   leaves the event waiting here. A message without its key is ``provisional``: the same event
+   with its text may still take its place, until it is settled that the key came too late.
+2. ``forwarded``: stored, with the checked device, before the executor is asked to run it. From
+   here on only the executor knows whether it ran, so after a crash it is asked again, which it
+   answers from its records.
+3. ``answered``: stored when the homeserver has taken the final answer. A crash between the two
+   sends the answer once more under the same transaction id, which makes it the same event there.
+   The text of the command is erased here; the event's id stays for ever, and whatever comes again
+   under that id is not new.
+
+A transaction is on disk when it returns (WAL, synchronous=FULL). Calls must not overlap; they may
+come from different threads.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+FILE_NAME: Final = "inbox.sqlite"
+_FORMAT: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE progress (only INTEGER PRIMARY KEY CHECK (only = 1), token TEXT NOT NULL);
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    room_id TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('received', 'forwarded', 'answered')),
+    provisional INTEGER NOT NULL,
+    device TEXT,
+    content BLOB,
+    UNIQUE (room_id, event_id),
+    CHECK ((content IS NULL) = (state = 'answered')),
+    CHECK (device IS NOT NULL OR state != 'forwarded')
+);
+CREATE INDEX waiting ON event (number) WHERE state != 'answered';
+"""
+
+
+class InboxError(Exception):
+    """The inbox can't be read or written; nothing may be run before it can."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that wants an answer; ``content`` is the caller's own form of it."""
+
+    room_id: str
+    event_id: str
+    content: bytes
+    provisional: bool = False
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that has no answer yet; ``device`` is its sender's, once it was forwarded."""
+
+    item: Item
+    device: str | None
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether the executor may have been asked already."""
+        return self.device is not None
+
+
+class Inbox:
+    """The events of one agent; raises InboxError from every method when the disk fails."""
+
+    def __init__(self, state: Path) -> None:
+        """Open or make the inbox in a directory, readable by this user alone."""
+        self._path = state / FILE_NAME
+        try:
+            # SQLite gives its -wal and -shm files the mode of the database.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._path.chmod(0o600)
+            self._database = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise InboxError(f"{self._path}: {error}") from None
+
+    def close(self) -> None:
+        """Close the file; nothing is lost without it."""
+        self._database.close()
+
+    @property
+    def token(self) -> str | None:
+        """The sync token after the last batch that was accepted, None before the first."""
+        row = self._one("SELECT token FROM progress")
+        return None if row is None else str(row[0])
+
+    def accept(self, token: str, items: Iterable[Item]) -> list[Item]:
+        """Store a batch and the token after it; return the items to be dealt with now.
+
+        Those are the ones that were not there before, or only provisionally.
+        """
+        new: list[Item] = []
+        with self._transaction() as run:
+            for item in items:
+                inserted = run.execute(
+                    "INSERT INTO event (room_id, event_id, state, provisional, content)"
+                    " VALUES (?, ?, 'received', ?, ?)"
+                    " ON CONFLICT DO UPDATE SET content = excluded.content, provisional = 0"
+                    " WHERE provisional AND NOT excluded.provisional AND state = 'received'",
+                    (item.room_id, item.event_id, item.provisional, item.content),
+                )
+                if inserted.rowcount:
+                    new.append(item)
+            run.execute(
+                "INSERT INTO progress VALUES (1, ?)"
+                " ON CONFLICT (only) DO UPDATE SET token = excluded.token",
+                (token,),
+            )
+        return new
+
+    def settle(self, room_id: str, event_id: str) -> bool:
+        """Give up waiting for the text of a provisional event; False if it came in time."""
+        with self._transaction() as run:
+            return bool(
+                run.execute(
+                    "UPDATE event SET provisional = 0"
+                    " WHERE room_id = ? AND event_id = ? AND provisional",
+                    (room_id, event_id),
+                ).rowcount
+            )
+
+    def forwarded(self, room_id: str, event_id: str, device: str) -> None:
+        """Note that the executor is about to be asked to run this event, sent from a device."""
+        with self._transaction() as run:
+            moved = run.execute(
+                "UPDATE event SET state = 'forwarded', device = ?"
+                " WHERE room_id = ? AND event_id = ? AND state = 'received'",
+                (device, room_id, event_id),
+            )
+            self._expect_one(moved, event_id)
+
+    def answered(self, room_id: str, event_id: str) -> None:
+        """Note that the final answer was taken, and forget what the event said.
+
+        When nothing waits any more, the write-ahead log is emptied: it holds older forms of pages.
+        """
+        with self._transaction() as run:
+            moved = run.execute(
+                "UPDATE event SET state = 'answered', content = NULL, provisional = 0"
+                " WHERE room_id = ? AND event_id = ?",
+                (room_id, event_id),
+            )
+            self._expect_one(moved, event_id)
+        if self._one("SELECT 1 FROM event WHERE state != 'answered'") is None:
+            self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def pending(self) -> list[Waiting]:
+        """Return the events without an answer, in the order in which they came."""
+        try:
+            rows = self._database.execute(
+                "SELECT room_id, event_id, content, provisional, device FROM event"
+                " WHERE state != 'answered' ORDER BY number"
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise InboxError(f"{self._path}: {error}") from None
+        return [
+            Waiting(
+                item=Item(
+                    room_id=room_id,
+                    event_id=event_id,
+                    content=content,
+                    provisional=bool(provisional),
+                ),
+                device=device,
+            )
+            for room_id, event_id, content, provisional, device in rows
+        ]
+
+    def _prepare(self) -> None:
+        run = self._database.execute
+        mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise InboxError(f"{self._path}: no write-ahead log on this file system ({mode})")
+        run("PRAGMA synchronous = FULL")
+        run("PRAGMA secure_delete = ON")  # the text of a command is gone when it is forgotten
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._database.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;"
+            )
+        elif version != _FORMAT:
+            raise InboxError(f"{self._path}: format {version}; this version knows {_FORMAT}")
+
+    def _expect_one(self, moved: sqlite3.Cursor, event_id: str) -> None:
+        if moved.rowcount != 1:
+            raise InboxError(f"{self._path}: {event_id} is not where it should be")
+
+    def _one(self, statement: str) -> tuple[object, ...] | None:
+        try:
+            row: tuple[object, ...] | None = self._database.execute(statement).fetchone()
+        except sqlite3.Error as error:
+            raise InboxError(f"{self._path}: {error}") from None
+        return row
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._database, self._path)
+
+
+class _Transaction:
+    """All or nothing; every failure becomes an InboxError."""
+
+    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
+        self._database = database
+        self._path = path
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise InboxError(f"{self._path}: {error}") from None
+        return self._database
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        try:
+            self._database.execute("ROLLBACK" if error is not None else "COMMIT")
+        except sqlite3.Error as failure:
+            if self._database.in_transaction:  # a COMMIT that failed leaves it open
+                self._database.rollback()
+            raise InboxError(f"{self._path}: {failure}") from None
+        if isinstance(error, sqlite3.Error):
+            raise InboxError(f"{self._path}: {error}") from None

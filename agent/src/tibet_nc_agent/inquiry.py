@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""What an operator asks of the agent itself: reports, signals to what runs, the end of a session.
+
+None of this waits for the operator's commands, but for the end of the session, which comes after
+them. When the executor can't be asked, that is the answer.
+"""
+
+import time
+from typing import Final
+
+from tibet_nc_agent import reports
+from tibet_nc_agent.action import (
+    Action,
+    Control,
+    Execute,
+    Explain,
+    Leave,
+    Misused,
+    Peek,
+    StopAll,
+    Tell,
+    Type,
+)
+from tibet_nc_agent.action import Report as Topic
+from tibet_nc_agent.airlock import Message
+from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.content import Part, clip
+from tibet_nc_agent.desk import Desk
+from tibet_nc_agent.lanes import Turn
+from tibet_nc_agent.link_error import LinkError
+from tibet_nc_agent.render import REASON_CHARACTERS, counted
+from tibet_nc_agent.visible import one_line
+from tibet_nc_protocol.messages import (
+    ChainReport,
+    ChainTail,
+    CloseSession,
+    DenialCode,
+    Denied,
+    Done,
+    Input,
+    Jobs,
+    JobsReport,
+    Recorded,
+    Signal,
+    Status,
+    StatusReport,
+    Stop,
+    Tail,
+    TailReport,
+)
+from tibet_nc_protocol.messages import Control as ControlRequest
+
+_SENT: Final = {
+    Signal.INTERRUPT: "interrupted #{}; its answer says how it ended",
+    Signal.KILL: "killed #{} and everything it started; its answer says how it ended",
+}
+
+
+class Inquiry:
+    """One message that asks for something else than a command."""
+
+    def __init__(self, desk: Desk, message: Message, turn: Turn, *, waiting: int) -> None:
+        self._desk = desk
+        self._message = message
+        self._turn = turn
+        self._waiting = waiting
+
+    async def answer(self, action: Action) -> JsonObject:
+        """Return the final answer."""
+        try:
+            return await self._answer(action)
+        except LinkError as error:
+            text = clip(one_line(str(error)), REASON_CHARACTERS)
+            return self._told(Part(f"the executor can't be asked: {text}"))
+
+    async def _answer(self, action: Action) -> JsonObject:
+        match action:
+            case Explain(command=command, verdict=verdict):
+                return self._told(*reports.explanation(command, verdict))
+            case Misused(hint=hint):
+                return self._told(Part(hint))
+            case Tell(report=topic):
+                return await self._report(topic)
+            case Control(number=number, signal=signal):
+                return await self._control(number, signal)
+            case Type():
+                return await self._type(action)
+            case Peek(number=number):
+                return await self._peek(number)
+            case StopAll():
+                return await self._stop_all()
+            case Leave():
+                await self._turn.to_answer()
+                return await self._leave()
+            case Execute():
+                raise ValueError("a command is no inquiry")
+
+    async def _report(self, topic: Topic) -> JsonObject:
+        link = self._desk.link
+        match topic:
+            case Topic.HELP:
+                dedicated = self._message.room_id == self._desk.rules.dedicated_room
+                return self._told(*reports.help_text(dedicated=dedicated))
+            case Topic.STATUS:
+                return await self._status()
+            case Topic.CHAIN:
+                limit = reports.CHAIN_ENTRIES
+                chain = await link.ask(
+                    lambda number: ChainTail(request=number, limit=limit), ChainReport
+                )
+                if isinstance(chain, Denied):
+                    return self._denied(chain)
+                return self._told(*reports.chain(chain))
+            case Topic.JOBS:
+                jobs = await link.ask(lambda number: Jobs(request=number), JobsReport)
+                if isinstance(jobs, Denied):
+                    return self._denied(jobs)
+                return self._told(*reports.jobs(jobs))
+
+    async def _status(self) -> JsonObject:
+        message, desk = self._message, self._desk
+        report: StatusReport | str
+        try:
+            answer = await desk.link.ask(
+                lambda number: Status(request=number, room=message.room_id, sender=message.sender),
+                StatusReport,
+            )
+            report = answer.reason if isinstance(answer, Denied) else answer
+        except LinkError as error:
+            report = str(error)
+        agent = reports.AgentFacts(
+            version=desk.version,
+            device=desk.matrix.device_id,
+            uptime_ms=max(0, int(time.time() * 1000) - desk.listening_since_ms),
+            timebox_ms=desk.rules.timebox_ms,
+            skew_ms=desk.matrix.skew_ms,
+            waiting=self._waiting,
+        )
+        return self._told(*reports.status(agent, report))
+
+    async def _control(self, number: int, signal: Signal) -> JsonObject:
+        message = self._message
+        answer = await self._desk.link.ask(
+            lambda request: ControlRequest(
+                request=request,
+                room=message.room_id,
+                sender=message.sender,
+                number=number,
+                signal=signal,
+            ),
+            Done,
+        )
+        if isinstance(answer, Denied):
+            return self._denied(answer)
+        return self._told(Part(_SENT[signal].format(number)))
+
+    async def _type(self, action: Type) -> JsonObject:
+        message = self._message
+        answer = await self._desk.link.ask(
+            lambda request: Input(
+                request=request,
+                room=message.room_id,
+                sender=message.sender,
+                number=action.number,
+                text=action.text,
+                end=action.end,
+            ),
+            Done,
+        )
+        if isinstance(answer, Denied):
+            return self._denied(answer)
+        what = "the input was ended of" if action.end else "typed into"
+        return self._told(Part(f"{what} #{action.number}; !tail {action.number} shows its output"))
+
+    async def _peek(self, number: int) -> JsonObject:
+        answer = await self._desk.link.ask(
+            lambda request: Tail(request=request, number=number), TailReport
+        )
+        if isinstance(answer, Denied):
+            return self._denied(answer)
+        return self._told(*reports.tail(answer))
+
+    async def _stop_all(self) -> JsonObject:
+        message = self._message
+        answer = await self._desk.link.ask(
+            lambda request: Stop(request=request, room=message.room_id, sender=message.sender),
+            Done,
+        )
+        if isinstance(answer, Denied):
+            return self._denied(answer)
+        return self._told(Part(f"stopped {counted(answer.count, 'command')}"))
+
+    async def _leave(self) -> JsonObject:
+        message = self._message
+        answer = await self._desk.link.ask(
+            lambda number: CloseSession(
+                request=number, room=message.room_id, sender=message.sender
+            ),
+            Recorded,
+        )
+        if isinstance(answer, Recorded):
+            return self._told(
+                Part(f"your session here is ended · #{answer.number}"),
+                Part("the next command opens a new one"),
+            )
+        if answer.code is DenialCode.UNKNOWN:
+            return self._told(Part("you have no session here; the next command opens one"))
+        return self._denied(answer)
+
+    def _told(self, *parts: Part) -> JsonObject:
+        return self._desk.answerer.told(self._message.event_id, *parts)
+
+    def _denied(self, denial: Denied) -> JsonObject:
+        return self._desk.answerer.denied(self._message.event_id, denial)

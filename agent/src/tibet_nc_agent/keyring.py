@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: MIT
+"""Who has which keys: ours kept on the homeserver, others' devices, and the key of each room.
+
+A room key goes to the devices of the members that are trusted with it, and to no others. What a
+user's devices are is asked anew whenever the homeserver says that they have changed.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_agent.canonical import JsonObject, as_object
+from tibet_nc_agent.event import TextMessage
+from tibet_nc_agent.homeserver import CLIENT, Homeserver
+from tibet_nc_agent.identity import Device, device_with, devices_of, verify_identity
+from tibet_nc_agent.login import Login
+from tibet_nc_agent.matrix_errors import (
+    IdentityError,
+    MatrixError,
+    NobodyCanRead,
+    Refused,
+    StoreDamaged,
+    StoreMismatch,
+    TokenRevoked,
+)
+from tibet_nc_agent.olm import OlmMachine, ToDevice
+from tibet_nc_agent.rooms import Room
+
+RESHARE_SECONDS: Final = 60.0
+"""How long a device that has run out of one-time keys waits for the next offer of our key."""
+
+type Trust = Callable[[str, str, str, str], bool]
+"""Whether a device may have our room keys: user id, device id, Ed25519 key, Curve25519 key."""
+
+type Ask = Callable[[str, str, JsonObject], Awaitable[JsonObject]]
+"""One of the homeserver's two ways to send a request: once, or until it is answered."""
+
+_log = logging.getLogger(__name__)
+
+
+class Keyring:
+    """The keys of one login. ``lock`` is held while a room key is made ready and used."""
+
+    def __init__(
+        self,
+        *,
+        login: Login,
+        homeserver: Homeserver,
+        machine: OlmMachine,
+        rooms: Mapping[str, Room],
+        trusts: Trust,
+    ) -> None:
+        self._login = login
+        self._homeserver = homeserver
+        self._machine = machine
+        self._rooms = rooms
+        self._trusts = trusts
+        self._answers: dict[str, JsonObject] = {}
+        self._changed: set[str] = set()
+        self._lacking: dict[str, float] = {}
+        self.lock: Final = asyncio.Lock()
+
+    # --- our own keys -------------------------------------------------------------------------
+
+    async def check_own(self, store: Path) -> None:
+        """See that the homeserver has our device's keys, uploading them the first time.
+
+        Raises :class:`StoreMismatch` if it has others, or has lost those it was given.
+        """
+        user_id, device_id, machine = self._login.user_id, self._login.device_id, self._machine
+        answer = await self._homeserver.once(
+            "POST", f"{CLIENT}/keys/query", {"device_keys": {user_id: []}}
+        )
+        devices = as_object(as_object(answer.get("device_keys")).get(user_id))
+        found = as_object(devices.get(device_id)).get("keys")
+        ours = {
+            f"ed25519:{device_id}": machine.ed25519,
+            f"curve25519:{device_id}": machine.curve25519,
+        }
+        if found != ours and (machine.announced or found is not None):
+            raise StoreMismatch(
+                f"the homeserver knows other keys for our device {device_id} than the store in"
+                f" {store}, which was lost or replaced: restore it, or move it away and log in"
+                " anew; the kept cross-signing keys then vouch for the new device"
+            )
+        if not machine.announced:
+            await self._upload(self._homeserver.once)
+
+    async def keep(self) -> None:
+        """Do what is due between two batches; what fails is tried again after the next.
+
+        Raises :class:`TokenRevoked` or :class:`StoreDamaged`.
+        """
+        once = self._homeserver.once
+        try:
+            await self._upload(once)
+            if not self.lock.locked():  # a message on its way does this, and may take long
+                async with self.lock:
+                    users = {user for room in self._rooms.values() for user in room.members}
+                    await self._query(self._machine.users_to_query(users), once)
+                    await self._claim((), once)
+            for ticket, message in self._machine.to_send():
+                with suppress(Refused):
+                    await self._send_to_devices(message, once)
+                self._machine.sent(ticket)
+        except (TokenRevoked, StoreDamaged):
+            raise
+        except MatrixError as error:
+            _log.warning("keys could not be kept up: %s", error)
+
+    async def _upload(self, ask: Ask) -> None:
+        keys = self._machine.keys_to_upload()
+        if keys is not None:
+            self._machine.keys_uploaded(await ask("POST", f"{CLIENT}/keys/upload", keys))
+
+    # --- others' devices ----------------------------------------------------------------------
+
+    def changed(self, users: Collection[str]) -> None:
+        """Note that users' keys have changed."""
+        self._machine.must_query(users)
+        self._changed.update(users)
+        for user in users:
+            self._answers.pop(user, None)
+
+    async def keys_of(self, user_id: str, *, fresh: bool = False) -> JsonObject:
+        """Return a ``/keys/query`` answer that holds a user's keys; asked for anew if ``fresh``."""
+        async with self.lock:
+            known = None if fresh else self._answers.get(user_id)
+            if known is None:
+                return await self._query((user_id,), self._homeserver.request)
+            return known
+
+    async def device_of(self, message: TextMessage, *, pinned: str | None) -> Device:
+        """Return the device of the sender that a message came from.
+
+        With ``pinned``, the sender's master key must be that one and vouch for the device. Raises
+        :class:`IdentityError` if it was sent in plain text, if no device of the sender owns the
+        key that sent it, or if the session's key was forwarded or names another device.
+        """
+        known = message.sender in self._answers
+        try:
+            return self._owner(await self.keys_of(message.sender), message, pinned)
+        except IdentityError:
+            if not known:
+                raise
+        return self._owner(await self.keys_of(message.sender, fresh=True), message, pinned)
+
+    def _owner(self, answer: JsonObject, message: TextMessage, pinned: str | None) -> Device:
+        origin, sender = message.origin, message.sender
+        if origin is None:
+            raise IdentityError("the message was sent in plain text")
+        signer = self._machine.session_signer(message.room_id, origin.session_id)
+        if signer is None:
+            raise IdentityError("the message's key did not come from the device that sent it")
+        if pinned is None:
+            device = device_with(devices_of(answer, sender, None), sender, origin.sender_key)
+        else:
+            device = verify_identity(answer, sender, pinned=pinned).device_with(origin.sender_key)
+            if not device.cross_signed:
+                raise IdentityError(f"device {device.device_id} is not signed by {sender}")
+        if device.ed25519 != signer:
+            raise IdentityError(f"the session names another key than device {device.device_id}")
+        return device
+
+    async def _query(self, users: Collection[str], ask: Ask) -> JsonObject:
+        if not users:
+            return {}
+        self._changed.clear()
+        wanted: JsonObject = {user: [] for user in users}
+        answer = await ask("POST", f"{CLIENT}/keys/query", {"device_keys": wanted})
+        renewed = self._machine.learn_devices(answer, users)
+        self._answers |= dict.fromkeys(users, answer)
+        self.changed(tuple(self._changed))  # while we asked
+        for room in self._rooms.values():
+            if renewed & room.members.keys():
+                self._machine.discard_room_key(room.room_id)
+        return answer
+
+    # --- room keys ----------------------------------------------------------------------------
+
+    async def ready(self, room: Room) -> None:
+        """Give the key for the room's next message to every trusted device of its members.
+
+        The caller holds ``lock``. Raises :class:`NobodyCanRead` if there are members but no
+        trusted device.
+        """
+        ask = self._homeserver.request
+        while True:
+            users = tuple(room.members)
+            await self._query(self._machine.users_to_query(users), ask)
+            trusted, changed = self._machine.trust(users, self._may_have_keys)
+            if changed or self._must_offer_again(room.room_id):
+                self._machine.discard_room_key(room.room_id)
+            if not trusted and room.members.keys() - {self._login.user_id}:
+                raise NobodyCanRead(f"no device in {room.room_id} is trusted with our messages")
+            if self._machine.needs_room_key(room.room_id):
+                await self._claim(users, ask)
+                for share in self._machine.room_key_shares(room.room_id, users):
+                    await self._send_to_devices(share, ask)
+                if self._machine.lacks_sessions(users):
+                    self._lacking[room.room_id] = time.monotonic()
+            if not self._machine.needs_room_key(room.room_id):
+                return
+            # Somebody came, left or changed devices while the key was on its way.
+
+    def _must_offer_again(self, room_id: str) -> bool:
+        lacking_since = self._lacking.get(room_id)
+        if lacking_since is None or time.monotonic() < lacking_since + RESHARE_SECONDS:
+            return False
+        del self._lacking[room_id]
+        return True
+
+    def _may_have_keys(self, device: Device) -> bool:
+        return self._trusts(device.user_id, device.device_id, device.ed25519, device.curve25519)
+
+    async def _claim(self, users: Collection[str], ask: Ask) -> None:
+        claim = self._machine.keys_to_claim(users)
+        if claim is not None:
+            self._machine.keys_claimed(await ask("POST", f"{CLIENT}/keys/claim", claim))
+
+    async def _send_to_devices(self, message: ToDevice, ask: Ask) -> None:
+        path = f"{CLIENT}/sendToDevice/{message.event_type}/{secrets.token_hex(16)}"
+        await ask("PUT", path, {"messages": message.messages})

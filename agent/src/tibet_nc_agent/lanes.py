@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""The order of one operator's commands in one room: asked in order, answered in order.
+
+The executor is asked for a command as soon as all before it were asked for, so that a command
+doesn't grow stale while it waits for its turn there; its answer waits for the answers before it.
+Different operators, and different rooms, don't wait for one another.
+"""
+
+import asyncio
+from typing import Final
+
+
+class Turn:
+    """The place of one message; :meth:`done` must be called, whatever became of it."""
+
+    def __init__(self, lane: "list[Turn]") -> None:
+        self._lane = lane
+        self._before: Final = tuple(lane)
+        self._asked = asyncio.Event()
+        self._done = asyncio.Event()
+        lane.append(self)
+
+    async def to_ask(self) -> None:
+        """Wait until every command before was asked for, or needs no asking."""
+        for turn in self._before:
+            await turn._asked.wait()
+
+    async def to_answer(self) -> None:
+        """Wait until every command before has its answer."""
+        for turn in self._before:
+            await turn._done.wait()
+
+    def asked(self) -> None:
+        """Let the next command be asked for; call it right before asking, without a pause."""
+        self._asked.set()
+
+    def done(self) -> None:
+        """Let the next command be answered."""
+        self._asked.set()
+        self._done.set()
+        self._lane.remove(self)
+
+
+class Lanes:
+    """All places of all operators."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[tuple[str, str], list[Turn]] = {}
+
+    def turn(self, room_id: str, sender: str) -> Turn:
+        """Return the next place of an operator in a room; call it in the order of arrival."""
+        for key in [key for key, lane in self._lanes.items() if not lane]:
+            del self._lanes[key]
+        return Turn(self._lanes.setdefault((room_id, sender), []))

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: MIT
+"""The agent on Matrix: one login that receives in batches and sends one message at a time.
+
+The life of a batch. :meth:`Matrix.batches` fetches a sync answer, fills its gaps, and decrypts:
+room keys first, then messages. It yields the batch. Only when the caller asks for the next,
+having stored this one, does a later token go to the homeserver. A crash at any point leads to the
+same batch again, and everything in it decrypts again: only a ciphertext under another event id
+is a replay.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+from tibet_nc_agent import sync
+from tibet_nc_agent.canonical import JsonObject, as_count, as_text
+from tibet_nc_agent.crosssign import CrossSigning, bootstrap
+from tibet_nc_agent.event import Batch, Incoming, Missed, TextMessage
+from tibet_nc_agent.homeserver import CLIENT, Homeserver, Upload, quoted, waits
+from tibet_nc_agent.identity import Device
+from tibet_nc_agent.keyring import Keyring, Trust
+from tibet_nc_agent.login import Login, log_in
+from tibet_nc_agent.matrix_errors import (
+    NotJoined,
+    Strangers,
+    TooLarge,
+    Unencrypted,
+    Unreachable,
+)
+from tibet_nc_agent.olm import OlmMachine, encrypted_file
+from tibet_nc_agent.receiver import Receiver
+from tibet_nc_agent.replay import ReplayGuard
+from tibet_nc_agent.rooms import Room
+from tibet_nc_agent.statefile import DirectoryLock
+
+EVENT_BYTES: Final = 63 * 1024
+"""Largest encrypted content; an event has 64 KiB in all, with its envelope."""
+
+UPLOAD_SECONDS: Final = 600.0
+CHUNK_BYTES: Final = 64 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixSettings:
+    """Who the agent is, where it listens, who may be there beside it, and where it keeps its keys.
+
+    ``store`` is a directory for the agent alone. ``timeline_events`` is the most that one sync
+    brings of one room.
+    """
+
+    homeserver: str
+    user_id: str
+    device_name: str
+    rooms: tuple[str, ...]
+    allowed: frozenset[str]
+    store: Path
+    timeline_events: int = sync.TIMELINE_EVENTS
+
+
+class Matrix:
+    """A login that receives and sends; made by :meth:`open`, ended by :meth:`close`."""
+
+    def __init__(
+        self,
+        *,
+        settings: MatrixSettings,
+        login: Login,
+        homeserver: Homeserver,
+        machine: OlmMachine,
+        receiver: Receiver,
+        rooms: Mapping[str, Room],
+        keyring: Keyring,
+        resources: AsyncExitStack,
+    ) -> None:
+        self._settings = settings
+        self._login = login
+        self._homeserver = homeserver
+        self._machine = machine
+        self._receiver = receiver
+        self._rooms = rooms
+        self._keyring = keyring
+        self._resources = resources
+        self._sending = asyncio.Lock()
+        self._upload_limit: int | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        settings: MatrixSettings,
+        *,
+        access_token: str | None,
+        password: str | None,
+        pickle_key: bytes,
+        trusts: Trust,
+    ) -> Self:
+        """Restore the saved login, or make one, and see that its keys are the homeserver's.
+
+        ``pickle_key`` (32 bytes) encrypts the store. A device for which ``trusts`` is false gets
+        no keys from us. Nothing is tried twice. Raises any :class:`MatrixError`; nothing is open
+        or locked then.
+        """
+        async with AsyncExitStack() as resources:
+            lock = DirectoryLock(settings.store)
+            resources.callback(lock.release)
+            homeserver = Homeserver(settings.homeserver)
+            resources.push_async_callback(homeserver.close)
+            login = await log_in(
+                homeserver,
+                user_id=settings.user_id,
+                device_name=settings.device_name,
+                file=settings.store / "login.json",
+                access_token=access_token,
+                password=password,
+            )
+            rooms: dict[str, Room] = {}
+            machine = OlmMachine.open(
+                settings.store, login, pickle_key, admits=partial(_admits, settings)
+            )
+            resources.callback(machine.close)
+            replay = ReplayGuard.open(settings.store / "replay.db")
+            resources.callback(replay.close)
+            receiver = Receiver(
+                user_id=login.user_id,
+                machine=machine,
+                replay=replay,
+                rooms=rooms,
+                allowed=settings.allowed,
+            )
+            keyring = Keyring(
+                login=login,
+                homeserver=homeserver,
+                machine=machine,
+                rooms=rooms,
+                trusts=trusts,
+            )
+            await keyring.check_own(settings.store)
+            return cls(
+                settings=settings,
+                login=login,
+                homeserver=homeserver,
+                machine=machine,
+                receiver=receiver,
+                rooms=rooms,
+                keyring=keyring,
+                resources=resources.pop_all(),
+            )
+
+    async def close(self) -> None:
+        """End everything and give the store back."""
+        await self._resources.aclose()
+
+    @property
+    def device_id(self) -> str:
+        """The agent's own device."""
+        return self._login.device_id
+
+    @property
+    def ed25519(self) -> str:
+        """The key of the agent's own device, as a client shows it."""
+        return self._machine.ed25519
+
+    @property
+    def skew_ms(self) -> int | None:
+        """How far the homeserver's clock is ahead of ours; None before the first answer."""
+        return self._homeserver.skew.milliseconds
+
+    def members(self, room_id: str) -> frozenset[str]:
+        """Who is in a room, or invited to it, as far as is known; empty if the agent isn't."""
+        room = self._rooms.get(room_id)
+        return frozenset() if room is None else frozenset(room.members)
+
+    # --- receiving ----------------------------------------------------------------------------
+
+    async def batches(self, since: str | None) -> AsyncGenerator[Batch]:
+        """Yield what happens from a saved token on, for ever.
+
+        Ask for the next batch only when this one is stored. Waits out whatever may pass. Raises
+        :class:`TokenRevoked`, :class:`Refused` or :class:`StoreDamaged`, and can't go on then.
+        """
+        full_state, pauses = True, waits()
+        while True:
+            try:
+                answer = await sync.fetch(
+                    self._homeserver,
+                    user_id=self._login.user_id,
+                    since=since,
+                    full_state=full_state,
+                    timeline_events=self._settings.timeline_events,
+                )
+            except Unreachable as error:  # an answer without a token
+                _log.warning("%s", error)
+                await asyncio.sleep(next(pauses))
+                continue
+            pauses = waits()
+            updates, events = await self._whole(answer.rooms, since)
+            self._machine.count_keys(
+                one_time_keys=answer.one_time_keys, has_fallback_key=answer.has_fallback_key
+            )
+            self._keyring.changed(answer.changed_users)
+            events += self._receiver.take_in(answer, updates)
+            yield Batch(token=answer.token, events=tuple(events), initial=since is None)
+            since, full_state = answer.token, False
+            await self._keyring.keep()
+
+    async def _whole(
+        self, updates: tuple[sync.RoomUpdate, ...], since: str | None
+    ) -> tuple[list[sync.RoomUpdate], list[Incoming]]:
+        """Fetch what a sync answer left out of the configured rooms."""
+        user_id = self._login.user_id
+        whole: list[sync.RoomUpdate] = []
+        missed: list[Incoming] = []
+        for update in updates:
+            if update.room_id not in self._settings.rooms:
+                continue
+            filled, complete = update, True
+            if update.gap_start is not None and since is not None:
+                filled, complete = await sync.fill_gap(
+                    self._homeserver, update, user_id=user_id, since=since
+                )
+            if not complete:
+                missed.append(Missed(room_id=update.room_id))
+            whole.append(sync.after_own_join(filled, user_id))
+        return whole, missed
+
+    async def device_of(self, message: TextMessage, *, pinned: str | None = None) -> Device:
+        """Return the device of the sender that a message came from; see Keyring.device_of."""
+        return await self._keyring.device_of(message, pinned=pinned)
+
+    async def keys_of(self, user_id: str, *, fresh: bool = False) -> JsonObject:
+        """Return a ``/keys/query`` answer that holds a user's keys, for ``verify_identity``."""
+        return await self._keyring.keys_of(user_id, fresh=fresh)
+
+    async def cross_sign(self, keys: CrossSigning, *, password: str | None) -> None:
+        """Give the account its identity and have it vouch for this device; see ``bootstrap``."""
+        await bootstrap(
+            self._homeserver,
+            keys,
+            user_id=self._login.user_id,
+            device_id=self._login.device_id,
+            device_sign=self._machine.sign,
+            password=password,
+        )
+
+    # --- sending ------------------------------------------------------------------------------
+
+    async def send(self, room_id: str, content: JsonObject, txn_id: str) -> str:
+        """Send an ``m.room.message``, encrypted, and return its event id.
+
+        Messages are sent one at a time, in the order of the calls. Waits out whatever may pass;
+        the homeserver takes the same ``txn_id`` once only. Raises :class:`SendError` when it must
+        not be sent (not in the room, not encrypted, strangers there, nobody who could read it, too
+        large), :class:`Refused` or :class:`TokenRevoked`.
+        """
+        async with self._sending:
+            async with self._keyring.lock:
+                await self._keyring.ready(self._sendable(room_id))
+                room = self._sendable(room_id)  # somebody may have come in the meantime
+                encrypted = self._machine.encrypt(room.room_id, "m.room.message", content)
+            size = len(json.dumps(encrypted))
+            if size > EVENT_BYTES:
+                raise _too_large("message", size, EVENT_BYTES)
+            path = f"{CLIENT}/rooms/{quoted(room_id)}/send/m.room.encrypted/{quoted(txn_id)}"
+            answer = await self._homeserver.request("PUT", path, encrypted)
+        event_id = as_text(answer.get("event_id"))
+        if not event_id:
+            raise Unreachable("the homeserver's answer to a message has no event id")
+        return event_id
+
+    async def upload(self, path: Path, name: str, mimetype: str) -> JsonObject:
+        """Encrypt and upload a file; return the content of an ``m.file`` message that holds it.
+
+        The homeserver learns neither name nor type. Raises :class:`TooLarge` before anything is
+        sent if it takes no file of that size, and OSError if the file can't be read.
+        """
+        size = path.stat().st_size  # noqa: ASYNC240 - a local file, no wait
+        if self._upload_limit is None:
+            answer = await self._homeserver.request("GET", "/_matrix/client/v1/media/config")
+            self._upload_limit = as_count(answer.get("m.upload.size"))
+        if self._upload_limit is not None and size > self._upload_limit:
+            raise _too_large("file", size, self._upload_limit)
+        secret: JsonObject = {}
+        answer = await self._homeserver.request(
+            "POST",
+            "/_matrix/media/v3/upload",
+            upload=Upload(size=size, read=lambda: _encrypting(path, size, secret)),
+            seconds=UPLOAD_SECONDS,
+        )
+        return {
+            "msgtype": "m.file",
+            "body": name,
+            "filename": name,
+            "info": {"mimetype": mimetype, "size": size},
+            "file": {**secret, "url": as_text(answer.get("content_uri"))},
+        }
+
+    async def join(self, room_id: str) -> None:
+        """Accept an invitation; the room's messages come with the next batches."""
+        await self._homeserver.request("POST", f"{CLIENT}/join/{quoted(room_id)}", {})
+
+    async def leave(self, room_id: str) -> None:
+        """Leave a room, or decline an invitation."""
+        await self._homeserver.request("POST", f"{CLIENT}/rooms/{quoted(room_id)}/leave", {})
+
+    def _sendable(self, room_id: str) -> Room:
+        """Return the room if something may be sent there now, else raise :class:`SendError`."""
+        room = self._rooms.get(room_id)
+        if room is None:
+            raise NotJoined(f"the agent is not in {room_id}")
+        if not room.encrypted:
+            raise Unencrypted(f"{room_id} is not encrypted: nothing is sent there")
+        strangers = room.strangers(self._settings.allowed | {self._login.user_id})
+        if strangers:
+            names = ", ".join(strangers[:3])
+            raise Strangers(
+                f"{room_id} has members that are no operators: {names}", users=strangers
+            )
+        return room
+
+
+def _admits(settings: MatrixSettings, room_id: str, sender: str) -> bool:
+    """Whether a room key is of use: for our rooms, from who may speak there.
+
+    Anybody else's would fill the disk, and a member who knows an operator's key could pass it off
+    as his own before it comes from the operator.
+    """
+    return room_id in settings.rooms and sender in settings.allowed
+
+
+def _too_large(what: str, size: int, limit: int) -> TooLarge:
+    text = f"the {what} has {size} bytes, and the homeserver takes {limit}"
+    return TooLarge(text, size=size, limit=limit)
+
+
+async def _encrypting(path: Path, size: int, secret: JsonObject) -> AsyncIterator[bytes]:
+    """Yield a file's first ``size`` bytes, encrypted; put what decrypts them into ``secret``."""
+    with path.open("rb") as file:  # a local file: a chunk takes microseconds
+        for part in encrypted_file(_chunks(file, size)):
+            if isinstance(part, bytes):
+                yield part
+            else:
+                secret.update(part)
+
+
+def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := file.read(min(CHUNK_BYTES, size))):
+        size -= len(chunk)
+        yield chunk

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""What happens in the rooms beside messages: who comes and goes, what is missing, who invites.
+
+An auditor must know of the parts that touch who may read or command, so those go into the chain.
+"""
+
+import logging
+import secrets
+from typing import Final
+
+from tibet_nc_agent import reports
+from tibet_nc_agent.content import Part
+from tibet_nc_agent.desk import Desk
+from tibet_nc_agent.event import (
+    Incoming,
+    Invite,
+    MemberAdded,
+    MemberRemoved,
+    Missed,
+    Replayed,
+    RoomUnencrypted,
+)
+from tibet_nc_agent.matrix_errors import Refused, SendError, Unreachable
+from tibet_nc_protocol.messages import Alert, Denied, Recorded
+
+log: Final = logging.getLogger(__name__)
+
+
+class News:
+    """Takes note of one piece of news after the other."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._joined: set[str] = set()
+
+    async def take(self, event: Incoming) -> None:
+        """Do what a piece of news asks for; raises TokenRevoked."""
+        rules = self._desk.rules
+        match event:
+            case Invite(room_id=room_id, sender=sender):
+                await self._invited(room_id, sender)
+            case MemberAdded(room_id=room_id, user_id=user) if (
+                user not in rules.allowed and user != rules.user_id
+            ):
+                log.warning("%s: %s is no operator; nothing is sent there", room_id, user)
+                what = "was invited" if event.invited else "joined"
+                await self._alert("stranger", f"{what}: {user}", room_id, user)
+            case MemberRemoved(room_id=room_id, user_id=user) if user == rules.user_id:
+                log.error("%s: the agent is no longer in this room", room_id)
+                await self._alert("left", "the agent is no longer in this room", room_id, None)
+            case RoomUnencrypted(room_id=room_id):
+                log.error("%s is not encrypted: nothing runs and nothing is sent there", room_id)
+                await self._alert("unencrypted", "the room is not encrypted", room_id, None)
+            case Missed(room_id=room_id):
+                await self._missed(room_id)
+            case Replayed(room_id=room_id, event_id=event_id, sender=sender):
+                log.error("%s: %s is a replay of %s", room_id, event_id, event.first_event_id)
+                await self._alert(
+                    "replay",
+                    f"the ciphertext of {event.first_event_id} came again",
+                    room_id,
+                    sender,
+                    event_id,
+                )
+
+    async def publish_checkpoints(self) -> None:
+        """Put each checkpoint into the dedicated room, for ever; raises TokenRevoked.
+
+        Whoever can read the room then holds a head of the chain that the host can't take back
+        (I8). A checkpoint that can't be sent is not kept: the next one covers it.
+        """
+        desk = self._desk
+        while True:
+            announced = await desk.link.announcements.get()
+            content = desk.answerer.told(None, *reports.checkpoint(announced), final=False)
+            await desk.outbox.mention(desk.rules.dedicated_room, content, announced.root)
+
+    async def join_all(self) -> None:
+        """Try to join every configured room that the agent is not in; raises TokenRevoked."""
+        for room_id in sorted(self._desk.rules.rooms):
+            if room_id not in self._joined and not self._desk.matrix.members(room_id):
+                await self._join(room_id)
+
+    async def _invited(self, room_id: str, sender: str) -> None:
+        rules = self._desk.rules
+        if room_id in rules.rooms and sender in rules.allowed:
+            await self._join(room_id)
+            return
+        log.warning("ignored: an invitation to %s by %s", room_id, sender)
+
+    async def _join(self, room_id: str) -> None:
+        try:
+            await self._desk.matrix.join(room_id)
+        except (SendError, Refused, Unreachable) as error:
+            log.warning("%s can't be joined (invite the agent there): %s", room_id, error)
+        else:
+            self._joined.add(room_id)
+            log.info("joined %s", room_id)
+
+    async def _missed(self, room_id: str) -> None:
+        log.error("%s: the homeserver left messages out; they were not seen", room_id)
+        await self._alert("gap", "the homeserver left messages out", room_id, None)
+        notice = self._desk.answerer.told(
+            None,
+            Part("the homeserver left messages out, and no command in them was run"),
+            Part("next: whatever has no answer by now, send it again"),
+            final=False,
+        )
+        await self._desk.outbox.mention(room_id, notice, secrets.token_hex(16))
+
+    async def _alert(
+        self, what: str, detail: str, room_id: str, sender: str | None, event_id: str | None = None
+    ) -> None:
+        recorded = await self._desk.insist(
+            room_id,
+            lambda number: Alert(
+                request=number,
+                what=what,
+                detail=detail,
+                room=room_id,
+                event=event_id,
+                sender=sender,
+            ),
+            Recorded,
+        )
+        if isinstance(recorded, Denied):
+            log.error("an alert could not be recorded: %s", recorded.reason)

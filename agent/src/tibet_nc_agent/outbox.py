@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""Sending: what must arrive is tried until it does, what only helps is tried once.
+
+:meth:`Matrix.send` waits out an unreachable homeserver and its rate limit by itself. What it
+raises is a state of the room that somebody must change (a stranger in it, no encryption, not
+joined), so an answer waits for that, and says in the log why.
+"""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.homeserver import waits
+from tibet_nc_agent.matrix import Matrix
+from tibet_nc_agent.matrix_errors import Refused, SendError, TooLarge, Unreachable
+
+SETTLE_SECONDS: Final = 5.0
+"""How long a stop waits for what is being sent; systemd waits 90 s for a stop."""
+
+log: Final = logging.getLogger(__name__)
+
+
+class Outbox:
+    """The way out to the rooms."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = matrix
+        self._sending = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def deliver(self, room_id: str, content: JsonObject, txn_id: str) -> None:
+        """Send a message and return when the homeserver has taken it.
+
+        Raises TooLarge, which waiting doesn't change, and TokenRevoked.
+        """
+        said = ""
+        pauses = waits()
+        while True:
+            try:
+                await self._send(room_id, content, txn_id)
+            except TooLarge:
+                raise
+            except (SendError, Refused, Unreachable) as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("an answer in %s waits: %s", room_id, said)
+            else:
+                return
+            await asyncio.sleep(next(pauses))
+
+    async def mention(self, room_id: str, content: JsonObject, txn_id: str) -> None:
+        """Send a message that nobody depends on; a failure is logged. Raises TokenRevoked."""
+        try:
+            await self._send(room_id, content, txn_id)
+        except (SendError, Refused, Unreachable) as error:
+            log.warning("a notice in %s was not sent: %s", room_id, error)
+
+    async def upload(self, path: Path, *, name: str, mimetype: str) -> JsonObject | str:
+        """Upload a file, encrypted; return the message that holds it, or why there is none.
+
+        Raises TokenRevoked.
+        """
+        try:
+            return await self._matrix.upload(path, name, mimetype)
+        except (SendError, Refused, Unreachable) as error:
+            log.warning("an attachment was not uploaded: %s", error)
+            return str(error)
+
+    async def settle(self) -> None:
+        """Wait, not for long, until nothing is being sent."""
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("stopped while something was being sent; it is sent at the next start")
+
+    async def _send(self, room_id: str, content: JsonObject, txn_id: str) -> None:
+        self._sending += 1
+        self._idle.clear()
+        try:
+            await self._matrix.send(room_id, content, txn_id)
+        finally:
+            self._sending -= 1
+            if not self._sending:
+                self._idle.set()

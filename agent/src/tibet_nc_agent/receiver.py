@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""What a sync answer means to the agent: decrypted messages, members, invitations; no network.
+
+Keys are taken in first, then the rooms in the order of their events, then messages that waited
+for a key. Everything that a later batch relies on is on disk when :meth:`Receiver.take_in`
+returns.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Final
+
+from tibet_nc_agent.canonical import JsonObject, as_object, as_text
+from tibet_nc_agent.event import (
+    Incoming,
+    Invite,
+    Malformed,
+    MemberAdded,
+    MemberRemoved,
+    Origin,
+    RoomUnencrypted,
+    checked,
+    replayed,
+    text_message,
+    undecryptable,
+    unreadable,
+)
+from tibet_nc_agent.olm import KeyMissing, NotReadable, OlmMachine
+from tibet_nc_agent.replay import ReplayGuard, ciphertext_digest
+from tibet_nc_agent.rooms import Room
+from tibet_nc_agent.sync import RoomUpdate, Sync
+
+PENDING_EVENTS: Final = 1_000
+"""Most undecryptable messages that wait for a key; an older one must be sent again."""
+
+
+class Receiver:
+    """Takes sync answers in; it keeps ``rooms``, the configured rooms that the agent is in."""
+
+    def __init__(
+        self,
+        *,
+        user_id: str,
+        machine: OlmMachine,
+        replay: ReplayGuard,
+        rooms: dict[str, Room],
+        allowed: frozenset[str],
+    ) -> None:
+        self._user_id = user_id
+        self._expected = allowed | {user_id}
+        self._machine = machine
+        self._replay = replay
+        self._rooms = rooms
+        self._pending: dict[str, tuple[str, JsonObject]] = {}
+
+    def take_in(self, answer: Sync, updates: Iterable[RoomUpdate]) -> list[Incoming]:
+        """Apply an answer, with ``updates`` in place of its own rooms; return what it means.
+
+        Raises :class:`StoreDamaged` when it can't be made durable.
+        """
+        events: list[Incoming] = []
+        self._machine.receive(answer.to_device)
+        events.extend(_invitations(answer.invites))
+        events.extend(
+            MemberRemoved(room_id=room_id, user_id=self._user_id)
+            for room_id in answer.left
+            if self._rooms.pop(room_id, None) is not None
+        )
+        for update in updates:
+            events.extend(self._room(update))
+        events.extend(self._retry())
+        self._replay.commit()
+        return events
+
+    def _room(self, update: RoomUpdate) -> Iterator[Incoming]:
+        room = self._rooms.get(update.room_id)
+        first = room is None
+        if room is None:
+            known = update.room_id in self._machine.encrypted_rooms()
+            room = self._rooms[update.room_id] = Room(update.room_id, encrypted=known)
+        was_encrypted, before = room.encrypted, dict(room.members)
+        room.apply(update.state)
+        for event in update.timeline:
+            if "state_key" in event:
+                room.apply([event])
+            elif event.get("sender") != self._user_id:
+                with suppress(Malformed):  # without an id there is nothing to answer
+                    yield from self._message(room.room_id, event)
+        if room.encrypted and not was_encrypted:
+            self._machine.remember_encrypted(room.room_id)
+        if first and not room.encrypted:
+            yield RoomUnencrypted(room_id=room.room_id)
+        if room.members.keys() != before.keys():
+            self._machine.discard_room_key(room.room_id)
+        if first:  # what changed while we were away isn't known, but who shouldn't be there is
+            before = {user: room.members[user] for user in room.members.keys() & self._expected}
+        yield from _member_changes(room, before)
+
+    def _retry(self) -> Iterator[Incoming]:
+        for event_id, (room_id, event) in list(self._pending.items()):
+            session_id = as_text(as_object(event.get("content")).get("session_id"))
+            if self._machine.has_session(room_id, session_id):
+                del self._pending[event_id]
+                yield from self._message(room_id, event)
+
+    def _message(self, room_id: str, event: JsonObject) -> Iterator[Incoming]:
+        """Yield what a room event means: nothing, or one value."""
+        message: Incoming | None = None
+        if event.get("type") == "m.room.message":
+            message = text_message(room_id, event, event, None)
+        elif event.get("type") == "m.room.encrypted" and event.get("content"):  # not redacted
+            message = self._decrypted(room_id, event)
+        if message is not None:
+            yield message
+
+    def _decrypted(self, room_id: str, event: JsonObject) -> Incoming | None:
+        event_id = as_text(event.get("event_id"))
+        try:
+            opened = self._machine.decrypt(room_id, event)
+        except KeyMissing:
+            waiting = undecryptable(room_id, event)
+            self._pending[event_id] = (room_id, event)
+            if len(self._pending) > PENDING_EVENTS:
+                del self._pending[next(iter(self._pending))]
+            return waiting
+        except NotReadable as error:
+            return unreadable(room_id, event, str(error))
+        ciphertext = ciphertext_digest(opened.sender_key, opened.session_id, opened.index)
+        first_event_id = self._replay.first_event(ciphertext, event_id)
+        if first_event_id != event_id:
+            return replayed(room_id, event, first_event_id)
+        origin = Origin(
+            sender_key=opened.sender_key, session_id=opened.session_id, ciphertext=ciphertext
+        )
+        return text_message(room_id, event, opened.payload, origin)
+
+
+def _invitations(invites: Iterable[tuple[str, str]]) -> Iterator[Incoming]:
+    for room_id, sender in invites:
+        with suppress(Malformed):
+            yield checked(Invite, room_id=room_id, sender=sender)
+
+
+def _member_changes(room: Room, before: Mapping[str, bool]) -> Iterator[Incoming]:
+    for user, invited in room.members.items():
+        if before.get(user) != invited:
+            with suppress(Malformed):
+                yield checked(MemberAdded, room_id=room.room_id, user_id=user, invited=invited)
+    for user in sorted(before.keys() - room.members.keys()):
+        with suppress(Malformed):
+            yield checked(MemberRemoved, room_id=room.room_id, user_id=user)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: MIT
+"""Answers to commands: what ran and how it ended, what was refused and what to do next.
+
+Everything that comes from a command, an operator, a homeserver or the executor passes
+:mod:`tibet_nc_agent.visible` before it becomes a part of a message (I9).
+"""
+
+import re
+from collections.abc import Iterable
+from signal import Signals
+from typing import Final
+
+import msgspec
+
+from tibet_nc_agent.airlock import Refused
+from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.content import (
+    MESSAGE_BYTES,
+    Block,
+    Part,
+    Verdict,
+    clip,
+    json_bytes,
+    message,
+)
+from tibet_nc_agent.excerpt import Excerpt
+from tibet_nc_agent.visible import one_line, visible
+from tibet_nc_protocol.messages import DenialCode, Denied, Finished, Reason, Started
+
+OUTPUT_BUDGET: Final = MESSAGE_BYTES - 8 * 1024
+"""How much of a message an output may take; the rest is for notes, footer, block and ids, the
+longest of which are some identifiers of 255 characters that JSON writes with 12 bytes each."""
+
+NOTE_CHARACTERS: Final = 100
+MOST_NOTES: Final = 4
+REASON_CHARACTERS: Final = 300
+COMMAND_CHARACTERS: Final = 400
+SHORT_DIGEST: Final = 8
+
+_RESTRICTED: Final = re.compile(rb"(?m)^[\w./-]+: (?:line \d+: )?[^\n]*\brestricted\b[^\n]*$")
+"""How bash says that its restricted mode forbids something (Bash manual, §6.10); an output that
+only looks like it gets a needless note, and nothing else."""
+
+
+_ENDINGS: Final = {
+    Reason.EXITED: "",
+    Reason.CANCELLED: "cancelled by an operator",
+    Reason.KILLED: "killed by an operator",
+    Reason.IDLE: "ended because it printed nothing for too long",
+    Reason.TIMED_OUT: "ended because it ran for too long",
+    Reason.STOPPED: "ended because it stopped itself",
+    Reason.ABORTED: "the executor ended while it ran; what it did until then is not known",
+}
+
+_DENIALS: Final = {
+    DenialCode.SENDER: "ask the administrator: policy.operators in executor.toml",
+    DenialCode.ROOM: "ask the administrator: policy.rooms in executor.toml",
+    DenialCode.STALE: "send it again if you still want it",
+    DenialCode.REPLAY: "nothing was run again; if you didn't send it, tell your administrator",
+    DenialCode.BUSY: "wait for a command to end (`!jobs`), then send it again",
+    DenialCode.UNRECORDED: "tell the administrator: df -h and journalctl -u tibet-nc-executor",
+    DenialCode.SHELL: "tell the administrator: tibet-nc-executor doctor",
+    DenialCode.UNKNOWN: "see `!jobs`",
+    DenialCode.CANCELLED: "send it again if you still want it",
+}
+
+
+class Attached(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the output that doesn't fit can be found: as an attachment, or why not."""
+
+    excerpt: Excerpt
+    name: str
+    problem: str | None
+
+
+class Answerer:
+    """Makes the messages of one host."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def started(self, event_id: str, started: Started) -> JsonObject:
+        """Say that a command takes longer than a moment."""
+        block = self._block(event_id, Verdict.INFO, final=False, number=started.number)
+        text = f"started · #{started.number} · !cancel {started.number} interrupts it"
+        return message(block, Part(text))
+
+    def finished(
+        self, event_id: str, result: Finished, output: str | Attached, *, final: bool = True
+    ) -> JsonObject:
+        """Say how a command ended, with its output: visible text, or an excerpt of it."""
+        aborted = result.reason is Reason.ABORTED
+        block = self._block(
+            event_id,
+            Verdict.ABORTED if aborted else Verdict.RAN,
+            final=final,
+            number=result.number,
+            outcome=result.outcome,
+            exit=result.exit,
+            signal=result.signal,
+            reason=result.reason.value,
+            duration_ms=result.duration_ms,
+            output_bytes=result.output_bytes,
+            output_sha256=result.output_sha256,
+            head=result.head,
+            token=clip(result.token, NOTE_CHARACTERS) or None,
+            repeated=result.repeated,
+        )
+        notes = [Part(note) for note in _notes(result)]
+        parts = [*_output(output, result), *notes, Part(_footer(result))]
+        return _fitting(block, parts)
+
+    def refused(
+        self, event_id: str, refusal: Refused, *, number: int | None, head: str | None
+    ) -> JsonObject:
+        """Say which stage refused a message, why, and what to do next."""
+        block = self._block(
+            event_id,
+            Verdict.REFUSED,
+            number=number,
+            head=head,
+            stage=refusal.stage.value,
+            family=refusal.family,
+            reason=clip(one_line(refusal.reason), REASON_CHARACTERS),
+        )
+        parts = [
+            Part(
+                f"refused at {refusal.stage.value} ({one_line(refusal.family)}): "
+                f"{clip(one_line(refusal.reason), REASON_CHARACTERS)}"
+            ),
+            Part(f"next: {clip(visible(refusal.next_step), COMMAND_CHARACTERS)}"),
+        ]
+        if number is not None:
+            parts.append(Part(_mark(number, head)))
+        return _fitting(block, parts)
+
+    def denied(self, event_id: str, denial: Denied) -> JsonObject:
+        """Say that the executor refuses, why, and what to do next."""
+        reason = clip(one_line(denial.reason), REASON_CHARACTERS)
+        block = self._block(
+            event_id,
+            Verdict.DENIED,
+            number=denial.number,
+            stage="chain",
+            family=denial.code.value,
+            reason=reason,
+        )
+        parts = [
+            Part(f"denied by the executor ({denial.code.value}): {reason}"),
+            Part(f"next: {_DENIALS[denial.code]}"),
+        ]
+        if denial.number is not None:
+            parts.append(Part(_mark(denial.number, None)))
+        return _fitting(block, parts)
+
+    def told(self, event_id: str | None, *parts: Part, final: bool = True) -> JsonObject:
+        """Say something that the agent knows by itself."""
+        return _fitting(self._block(event_id, Verdict.INFO, final=final), list(parts))
+
+    def failed(self, event_id: str, reason: str, next_step: str) -> JsonObject:
+        """Say that a message can't be answered better than by this."""
+        text = clip(one_line(reason), REASON_CHARACTERS)
+        block = self._block(event_id, Verdict.ABORTED, reason=text)
+        return message(block, Part(text), Part(f"next: {next_step}"))
+
+    def attachment_block(self, event_id: str, result: Finished) -> Block:
+        """Return the block of a file that goes before a final answer."""
+        return self._block(
+            event_id,
+            Verdict.INFO,
+            final=False,
+            number=result.number,
+            output_bytes=result.output_bytes,
+            output_sha256=result.output_sha256,
+        )
+
+    def file_name(self, number: int) -> str:
+        """Return the name of the attachment with the output of a command."""
+        return f"{self._host}-{number}.txt"
+
+    def _block(
+        self, event_id: str | None, verdict: Verdict, *, final: bool = True, **fields: object
+    ) -> Block:
+        base = Block(event_id=event_id, final=final, host=self._host, verdict=verdict)
+        return msgspec.structs.replace(base, **fields)
+
+
+def duration(milliseconds: int) -> str:
+    """Return a time as people say it, exact to a thousandth or better for the short ones."""
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    seconds, rest = divmod(milliseconds, 1000)
+    if seconds < 60:
+        return f"{seconds}.{rest // 100} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def grouped(number: int) -> str:
+    """Return a number with its thousands apart (ISO 80000-1, §7.3.1)."""
+    return f"{number:,}".replace(",", " ")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun, as ``1 line`` or ``1 234 lines``."""
+    return f"{grouped(number)} {noun}" if number == 1 else f"{grouped(number)} {noun}s"
+
+
+def _output(output: str | Attached, result: Finished) -> list[Part]:
+    if isinstance(output, str):
+        return [Part(output, code=True)] if output else []
+    excerpt = output.excerpt
+    hidden = counted(excerpt.hidden_bytes, "byte")
+    if excerpt.hidden_lines is not None:
+        hidden = f"{counted(excerpt.hidden_lines, 'line')} ({hidden})"
+    hidden = f"… {hidden} not shown"
+    if output.problem is None:
+        where = f"all of it is attached as {output.name}"
+    else:
+        where = (
+            f"it could not be attached ({clip(one_line(output.problem), NOTE_CHARACTERS)}); "
+            f"on the host: tibet-nc-audit replay {result.number}"
+        )
+    note = Part(f"{hidden}; {where}\nSHA-256 of the output: {result.output_sha256}")
+    parts = [Part(excerpt.head, code=True), note, Part(excerpt.tail, code=True)]
+    return [part for part in parts if part.text]
+
+
+def _notes(result: Finished) -> Iterable[str]:
+    if result.recorded_bytes < result.output_bytes:
+        yield (
+            f"the host kept the first {grouped(result.recorded_bytes)} of "
+            f"{counted(result.output_bytes, 'byte')}; the rest is lost, but counted in the SHA-256 "
+            f"{result.output_sha256}"
+        )
+    if _RESTRICTED.search(result.output):
+        yield (
+            "this host's shell is restricted: cd, redirections and commands with a / in their "
+            "name are refused by it (shell.restricted in executor.toml)"
+        )
+    if result.leftover:
+        were = (
+            "process that it left running was"
+            if result.leftover == 1
+            else ("processes that it left running were")
+        )
+        yield f"{grouped(result.leftover)} {were} ended"
+    for note in result.notes[:MOST_NOTES]:
+        yield clip(one_line(note), NOTE_CHARACTERS)
+    if len(result.notes) > MOST_NOTES:
+        yield f"and {counted(len(result.notes) - MOST_NOTES, 'note')} more in the record"
+    if result.repeated and result.reason is not Reason.ABORTED:
+        yield "this is the recorded result; it was not run again"
+
+
+def _footer(result: Finished) -> str:
+    pieces = [_status(result), _ENDINGS[result.reason]]
+    if result.reason is not Reason.ABORTED:
+        pieces.append(duration(result.duration_ms))
+    pieces += [_mark(result.number, result.head), one_line(clip(result.token, NOTE_CHARACTERS))]
+    return " · ".join(piece for piece in pieces if piece)
+
+
+def _status(result: Finished) -> str:
+    if result.exit is not None:
+        return f"exit {result.exit}"
+    if result.signal is None:
+        return "no exit status"
+    try:
+        return f"signal {result.signal} ({Signals(result.signal).name})"
+    except ValueError:
+        return f"signal {result.signal}"
+
+
+def _mark(number: int, head: str | None) -> str:
+    return f"#{number}" if head is None else f"#{number} · {head[:SHORT_DIGEST]}"
+
+
+def _fitting(block: Block, parts: list[Part]) -> JsonObject:
+    """Return the message; if it is too long, cut its longest parts, since it must be sent."""
+    content = message(block, *parts)
+    while json_bytes(content) > MESSAGE_BYTES:
+        longest = max(range(len(parts)), key=lambda index: len(parts[index].text))
+        part = parts[longest]
+        parts[longest] = Part(clip(part.text, max(1, len(part.text) * 3 // 4)), part.code)
+        content = message(block, *parts)
+    return content

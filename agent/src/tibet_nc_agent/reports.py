@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""What the agent says when it is asked about itself: status, chain, jobs, help, and ``? cmd``."""
+
+from typing import Final
+
+import msgspec
+
+from tibet_nc_agent.action import PREFIX
+from tibet_nc_agent.content import Part, clip
+from tibet_nc_agent.excerpt import excerpt
+from tibet_nc_agent.render import (
+    NOTE_CHARACTERS,
+    OUTPUT_BUDGET,
+    REASON_CHARACTERS,
+    SHORT_DIGEST,
+    counted,
+    duration,
+    grouped,
+)
+from tibet_nc_agent.safety.verdict import Decision, Verdict
+from tibet_nc_agent.visible import one_line
+from tibet_nc_protocol.messages import (
+    Announcement,
+    ChainReport,
+    JobsReport,
+    StatusReport,
+    TailReport,
+)
+
+CHAIN_ENTRIES: Final = 10
+"""Records shown by ``chain``: as many lines as fit a phone."""
+
+_JOBS: Final = 20
+_FINDINGS: Final = 8
+_COMMANDS: Final = 8
+_SUMMARY_CHARACTERS: Final = 60
+
+_DECISIONS: Final = {
+    Decision.ALLOW: "would run",
+    Decision.NEEDS_APPROVAL: "would be refused: it needs an approval, and this version has none",
+    Decision.DENY: "would be refused",
+}
+
+
+class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent knows of itself; times are in milliseconds."""
+
+    version: str
+    device: str
+    uptime_ms: int
+    timebox_ms: int
+    skew_ms: int | None
+    waiting: int
+
+
+def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
+    """Return the answer to ``status``; the report is the executor's, or why there is none."""
+    skew = "unknown" if agent.skew_ms is None else f"{agent.skew_ms / 1000:+.1f} s"
+    own = (
+        f"agent {one_line(agent.version)} · device {one_line(agent.device)} · "
+        f"up {duration(agent.uptime_ms)} · {grouped(agent.waiting)} unanswered · "
+        f"homeserver's clock {skew}"
+    )
+    if isinstance(report, str):
+        return (Part(own), Part(f"executor: {clip(one_line(report), REASON_CHARACTERS)}"))
+    session = "none yet: the first command opens it"
+    if report.session is not None:
+        session = f"{one_line(report.session)}, {counted(report.session_commands, 'command')}"
+    lines = [
+        f"host {one_line(report.host)} · executor {one_line(report.version)} · "
+        f"up {duration(report.uptime_s * 1000)}",
+        own,
+        f"session {session}",
+        f"chain {counted(report.records, 'record')} · head {report.head[:SHORT_DIGEST]} · "
+        f"{grouped(report.runs)} run, {grouped(report.refusals)} refused, "
+        f"{grouped(report.running)} running",
+        f"limits: a message {agent.timebox_ms / 1000:g} s old · {report.idle_s} s without output · "
+        f"{report.total_s} s in all",
+        f"shell {'restricted' if report.restricted else 'not restricted'} · uids "
+        f"{'separated' if report.separated else 'NOT separated'}",
+    ]
+    if report.walls:
+        lines.append("walls: " + clip(", ".join(map(one_line, report.walls)), REASON_CHARACTERS))
+    return tuple(Part(line) for line in lines)
+
+
+def chain(report: ChainReport) -> tuple[Part, ...]:
+    """Return the answer to ``chain``."""
+    lines = [
+        f"#{entry.number} {one_line(entry.time[:19])}Z {one_line(entry.kind)} "
+        f"{entry.digest[:SHORT_DIGEST]} {clip(one_line(entry.summary), _SUMMARY_CHARACTERS)}"
+        for entry in report.entries
+    ]
+    return (
+        Part(f"{counted(report.records, 'record')} · head {report.head}"),
+        Part("\n".join(lines), code=True),
+        Part(
+            f"signed by {one_line(report.executor)}, key {report.key}; "
+            "check with tibet-nc-audit verify"
+        ),
+    )
+
+
+def jobs(report: JobsReport) -> tuple[Part, ...]:
+    """Return the answer to ``!jobs``."""
+    if not report.jobs:
+        return (Part("nothing is running"),)
+    lines = [
+        f"#{job.number} {duration(job.seconds * 1000)} · {counted(job.output_bytes, 'byte')} · "
+        f"{one_line(job.sender)} · {clip(one_line(job.command), _SUMMARY_CHARACTERS)}"
+        for job in report.jobs[:_JOBS]
+    ]
+    if len(report.jobs) > _JOBS:
+        lines.append(f"… and {len(report.jobs) - _JOBS} more")
+    return (Part("\n".join(lines), code=True), Part("!cancel N interrupts, !kill N kills"))
+
+
+def tail(report: TailReport) -> tuple[Part, ...]:
+    """Return the answer to ``!tail N``: the end of what the command has printed so far."""
+    size = len(report.data)
+    view = excerpt(
+        b"", report.data, size=size, lines=report.data.count(b"\n") + 1, budget=OUTPUT_BUDGET
+    )
+    shown = size - view.hidden_bytes
+    told = f"#{report.number} has printed {counted(report.output_bytes, 'byte')} so far"
+    if shown < report.output_bytes:
+        told += f"; these are the last {grouped(shown)}"
+    return (Part(view.tail, code=True), Part(told)) if view.tail else (Part(told),)
+
+
+def checkpoint(announced: Announcement) -> tuple[Part, ...]:
+    """Return the notice of a checkpoint, which the room is to hold: so a cut chain shows."""
+    return (
+        Part(f"checkpoint · {counted(announced.size, 'record')} · root {announced.root}"),
+        Part(announced.note, code=True),
+    )
+
+
+def explanation(command: str, verdict: Verdict) -> tuple[Part, ...]:
+    """Return the answer to ``? cmd``: what the safety stage would say, and why."""
+    parts = [Part(f"{_DECISIONS[verdict.decision]} (nothing was run)")]
+    for finding in verdict.findings[:_FINDINGS]:
+        start, end = finding.span
+        piece = clip(one_line(command[start:end]), _SUMMARY_CHARACTERS)
+        parts.append(
+            Part(
+                f"{finding.decision} ({finding.family}): `{piece}`: "
+                f"{clip(one_line(finding.reason), NOTE_CHARACTERS)} — "
+                f"{clip(one_line(finding.advice), NOTE_CHARACTERS)}"
+            )
+        )
+    if len(verdict.findings) > _FINDINGS:
+        parts.append(Part(f"… and {len(verdict.findings) - _FINDINGS} more findings"))
+    runs = [clip(one_line(" ".join(words)), _SUMMARY_CHARACTERS) for words in verdict.commands]
+    if runs:
+        more = f"\n… and {len(runs) - _COMMANDS} more" if len(runs) > _COMMANDS else ""
+        parts.append(Part("it runs:"))
+        parts.append(Part("\n".join(runs[:_COMMANDS]) + more, code=True))
+    return tuple(parts)
+
+
+def help_text(*, dedicated: bool) -> tuple[Part, ...]:
+    """Return the answer to ``help``."""
+    prefix = "here the `$ ` may be left out" if dedicated else "here each begins with `$ `"
+    lines = [
+        f"{PREFIX}df -h          run a command ({prefix})",
+        "status           versions, session, chain, limits",
+        "chain            the newest records",
+        "!jobs            what runs",
+        "!tail 42         the newest output of #42",
+        "!in 42 text      type a line into #42; !eof 42 ends its input",
+        "!cancel 42       interrupt #42, as ^C",
+        "!kill 42         kill #42 and everything it started; !stop kills everything",
+        "? rm -rf x       what the airlock would say, without running it",
+        "exit             end your session here: its directory, variables, functions",
+    ]
+    return (
+        Part("\n".join(lines), code=True),
+        Part(
+            "every message is answered once; edits are never run; "
+            "each answer ends with its record in the chain"
+        ),
+    )

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""Assignments: the values they leave, and variables whose value is itself a command."""
+
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+from tibet_nc_agent.safety.call import Walk
+from tibet_nc_agent.safety.expand import Expander, as_document
+from tibet_nc_agent.safety.grammar.nodes import (
+    Assignment,
+    Case,
+    Command,
+    Coprocess,
+    ForArithmetic,
+    ForEach,
+    Group,
+    If,
+    Loop,
+    Redirected,
+    Sequence,
+    SimpleCommand,
+    Subshell,
+)
+from tibet_nc_agent.safety.marks import UNKNOWN, plain
+from tibet_nc_agent.safety.values import Field, State, Value
+from tibet_nc_agent.safety.verdict import Decision, Family
+
+RUN_AS_COMMAND = frozenset(
+    [
+        "PROMPT_COMMAND",
+        "PAGER",
+        "MANPAGER",
+        "GIT_PAGER",
+        "EDITOR",
+        "VISUAL",
+        "GIT_EDITOR",
+        "GIT_SSH_COMMAND",
+        "BROWSER",
+        "LESSOPEN",
+        "SYSTEMD_PAGER",
+        "SUDO_EDITOR",
+        "SUDO_ASKPASS",
+        "SSH_ASKPASS",
+        "GIT_ASKPASS",
+    ]
+)
+PROMPTS = frozenset(["PS0", "PS1", "PS2", "PS4"])
+RUN_AS_FILE = frozenset(["BASH_ENV", "ENV", "LD_PRELOAD"])
+_HISTORY_OFF = {
+    "HISTFILE": ("", "/dev/null"),
+    "HISTSIZE": ("0",),
+    "HISTFILESIZE": ("0",),
+}
+_ASSIGNING = frozenset(
+    ["read", "export", "local", "declare", "typeset", "mapfile", "readarray", "let", "getopts"]
+)
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+class ExpandingWalk(Walk, Protocol):
+    """A walk that expands words."""
+
+    @property
+    def expander(self) -> Expander:
+        """The expander of this walk."""
+        raise NotImplementedError
+
+
+def assign(walk: ExpandingWalk, node: Assignment, state: State) -> None:
+    """Carry out an assignment in the abstract state."""
+    if node.subscript is not None:
+        walk.expander.run_inside(node.subscript, state)
+    value, fields = _value(walk, node, state)
+    for names, tainted in (
+        (state.downloaded, any(field.downloaded for field in fields)),
+        (state.decoded, any(field.decoded for field in fields)),
+    ):
+        if tainted:
+            names.add(f"${node.name}")
+        elif not node.append:
+            names.discard(f"${node.name}")
+    span = (node.start, node.end)
+    if isinstance(value, str):
+        judge_special(walk, node.name, value, state, span)
+    state.variables[node.name] = None if node.subscript is not None else value
+
+
+def judge_special(walk: Walk, name: str, value: str, state: State, span: tuple[int, int]) -> None:
+    """Judge the value of a variable that a shell or another program runs."""
+    if value in _HISTORY_OFF.get(name, ()):
+        reason = f"{name} switches the history of commands off"
+        walk.report(Decision.DENY, Family.LOGS, reason, span, state)
+    if name in RUN_AS_COMMAND:
+        walk.program(value, state.copy(), span)
+    elif name in PROMPTS:
+        walk.program(as_document(value), state.copy(), span)
+
+
+def _value(walk: ExpandingWalk, node: Assignment, state: State) -> tuple[Value, list[Field]]:
+    before = state.variables.get(node.name)
+    if isinstance(node.value, tuple):
+        fields = [field for word in node.value for field in walk.expander.fields(word, state)]
+        if any(field.unknown for field in fields):
+            return None, fields
+        elements = tuple(field.plain for field in fields)
+        if node.append and isinstance(before, tuple):
+            elements = before + elements
+        return elements, fields
+    field = walk.expander.single(node.value, state)
+    if UNKNOWN in field.text:
+        # A value with known pieces stays useful: what surrounds the unknown is still seen.
+        known = field.text if field.text != UNKNOWN and not node.append else None
+        return known, [field]
+    text = plain(field.text)
+    if node.append:
+        return (before + text if isinstance(before, str) else None), [field]
+    return text, [field]
+
+
+def assigned_names(node: Sequence) -> set[str]:
+    """Return the variables that a list may assign."""
+    return set(_in_sequence(node))
+
+
+def _in_sequence(node: Sequence) -> Iterator[str]:
+    for pipeline, _ in node.items:
+        for command in pipeline.commands:
+            yield from _in_command(command)
+
+
+def _in_command(node: Command) -> Iterator[str]:
+    match node:
+        case SimpleCommand():
+            yield from (assignment.name for assignment in node.assignments)
+            if node.words and node.words[0].plain in _ASSIGNING:
+                for word in node.words[1:]:
+                    found = _NAME.match(word.plain or "")
+                    if found is not None:
+                        yield found.group()
+        case Redirected():
+            yield from _in_command(node.command)
+        case Group() | Subshell() | ForArithmetic():
+            yield from _in_sequence(node.body)
+        case Coprocess():
+            yield from _in_command(node.body)
+        case ForEach():
+            yield node.name
+            yield from _in_sequence(node.body)
+        case Loop():
+            yield from _in_sequence(node.condition)
+            yield from _in_sequence(node.body)
+        case If():
+            for condition, body in node.branches:
+                yield from _in_sequence(condition)
+                yield from _in_sequence(body)
+            if node.otherwise is not None:
+                yield from _in_sequence(node.otherwise)
+        case Case():
+            for _, body in node.items:
+                yield from _in_sequence(body)
+        case _:
+            pass

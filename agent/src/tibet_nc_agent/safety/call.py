@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""One command that would run, as the handlers of commands see it."""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from tibet_nc_agent.safety.paths import Place
+from tibet_nc_agent.safety.rules.model import Rules
+from tibet_nc_agent.safety.values import Field, State, Stream
+from tibet_nc_agent.safety.verdict import Decision, Family
+
+Span = tuple[int, int]
+
+
+class Walk(Protocol):
+    """What a handler may ask of the walk."""
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of this host."""
+        raise NotImplementedError
+
+    def run(self, fields: list[Field], state: State, stdin: Stream | None) -> Stream:
+        """Judge a command made of these fields and return its output."""
+        raise NotImplementedError
+
+    def program(
+        self, text: str, state: State, span: Span, stdin: Stream | None = None, *, lax: bool = False
+    ) -> Stream:
+        """Judge text as a shell program; `lax` if it may as well be no program at all."""
+        raise NotImplementedError
+
+    def feed(self, stdin: Stream | None, state: State, span: Span, language: str = "sh") -> Stream:
+        """Judge a stream that becomes the program of an interpreter."""
+        raise NotImplementedError
+
+    def code(
+        self, language: str, text: str, state: State, span: Span, stdin: Stream | None
+    ) -> None:
+        """Judge an inline program in another language."""
+
+    def place(self, text: str, state: State) -> Place:
+        """Return what a path names."""
+        raise NotImplementedError
+
+    def report(
+        self,
+        decision: Decision,
+        family: Family,
+        reason: str,
+        span: Span,
+        state: State,
+        *,
+        advice: str = "",
+    ) -> None:
+        """Add a finding; what changes only a container needs no more than an approval."""
+
+
+class Call(Struct):
+    """A command with its expanded arguments."""
+
+    walk: Walk
+    name: str
+    fields: list[Field]
+    words: list[str]  # the arguments as plain text
+    state: State
+    stdin: Stream | None
+
+    @property
+    def arguments(self) -> list[Field]:
+        """The fields behind the command name."""
+        return self.fields[1:]
+
+    @property
+    def span(self) -> Span:
+        """From the command name to the last argument."""
+        return self.fields[0].start, self.fields[-1].end
+
+    def has(self, *options: str) -> bool:
+        """Whether one of these is literally an argument."""
+        return any(option in self.words for option in options)
+
+    def deny(self, family: Family, reason: str) -> None:
+        """Report that the whole command is refused."""
+        self.walk.report(Decision.DENY, family, reason, self.span, self.state)
+
+    def ask(self, family: Family, reason: str) -> None:
+        """Report that the whole command needs an approval."""
+        self.walk.report(Decision.NEEDS_APPROVAL, family, reason, self.span, self.state)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""`xargs` and `parallel`: commands made of their input."""
+
+import re
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.commands.quoting import quoted, split_input
+from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
+from tibet_nc_agent.safety.marks import STAR, UNKNOWN
+from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Root, Stream, joined
+from tibet_nc_agent.safety.verdict import Family
+
+FOUND = "__found__"
+"""A name that stands for something found below a directory."""
+
+_XARGS_LETTERS = "adEILnPs"
+_XARGS_LONG = frozenset(
+    ["--arg-file", "--delimiter", "--max-args", "--max-procs", "--max-lines", "--max-chars"]
+)
+_PARALLEL_VALUES = frozenset(
+    [
+        "-j",
+        "-P",
+        "--jobs",
+        "-S",
+        "--sshlogin",
+        "-a",
+        "--arg-file",
+        "-I",
+        "-n",
+        "-N",
+        "--colsep",
+        "-C",
+        "--delay",
+        "--results",
+        "--joblog",
+        "--timeout",
+        "-L",
+        "-d",
+        "--delimiter",
+        "--retries",
+        "--memfree",
+        "--load",
+        "--tmpdir",
+        "--wd",
+        "--workdir",
+    ]
+)
+_SEPARATORS = (":::", ":::+", "::::")
+_LONGEST_INPUT = 4_000
+_MOST_ITEMS = 24
+
+
+def xargs(call: Call) -> Stream:
+    """`xargs`: what the input may be becomes arguments."""
+    index, replace = _xargs_options(call)
+    command = call.arguments[index:]
+    stdin = call.stdin
+    if not command:
+        # Without a command the words are printed by echo: the next program may read them.
+        return stdin if stdin is not None else COMMAND
+    values = [
+        Field(
+            item,
+            *call.span,
+            quoted=True,
+            downloaded=stdin is not None and stdin.downloaded,
+            decoded=stdin is not None and stdin.decoded,
+            producer=stdin.producer if stdin is not None else "",
+        )
+        for item in _items(stdin)
+    ]
+    if not replace:
+        return call.walk.run([*command, *values], call.state, FILE)
+    outputs = [
+        call.walk.run([_replaced(field, replace, value) for field in command], call.state, FILE)
+        for value in values[:_MOST_ITEMS]
+    ]
+    return joined(outputs) if outputs else COMMAND
+
+
+def _xargs_options(call: Call) -> tuple[int, str]:
+    words, index, replace = call.words, 0, ""
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            return index + 1, replace
+        if word in ("-I", "-J") and index + 1 < len(words):
+            replace, index = words[index + 1], index + 2
+        elif word.startswith(("-I", "-J")):
+            replace, index = word[2:], index + 1
+        elif word in ("-i", "--replace"):
+            replace, index = "{}", index + 1
+        elif word.startswith("--replace="):
+            replace, index = word.partition("=")[2], index + 1
+        elif re.fullmatch(r"-i[^a-zA-Z].*|-i[A-Z]", word):
+            replace, index = word[2:], index + 1
+        elif word.startswith("--"):
+            index += 2 if word in _XARGS_LONG else 1
+        elif word.startswith("-") and len(word) > 1:
+            takes = next((i for i, c in enumerate(word) if i and c in _XARGS_LETTERS), 0)
+            index += 2 if takes == len(word) - 1 else 1
+        else:
+            break
+    return index, replace
+
+
+def _items(stdin: Stream | None) -> list[str]:
+    """Return the arguments that the input may become."""
+    if stdin is None:
+        return [UNKNOWN]
+    if stdin.known is not None and len(stdin.known) < _LONGEST_INPUT:
+        return split_input(stdin.known.replace("\0", "\n"))
+    if stdin.roots:
+        return [path for root in stdin.roots for path in found_paths(root)]
+    return [UNKNOWN]
+
+
+def found_paths(root: Root) -> list[str]:
+    """Return paths that stand for what a search prints."""
+    if UNKNOWN in root.path:
+        return [UNKNOWN]
+    if not root.below:
+        return [root.path]
+    inside = root.path.rstrip("/")
+    if root.limited:
+        return [f"{inside}/{FOUND}/x"]
+    return [root.path, f"{inside}/{STAR}"]
+
+
+def _replaced(field: Field, replace: str, value: Field) -> Field:
+    if replace not in field.text:
+        return field
+    return Field(
+        field.text.replace(replace, value.text),
+        field.start,
+        field.end,
+        field.quoted,
+        field.downloaded or value.downloaded,
+        field.decoded or value.decoded,
+        field.uncertain,
+        field.stream,
+    )
+
+
+def parallel(call: Call) -> Stream:
+    """GNU `parallel`: a command template, or whole commands from the arguments or the input."""
+    words, index = call.words, 0
+    while index < len(words) and words[index].startswith("-") and words[index] != "--":
+        index += 2 if words[index] in _PARALLEL_VALUES else 1
+    if index < len(words) and words[index] == "--":
+        index += 1
+    separator = next((i for i, word in enumerate(words) if word in _SEPARATORS), len(words))
+    template = " ".join(field.text for field in call.arguments[index:separator])
+    stdin = call.stdin
+    downloaded = stdin is not None and stdin.downloaded and separator == len(words)
+    if downloaded and not template:
+        call.deny(Family.PIPE_TO_SHELL, "downloaded lines are run as commands")
+        return COMMAND
+    if template:
+        run_quoted_words(call, call.arguments[index:separator])
+    for value in _parallel_values(call, separator)[:_MOST_ITEMS]:
+        if not template and value == UNKNOWN:
+            call.ask(Family.OPAQUE, "lines of the input are run as commands")
+            continue
+        if not template:
+            text = value
+        elif "{" in template:
+            text = re.sub(r"\{[./#%0-9]*\}", quoted(value).replace("\\", r"\\"), template)
+        else:
+            text = f"{template} {quoted(value)}"
+        call.walk.program(text, call.state.copy(), call.span)
+    return COMMAND
+
+
+def _parallel_values(call: Call, separator: int) -> list[str]:
+    if separator < len(call.words):
+        if call.words[separator] == "::::":
+            return [UNKNOWN]
+        return [field.text for field in call.arguments[separator + 1 :]]
+    stdin = call.stdin
+    if stdin is not None and stdin.known is not None:
+        return [line for line in stdin.known.split("\n") if line]
+    if stdin is not None and stdin.roots:
+        return [path for root in stdin.roots for path in found_paths(root)]
+    return [UNKNOWN]
+
+
+HANDLERS: Handlers = {
+    "xargs": xargs,
+    "parallel": parallel,
+}

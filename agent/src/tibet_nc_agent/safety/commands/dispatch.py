@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: MIT
+"""From the first word of a command to what judges it."""
+
+import re
+from typing import Protocol
+
+from tibet_nc_agent.safety.call import Call, Span, Walk
+from tibet_nc_agent.safety.commands import (
+    batches,
+    builtins,
+    containers,
+    downloads,
+    escapes,
+    files,
+    interpreters,
+    processes,
+    search,
+    shells,
+    text,
+    wrappers,
+)
+from tibet_nc_agent.safety.commands.handler import Handler
+from tibet_nc_agent.safety.commands.quoting import quoted
+from tibet_nc_agent.safety.grammar.nodes import Command
+from tibet_nc_agent.safety.marks import UNKNOWN, is_glob, is_unknown, matches, plain, shown
+from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.policy import Policy
+from tibet_nc_agent.safety.values import (
+    COMMAND,
+    Context,
+    Field,
+    State,
+    Stream,
+    through,
+)
+from tibet_nc_agent.safety.verdict import Decision, Family
+
+HANDLERS: dict[str, Handler] = {
+    **text.HANDLERS,
+    **search.HANDLERS,
+    **builtins.HANDLERS,
+    **wrappers.HANDLERS,
+    **batches.HANDLERS,
+    **shells.HANDLERS,
+    **files.HANDLERS,
+    **downloads.HANDLERS,
+    **processes.HANDLERS,
+    **escapes.HANDLERS,
+}
+_GUARDED = frozenset([*files.HANDLERS, *processes.HANDLERS, "find", "eval"])
+_VERSIONED_SHELL = re.compile(r"(?:bash|zsh|ksh|dash)-?[\d.]+")
+_VERSION = re.compile(r"[\d.]+$")
+_SYSTEM_DIRECTORIES = frozenset(
+    [
+        "/",
+        "/bin",
+        "/sbin",
+        "/usr/bin",
+        "/usr/sbin",
+        "/usr/local/bin",
+        "/usr/local/sbin",
+        "/lib/molly-guard",
+        "/usr/lib/molly-guard",
+        "/usr/lib/systemd",
+        "/lib/systemd",
+    ]
+)
+_PROGRAM_PATH = re.compile(r"(?:[\w-]*=)?/(?:usr/)?(?:local/)?s?bin/([\w.-]+)")
+_COMPLETIONS = frozenset(["completion", "completions", "autocomplete", "gen-completion"])
+_MOST_CANDIDATES = 6
+_MOST_COMMANDS = 1_000
+
+
+class DispatchingWalk(Walk, Protocol):
+    """A walk that can also enter functions."""
+
+    policy: Policy
+    commands: list[tuple[str, ...]]
+
+    def call_function(self, body: Command, state: State, stdin: Stream | None) -> Stream:
+        """Walk the body of a function."""
+        raise NotImplementedError
+
+
+def run_command(
+    walk: DispatchingWalk, fields: list[Field], state: State, stdin: Stream | None
+) -> Stream:
+    """Judge one command and return its output."""
+    first = fields[0]
+    span = (first.start, fields[-1].end)
+    base = first.text.rpartition("/")[2]
+    if first.stream is not None:
+        return walk.feed(first.stream, state, span)
+    if first.downloaded:
+        reason = "the command itself is downloaded"
+        walk.report(Decision.DENY, Family.PIPE_TO_SHELL, reason, span, state)
+        return Stream(downloaded=True)
+    if first.decoded:
+        walk.report(Decision.DENY, Family.ENCODED, "the command itself is decoded", span, state)
+    if is_unknown(base):
+        return _run_unknown(walk, fields, base, state, stdin)
+    if not base:
+        return COMMAND
+    if is_glob(base):
+        return _run_pattern(walk, fields, base, state, stdin)
+    base = plain(base)
+    if first.uncertain:
+        reason = "the command name depends on a variable"
+        walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, (first.start, first.end), state)
+    if "/" not in first.text:
+        return _run_name(walk, base, fields, state, stdin)
+    return _run_path(walk, base, fields, state, stdin)
+
+
+def _run_unknown(
+    walk: DispatchingWalk, fields: list[Field], base: str, state: State, stdin: Stream | None
+) -> Stream:
+    """Judge a computed name, also as what runs if the unknown piece is empty."""
+    first = fields[0]
+    walk.report(
+        Decision.NEEDS_APPROVAL,
+        Family.OPAQUE,
+        "the command name is computed",
+        (first.start, first.end),
+        state,
+    )
+    rest = plain(base.replace(UNKNOWN, ""))
+    if rest and rest in _dangerous(walk.policy):
+        return walk.run([first.with_text(rest), *fields[1:]], state, stdin)
+    if not rest and not first.quoted and len(fields) > 1 and not is_unknown(fields[1].text):
+        return walk.run(fields[1:], state, stdin)
+    return through(stdin)
+
+
+def _run_pattern(
+    walk: DispatchingWalk, fields: list[Field], base: str, state: State, stdin: Stream | None
+) -> Stream:
+    """Judge the dangerous programs that a pattern as a name may match."""
+    first = fields[0]
+    walk.report(
+        Decision.NEEDS_APPROVAL,
+        Family.OPAQUE,
+        "the command name is a pattern for file names",
+        (first.start, first.end),
+        state,
+    )
+    candidates = sorted(name for name in _dangerous(walk.policy) if matches(base, name))
+    for name in candidates[:_MOST_CANDIDATES]:
+        walk.run([first.with_text(name), *fields[1:]], state, stdin)
+    return COMMAND
+
+
+def _dangerous(policy: Policy) -> frozenset[str]:
+    return policy.matcher.names | policy.shells | _GUARDED
+
+
+def _run_name(
+    walk: DispatchingWalk, base: str, fields: list[Field], state: State, stdin: Stream | None
+) -> Stream:
+    if base in state.aliases and base not in state.active:
+        inner = state.copy()
+        inner.active = (*state.active, base)
+        rest = " ".join(quoted(field.text) for field in fields[1:])
+        span = (fields[0].start, fields[-1].end)
+        return walk.program(f"{state.aliases[base]} {rest}", inner, span, stdin)
+    body = state.functions.get(base)
+    if body is None:
+        return dispatch(walk, base, fields, state, stdin)
+    if base in state.active:
+        return _recursion(walk, base, fields, state)
+    inner = state.copy()
+    if not state.active:
+        inner.conditional, inner.forked = 0, False
+    inner.active = (*state.active, base)
+    inner.positional = {
+        str(index): None if field.unknown else field.text
+        for index, field in enumerate(fields[1:], start=1)
+    }
+    return walk.call_function(body, inner, stdin)
+
+
+def _recursion(walk: DispatchingWalk, name: str, fields: list[Field], state: State) -> Stream:
+    """Judge a function that calls itself: in another process it multiplies."""
+    span = (fields[0].start, fields[-1].end)
+    if state.forked:
+        decision = Decision.NEEDS_APPROVAL if state.conditional else Decision.DENY
+        reason = f"the function {name} starts copies of itself"
+        walk.report(decision, Family.BOMB, reason, span, state)
+    elif not state.conditional:
+        reason = f"the function {name} calls itself without a condition"
+        walk.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, state)
+    return COMMAND
+
+
+def _run_path(
+    walk: DispatchingWalk, base: str, fields: list[Field], state: State, stdin: Stream | None
+) -> Stream:
+    first = fields[0]
+    span = (first.start, fields[-1].end)
+    path = plain(resolve(first.text, state) or "")
+    if path in state.downloaded:
+        reason = "runs a file that was downloaded in the same command"
+        walk.report(Decision.DENY, Family.PIPE_TO_SHELL, reason, span, state)
+        return Stream(downloaded=True)
+    if path in state.decoded:
+        reason = "runs a file of decoded data"
+        walk.report(Decision.DENY, Family.ENCODED, reason, span, state)
+    if path in state.files:
+        return _run_written(walk, path, state, span, stdin)
+    if path.startswith(("/etc/init.d/", "/etc/rc.d/")):
+        service = [first.with_text("service"), first.with_text(base), *fields[1:]]
+        return dispatch(walk, "service", service, state, stdin)
+    if _is_system_program(first.text, path):
+        return dispatch(walk, base, fields, state, stdin)
+    if shells.is_in_download(first.text, state):
+        reason = "runs a program of a tree that was downloaded in the same command"
+        walk.report(Decision.NEEDS_APPROVAL, Family.PIPE_TO_SHELL, reason, span, state)
+    if base in _dangerous(walk.policy) and base not in walk.policy.shells:
+        inner = state.copy()
+        inner.context = Context.PRIVATE_COPY
+        return dispatch(walk, base, fields, inner, stdin)
+    return dispatch(walk, base, fields, state, stdin)
+
+
+def _is_system_program(text: str, path: str) -> bool:
+    directory = path.rpartition("/")[0] or "/"
+    return (
+        (path.startswith("/") and directory in _SYSTEM_DIRECTORIES)
+        or is_unknown(text)
+        or is_glob(text)
+        or (directory.endswith("/bin") and directory.startswith(("/nix/", "/run/current-system")))
+    )
+
+
+def _run_written(
+    walk: DispatchingWalk, path: str, state: State, span: Span, stdin: Stream | None
+) -> Stream:
+    content = state.files[path]
+    first_line = content.partition("\n")[0]
+    if first_line.startswith("#!"):
+        words = first_line[2:].split()
+        name = (words[-1] if words else "").rpartition("/")[2]
+        language = walk.policy.interpreters.get(_VERSION.sub("", name))
+        if language is not None:
+            walk.code(language, content, state, span, stdin)
+            return COMMAND
+    return walk.program(content, state.copy(), span, stdin)
+
+
+def dispatch(
+    walk: DispatchingWalk, base: str, fields: list[Field], state: State, stdin: Stream | None
+) -> Stream:
+    """Judge a command whose program is known by name."""
+    policy = walk.policy
+    argv = (base, *(field.text for field in fields[1:]))
+    if len(walk.commands) < _MOST_COMMANDS:
+        walk.commands.append(tuple(shown(word) for word in argv))
+    if argv in policy.allowed and (stdin is None or not stdin.downloaded):
+        return through(stdin)
+    words = [plain(field.text) for field in fields[1:]]
+    call = Call(walk, base, fields, words, state, stdin)
+    policy.matcher.apply(call)
+    for option in policy.program_options.get(base, ()):
+        _judge_program_option(call, option)
+    if base in policy.readers:
+        _judge_secrets(call, policy)
+    output = _judge(call, walk)
+    if output is None:
+        output = through(stdin)
+    if output is not COMMAND:
+        return output
+    # `source <(tool completion bash)` is how completions are meant to be used.
+    return Stream(producer="completion" if _COMPLETIONS & set(words) else base)
+
+
+def _judge_program_option(call: Call, option: str) -> None:
+    """Judge the value of an option that names a program."""
+    for index, word in enumerate(call.words):
+        if word == option:
+            text = " ".join(field.text for field in call.arguments[index + 1 : index + 2])
+        elif word.startswith(f"{option}=") or (len(option) == 2 and word.startswith(option)):
+            text = call.arguments[index].text[len(option) :].removeprefix("=")
+        else:
+            continue
+        call.walk.program(text, call.state.copy(), call.span, lax=True)
+
+
+def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
+    policy, base = walk.policy, call.name
+    handler = HANDLERS.get(base)
+    if handler is not None:
+        return handler(call)
+    if base in policy.shells or _VERSIONED_SHELL.fullmatch(base):
+        return shells.shell(call)
+    language = policy.interpreters.get(base) or policy.interpreters.get(_VERSION.sub("", base))
+    if language is not None:
+        return interpreters.interpret(call, language)
+    wrapper = policy.wrappers.get(base)
+    if wrapper is not None:
+        return wrappers.wrap(call, wrapper)
+    if base in policy.containers:
+        known = _dangerous(policy) | policy.wrappers.keys() | {"env"}
+        return containers.run_in_container(call, known)
+    if base in policy.downloaders:
+        return downloads.fetch(call)
+    if base in policy.escapes:
+        escapes.judge_editor_escapes(call)
+    elif base not in policy.data:
+        _judge_hidden_program(call, policy)
+    return None
+
+
+def _judge_secrets(call: Call, policy: Policy) -> None:
+    for field in call.arguments:
+        text = field.text.rpartition("@")[2] if field.text.startswith("@") else field.text
+        text = text.partition("=")[2] if "=/" in text or "=@/" in text else text
+        name = text.removeprefix("@").removeprefix("file://")
+        if policy.levels.is_secret(name, call.state):
+            call.walk.report(
+                Decision.NEEDS_APPROVAL,
+                Family.USERS,
+                f"{call.name} reads the credentials in {shown(name)}",
+                (field.start, field.end),
+                call.state,
+            )
+
+
+def _judge_hidden_program(call: Call, policy: Policy) -> None:
+    """Report an unknown program that is given the path of a dangerous one."""
+    for field in call.arguments:
+        found = _PROGRAM_PATH.fullmatch(field.text)
+        if found is None:
+            continue
+        name = found.group(1)
+        if name in policy.matcher.names or name in _GUARDED:
+            call.walk.report(
+                Decision.NEEDS_APPROVAL,
+                Family.OPAQUE,
+                f"{call.name} is given the program {shown(field.text)}",
+                (field.start, field.end),
+                call.state,
+            )

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Programs that fetch: their output is tainted, and so are the files that they write."""
+
+import re
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.marks import plain
+from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.values import EMPTY, Field, Stream
+from tibet_nc_agent.safety.writes import judge_write
+
+_URL = re.compile(r"(?:https?|ftp|sftp|scp)://|[\w.-]+\.[a-z]{2,}/")
+_OUTPUT_LONG = frozenset(["--output", "--output-document", "--out", "--output-file"])
+_CLUSTER_OUTPUT = re.compile(r"-[a-zA-Z]+")
+_SAVES_BY_NAME = frozenset(["wget", "wget2", "aria2c", "axel", "fetch"])
+_SHELL_OPTIONS = frozenset(["-e", "-c", "--exec", "--sh-exec", "--lua-exec"])
+_SOCAT_PROGRAM = re.compile(r"(?i)(?:EXEC|SYSTEM|SHELL):\"?([^,\"]*)")
+_GIT_PROGRAM = re.compile(
+    r"(?:alias\.[\w.-]+=!|core\.(?:pager|editor|sshCommand|fsmonitor|hooksPath|askPass)=|"
+    r"sequence\.editor=|diff\.external=|credential\.helper=!|filter\.\w+\.(?:clean|smudge)=)(.+)",
+    re.DOTALL,
+)
+_CLONE_NAME = re.compile(r"([^/:]+?)(?:\.git)?/*$")
+
+
+def fetch(call: Call) -> Stream:
+    """`curl`, `wget` and the like."""
+    url = next((word for word in reversed(call.words) if _URL.match(word)), "")
+    if not url and call.words:
+        operands = [word for word in call.words if not word.startswith("-")]
+        url = operands[-1] if operands else ""
+    written = _written_files(call, url)
+    for field in written:
+        path = plain(resolve(field.text, call.state) or "")
+        call.state.downloaded.add(path)
+        call.state.files.pop(path, None)
+        judge_write(call.walk, field, call.state, call.span, f"{call.name} writes to")
+    return Stream(downloaded=True, producer=call.name)
+
+
+def _written_files(call: Call, url: str) -> list[Field]:
+    remote_name = call.fields[0].with_text(url.split("?", 1)[0].rstrip("/").rpartition("/")[2])
+    files: list[Field] = []
+    names_output = False
+    for index, word in enumerate(call.words):
+        following = call.arguments[index + 1 : index + 2]
+        long_name, equals, _ = word.partition("=")
+        if long_name in _OUTPUT_LONG:
+            names_output = True
+            field = call.arguments[index]
+            files.extend([field.with_text(field.text.partition("=")[2])] if equals else following)
+        elif word in ("--remote-name", "--remote-name-all"):
+            files.append(remote_name)
+        elif _CLUSTER_OUTPUT.fullmatch(word) and word[-1] in "oO":
+            if call.name == "curl" and word.endswith("O"):
+                files.append(remote_name)
+            else:
+                names_output = True
+                files.extend(following)
+        elif re.match(r"-[oO].", word) and call.name in _SAVES_BY_NAME:
+            names_output = True
+            files.append(call.arguments[index].with_text(word[2:]))
+    if call.name in _SAVES_BY_NAME and not names_output and remote_name.text:
+        files.append(remote_name)
+    return [field for field in files if field.text not in ("-", "")]
+
+
+def connect(call: Call) -> Stream:
+    """`nc`, `socat`: what they read comes from the network; they can start a shell."""
+    for index, word in enumerate(call.words):
+        if word in _SHELL_OPTIONS and index + 1 < len(call.words) and call.name != "socat":
+            program = call.words[index + 1]
+            call.walk.feed(Stream(downloaded=True), call.state, call.span) if re.search(
+                r"(?:^|/)(?:ba|da|z|k|c)?sh$", program
+            ) else call.walk.program(program, call.state.copy(), call.span, lax=True)
+        found = _SOCAT_PROGRAM.search(word) if call.name == "socat" else None
+        if found is not None:
+            program = found.group(1).strip("'\"")
+            if re.search(r"(?:^|/)(?:ba|da|z|k|c)?sh(?:\s|$)", program):
+                call.walk.feed(Stream(downloaded=True), call.state, call.span)
+            call.walk.program(program, call.state.copy(), call.span, lax=True)
+    return Stream(downloaded=True, producer=call.name)
+
+
+def remote_copy(call: Call) -> Stream:
+    """`scp`, `sftp`: a remote source makes the local copy a download."""
+    operands = [field for field in call.arguments if not field.text.startswith("-")]
+    if len(operands) > 1 and ":" not in operands[-1].text:
+        target = operands[-1]
+        judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
+        for source in operands[:-1]:
+            if ":" in source.text:
+                base = source.plain.rpartition(":")[2].rpartition("/")[2]
+                path = plain(resolve(target.text, call.state) or "")
+                call.state.downloaded.update((path, base if path == "." else f"{path}/{base}"))
+    return EMPTY
+
+
+def git(call: Call) -> Stream:
+    """`git`: commands in its configuration, hooks of bisect and rebase, a cloned tree."""
+    words = call.words
+    for index, word in enumerate(words):
+        found = _GIT_PROGRAM.match(word)
+        if found is not None:
+            call.walk.program(found.group(1), call.state.copy(), call.span, lax=True)
+        elif word.startswith("!") and len(word) > 1:
+            call.walk.program(word[1:], call.state.copy(), call.span, lax=True)
+        elif word in ("-x", "--exec") and "rebase" in words and index + 1 < len(words):
+            call.walk.program(words[index + 1], call.state.copy(), call.span)
+    if "bisect" in words and "run" in words:
+        command = call.arguments[words.index("run") + 1 :]
+        if command:
+            call.walk.run(command, call.state.copy(), None)
+    if "filter-branch" in words or "foreach" in words:
+        call.walk.program(words[-1], call.state.copy(), call.span, lax=True)
+    if "clone" in words:
+        operands = [w for w in words[words.index("clone") + 1 :] if not w.startswith("-")]
+        found = _CLONE_NAME.search(operands[-1]) if operands else None
+        if found is not None:
+            path = resolve(found.group(1), call.state)
+            call.state.downloaded.update((found.group(1), plain(path or "")))
+    return Stream(producer="git")
+
+
+HANDLERS: Handlers = {
+    "nc": connect,
+    "ncat": connect,
+    "netcat": connect,
+    "socat": connect,
+    "telnet": connect,
+    "scp": remote_copy,
+    "sftp": remote_copy,
+    "git": git,
+}

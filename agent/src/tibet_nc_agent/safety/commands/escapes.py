@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""Programs that can run a shell command from one of their arguments."""
+
+import re
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.commands.search import pass_roots
+from tibet_nc_agent.safety.commands.text import unescape
+from tibet_nc_agent.safety.values import COMMAND, Stream
+from tibet_nc_agent.safety.verdict import Family
+
+_EDITOR_ESCAPE = re.compile(
+    r"(?:^|[:+;\s'\"])(?:r\s*)?!\s*([^'\"]+)"
+    r"|(?:\\!|\.shell|\.system|\bshell\b|\bsystem\b)\s*\(?[\"']?([^\"')]+)"
+    r"|shell-command\s+\"([^\"]+)\""
+)
+_AWK_SYSTEM = re.compile(
+    r"system\s*\(\s*\"((?:\\.|[^\"\\])*)\""
+    r"|\"((?:\\.|[^\"\\])*)\"\s*\|&?\s*getline"
+    r"|\|&?\s*\"((?:\\.|[^\"\\])*)\""
+)
+_AWK_RUNS_INPUT = re.compile(
+    r"system\s*\(\s*\$|\$\w+\s*\|\s*(?:getline|\"(?:ba|da|z)?sh\")|\|\s*\"(?:ba|da|z)?sh\""
+)
+_MAKE_SHELL = re.compile(r"\$\(shell ([^)]*)\)")
+
+
+def judge_editor_escapes(call: Call) -> None:
+    """Editors, pagers, debuggers and database shells run what stands behind `!`."""
+    typed = call.stdin.known if call.stdin is not None else None
+    for word in [*call.words, *(typed or "").split("\n")]:
+        for found in _EDITOR_ESCAPE.finditer(word):
+            text = next((group for group in found.groups() if group), "")
+            if text:
+                call.walk.program(text, call.state.copy(), call.span, lax=True)
+
+
+def awk(call: Call) -> Stream:
+    """`awk`: `system()` and pipes; what it prints of a list of paths are paths."""
+    stdin = call.stdin
+    if any(_AWK_RUNS_INPUT.search(field.text) for field in call.arguments):
+        if stdin is not None and stdin.downloaded:
+            call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs its downloaded input")
+        else:
+            call.ask(Family.OPAQUE, f"{call.name} runs its input")
+    for field in call.arguments:
+        for found in _AWK_SYSTEM.finditer(field.text):
+            text = next((group for group in found.groups() if group is not None), "")
+            call.walk.program(unescape(text), call.state.copy(), call.span, lax=True)
+    return pass_roots(call)
+
+
+def make(call: Call) -> Stream:
+    """`make --eval`, and a makefile of a downloaded tree."""
+    _judge_makefile(call)
+    for index, word in enumerate(call.words):
+        if not word.startswith(("--eval", "-E")):
+            continue
+        text = word.partition("=")[2] or " ".join(call.words[index + 1 : index + 2])
+        for found in _MAKE_SHELL.finditer(text):
+            call.walk.program(found.group(1), call.state.copy(), call.span, lax=True)
+        recipe = text.rpartition(":")[2].strip().lstrip(";@-+\t ")
+        call.walk.program(recipe, call.state.copy(), call.span, lax=True)
+    return COMMAND
+
+
+def _judge_makefile(call: Call) -> None:
+    """Judge the recipes of a makefile on the input."""
+    text = call.stdin.known if call.stdin is not None else None
+    if text is None or not any(word in ("-", "/dev/stdin", "-f-") for word in call.words):
+        return
+    for line in text.split("\n"):
+        if line.startswith("\t") or ";" in line:
+            recipe = line.lstrip("\t").rpartition(";")[2] if ":" in line else line.lstrip("\t@-+")
+            call.walk.program(recipe, call.state.copy(), call.span, lax=True)
+
+
+HANDLERS: Handlers = {
+    "awk": awk,
+    "gawk": awk,
+    "mawk": awk,
+    "nawk": awk,
+    "make": make,
+    "gmake": make,
+}

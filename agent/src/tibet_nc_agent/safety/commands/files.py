@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: MIT
+"""Commands that delete, change, move or write files and devices."""
+
+import re
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.commands.text import sed_output
+from tibet_nc_agent.safety.marks import UNKNOWN, plain
+from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.redirections import remember
+from tibet_nc_agent.safety.rules.model import Level
+from tibet_nc_agent.safety.values import EMPTY, Field, Stream, through
+from tibet_nc_agent.safety.verdict import Decision, Family
+from tibet_nc_agent.safety.writes import (
+    judge_move,
+    judge_permissions,
+    judge_removal,
+    judge_write,
+)
+
+_INFORMATION = frozenset(["--help", "--version"])
+_RM_LETTERS = re.compile(r"-[a-zA-Z]*[rR]")
+_MODE_OPTION = re.compile(r"-[RvcfHLPh]+")
+_SET_ID = re.compile(r"(?:[goa]*u[ugoa]*|[go]*a[goa]*|)[+=][rwxXt]*s[rwxXt]*|0?[4-7][0-7]{3}")
+_SHRED_VALUES = frozenset(["-n", "-s", "--iterations", "--size", "--random-source"])
+_SED_EXECUTE = re.compile(r"(?:^|[;\n\d$/}])\s*e\s+([^\n;}]+)")
+_SED_WRITE = re.compile(r"(?:^|[;\n\d$/}])\s*w\s+(/[^\s;}]+)")
+_CREDENTIAL_WORD = re.compile(r"\+ep?$|cap_")
+
+
+def _is_help(call: Call) -> bool:
+    return any(word in _INFORMATION for word in call.words)
+
+
+def _operands(call: Call) -> list[Field]:
+    """Return the arguments that are not options."""
+    operands: list[Field] = []
+    for index, field in enumerate(call.arguments):
+        if field.text == "--":
+            operands.extend(call.arguments[index + 1 :])
+            break
+        if not field.text.startswith("-") or field.text == "-":
+            operands.append(field)
+    return operands
+
+
+def remove(call: Call) -> Stream:
+    """`rm`."""
+    recursive = computed = False
+    targets: list[Field] = []
+    for index, (field, word) in enumerate(zip(call.arguments, call.words, strict=True)):
+        if word == "--":
+            targets.extend(call.arguments[index + 1 :])
+            break
+        if not word.startswith("-") or word == "-":
+            computed = computed or (field.text == UNKNOWN and not field.quoted)
+            targets.append(field)
+        elif word.startswith("--"):
+            name = word[2:].partition("=")[0]
+            if name in ("help", "version"):
+                return EMPTY
+            recursive = recursive or "recursive".startswith(name)
+            if len(name) > 1 and "no-preserve-root".startswith(name):
+                call.deny(Family.WIPE, "rm --no-preserve-root")
+        else:
+            recursive = recursive or _RM_LETTERS.match(word) is not None
+            computed = computed or field.unknown
+    # An unquoted unknown may be an option: with a whole tree beside it, it counts as -r.
+    whole = [f for f in targets if call.walk.place(f.text, call.state).level in _TREES]
+    if computed and whole and not recursive:
+        judge_removal(call, whole, "rm deletes", recursive=True)
+    judge_removal(call, targets, "rm deletes", recursive=recursive)
+    return EMPTY
+
+
+_TREES = frozenset([Level.ROOT, Level.SYSTEM, Level.HOMES])
+
+
+def unlink(call: Call) -> Stream:
+    """`unlink`, `trash`."""
+    if not _is_help(call):
+        judge_removal(call, _operands(call), f"{call.name} deletes", recursive=False)
+    return EMPTY
+
+
+def change_mode(call: Call) -> Stream:
+    """`chmod`, `chown`, `chgrp` and the like: the first operand is not a path."""
+    if _is_help(call):
+        return EMPTY
+    recursive = reference = False
+    operands: list[Field] = []
+    for index, (field, word) in enumerate(zip(call.arguments, call.words, strict=True)):
+        if word == "--":
+            operands.extend(call.arguments[index + 1 :])
+            break
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0]
+            recursive = recursive or "recursive".startswith(name)
+            reference = reference or (len(name) > 2 and "reference".startswith(name))
+        elif (
+            word.startswith("-")
+            and len(word) > 1
+            and (call.name != "chmod" or _MODE_OPTION.fullmatch(word))
+        ):
+            recursive = recursive or "R" in word
+        else:
+            operands.append(field)
+    targets = operands if reference else operands[1:]
+    if call.name == "setfacl":
+        targets = operands[-1:]
+    if call.name == "chmod" and operands and _SET_ID.fullmatch(operands[0].plain) and not reference:
+        call.ask(Family.USERS, "chmod sets the set-user-id bit")
+    judge_permissions(call, targets, f"{call.name} changes", recursive=recursive)
+    return EMPTY
+
+
+def move(call: Call) -> Stream:
+    """`mv`."""
+    if _is_help(call):
+        return EMPTY
+    sources, target = _sources_and_target(call)
+    judge_move(call, sources, "mv takes away")
+    if target is not None:
+        path = resolve(target.text, call.state)
+        if path == "/dev/null":
+            call.deny(Family.WIPE, "mv to /dev/null replaces the device")
+        else:
+            judge_write(call.walk, target, call.state, call.span, "mv goes to")
+        _copy_knowledge(call, sources, target)
+    return EMPTY
+
+
+def _sources_and_target(call: Call) -> tuple[list[Field], Field | None]:
+    operands = _operands(call)
+    for index, word in enumerate(call.words):
+        if word in ("-t", "--target-directory") and index + 1 < len(call.words):
+            target = call.arguments[index + 1]
+            return [field for field in operands if field is not target], target
+        if word.startswith("--target-directory="):
+            field = call.arguments[index]
+            return operands, field.with_text(field.text.partition("=")[2])
+    return operands[:-1], operands[-1] if len(operands) > 1 else None
+
+
+def copy(call: Call) -> Stream:
+    """`cp`, `install`, `ln`."""
+    if _is_help(call):
+        return EMPTY
+    sources, target = _sources_and_target(call)
+    if target is not None:
+        judge_write(call.walk, target, call.state, call.span, f"{call.name} goes to")
+        _copy_knowledge(call, sources, target)
+    if call.name == "install" and any(
+        _SET_ID.fullmatch(word.removeprefix("-m").removeprefix("--mode=")) for word in call.words
+    ):
+        call.ask(Family.USERS, "install sets the set-user-id bit")
+    return EMPTY
+
+
+def _copy_knowledge(call: Call, sources: list[Field], target: Field) -> None:
+    """Remember that a copy of a download is a download."""
+    path = resolve(target.text, call.state)
+    if path is None:
+        return
+    for source in sources:
+        name = plain(resolve(source.text, call.state) or "")
+        if name in call.state.downloaded:
+            call.state.downloaded.update((plain(path), f"{plain(path)}/{name.rpartition('/')[2]}"))
+        if name in call.state.files:
+            call.state.files[plain(path)] = call.state.files[name]
+
+
+def tee(call: Call) -> Stream:
+    """`tee` writes files and passes its input on."""
+    append = any(re.fullmatch(r"-[ip]*a[ip]*|--append", word) for word in call.words)
+    stdin = call.stdin
+    for field in _operands(call):
+        if field.stream is not None:
+            continue
+        place = judge_write(call.walk, field, call.state, call.span, "tee writes to", append=append)
+        if stdin is not None:
+            remember(call.state, plain(place.path), stdin, append=append)
+    return stdin if stdin is not None and stdin.text is not None else through(stdin)
+
+
+def convert(call: Call) -> Stream:
+    """`dd` and its forks."""
+    if _is_help(call):
+        return EMPTY
+    for field, word in zip(call.arguments, call.words, strict=True):
+        name, _, _ = word.partition("=")
+        if name in ("of", "ofs", "hof"):
+            target = field.with_text(field.text.partition("=")[2])
+            place = judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
+            if place.level is Level.UNKNOWN:
+                call.ask(Family.DISK, f"{call.name} writes to a target that is not in the command")
+        elif name == "wipe":
+            call.deny(Family.DISK, f"{call.name} wipes")
+        elif field.text.startswith(UNKNOWN):
+            call.ask(Family.DISK, f"{call.name} has operands that are not in the command")
+    return through(call.stdin)
+
+
+def shred(call: Call) -> Stream:
+    """`shred`, `wipe`, `srm`."""
+    if _is_help(call):
+        return EMPTY
+    skip = False
+    for field, word in zip(call.arguments, call.words, strict=True):
+        if skip or word.startswith("-"):
+            skip = not skip and word in _SHRED_VALUES
+            continue
+        place = call.walk.place(field.text, call.state)
+        if place.level is Level.UNKNOWN:
+            call.ask(Family.DISK, f"{call.name} overwrites a target that is not in the command")
+        elif place.level is Level.DEVICE:
+            call.deny(Family.DISK, f"{call.name} overwrites {place.shown}")
+        else:
+            recursive = any(_RM_LETTERS.match(option) for option in call.words)
+            judge_removal(call, [field], f"{call.name} overwrites", recursive=recursive)
+    return EMPTY
+
+
+def truncate(call: Call) -> Stream:
+    """`truncate`, `fallocate`: set the size of a file."""
+    if not _is_help(call):
+        for field in _operands(call):
+            judge_write(call.walk, field, call.state, call.span, f"{call.name} empties")
+    return EMPTY
+
+
+def sed(call: Call) -> Stream:
+    """`sed`: edits in place, and scripts that run or write."""
+    in_place = any(re.match(r"-[nErsuz]*i|--in-place", word) for word in call.words)
+    for field, word in zip(call.arguments, call.words, strict=True):
+        if in_place and not word.startswith("-") and "/" in word:
+            judge_write(call.walk, field, call.state, call.span, "sed edits", append=False)
+        for found in _SED_EXECUTE.finditer(word):
+            call.walk.program(found.group(1), call.state.copy(), call.span, lax=True)
+        for found in _SED_WRITE.finditer(word):
+            target = field.with_text(found.group(1))
+            judge_write(call.walk, target, call.state, call.span, "sed writes to")
+    return sed_output(call) if not in_place else EMPTY
+
+
+def unpack(call: Call) -> Stream:
+    """`tar`: programs that it runs, files that it removes, the root that it overwrites."""
+    words = call.words
+    for index, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option == "--checkpoint-action" and value.startswith("exec="):
+            call.walk.program(value[5:], call.state.copy(), call.span, lax=True)
+        elif option in _TAR_PROGRAMS:
+            text = value if equals else " ".join(words[index + 1 : index + 2])
+            call.walk.program(text, call.state.copy(), call.span, lax=True)
+    if "--remove-files" in words:
+        targets = [field for field in _operands(call)[1:] if field.text != ""]
+        judge_removal(call, targets, "tar removes", recursive=True)
+    extracts = bool(words) and re.match(r"-?[a-zA-Z]*x|--extract|--get", words[0]) is not None
+    for index, word in enumerate(words[:-1]):
+        if word in ("-C", "--directory") and extracts:
+            place = call.walk.place(call.arguments[index + 1].text, call.state)
+            if place.level in _TREES:
+                call.ask(Family.WIPE, f"tar unpacks over {place.shown}")
+    return through(call.stdin)
+
+
+_TAR_PROGRAMS = frozenset(
+    [
+        "--to-command",
+        "--use-compress-program",
+        "--rsh-command",
+        "--info-script",
+        "--new-volume-script",
+        "-I",
+        "-F",
+    ]
+)
+
+
+def synchronise(call: Call) -> Stream:
+    """`rsync`: deletes what the source lacks."""
+    operands = _operands(call)
+    if any(word.startswith("--del") for word in call.words) and not call.has("-n", "--dry-run"):
+        if len(operands) > 1 and ":" not in operands[-1].text:
+            judge_removal(call, operands[-1:], "rsync --delete deletes in", recursive=True)
+    elif len(operands) > 1 and ":" not in operands[-1].text:
+        place = call.walk.place(operands[-1].text, call.state)
+        if place.level in (Level.DEVICE, Level.CRITICAL):
+            judge_write(call.walk, operands[-1], call.state, call.span, "rsync writes to")
+    for index, word in enumerate(call.words[:-1]):
+        if word in ("-e", "--rsh"):
+            call.walk.program(call.words[index + 1], call.state.copy(), call.span, lax=True)
+    return EMPTY
+
+
+def capabilities(call: Call) -> Stream:
+    """`setcap`."""
+    if any(_CREDENTIAL_WORD.search(word) for word in call.words) and not call.has("-r", "-v"):
+        call.walk.report(
+            Decision.NEEDS_APPROVAL,
+            Family.USERS,
+            "setcap gives a program privileges",
+            call.span,
+            call.state,
+        )
+    return EMPTY
+
+
+def mount_over(call: Call) -> Stream:
+    """`mount` on a system directory hides it; `-o remount` changes it."""
+    operands = _operands(call)
+    if operands and any(word in ("--bind", "-B", "--rbind", "-R") for word in call.words):
+        source = call.walk.place(operands[0].text, call.state)
+        if source.level in (Level.ROOT, Level.HOMES):
+            call.ask(Family.DISK, f"mount gives {source.shown} another name")
+    remounts = any("remount" in word for word in call.words)
+    if len(operands) > 1 and not remounts and not _is_help(call):
+        place = call.walk.place(operands[-1].text, call.state)
+        if place.level in (Level.ROOT, Level.SYSTEM, Level.HOMES):
+            call.ask(Family.DISK, f"mount hides {place.shown}")
+    return EMPTY
+
+
+HANDLERS: Handlers = {
+    "rm": remove,
+    "unlink": unlink,
+    "trash": unlink,
+    "trash-put": unlink,
+    "chmod": change_mode,
+    "chown": change_mode,
+    "chgrp": change_mode,
+    "lchown": change_mode,
+    "chattr": change_mode,
+    "chcon": change_mode,
+    "setfacl": change_mode,
+    "mv": move,
+    "cp": copy,
+    "install": copy,
+    "ln": copy,
+    "tee": tee,
+    "sponge": tee,
+    "dd": convert,
+    "dcfldd": convert,
+    "dc3dd": convert,
+    "ddpt": convert,
+    "shred": shred,
+    "wipe": shred,
+    "srm": shred,
+    "scrub": shred,
+    "truncate": truncate,
+    "fallocate": truncate,
+    "sed": sed,
+    "gsed": sed,
+    "tar": unpack,
+    "bsdtar": unpack,
+    "gtar": unpack,
+    "rsync": synchronise,
+    "setcap": capabilities,
+    "mount": mount_over,
+}

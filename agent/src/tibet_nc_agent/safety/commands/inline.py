@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""Inline programs of perl, ruby, node, php and others: the calls in them that run or destroy.
+
+There is no grammar here: the calls are found by their names and literal arguments. What is found
+is judged like a shell command; Python has a module of its own that reads its syntax tree.
+"""
+
+import base64
+import binascii
+import re
+
+from tibet_nc_agent.safety import limits
+from tibet_nc_agent.safety.call import Call, Span, Walk
+from tibet_nc_agent.safety.commands.python_code import judge_python
+from tibet_nc_agent.safety.commands.text import unescape
+from tibet_nc_agent.safety.marks import without_marks
+from tibet_nc_agent.safety.values import Field, State, Stream
+from tibet_nc_agent.safety.verdict import Decision, Family
+from tibet_nc_agent.safety.writes import judge_removal, judge_write
+
+_STRING = r"""(?:"(?:\\.|[^"\\]){0,2000}"|'(?:\\.|[^'\\]){0,2000}')"""
+_RUN = re.compile(
+    r"(?:\b(?:system|exec\w*|popen\w*|spawn\w*|passthru|shell_exec|proc_open|execSync|spawnSync"
+    r"|execFile\w*|execute|qx|doShellScript|do\s+shell\s+script|run|sh|open)\b\s{0,9}\(?\s{0,9})"
+    rf"((?:{_STRING}|\{{[^}}]{{0,2000}}\}}|/[^/\n]{{0,2000}}/)(?:\s{{0,9}},\s{{0,9}}\[?\s{{0,9}}{_STRING}){{0,20}})"
+)
+_LITERAL = re.compile(r""""((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\{([^}]*)\}|/([^/\n]*)/""")
+_BARE_EXEC = re.compile(r"\b(?:exec|system|spawn)\s+(?:qw\s*\W)?([^\]\n;)]{1,500})")
+_BACKQUOTED = re.compile(r"`([^`]{1,2000})`|\bqx\s*\W([^)}\]|/!]{1,2000})|%x\W([^)}\]|/!]{1,2000})")
+_TREE_REMOVAL = re.compile(
+    r"\b(?:rm_rf|rmtree|remove_tree|rm_r|rmSync|rmdirSync|rm|remove_entry_secure|remove_dir_all"
+    r"|rimraf|rmdir_recursive|unlink|unlinkSync|File\.delete)\b(?:\s{0,3}glob)?[\s(]{0,9}\[?\s{0,9}[\"']([^\"']+)[\"']"
+)
+_OPEN_FOR_WRITING = re.compile(
+    r"\b(?:open|fopen|writeFile|writeFileSync|createWriteStream|appendFileSync|file_put_contents"
+    r"|File\.write|File\.open|IO\.write|sysopen|copyFileSync)\b[\s(]{0,9}(?:[\w$*]+\s{0,9},\s{0,9})?"
+    r"[\"']\s{0,9}([+>]{0,3})\s{0,9}(/[^\"']+)[\"']([^)\n]{0,40})"
+)
+_SECOND_ARGUMENT_WRITES = re.compile(r"""["'][^"']*[>wa+][^"']*["']""")
+_PERL_THREE_ARGUMENTS = re.compile(
+    r"\bopen\b[\s(]{0,9}[\w$*{}\s]{1,30},\s{0,9}[\"']\+?>{1,2}[^\"']{0,20}[\"']\s{0,9},\s{0,9}"
+    r"[\"'](/[^\"']+)[\"']"
+)
+_NETWORK = re.compile(
+    r"urlopen|requests\.get|urllib|http\.client|LWP|HTTP::Tiny|Net::HTTP|open-uri|URI\.open"
+    r"|HTTParty|Faraday|Mojo|fetch\(|file_get_contents\(.{0,3}https?:|https?\.get|IO::Socket"
+)
+_EXECUTES = re.compile(
+    r"\b(exec|eval|system|popen|Function|instance_eval|subprocess|execSync|spawn|child_process"
+    r"|dlopen)\b"
+)
+_READS_INPUT = re.compile(
+    r"\b(?:exec|eval|system|popen)\b[^\n]{0,200}(?:\b(?:stdin|STDIN|read|gets|ARGF|argv)\b|<>)"
+)
+_DECODES = re.compile(
+    r"b64decode|decode64|base64_decode|decode_base64|atob\(|fromCharCode|[\"']base64[\"']"
+    r"|pack\s*\(?\s*[\"'][Hhu]|unpack|hex2bin|str_rot13|gzinflate|gzuncompress|Base64|Buffer\.from"
+)
+_FORK = re.compile(r"(?<![A-Za-z])fork\b")
+_FOREVER = re.compile(
+    r"\bsetInterval\b|\biter\(|\bwhile\b|\buntil\b|\bloop\b|\bfor\s{0,9}\(\s{0,9};|\bfork\b[^\n]{0,200}\bfork\b|\bforever\b"
+)
+_BASE64_TEXT = re.compile(r"[\"']([A-Za-z0-9+/]{8,}={0,2})[\"']")
+_KILL_ALL = re.compile(r"\bkill\b[\s(]{0,9}(?:[\"']?-?\w+[\"']?|:\w+)\s{0,9},\s{0,9}-1\b")
+_REBOOT_CALL = re.compile(r"\breboot\s{0,9}\(|\bsyscall\s{0,9}\(?\s{0,9}(?:169|88|142)\b")
+
+
+def judge_code(
+    walk: Walk, language: str, text: str, state: State, span: Span, *, stdin: Stream | None
+) -> None:
+    """Judge an inline program."""
+    if len(text) > limits.MAX_CODE:
+        reason = "a long program in another language"
+        walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
+        return
+    _judge_flow(walk, text, state, span, stdin)
+    if language == "python" and judge_python(walk, text, state, span, stdin):
+        return
+    if language == "powershell":
+        walk.program(text, state.copy(), span, lax=True)
+    if language in ("tcl", "perl"):
+        for found in _BARE_EXEC.finditer(text):
+            walk.program(found.group(1), state.copy(), span, lax=True)
+    _judge_calls(walk, text, state, span)
+    _judge_files(walk, text, state, span)
+
+
+def _judge_flow(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> None:
+    """Judge what is fetched, decoded or read and then run, and what forks without end."""
+    executes = _EXECUTES.search(text) is not None
+    if executes and _NETWORK.search(text):
+        reason = "an inline program downloads and runs what it got"
+        walk.report(Decision.DENY, Family.PIPE_TO_SHELL, reason, span, state)
+    if stdin is not None and stdin.downloaded and _READS_INPUT.search(text):
+        reason = "an inline program runs its downloaded input"
+        walk.report(Decision.DENY, Family.PIPE_TO_SHELL, reason, span, state)
+    if executes and _DECODES.search(text):
+        reason = "an inline program runs what it decodes"
+        walk.report(Decision.DENY, Family.ENCODED, reason, span, state)
+        for found in _BASE64_TEXT.finditer(text):
+            walk.program(_decoded(found.group(1)), state.copy(), span, lax=True)
+    if _FORK.search(text) and _FOREVER.search(text):
+        reason = "an inline program forks in a loop"
+        walk.report(Decision.DENY, Family.BOMB, reason, span, state)
+    if _KILL_ALL.search(text):
+        reason = "an inline program signals every process"
+        walk.report(Decision.DENY, Family.POWER, reason, span, state)
+    if _REBOOT_CALL.search(text):
+        reason = "an inline program reboots"
+        walk.report(Decision.DENY, Family.POWER, reason, span, state)
+
+
+def _decoded(text: str) -> str:
+    try:
+        return without_marks(base64.b64decode(text + "==").decode("utf-8", "replace"))
+    except binascii.Error:
+        return ""
+
+
+def _judge_calls(walk: Walk, text: str, state: State, span: Span) -> None:
+    for found in _RUN.finditer(text):
+        values = [
+            unescape(next(group for group in literal.groups() if group is not None))
+            for literal in _LITERAL.finditer(found.group(1))
+        ]
+        if len(values) == 1:
+            walk.program(values[0].lstrip("|"), state.copy(), span, lax=True)
+        elif values:
+            fields = [Field(without_marks(value), *span, quoted=True) for value in values]
+            walk.run(fields, state.copy(), None)
+            walk.program(values[0], state.copy(), span, lax=True)
+            walk.program(values[-1], state.copy(), span, lax=True)
+    for found in _BACKQUOTED.finditer(text):
+        program = next(group for group in found.groups() if group is not None)
+        walk.program(program, state.copy(), span, lax=True)
+
+
+def _judge_files(walk: Walk, text: str, state: State, span: Span) -> None:
+    for found in _TREE_REMOVAL.finditer(text):
+        target = Field(without_marks(found.group(1)), *span, quoted=True)
+        call = Call(walk, "rmtree", [target], [], state, None)
+        judge_removal(call, [target], "an inline program deletes", recursive=True)
+    for found in _OPEN_FOR_WRITING.finditer(text):
+        opened = found.group()
+        writes = ">" in found.group(1) or _SECOND_ARGUMENT_WRITES.search(found.group(3))
+        if writes or not opened.startswith(("open", "fopen", "File.open", "sysopen")):
+            _judge_opened(walk, found.group(2), state, span)
+    for found in _PERL_THREE_ARGUMENTS.finditer(text):
+        _judge_opened(walk, found.group(1), state, span)
+
+
+def _judge_opened(walk: Walk, path: str, state: State, span: Span) -> None:
+    target = Field(without_marks(path), *span, quoted=True)
+    judge_write(walk, target, state, span, "an inline program writes to")

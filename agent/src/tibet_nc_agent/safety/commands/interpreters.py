@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""Interpreters of other languages: inline code, scripts, modules, the input."""
+
+import re
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.shells import STANDARD_INPUT, run_script
+from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.values import Field, Stream, through
+from tibet_nc_agent.safety.verdict import Family
+from tibet_nc_agent.safety.writes import judge_write
+
+_LONG_CODE = frozenset(["--eval", "--print", "--run", "--execute", "--command"])
+_VALUE_OPTIONS: dict[str, frozenset[str]] = {
+    "python": frozenset(["-W", "-X", "--check-hash-based-pycs"]),
+    "php": frozenset(["-d", "-c", "-z"]),
+    "javascript": frozenset(["-r", "--require", "--import", "-C", "--loader"]),
+    "lua": frozenset(["-l"]),
+}
+_ATTACHED = frozenset("MmIrFDEx")  # options of perl and ruby whose value is attached
+_IN_PLACE = re.compile(r"-[lnpw0]*i")
+_NETWORK = re.compile(
+    r"urlopen|urlretrieve|requests\.|http\.client|httpx|urllib|LWP|HTTP::Tiny|Net::HTTP|open-uri"
+    r"|URI\.open|HTTParty|Faraday|fetch\(|https?\.get|file_get_contents\(.{0,3}https?:|curl_exec"
+)
+
+
+def interpret(call: Call, language: str) -> Stream:
+    """Judge a run of an interpreter."""
+    codes, script, module = _arguments(call, language)
+    if language in ("perl", "ruby") and any(_IN_PLACE.match(word) for word in call.words):
+        for field in call.arguments:
+            if field.text.startswith("/"):
+                judge_write(call.walk, field, call.state, call.span, f"{call.name} edits")
+    if codes:
+        for code in codes:
+            _judge_inline(call, language, code)
+        fetches = any(_NETWORK.search(code.text) for code in codes)
+        stream = through(call.stdin)
+        return Stream(downloaded=True) if fetches else stream
+    if module:
+        return through(call.stdin)
+    if script is not None and script.plain not in STANDARD_INPUT:
+        run_script(call, script, [], language)
+        return through(call.stdin)
+    return call.walk.feed(call.stdin, call.state, call.span, language)
+
+
+def _judge_inline(call: Call, language: str, code: Field) -> None:
+    if code.downloaded:
+        call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs downloaded code")
+    elif code.text.strip() == UNKNOWN:
+        call.ask(Family.OPAQUE, f"{call.name} runs code that is not in the command")
+    else:
+        options = " ".join(word for word in call.words if word.startswith("-"))
+        text = code.plain
+        if language in ("perl", "ruby") and _NETWORK.search(options):
+            text = f"# {options}\n{text}"
+        call.walk.code(language, text, call.state, call.span, call.stdin)
+
+
+def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, bool]:
+    """Return inline code, the script, and whether a module of the interpreter is run."""
+    letters = call.walk.rules.languages.code_letters.get(language, "e")
+    with_value = _VALUE_OPTIONS.get(language, frozenset())
+    words, codes, index = call.words, list[Field](), 0
+    while index < len(words):
+        word, field = words[index], call.arguments[index]
+        following = call.arguments[index + 1 : index + 2]
+        if word == "-":
+            return codes, field, False
+        if word == "--":
+            return codes, following[0] if following else None, False
+        if word in _LONG_CODE:
+            codes.extend(following)
+            index += 2
+        elif word.startswith(("--eval=", "--print=", "--execute=")):
+            codes.append(field.with_text(field.text.partition("=")[2]))
+            index += 1
+        elif word.startswith("--") or word in with_value:
+            index += 2 if word in with_value else 1
+        elif word.startswith("-") and len(word) > 1:
+            position = _code_position(word, letters, language)
+            if position < 0:
+                if language == "python" and "m" in word[1:]:
+                    return codes, None, True
+                index += 1
+                continue
+            attached = word[position + 1 :]
+            if attached and language in ("python", "perl", "ruby"):
+                codes.append(field.with_text(attached))
+                index += 1
+            else:
+                codes.extend(following)
+                index += 2
+            if language == "python":
+                break
+        elif call.name in ("deno", "bun") and word in ("run", "eval"):
+            if word == "eval":
+                codes.extend(following)
+                return codes, None, False
+            index += 1
+        else:
+            return codes, field, False
+    return codes, None, False
+
+
+def _code_position(word: str, letters: str, language: str) -> int:
+    if (
+        language in ("perl", "ruby")
+        and word[1] in _ATTACHED
+        and not (word[1] == "E" and language == "perl")
+    ):
+        return -1
+    return next((i for i, letter in enumerate(word) if i and letter in letters), -1)

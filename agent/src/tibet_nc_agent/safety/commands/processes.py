@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Signals to processes."""
+
+import re
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.values import EMPTY, Stream
+from tibet_nc_agent.safety.verdict import Family
+
+_LISTS = frozenset(["-l", "-L", "--list", "--table", "--help", "--version"])
+_RELOADS = frozenset(["HUP", "1", "SIGHUP", "CONT", "SIGCONT"])
+_HARMLESS_TO_INIT = frozenset(["HUP", "1", "SIGHUP", "USR1", "USR2", "WINCH", "SIGUSR1"])
+_EVERYTHING = frozenset([".", ".*", "^", "", "[a-z]", "..*", "*"])
+_PROCESS_ONE = frozenset(["init", "systemd", "launchd"])
+_VALUE_OPTIONS = frozenset(
+    ["-s", "-n", "--signal", "-t", "-g", "-G", "-P", "-F", "--pidfile", "--parent", "--session"]
+)
+_FINDERS = frozenset(["pgrep", "pidof"])
+_SSH_SOCKET = re.compile(r":(?:22|ssh)\b|sshd")
+_USER_OPTIONS = frozenset(["-u", "-U", "--euid", "--uid", "--user"])
+
+
+def kill(call: Call) -> Stream:
+    """`kill`: process 1 and -1, which is every process."""
+    if any(word in _LISTS for word in call.words):
+        return EMPTY
+    signal, targets = _signal_and_targets(call.words)
+    if signal == "0":
+        return EMPTY
+    for field in call.arguments if signal not in _RELOADS else ():
+        if field.producer.startswith("lsof ") and _SSH_SOCKET.search(field.producer):
+            call.deny(Family.SERVICES, "ends what listens for ssh")
+        program, _, pattern = field.producer.partition(" ")
+        if program in _FINDERS:
+            words = ["pkill", *pattern.split()]
+            call.walk.run([field.with_text(word) for word in words], call.state, call.stdin)
+    for target in targets:
+        if target == "-1":
+            call.deny(Family.POWER, "kill -1 signals every process")
+        elif target == "1" and signal in _HARMLESS_TO_INIT:
+            call.ask(Family.POWER, "a signal to process 1")
+        elif target == "1":
+            call.deny(Family.POWER, "a signal to process 1")
+    return EMPTY
+
+
+def _signal_and_targets(words: list[str]) -> tuple[str, list[str]]:
+    signal, targets, index = "", list[str](), 0
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            targets.extend(words[index + 1 :])
+            break
+        if word in ("-s", "-n", "--signal"):
+            signal = words[index + 1] if index + 1 < len(words) else ""
+            index += 2
+            continue
+        if word.startswith("--signal="):
+            signal = word.partition("=")[2]
+        elif word.startswith("-") and not signal and len(word) > 1 and len(words) > 1:
+            signal = word[1:]
+        else:
+            targets.append(word)
+        index += 1
+    return signal, targets
+
+
+def kill_by_name(call: Call) -> Stream:
+    """`pkill`, `killall`: patterns that match everything, process 1 or all of root."""
+    words, patterns, index = call.words, list[str](), 0
+    if any(word in _LISTS for word in words):
+        return EMPTY
+    while index < len(words):
+        word = words[index]
+        if word in _USER_OPTIONS:
+            if words[index + 1 : index + 2] in (["root"], ["0"]):
+                call.deny(Family.POWER, f"{call.name} kills every process of root")
+            index += 2
+            continue
+        if word in _VALUE_OPTIONS:
+            index += 2
+            continue
+        if not word.startswith("-") or word == "-":
+            patterns.append(word)
+        index += 1
+    for pattern in patterns:
+        if pattern in _PROCESS_ONE or (pattern in _EVERYTHING and call.name != "killall"):
+            call.deny(Family.POWER, f"{call.name} {pattern} kills the system")
+    if call.name == "pkill" and call.has("-v", "--inverse"):
+        call.ask(Family.POWER, "pkill -v kills everything else")
+    return EMPTY
+
+
+def find_processes(call: Call) -> Stream:
+    """`pgrep`, `pidof`: what they look for, in case it is signalled."""
+    words = [word for word in call.words if call.name == "lsof" or not word.startswith("-")]
+    return Stream(producer=" ".join([call.name, *words]))
+
+
+HANDLERS: Handlers = {
+    "pgrep": find_processes,
+    "pidof": find_processes,
+    "lsof": find_processes,
+    "kill": kill,
+    "pkill": kill_by_name,
+    "killall": kill_by_name,
+    "skill": kill_by_name,
+    "killall5": lambda call: call.deny(Family.POWER, "killall5 kills every process"),
+}

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: MIT
+"""Inline Python, read as a syntax tree."""
+
+import ast
+import warnings
+
+from tibet_nc_agent.safety.call import Call, Span, Walk
+from tibet_nc_agent.safety.marks import UNKNOWN, without_marks
+from tibet_nc_agent.safety.values import Field, State, Stream
+from tibet_nc_agent.safety.verdict import Decision, Family
+from tibet_nc_agent.safety.writes import judge_removal, judge_write
+
+_SHELL_CALLS = frozenset(
+    [
+        "system",
+        "popen",
+        "run",
+        "call",
+        "Popen",
+        "check_call",
+        "check_output",
+        "getoutput",
+        "getstatusoutput",
+        "spawn",
+        "create_subprocess_shell",
+        "create_subprocess_exec",
+    ]
+)
+_ALWAYS_SHELL = frozenset(["system", "popen", "getoutput", "getstatusoutput"])
+_REMOVES = frozenset(["remove", "unlink", "truncate", "rmdir", "removedirs"])
+_NETWORK = ("urlopen", "requests", "urllib", "http", "httpx", "socket", "recv")
+_DECODING = (
+    "b64decode",
+    "fromhex",
+    "decompress",
+    "unhexlify",
+    "a85decode",
+    "decode(",
+    "marshal",
+    "chr(",
+)
+_INPUT = ("stdin", "input(")
+
+
+def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> bool:
+    """Judge inline Python; False if it does not parse (and so does not run as Python 3)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text)
+            calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+            reader = _PythonReader(
+                walk, state, span, stdin, names=_constants(tree), aliases=_aliases(tree)
+            )
+            for call in calls:
+                reader.judge(call)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _constants(tree: ast.Module) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+            value = _text(node.value, names)
+            if isinstance(target, ast.Name) and value is not None:
+                names[target.id] = value
+    return names
+
+
+def _aliases(tree: ast.Module) -> dict[str, str]:
+    """Return the names that functions have been imported as."""
+    return {
+        alias.asname: alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+
+
+def _text(node: ast.expr, names: dict[str, str]) -> str | None:
+    """Return the text of a constant expression; unknown pieces of an f-string are marked."""
+    match node:
+        case ast.Constant(value=str(value)):
+            return without_marks(value)
+        case ast.Constant(value=bytes(value)):
+            return without_marks(value.decode("latin-1"))
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            first, second = _text(left, names), _text(right, names)
+            return None if first is None or second is None else first + second
+        case ast.Name(id=name):
+            return names.get(name)
+        case ast.JoinedStr(values=values):
+            return "".join(_text(value, names) or UNKNOWN for value in values)
+        case _:
+            return None
+
+
+class _PythonReader:
+    """Judges the calls of one inline program."""
+
+    def __init__(
+        self,
+        walk: Walk,
+        state: State,
+        span: Span,
+        stdin: Stream | None,
+        *,
+        names: dict[str, str],
+        aliases: dict[str, str],
+    ) -> None:
+        self._walk = walk
+        self._state = state
+        self._span = span
+        self._stdin = stdin
+        self._names = names
+        self._aliases = aliases
+
+    def judge(self, node: ast.Call) -> None:
+        """Judge one call by the last part of its name."""
+        name = ""
+        if isinstance(node.func, ast.Attribute):
+            name = node.func.attr
+        elif isinstance(node.func, ast.Name):
+            name = self._aliases.get(node.func.id, node.func.id)
+        elif isinstance(node.func, ast.Call) and len(node.func.args) > 1:
+            name = _text(node.func.args[1], self._names) or ""  # getattr(os, "system")(…)
+        if name in _SHELL_CALLS:
+            self._runs(node, name)
+        elif name in ("exec", "eval", "loads", "run_code"):
+            self._executes(node, name)
+        elif name.startswith(("exec", "spawn", "posix_spawn")):
+            self._replaces_process(node)
+        elif name == "rmtree" or name in _REMOVES:
+            self._removes(node, recursive=name == "rmtree")
+        elif name in ("write_text", "write_bytes", "touch") and isinstance(
+            node.func, ast.Attribute
+        ):
+            self._writes_through_path(node.func.value)
+        elif name == "open":
+            self._opens(node)
+        elif name == "kill" and len(node.args) == 2:
+            if ast.unparse(node.args[0]) in ("-1", "1"):
+                self._deny(Family.POWER, "an inline program signals every process")
+        elif name == "reboot":
+            self._deny(Family.POWER, "an inline program reboots")
+
+    def _deny(self, family: Family, reason: str) -> None:
+        self._walk.report(Decision.DENY, family, reason, self._span, self._state)
+
+    def _field(self, text: str | None) -> Field:
+        return Field(UNKNOWN if text is None else text, *self._span, quoted=True)
+
+    def _runs(self, node: ast.Call, name: str) -> None:
+        if not node.args:
+            return
+        first = node.args[0]
+        if isinstance(first, ast.List | ast.Tuple):
+            fields = [self._field(_text(element, self._names)) for element in first.elts]
+            if fields:
+                self._walk.run(fields, self._state.copy(), None)
+            return
+        text = _text(first, self._names)
+        if text is None and isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute):
+            text = _text(first.func.value, self._names)  # "sudo reboot".split()
+        if text is not None:
+            self._walk.program(text, self._state.copy(), self._span)
+        elif name in _ALWAYS_SHELL:
+            reason = "an inline program runs text that is not in the command"
+            self._walk.report(
+                Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, self._span, self._state
+            )
+
+    def _replaces_process(self, node: ast.Call) -> None:
+        """`os.execvp(file, arguments)`: the first argument names the program once more."""
+        texts: list[str | None] = []
+        for argument in node.args[1:] or node.args:
+            elements = argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
+            texts.extend(_text(element, self._names) for element in elements)
+        fields = [self._field(text) for text in texts if text is not None]
+        if fields:
+            self._walk.run(fields, self._state.copy(), None)
+        program = _text(node.args[0], self._names) if node.args else None
+        if program is not None and fields and fields[0].text.rpartition("/")[2] != program:
+            self._walk.run([self._field(program), *fields[1:]], self._state.copy(), None)
+
+    def _executes(self, node: ast.Call, name: str) -> None:
+        if not node.args or (name == "loads" and "marshal" not in ast.unparse(node.func)):
+            return
+        argument = node.args[0]
+        if isinstance(argument, ast.Constant):
+            text = _text(argument, self._names)
+            if text is not None and name in ("exec", "eval"):
+                self._walk.code("python", text, self._state, self._span, None)
+            return
+        source = ast.unparse(argument)
+        if any(word in source for word in _NETWORK):
+            self._deny(Family.PIPE_TO_SHELL, "an inline program downloads and runs what it got")
+        elif any(word in source for word in _DECODING):
+            self._deny(Family.ENCODED, "an inline program runs what it decodes")
+        elif any(word in source for word in _INPUT) and self._stdin is not None:
+            if self._stdin.downloaded:
+                self._deny(Family.PIPE_TO_SHELL, "an inline program runs its downloaded input")
+            else:
+                self._walk.feed(self._stdin, self._state, self._span, "python")
+        elif name in ("exec", "eval"):
+            reason = "an inline program runs code that it computes"
+            self._walk.report(
+                Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, self._span, self._state
+            )
+
+    def _removes(self, node: ast.Call, *, recursive: bool) -> None:
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+        if not node.args and owner is not None:
+            target = self._path_text(owner)
+        else:
+            target = _text(node.args[0], self._names) if node.args else None
+            if target is None and node.args and recursive:
+                target = self._path_text(node.args[0]) or UNKNOWN
+        if target:
+            field = self._field(target)
+            call = Call(self._walk, "python", [field], [], self._state, None)
+            judge_removal(call, [field], "an inline program deletes", recursive=recursive)
+
+    def _path_text(self, node: ast.expr) -> str | None:
+        """Return the path of `Path("…")`."""
+        if isinstance(node, ast.Call) and node.args:
+            return _text(node.args[0], self._names)
+        return _text(node, self._names)
+
+    def _opens(self, node: ast.Call) -> None:
+        path = _text(node.args[0], self._names) if node.args else None
+        mode = _text(node.args[1], self._names) if len(node.args) > 1 else None
+        for keyword in node.keywords:
+            if keyword.arg == "mode":
+                mode = _text(keyword.value, self._names)
+        if path and mode and any(letter in mode for letter in "wa+x"):
+            append = "a" in mode
+            self._write(path, append=append)
+
+    def _writes_through_path(self, owner: ast.expr) -> None:
+        path = self._path_text(owner)
+        if path:
+            self._write(path, append=False)
+
+    def _write(self, path: str, *, append: bool) -> None:
+        judge_write(
+            self._walk,
+            self._field(path),
+            self._state,
+            self._span,
+            "an inline program writes to",
+            append=append,
+        )

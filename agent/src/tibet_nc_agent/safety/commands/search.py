@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: MIT
+"""`find` and its kind: what is deleted or run below which directory."""
+
+import re
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.batches import FOUND
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.rules.model import Level
+from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Root, Stream
+from tibet_nc_agent.safety.verdict import Decision, Family
+from tibet_nc_agent.safety.writes import FAMILY_OF_LEVEL, judge_write
+
+_TESTS = frozenset(
+    [
+        "-name",
+        "-iname",
+        "-path",
+        "-ipath",
+        "-regex",
+        "-iregex",
+        "-mtime",
+        "-mmin",
+        "-atime",
+        "-amin",
+        "-ctime",
+        "-cmin",
+        "-newer",
+        "-size",
+        "-user",
+        "-group",
+        "-perm",
+        "-empty",
+        "-uid",
+        "-gid",
+        "-inum",
+        "-samefile",
+        "-lname",
+        "-ilname",
+        "-nouser",
+        "-nogroup",
+        "-links",
+        "-wholename",
+        "-iwholename",
+        "-used",
+        "-readable",
+        "-writable",
+        "-executable",
+        "-xtype",
+        "-anewer",
+        "-cnewer",
+    ]
+)
+_NAME_TESTS = frozenset(["-name", "-iname", "-path", "-wholename", "-ipath"])
+_MATCHES_ALL = frozenset(["*", "*.*", ".*", "/*", "*/*", "?*", "./*"])
+_NARROWING = frozenset(
+    [
+        "-mtime",
+        "-size",
+        "-user",
+        "-perm",
+        "-newer",
+        "-mmin",
+        "-atime",
+        "-ctime",
+        "-empty",
+        "-inum",
+        "-samefile",
+    ]
+)
+_EXECUTES = frozenset(["-exec", "-execdir", "-ok", "-okdir"])
+_WRITES = frozenset(["-fprint", "-fprintf", "-fls", "-fprint0"])
+_PLAIN_NAME = re.compile(r"[\w.-]+")
+_REMOVAL = re.compile(r"\b(?:rm|unlink|shred|srm|rmdir|truncate)\b")
+_PERMISSION = re.compile(r"\b(?:chmod|chown|chgrp)\b")
+_FD_EXECUTES = frozenset(["-x", "--exec", "-X", "--exec-batch"])
+
+
+def find(call: Call) -> Stream:
+    """`find`: `-delete`, `-exec`, and the paths that it prints."""
+    roots, index = _roots(call)
+    limited = _is_limited(call.words[index:])
+    words = call.words
+    while index < len(words):
+        word = words[index]
+        if word == "-delete":
+            _judge_mass(call, "find -delete", roots, limited=limited, permissions=False)
+        elif word in _EXECUTES:
+            end = _command_end(words, index + 1)
+            _judge_command(call, call.arguments[index + 1 : end], roots, limited=limited)
+            index = end
+        elif word in _WRITES and index + 1 < len(words):
+            target = call.arguments[index + 1]
+            judge_write(call.walk, target, call.state, call.span, "find writes to")
+        index += 1
+    printed = tuple(Root(root.text, below=True, limited=limited) for root in roots)
+    return Stream(roots=printed, producer="find")
+
+
+def _roots(call: Call) -> tuple[list[Field], int]:
+    words, index = call.words, 0
+    while index < len(words) and (
+        words[index] in ("-H", "-L", "-P", "-D") or words[index].startswith("-O")
+    ):
+        index += 2 if words[index] == "-D" else 1
+    roots: list[Field] = []
+    while index < len(words) and not words[index].startswith(("-", "(", ")", "!", ",")):
+        roots.append(call.arguments[index])
+        index += 1
+    return roots or [Field(".", *call.span)], index
+
+
+def _is_limited(tests: list[str]) -> bool:
+    """Whether tests choose among what is found, and not just everything."""
+    if not any(test in _TESTS or test.startswith("-newer") for test in tests):
+        return False
+    if any(test in _NARROWING for test in tests):
+        return True
+    names = [tests[i + 1] for i, test in enumerate(tests[:-1]) if test in _NAME_TESTS]
+    return not names or not all(name in _MATCHES_ALL for name in names)
+
+
+def _command_end(words: list[str], start: int) -> int:
+    index = start
+    while index < len(words):
+        if words[index] == ";" or (words[index] == "+" and words[index - 1] == "{}"):
+            break
+        index += 1
+    return index
+
+
+def _judge_command(call: Call, command: list[Field], roots: list[Field], *, limited: bool) -> None:
+    if not command:
+        return
+    text = _program_text(call, command)
+    found = any("{}" in field.text for field in command)
+    if found and _REMOVAL.search(text):
+        _judge_mass(call, "find -exec rm", roots, limited=limited, permissions=False)
+    elif found and _PERMISSION.search(text):
+        _judge_mass(call, "find -exec chmod", roots, limited=limited, permissions=True)
+    # A path below the root stands for each file that is found; devices and files of /etc are
+    # judged below the directory that is searched.
+    example = _example(call, roots)
+    fields = [
+        field.with_text(field.text.replace("{}", example)) if "{}" in field.text else field
+        for field in command
+    ]
+    call.walk.run(fields, call.state.copy(), FILE)
+
+
+def _program_text(call: Call, command: list[Field]) -> str:
+    """Return the name of the program, or all words if it is one that runs another."""
+    name = command[0].plain.rpartition("/")[2]
+    rules = call.walk.rules
+    runs_others = name in ("env", "xargs", "command", *rules.languages.shells) or any(
+        name in wrapper.names for wrapper in rules.wrappers
+    )
+    return " ".join(field.text for field in command) if runs_others else name
+
+
+def _example(call: Call, roots: list[Field]) -> str:
+    """Return a path that stands for what is found: with the name that is looked for, if plain."""
+    root, tests = roots[0], call.words
+    if call.walk.place(root.text, call.state).level in (Level.LOG, Level.BOOT, Level.CRITICAL):
+        return f"{root.text.rstrip('/')}/{FOUND}"
+    if "-name" in tests[:-1]:
+        name = tests[tests.index("-name") + 1]
+        if _PLAIN_NAME.fullmatch(name):
+            folder = ".ssh/" if name.startswith("id_") else ""
+            return f"/root/{folder}{name}" if name.startswith((".", "id_")) else f"/{FOUND}/{name}"
+    if root.text.startswith("/dev") and not root.unknown:
+        return f"{root.text.rstrip('/')}/sd"
+    return f"/{FOUND}/x"
+
+
+def _judge_mass(
+    call: Call, what: str, roots: list[Field], *, limited: bool, permissions: bool
+) -> None:
+    for root in roots:
+        place = call.walk.place(root.text, call.state)
+        decision = _mass_decision(place.level, limited=limited, permissions=permissions)
+        if decision is None or (place.level is Level.PARTIAL and place.path == "/tmp"):  # noqa: S108
+            continue
+        family = FAMILY_OF_LEVEL.get(place.level, Family.WIPE)
+        how = "chosen by tests" if limited else "everything"
+        reason = f"{what} on {how} below {place.shown}"
+        call.walk.report(decision, family, reason, call.span, call.state)
+
+
+def _mass_decision(level: Level, *, limited: bool, permissions: bool) -> Decision | None:
+    match level:
+        case Level.ROOT | Level.SYSTEM | Level.HOMES | Level.CRITICAL | Level.BOOT | Level.DEVICE:
+            if limited:
+                return None if permissions else Decision.NEEDS_APPROVAL
+            return Decision.DENY
+        case Level.HOME:
+            if limited:
+                return None
+            return Decision.NEEDS_APPROVAL if permissions else Decision.DENY
+        case Level.LOG | Level.BELOW:
+            return Decision.NEEDS_APPROVAL
+        case Level.PARTIAL | Level.UNKNOWN | Level.PARENT:
+            return None if limited or permissions else Decision.NEEDS_APPROVAL
+        case _:
+            return None
+
+
+def fd(call: Call) -> Stream:
+    """`fd`: its `--exec`."""
+    for index, word in enumerate(call.words):
+        if word in _FD_EXECUTES:
+            roots = [Field(".", *call.span)]
+            given = [f for f in call.arguments[:index] if f.text.startswith(("/", "."))]
+            _judge_command(call, call.arguments[index + 1 :], given or roots, limited=index > 0)
+            break
+    return Stream(producer="fd")
+
+
+def list_files(call: Call) -> Stream:
+    """`ls`: patterns and directories that it prints as they are."""
+    operands = [field for field in call.arguments if not field.text.startswith("-")]
+    directories = any(re.match(r"-[a-zA-Z]*d", word) for word in call.words)
+    if operands and all(field.glob or directories for field in operands):
+        roots = tuple(Root(field.text, below=False) for field in operands)
+        return Stream(roots=roots, producer="ls")
+    if operands and all(field.text.startswith("/") for field in operands):
+        return Stream(roots=tuple(Root(f.text, below=True) for f in operands), producer="ls")
+    return Stream(producer="ls")
+
+
+def pass_roots(call: Call) -> Stream:
+    """`grep`, `sort`: print some of the paths that they read."""
+    stdin = call.stdin
+    if stdin is not None and stdin.producer == "ps" and call.name.endswith("grep"):
+        patterns = [word for word in call.words if not word.startswith("-")]
+        return Stream(producer=" ".join(["pgrep", *patterns]))
+    if stdin is not None and stdin.producer.startswith("pgrep "):
+        return Stream(producer=stdin.producer)
+    if stdin is None or not stdin.roots:
+        if stdin is not None and stdin.downloaded:
+            return Stream(downloaded=True)
+        return COMMAND
+    limited = call.name in ("grep", "egrep", "fgrep", "head", "tail", "awk", "sed")
+    roots = tuple(
+        Root(root.path, root.below, root.limited or limited) if root.below else root
+        for root in stdin.roots
+    )
+    return Stream(roots=roots, downloaded=stdin.downloaded, decoded=stdin.decoded)
+
+
+HANDLERS: Handlers = {
+    "find": find,
+    "gfind": find,
+    "fd": fd,
+    "fdfind": fd,
+    "ls": list_files,
+    "grep": pass_roots,
+    "egrep": pass_roots,
+    "fgrep": pass_roots,
+    "sort": pass_roots,
+    "cut": pass_roots,
+    "tail": pass_roots,
+    "uniq": pass_roots,
+}

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: MIT
+"""Text that a shell runs: `sh -c`, `eval`, `source`, `trap`, `ssh`, `at`, `cron`, terminals."""
+
+import re
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
+from tibet_nc_agent.safety.marks import UNKNOWN, plain
+from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, State, Stream
+from tibet_nc_agent.safety.verdict import Family
+
+STANDARD_INPUT = frozenset(["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
+
+_SSH_LETTERS = "BbcDEeFIiJLlmOopQRSWw"
+_CRON_LINE = re.compile(r"\s*(?:@\w+|(?:[\d*/,A-Za-z-]+\s+){5})(.*)")
+_TMUX_COMMANDS = frozenset(
+    [
+        "send-keys",
+        "send",
+        "new",
+        "new-session",
+        "neww",
+        "new-window",
+        "splitw",
+        "split-window",
+        "run",
+        "run-shell",
+        "respawn-pane",
+        "respawnp",
+        "if-shell",
+        "popup",
+        "display-popup",
+        "pipe-pane",
+    ]
+)
+_TMUX_VALUES = "sntcFxyeNR"
+_KEYS = frozenset(["Enter", "C-m", "KPEnter"])
+_SCREEN_VALUES = frozenset(["-S", "-dmS", "-DmS", "-c", "-h", "-s", "-t", "-T", "-p", "-e"])
+
+
+def shell(call: Call) -> Stream:
+    """`sh`, `bash` and the like: text, a script, or the input."""
+    index, takes_code, reads_input = _shell_options(call)
+    rest = call.arguments[index:]
+    if takes_code:
+        return _shell_code(call, rest) if rest else COMMAND
+    if rest and not reads_input:
+        return run_script(call, rest[0], rest[1:], "sh")
+    return call.walk.feed(call.stdin, call.state, call.span)
+
+
+def _shell_options(call: Call) -> tuple[int, bool, bool]:
+    """Return where the operands begin, and whether `-c` and `-s` are given."""
+    index, takes_code, reads_input = 0, False, False
+    words = call.words
+    while index < len(words):
+        word = words[index]
+        if word in ("--", "-"):
+            return index + 1, takes_code, reads_input
+        if word.startswith("--"):
+            takes_code = takes_code or word == "--command"
+            index += 2 if word in ("--rcfile", "--init-file", "--init-command") else 1
+        elif word[:1] in ("-", "+") and len(word) > 1:
+            takes_code = takes_code or (word[0] == "-" and "c" in word)
+            reads_input = reads_input or (word[0] == "-" and "s" in word)
+            index += 2 if word[-1] in "oO" else 1
+        else:
+            break
+    return index, takes_code, reads_input
+
+
+def _shell_code(call: Call, rest: list[Field]) -> Stream:
+    code = rest[0]
+    if code.downloaded:
+        call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs downloaded text")
+        return Stream(downloaded=True)
+    if code.decoded:
+        call.deny(Family.ENCODED, f"{call.name} runs decoded text")
+    if code.unknown:
+        call.ask(Family.OPAQUE, f"{call.name} runs text that is not in the command")
+    state = call.state.copy()
+    state.positional = {
+        str(index): None if field.unknown else field.text for index, field in enumerate(rest[1:])
+    }
+    if any(field.downloaded for field in rest[1:]):
+        call.ask(Family.PIPE_TO_SHELL, f"{call.name} gets downloaded arguments")
+    return call.walk.program(code.text, state, call.span, call.stdin)
+
+
+def run_script(call: Call, script: Field, arguments: list[Field], language: str) -> Stream:
+    """Judge that a file is run as a program."""
+    path = resolve(script.text, call.state)
+    name = plain(path or "")
+    if (
+        script.downloaded
+        or name in call.state.downloaded
+        or re.match(r"(https?|ftp)://", script.text)
+    ):
+        call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs a download")
+        return Stream(downloaded=True)
+    if script.stream is not None:
+        return call.walk.feed(script.stream, call.state, call.span, language)
+    if script.plain in STANDARD_INPUT:
+        return call.walk.feed(call.stdin, call.state, call.span, language)
+    if name in call.state.decoded:
+        call.deny(Family.ENCODED, f"{call.name} runs decoded data")
+    written = call.state.files.get(name)
+    if written is not None:
+        if language != "sh":
+            call.walk.code(language, written, call.state, call.span, call.stdin)
+            return COMMAND
+        state = call.state.copy()
+        state.positional = {
+            str(index): None if field.unknown else field.text
+            for index, field in enumerate(arguments, start=1)
+        }
+        return call.walk.program(written, state, call.span, call.stdin)
+    if is_in_download(script.text, call.state) and not name.startswith(("/usr/", "/bin/", "/opt/")):
+        call.ask(Family.PIPE_TO_SHELL, f"{call.name} runs a script of a downloaded tree")
+    return COMMAND
+
+
+def is_in_download(text: str, state: State) -> bool:
+    """Whether a relative path lies in a tree that was cloned in the same command."""
+    if text.startswith("/"):
+        return False
+    path = plain(resolve(text, state) or "")
+    parents = path.split("/")
+    return state.cwd_downloaded or any(
+        "/".join(parents[:end]) in state.downloaded for end in range(1, len(parents))
+    )
+
+
+def evaluate(call: Call) -> Stream:
+    """`eval`."""
+    fields = [field for field in call.arguments if field.text != "--"]
+    if any(field.downloaded for field in fields):
+        call.deny(Family.PIPE_TO_SHELL, "eval runs downloaded text")
+        return Stream(downloaded=True)
+    if any(field.decoded for field in fields):
+        call.deny(Family.ENCODED, "eval runs decoded text")
+    text = " ".join(field.text for field in fields)
+    if UNKNOWN in text:
+        quiet = call.walk.rules.programs.quiet_eval
+        if text.strip() == UNKNOWN and fields[0].producer in quiet:
+            return EMPTY
+        call.ask(Family.OPAQUE, "eval runs text that is not in the command")
+    return call.walk.program(text, call.state, call.span, call.stdin)
+
+
+def source(call: Call) -> Stream:
+    """`source` and `.`: whatever the file assigns is unknown afterwards."""
+    if call.arguments:
+        script = call.arguments[0]
+        quiet = call.walk.rules.programs.quiet_eval
+        if not (
+            script.stream is not None
+            and script.stream.text is None
+            and script.stream.producer in quiet
+        ):
+            run_script(call, script, call.arguments[1:], "sh")
+    for name in call.state.variables:
+        call.state.variables[name] = None
+    return EMPTY
+
+
+def trap(call: Call) -> Stream:
+    """`trap text signal`."""
+    fields = call.arguments[1:] if call.words[:1] == ["--"] else call.arguments
+    if fields and fields[0].text and not fields[0].text.startswith("-"):
+        call.walk.program(fields[0].text, call.state.copy(), call.span)
+    return EMPTY
+
+
+def ssh(call: Call) -> Stream:
+    """`ssh`: the words behind the host are joined and run by a shell there."""
+    words, index = call.words, 0
+    host_seen = False
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            index += 1
+            if host_seen:
+                break
+        elif word.startswith("-") and len(word) > 1:
+            _ssh_option(call, index)
+            takes = next((i for i, c in enumerate(word) if i and c in _SSH_LETTERS), 0)
+            index += 2 if takes == len(word) - 1 else 1
+        elif not host_seen:
+            host_seen = True
+            index += 1
+        else:
+            break
+    rest = call.arguments[index:]
+    state = call.state.copy()
+    state.cwd = state.home
+    if rest:
+        if any(field.downloaded for field in rest):
+            call.deny(Family.PIPE_TO_SHELL, "downloaded text is run on another host")
+        run_quoted_words(call, rest)
+        call.walk.program(" ".join(field.text for field in rest), state, call.span, call.stdin)
+    elif call.stdin is not None and (call.stdin.text is not None or call.stdin.downloaded):
+        call.walk.feed(call.stdin, state, call.span)
+    return Stream(downloaded=True)
+
+
+def _ssh_option(call: Call, index: int) -> None:
+    word = call.words[index]
+    value = word[2:] if len(word) > 2 else " ".join(call.words[index + 1 : index + 2])
+    found = re.match(r"(?i)(?:ProxyCommand|LocalCommand|KnownHostsCommand)[= ](.*)", value)
+    if word.startswith("-o") and found is not None:
+        call.walk.program(found.group(1), call.state.copy(), call.span)
+
+
+def at(call: Call) -> Stream:
+    """`at` and `batch` read commands from their input."""
+    if call.has("-l", "-d", "-r", "-c"):
+        return COMMAND
+    if "-f" in call.words:
+        given = call.arguments[call.words.index("-f") + 1 :][:1]
+        return run_script(call, given[0], [], "sh") if given else COMMAND
+    return call.walk.feed(call.stdin, call.state, call.span)
+
+
+def crontab(call: Call) -> Stream:
+    """`crontab -` replaces the table; its lines are commands."""
+    stdin = call.stdin
+    if call.has("-l", "-e") or stdin is None or (call.words and not call.has("-")):
+        return COMMAND
+    if stdin.downloaded:
+        call.deny(Family.PIPE_TO_SHELL, "a downloaded table of jobs is installed")
+    elif stdin.text is not None:
+        for line in stdin.text.replace(UNKNOWN, "\n").split("\n"):
+            found = _CRON_LINE.match(line)
+            if found is not None:
+                call.walk.program(found.group(1), call.state.copy(), call.span)
+    return COMMAND
+
+
+def tmux(call: Call) -> Stream:
+    """`tmux`: keys that are typed and commands of new windows."""
+    words = call.words
+    start = next((i for i, word in enumerate(words) if word in _TMUX_COMMANDS), None)
+    if start is None:
+        return COMMAND
+    fields: list[Field] = []
+    index = start + 1
+    while index < len(words):
+        word = words[index]
+        if word.startswith("-") and len(word) > 1:
+            index += 2 if word[-1] in _TMUX_VALUES else 1
+            continue
+        if word not in _KEYS:
+            fields.append(call.arguments[index])
+        index += 1
+    for field in fields:
+        call.walk.program(field.text, call.state.copy(), call.span, lax=True)
+    if len(fields) > 1:
+        whole = " ".join(field.text for field in fields)
+        call.walk.program(whole, call.state.copy(), call.span, lax=True)
+    return COMMAND
+
+
+def screen(call: Call) -> Stream:
+    """`screen`: typed keys and the command of a new window."""
+    words = call.words
+    for index, word in enumerate(words[:-1]):
+        if word in ("stuff", "exec"):
+            keys = call.arguments[index + 1].text.replace("\\n", "\n").replace("^M", "\n")
+            call.walk.program(keys, call.state.copy(), call.span, lax=True)
+    if "-X" in words:
+        return COMMAND
+    index = 0
+    while index < len(words) and words[index].startswith("-"):
+        index += 2 if words[index] in _SCREEN_VALUES else 1
+    if index < len(words):
+        call.walk.run(call.arguments[index:], call.state.copy(), TERMINAL)
+    return COMMAND
+
+
+HANDLERS: Handlers = {
+    "eval": evaluate,
+    "source": source,
+    ".": source,
+    "trap": trap,
+    "ssh": ssh,
+    "autossh": ssh,
+    "mosh": ssh,
+    "at": at,
+    "batch": at,
+    "crontab": crontab,
+    "tmux": tmux,
+    "screen": screen,
+}

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""Commands whose output is computed: what they print may be run by the next command."""
+
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Callable
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.marks import UNKNOWN, plain, without_marks
+from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.values import EMPTY, Source, Stream, text_stream, through
+
+_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|0[0-7]{0,3}|[0-7]{1,3}|u[0-9A-Fa-f]{1,4}|.)", re.DOTALL)
+_HIDING_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]|0?[0-7]{2}|u[0-9A-Fa-f])")
+_LETTERS = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "a": "\a",
+    "b": "\b",
+    "e": "\x1b",
+    "f": "\f",
+    "v": "\v",
+}
+_ECHO_OPTIONS = re.compile(r"-[neE]+")
+_CONVERSION = re.compile(r"%[-+ 0#]*\d{0,4}(?:\.\d{1,4})?([%bsdiqcxXofuegE])")
+_CHARACTER_CLASSES = {
+    "[:upper:]": "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "[:lower:]": "abcdefghijklmnopqrstuvwxyz",
+    "[:digit:]": "0123456789",
+    "[:space:]": " \t\n",
+    "[:blank:]": " \t",
+}
+_TR_RANGE = re.compile(r"(.)-(.)", re.DOTALL)
+_SUBSTITUTION = re.compile(r"s(.)(.*?)\1(.*?)\1([gi]*)", re.DOTALL)
+_REGULAR_CHARACTERS = re.compile(r"[.*\[\]^$\\+?(){}|&]")
+_DECODE_OPTION = re.compile(r"-[a-zA-Z]*[dD][a-zA-Z]*|--decode|-base64|enc")
+_LONGEST_RANGE = 512
+
+
+def unescape(text: str) -> str:
+    """Return text with the escapes of `printf` and `echo -e` replaced."""
+    return _ESCAPE.sub(_unescaped, text) if "\\" in text else text
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    escape = found.group(1)
+    if escape[0] in "xu" and len(escape) > 1:
+        return chr(int(escape[1:], 16))
+    if escape[0] in "01234567":
+        return chr(int(escape, 8) & 0xFF)
+    return _LETTERS.get(escape, escape if escape in "\\\"'$`" else f"\\{escape}")
+
+
+def echo(call: Call) -> Stream:
+    """`echo`, also with `-e`."""
+    index, escapes = 0, False
+    while index < len(call.words) and _ECHO_OPTIONS.fullmatch(call.words[index]):
+        escapes = escapes or "e" in call.words[index]
+        index += 1
+    fields = call.arguments[index:]
+    text = " ".join(plain(field.text) for field in fields)
+    hidden = escapes and _HIDING_ESCAPE.search(text) is not None
+    if escapes:
+        text = without_unknown_marks(unescape(text))
+    return _printed(call, text + "\n", hidden=hidden)
+
+
+def printf(call: Call) -> Stream:
+    """`printf`, also with `-v name`."""
+    fields = call.arguments
+    variable = ""
+    if call.words[:1] == ["-v"] and len(fields) > 1:
+        variable, fields = call.words[1], fields[2:]
+    if fields and fields[0].text == "--":
+        fields = fields[1:]
+    if not fields:
+        return EMPTY
+    template, values = fields[0], [plain(field.text) for field in fields[1:]]
+    if any(field.unknown for field in fields):
+        text = " ".join(field.text for field in fields)
+    else:
+        text = without_unknown_marks(_formatted(template.plain, values))
+    if variable:
+        call.state.variables[variable] = None if UNKNOWN in text else text
+        return EMPTY
+    hidden = any(_HIDING_ESCAPE.search(field.text) for field in fields)
+    return _printed(call, text, hidden=hidden)
+
+
+def _printed(call: Call, text: str, *, hidden: bool) -> Stream:
+    downloaded = any(field.downloaded for field in call.arguments)
+    decoded = hidden or any(field.decoded for field in call.arguments)
+    return Stream(text, Source.TEXT, downloaded, decoded, producer=call.name)
+
+
+def without_unknown_marks(text: str) -> str:
+    """Remove private characters that decoding has made, but keep what was marked before."""
+    return without_marks(text) if UNKNOWN not in text else text
+
+
+def _formatted(template: str, values: list[str]) -> str:
+    template = unescape(template)
+    remaining = list(values)
+    pieces: list[str] = []
+    while True:
+        before = len(remaining)
+
+        def replace(found: re.Match[str]) -> str:
+            conversion = found.group(1)
+            if conversion == "%":
+                return "%"
+            value = remaining.pop(0) if remaining else ""
+            return unescape(value) if conversion == "b" else value
+
+        pieces.append(_CONVERSION.sub(replace, template))
+        if not remaining or len(remaining) == before:
+            return "".join(pieces)
+
+
+def cat(call: Call) -> Stream:
+    """`cat` and what prints its input or a file unchanged."""
+    stdin = call.stdin
+    if any(field.downloaded for field in call.arguments):
+        return Stream(downloaded=True)
+    for field in call.arguments:
+        if field.stream is not None:
+            return field.stream
+    files = [field for field in call.arguments if not field.text.startswith("-")]
+    if not files:
+        return stdin if stdin is not None and stdin.text is not None else through(stdin)
+    endless = any(field.text in ("/dev/zero", "/dev/urandom", "/dev/random") for field in files)
+    for field in files:
+        path = resolve(field.text, call.state)
+        if path is None:
+            continue
+        if plain(path) in call.state.downloaded:
+            return Stream(downloaded=True)
+        if len(files) == 1 and plain(path) in call.state.files:
+            return text_stream(call.state.files[plain(path)])
+        if plain(path) in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
+            return stdin if stdin is not None else Stream()
+    if call.has("-") and stdin is not None:
+        return through(stdin)
+    return Stream(producer="cat", endless=endless)
+
+
+def first_lines(call: Call) -> Stream:
+    """`head` ends what is endless; text stays as it is, since only less of it would run."""
+    output = cat(call)
+    return Stream(output.text, output.source, output.downloaded, output.decoded)
+
+
+def yes(call: Call) -> Stream:
+    """`yes`."""
+    line = " ".join(call.words) or "y"
+    return Stream(line + "\n", Source.TEXT, producer="yes", endless=True)
+
+
+def _filter(
+    transform: Callable[[Call, str], str | None], *, decodes: bool
+) -> Callable[[Call], Stream]:
+    def handler(call: Call) -> Stream:
+        stdin = call.stdin
+        text = stdin.known if stdin is not None else None
+        downloaded = stdin is not None and stdin.downloaded
+        decoded = decodes or (stdin is not None and stdin.decoded)
+        result = None
+        if text is not None:
+            try:
+                result = transform(call, text)
+            except (ValueError, binascii.Error, zlib.error):
+                result = None
+        if result is None:
+            return Stream(downloaded=downloaded, decoded=decoded)
+        return text_stream(without_marks(result), downloaded=downloaded, decoded=decoded)
+
+    return handler
+
+
+def base_decoder(call: Call) -> Stream:
+    """`base64`, `base32`, `basenc`: only decoding hides anything."""
+    decodes = any(_DECODE_OPTION.fullmatch(word) for word in call.words)
+    if not decodes:
+        return through(call.stdin)
+    return _filter(_decode_base, decodes=True)(call)
+
+
+def _decode_base(call: Call, text: str) -> str | None:
+    compact = re.sub(r"\s", "", text)
+    if call.name == "base32" or call.has("--base32"):
+        return base64.b32decode(compact).decode("utf-8", "replace")
+    if call.has("--base16"):
+        return bytes.fromhex(compact).decode("utf-8", "replace")
+    return base64.b64decode(compact).decode("utf-8", "replace")
+
+
+def hex_dump(call: Call) -> Stream:
+    """`xxd -r`."""
+    if not any(re.fullmatch(r"-[a-z]*r[a-z]*|--revert|-revert", word) for word in call.words):
+        return through(call.stdin)
+    return _filter(
+        lambda _, text: bytes.fromhex(re.sub(r"\s", "", text)).decode("utf-8", "replace"),
+        decodes=True,
+    )(call)
+
+
+def openssl(call: Call) -> Stream:
+    """`openssl base64 -d` and `openssl enc -d`."""
+    if call.words[:1] == ["s_client"]:
+        return Stream(downloaded=True)
+    if not call.has("-d"):
+        return through(call.stdin)
+    return _filter(_decode_base, decodes=True)(call)
+
+
+def _reversed_lines(_: Call, text: str) -> str:
+    return "\n".join(line[::-1] for line in text.split("\n"))
+
+
+def _lines_backwards(_: Call, text: str) -> str:
+    return "\n".join(reversed(text.rstrip("\n").split("\n"))) + "\n"
+
+
+def _translate(call: Call, text: str) -> str | None:
+    operands = [word for word in call.words if not word.startswith("-")]
+    if any(len(word) > _LONGEST_RANGE for word in operands):
+        return None
+    options = [word for word in call.words if word.startswith("-")]
+    if options == ["-d"] and operands:
+        dropped = set(_tr_set(operands[0]))
+        return "".join(character for character in text if character not in dropped)
+    if len(operands) == 2 and not options:
+        source, target = _tr_set(operands[0]), _tr_set(operands[1])
+        target += target[-1:] * (len(source) - len(target))
+        return text.translate({ord(a): b for a, b in zip(source, target, strict=False)})
+    return None
+
+
+def _tr_set(text: str) -> str:
+    text = unescape(text)
+    for name, characters in _CHARACTER_CLASSES.items():
+        text = text.replace(name, characters)
+    return _TR_RANGE.sub(_tr_range, text)
+
+
+def _tr_range(found: re.Match[str]) -> str:
+    first, last = ord(found.group(1)), ord(found.group(2))
+    return "".join(chr(code) for code in range(first, min(last, first + _LONGEST_RANGE) + 1))
+
+
+def substituted(call: Call, text: str) -> str | None:
+    """Return what a simple `sed s/a/b/` makes of the text."""
+    operands = [word for word in call.words if not word.startswith("-")]
+    found = _SUBSTITUTION.fullmatch(operands[0]) if len(operands) == 1 else None
+    if found is None:
+        return None
+    pattern, replacement = found.group(2), found.group(3)
+    if not pattern or _REGULAR_CHARACTERS.search(pattern) or re.search(r"[&\\]", replacement):
+        return None
+    return text.replace(pattern, replacement, -1 if "g" in found.group(4) else 1)
+
+
+sed_output = _filter(substituted, decodes=False)
+
+
+HANDLERS: Handlers = {
+    "echo": echo,
+    "printf": printf,
+    "cat": cat,
+    "tac": _filter(_lines_backwards, decodes=False),
+    "head": first_lines,
+    "yes": yes,
+    "base64": base_decoder,
+    "base32": base_decoder,
+    "basenc": base_decoder,
+    "xxd": hex_dump,
+    "openssl": openssl,
+    "uudecode": _filter(lambda _call, _text: None, decodes=True),
+    "rev": _filter(_reversed_lines, decodes=True),
+    "tr": _filter(_translate, decodes=True),
+}

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""Programs that run another program: their options are stepped over by the arities of the rules."""
+
+import re
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.commands.quoting import quoted
+from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.rules.model import Runs, Wrapper
+from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Stream, through
+from tibet_nc_agent.safety.verdict import Family
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_SPLIT_STRING = re.compile(r"-[iv0]*S(.*)|--split-string=(.*)", re.DOTALL)
+_NUMBER_OPTION = re.compile(r"-{1,2}\d+|-n-?\d+")
+
+
+def wrap(call: Call, wrapper: Wrapper) -> Stream:
+    """Judge what a wrapper runs."""
+    if wrapper.code:
+        code = _code(call, wrapper)
+        if code is not None:
+            text, rest = code
+            return _run_text(call, text, rest)
+    index = _command_index(call, wrapper)
+    if index < 0:
+        return COMMAND
+    rest = call.arguments[index:]
+    if not rest or wrapper.runs is Runs.NOTHING:
+        if wrapper.feeds_shell or any(word in wrapper.shell for word in call.words):
+            return call.walk.feed(call.stdin, call.state, call.span)
+        return through(call.stdin)
+    if wrapper.runs is Runs.SHELL:
+        shell = call.fields[0].with_text("sh")
+        return call.walk.run([shell, *rest], call.state.copy(), call.stdin)
+    if wrapper.runs is Runs.TEXT:
+        run_quoted_words(call, rest)
+        return _run_text(call, " ".join(field.text for field in rest), rest)
+    state = call.state
+    if wrapper.assignments or call.name in ("sudo", "doas"):
+        state = state.copy()
+    return call.walk.run(rest, state, call.stdin)
+
+
+def run_quoted_words(call: Call, words: list[Field]) -> None:
+    """Judge words as a command as well where they are joined to text.
+
+    `ssh host sh -c 'reboot now'` runs `sh -c reboot` in truth, but the quotes show what was meant.
+    """
+    if len(words) > 1 and any(" " in field.text or "\n" in field.text for field in words):
+        call.walk.run(words, call.state.copy(), FILE)
+
+
+def _run_text(call: Call, text: str, fields: list[Field]) -> Stream:
+    if any(field.downloaded for field in fields):
+        call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs downloaded text")
+        return Stream(downloaded=True)
+    if text.strip() == UNKNOWN:
+        call.ask(Family.OPAQUE, f"{call.name} runs text that is not in the command")
+        return COMMAND
+    return call.walk.program(text, call.state.copy(), call.span, call.stdin)
+
+
+def _code(call: Call, wrapper: Wrapper) -> tuple[str, list[Field]] | None:
+    """Return the shell text that an option gives."""
+    for index, word in enumerate(call.words):
+        if word == "--":
+            return None
+        if word in wrapper.code:
+            rest = call.arguments[index + 1 : index + 2]
+            return (rest[0].text, rest) if rest else None
+        name, equals, _ = word.partition("=")
+        if equals and name.startswith("--") and name in wrapper.code:
+            field = call.arguments[index]
+            return field.text.partition("=")[2], [field]
+        for option in wrapper.code:
+            if len(option) == 2 and re.fullmatch(r"-[a-zA-Z]+", word) and option[1] in word:
+                rest = call.arguments[index + 1 : index + 2]
+                tail = word.partition(option[1])[2]
+                field = call.arguments[index]
+                if tail and not rest:
+                    return tail, [field]
+                return (rest[0].text, rest) if rest else None
+            if len(option) == 2 and word.startswith(option) and len(word) > 2:
+                return word[2:], [call.arguments[index]]
+    return None
+
+
+def _command_index(call: Call, wrapper: Wrapper) -> int:
+    """Return where the command begins among the arguments; -1 if nothing runs."""
+    words = call.words
+    if wrapper.separator:
+        if wrapper.separator in words:
+            return words.index(wrapper.separator) + 1
+        return len(words)
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if word in wrapper.query:
+            return -1
+        if word == "--":
+            index += 1
+            break
+        if word.startswith(UNKNOWN) and not wrapper.skip:
+            break
+        if word.startswith("--") and len(word) > 2:
+            index += 2 if word in wrapper.options else 1
+        elif _NUMBER_OPTION.fullmatch(word):
+            index += 1
+        elif word.startswith("-") and len(word) > 1:
+            index += 2 if _takes_next(word, wrapper) else 1
+        elif wrapper.assignments and _ASSIGNMENT.match(word):
+            index += 1
+        else:
+            break
+    index += wrapper.skip
+    if wrapper.skip_pattern:
+        while index < len(words) and re.fullmatch(wrapper.skip_pattern, words[index]):
+            index += 1
+    while wrapper.assignments and index < len(words) and _ASSIGNMENT.match(words[index]):
+        index += 1
+    return index
+
+
+def _takes_next(word: str, wrapper: Wrapper) -> bool:
+    if word in wrapper.options:
+        return True
+    for position, letter in enumerate(word[1:], start=2):
+        if letter in wrapper.letters:
+            return position == len(word)
+    return False
+
+
+def env(call: Call) -> Stream:
+    """`env` sets variables, changes the directory, splits a string."""
+    state = call.state.copy()
+    index = 0
+    while index < len(call.words):
+        word = call.words[index]
+        split = _SPLIT_STRING.fullmatch(word)
+        if split is not None or word == "--split-string":
+            given = (split.group(1) or split.group(2) or "") if split else ""
+            rest = call.arguments[index + 1 :]
+            if not given and rest:
+                given, rest = rest[0].text, rest[1:]
+            text = " ".join([given, *(quoted(field.text) for field in rest)])
+            return call.walk.program(text, state, call.span, call.stdin)
+        if word in ("-u", "--unset", "-C", "--chdir", "-a", "--argv0"):
+            if word in ("-C", "--chdir") and index + 1 < len(call.words):
+                state.cwd = resolve(call.arguments[index + 1].text, state)
+            index += 2
+            continue
+        if word.startswith("--chdir="):
+            state.cwd = resolve(word.partition("=")[2], state)
+        elif word == "--":
+            index += 1
+            break
+        elif not word.startswith("-"):
+            found = _ASSIGNMENT.match(call.arguments[index].text)
+            if found is None:
+                break
+            state.variables[found.group(1)] = found.group(2)
+        index += 1
+    rest = call.arguments[index:]
+    return call.walk.run(rest, state, call.stdin) if rest else COMMAND
+
+
+def command(call: Call) -> Stream:
+    """`command` and `builtin` run their arguments; `command -v` only looks."""
+    index = 0
+    while index < len(call.words) and call.words[index].startswith("-"):
+        word = call.words[index]
+        index += 1
+        if word == "--":
+            break
+        if "v" in word or "V" in word:
+            return looked_up(call)
+    rest = call.arguments[index:]
+    return call.walk.run(rest, call.state, call.stdin) if rest else COMMAND
+
+
+def looked_up(call: Call) -> Stream:
+    """`which name` prints a path of that name, which may be run."""
+    names = [field for field in call.arguments if not field.text.startswith("-")]
+    if len(names) == 1 and not names[0].unknown:
+        return Stream(f"{names[0].plain}\n", producer=call.name)
+    return Stream(producer=call.name)
+
+
+def execute(call: Call) -> Stream:
+    """`exec`."""
+    index = 0
+    while index < len(call.words) and re.fullmatch(r"-[cla]+|--", call.words[index]):
+        word = call.words[index]
+        index += 2 if word.endswith("a") else 1
+        if word == "--":
+            break
+    rest = call.arguments[index:]
+    return call.walk.run(rest, call.state, call.stdin) if rest else COMMAND
+
+
+def start_stop_daemon(call: Call) -> Stream:
+    """`start-stop-daemon --start --exec program -- arguments`."""
+    program: list[Field] = []
+    for index, word in enumerate(call.words):
+        if word in ("-x", "--exec", "-a", "--startas"):
+            program = call.arguments[index + 1 : index + 2]
+        elif word.startswith(("--exec=", "--startas=")):
+            field = call.arguments[index]
+            program = [field.with_text(field.text.partition("=")[2])]
+    if not program or not call.has("-S", "--start"):
+        return COMMAND
+    rest = call.arguments[call.words.index("--") + 1 :] if "--" in call.words else []
+    return call.walk.run([*program, *rest], call.state, FILE)
+
+
+HANDLERS: Handlers = {
+    "env": env,
+    "command": command,
+    "builtin": command,
+    "exec": execute,
+    "which": looked_up,
+    "whereis": looked_up,
+    "start-stop-daemon": start_stop_daemon,
+}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""The value of simple arithmetic, so that `init $((3+3))` is seen."""
+
+import re
+from collections.abc import Callable
+
+_TOKEN = re.compile(r"\s*(?:(\d{1,15})|([A-Za-z_]\w*)|([-+*/%()]))")
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "%": 2}
+_LONGEST = 80
+_LARGEST = 10**15
+
+
+def evaluate(text: str, lookup: Callable[[str], int | None]) -> int | None:
+    """Return the value of integers, names, `+ - * / %` and parentheses; None for anything else."""
+    tokens = _tokens(text.strip(), lookup)
+    if not tokens:
+        return None
+    values: list[int] = []
+    operators: list[str] = []
+    expect_value = True
+    for piece in tokens:
+        if isinstance(piece, int):
+            if not expect_value:
+                return None
+            values.append(piece)
+            expect_value = False
+        elif piece == "(":
+            operators.append(piece)
+        elif piece == ")":
+            while operators and operators[-1] != "(":
+                if not _reduce(values, operators.pop()):
+                    return None
+            if not operators:
+                return None
+            operators.pop()
+        else:
+            if expect_value:
+                if piece not in "+-":
+                    return None
+                values.append(0)
+            while operators and _PRECEDENCE.get(operators[-1], 0) >= _PRECEDENCE[piece]:
+                if not _reduce(values, operators.pop()):
+                    return None
+            operators.append(piece)
+            expect_value = True
+    while operators:
+        if not _reduce(values, operators.pop()):
+            return None
+    return values[0] if len(values) == 1 else None
+
+
+def _tokens(text: str, lookup: Callable[[str], int | None]) -> list[int | str] | None:
+    if len(text) > _LONGEST:
+        return None
+    tokens: list[int | str] = []
+    index = 0
+    while index < len(text):
+        found = _TOKEN.match(text, index)
+        if found is None:
+            return None
+        digits, name, operator = found.groups()
+        if digits is not None:
+            tokens.append(int(digits))
+        elif name is not None:
+            value = lookup(name)
+            if value is None:
+                return None
+            tokens.append(value)
+        else:
+            tokens.append(operator)
+        index = found.end()
+    return tokens
+
+
+def _reduce(values: list[int], operator: str) -> bool:
+    if len(values) < 2 or operator == "(":
+        return False
+    right, left = values.pop(), values.pop()
+    if operator in "/%" and right == 0:
+        return False
+    match operator:
+        case "+":
+            result = left + right
+        case "-":
+            result = left - right
+        case "*":
+            result = left * right
+        case "/":
+            result = int(left / right)
+        case _:
+            result = left - right * int(left / right)
+    values.append(result)
+    return abs(result) < _LARGEST

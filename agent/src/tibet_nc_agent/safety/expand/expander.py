@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: MIT
+"""Expands words in the abstract state; what only a run would tell becomes a marked unknown."""
+
+import re
+from enum import Enum, auto
+from typing import Protocol
+
+from tibet_nc_agent.safety.budget import Budget
+from tibet_nc_agent.safety.expand.arithmetic import evaluate
+from tibet_nc_agent.safety.expand.braces import Atom, alternatives
+from tibet_nc_agent.safety.expand.parameters import transform
+from tibet_nc_agent.safety.grammar.nodes import (
+    Arithmetic,
+    ArrayLiteral,
+    CommandSubstitution,
+    ExtendedGlob,
+    Literal,
+    Parameter,
+    Part,
+    ProcessSubstitution,
+    Sequence,
+    Subscript,
+    Word,
+)
+from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle, without_marks
+from tibet_nc_agent.safety.values import TERMINAL, Field, State, Stream, Value
+
+_SPECIAL = re.compile(r"[{*?\[\]~]")
+_TILDE = re.compile(r"~([A-Za-z0-9_.+-]*)(?=/|$)")
+_BLANKS = re.compile(r"[ \t\n]+")
+_NAME_IN_ARITHMETIC = re.compile(r"[A-Za-z_]\w*")
+_DEFAULTS = frozenset([":-", "-", ":=", "="])
+_ALTERNATES = frozenset([":+", "+"])
+
+
+class Mode(Enum):
+    """How a run of text takes part in the building of fields."""
+
+    UNQUOTED = auto()
+    QUOTED = auto()
+    SPLIT = auto()
+    BREAK = auto()
+
+
+class Programs(Protocol):
+    """What the expander needs from the walk: running a list, and text as a program."""
+
+    def capture(self, body: Sequence | None, state: State, stdin: Stream | None) -> Stream:
+        """Walk a substitution and return its output."""
+        raise NotImplementedError
+
+    def program(self, text: str, state: State, span: tuple[int, int]) -> Stream:
+        """Walk text as a shell program."""
+        raise NotImplementedError
+
+    def doubt(self, reason: str, span: tuple[int, int]) -> None:
+        """Report something that cannot be decided."""
+
+
+class _Builder:
+    """Collects the runs of one word and how they taint it."""
+
+    __slots__ = (
+        "decoded",
+        "downloaded",
+        "producer",
+        "quoted",
+        "runs",
+        "stream",
+        "uncertain",
+    )
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[Mode, str]] = []
+        self.quoted = self.downloaded = self.decoded = self.uncertain = False
+        self.stream: Stream | None = None
+        self.producer = ""
+
+
+class Expander:
+    """Expands words; `programs` walks the substitutions inside them."""
+
+    def __init__(self, programs: Programs, budget: Budget) -> None:
+        self._programs = programs
+        self._budget = budget
+
+    def fields(self, word: Word, state: State) -> list[Field]:
+        """Return the fields that a word becomes as an argument."""
+        if len(word.parts) == 1:
+            part = word.parts[0]
+            if isinstance(part, Literal):
+                if part.quoted:
+                    text = without_marks(part.text)
+                    return [Field(text, word.start, word.end, quoted=True)]
+                if not _SPECIAL.search(part.text):
+                    return [Field(part.text, word.start, word.end)]
+        fields: list[Field] = []
+        for atoms in alternatives(word.parts):
+            fields.extend(self._expand(atoms, word, state, split=True))
+        return fields
+
+    def single(self, word: Word, state: State) -> Field:
+        """Return the one field of an assignment, a redirection target or a here-document."""
+        fields = self._expand(list(word.parts), word, state, split=False)
+        return fields[0] if fields else Field("", word.start, word.end)
+
+    def run_inside(self, parts: tuple[Part, ...], state: State) -> None:
+        """Walk every substitution inside parts whose text does not matter."""
+        for part in parts:
+            match part:
+                case CommandSubstitution():
+                    self._programs.capture(part.body, state.copy(), TERMINAL)
+                case ProcessSubstitution():
+                    self._programs.capture(part.body, state.copy(), TERMINAL)
+                case Parameter():
+                    self.run_inside(part.inner, state)
+                    self.run_inside(part.argument, state)
+                case Arithmetic() | ExtendedGlob() | Subscript():
+                    self.run_inside(part.parts, state)
+                case ArrayLiteral():
+                    for word in part.words:
+                        self.fields(word, state)
+                case Literal():
+                    pass
+
+    def arithmetic_text(self, parts: tuple[Part, ...], state: State) -> str:
+        """Walk arithmetic and return its text, with expansions replaced by their values."""
+        pieces: list[str] = []
+        for part in parts:
+            if isinstance(part, Literal):
+                pieces.append(part.text)
+                continue
+            builder = _Builder()
+            self._part(part, builder, state, split=False)
+            pieces.extend(text for _, text in builder.runs)
+        text = "".join(pieces)
+        self._evaluated_names(text, state, parts)
+        return text
+
+    def _evaluated_names(self, text: str, state: State, parts: tuple[Part, ...]) -> None:
+        """Bash evaluates the value of a name again, and so runs substitutions in its subscripts."""
+        for name in set(_NAME_IN_ARITHMETIC.findall(text)):
+            value = state.variables.get(name)
+            if isinstance(value, str) and ("$(" in value or "`" in value):
+                span = (parts[0].start, parts[-1].end)
+                self._programs.program(as_document(value), state.copy(), span)
+
+    # One word without braces
+
+    def _expand(self, atoms: list[Atom], word: Word, state: State, *, split: bool) -> list[Field]:
+        builder = _Builder()
+        for index, atom in enumerate(atoms):
+            if isinstance(atom, str):
+                self._unquoted(atom, index, builder, state)
+            elif isinstance(atom, Literal):
+                if atom.quoted:
+                    builder.quoted = True
+                    builder.runs.append((Mode.QUOTED, without_marks(atom.text)))
+                else:
+                    self._unquoted(atom.text, index, builder, state)
+            else:
+                self._part(atom, builder, state, split=split)
+        self._budget.compute(sum(len(text) + 1 for _, text in builder.runs))
+        separators = state.value("IFS") if split else ""
+        texts = _assemble(builder, separators if isinstance(separators, str) else " \t\n")
+        return [
+            Field(
+                settle(text),
+                word.start,
+                word.end,
+                builder.quoted,
+                builder.downloaded,
+                builder.decoded,
+                builder.uncertain,
+                builder.stream,
+                builder.producer,
+            )
+            for text in texts
+        ]
+
+    def _unquoted(self, text: str, index: int, builder: _Builder, state: State) -> None:
+        if index == 0 and text.startswith("~"):
+            found = _TILDE.match(text)
+            if found is not None:
+                builder.runs.append((Mode.QUOTED, self._home_of(found.group(1), state)))
+                text = text[found.end() :]
+        if text:
+            builder.runs.append((Mode.UNQUOTED, text))
+
+    def _home_of(self, user: str, state: State) -> str:
+        match user:
+            case "":
+                value = state.value("HOME")
+                return value if isinstance(value, str) else UNKNOWN
+            case "+":
+                return state.cwd or UNKNOWN
+            case "-":
+                return UNKNOWN
+            case "root":
+                return "/root"
+            case _:
+                return f"/home/{user}"
+
+    def _part(self, part: Part, builder: _Builder, state: State, *, split: bool) -> None:
+        match part:
+            case Parameter():
+                self._parameter(part, builder, state, split=split)
+            case CommandSubstitution():
+                output = self._programs.capture(part.body, state.copy(), TERMINAL)
+                builder.downloaded |= output.downloaded
+                builder.decoded |= output.decoded
+                builder.producer = output.producer
+                builder.quoted |= part.quoted
+                text = UNKNOWN if output.text is None else output.text.rstrip("\n")
+                builder.runs.append((Mode.QUOTED if part.quoted else Mode.SPLIT, text))
+            case Arithmetic():
+                text = self.arithmetic_text(part.parts, state)
+                value = evaluate(text, lambda name: _integer(state.value(name)))
+                builder.runs.append((Mode.QUOTED, UNKNOWN if value is None else str(value)))
+            case ProcessSubstitution():
+                stdin = Stream() if part.direction == ">" else TERMINAL
+                output = self._programs.capture(part.body, state.copy(), stdin)
+                builder.stream = output
+                builder.downloaded |= output.downloaded
+                builder.decoded |= output.decoded
+                builder.runs.append((Mode.QUOTED, "/dev/fd/63"))
+            case ExtendedGlob():
+                self.run_inside(part.parts, state)
+                builder.runs.append((Mode.UNQUOTED, "*"))
+            case Subscript():
+                self.run_inside(part.parts, state)
+                builder.runs.append((Mode.QUOTED, "[]"))
+            case ArrayLiteral():
+                self.run_inside((part,), state)
+            case Literal():
+                builder.runs.append((Mode.QUOTED, part.text))
+
+    # Parameters
+
+    def _parameter(self, part: Parameter, builder: _Builder, state: State, *, split: bool) -> None:
+        self.run_inside(part.inner, state)
+        value, uncertain = self._parameter_value(part, state)
+        builder.uncertain |= uncertain
+        builder.quoted |= part.quoted
+        builder.downloaded |= f"${part.name}" in state.downloaded
+        builder.decoded |= f"${part.name}" in state.decoded
+        mode = Mode.QUOTED if part.quoted else Mode.SPLIT
+        if isinstance(value, tuple):
+            for index, element in enumerate(value):
+                if index:
+                    builder.runs.append((Mode.BREAK if split else Mode.QUOTED, " "))
+                builder.runs.append((mode, element))
+        else:
+            builder.runs.append((mode, UNKNOWN if value is None else value))
+
+    def _parameter_value(self, part: Parameter, state: State) -> tuple[Value, bool]:
+        """Return the value, and whether it is a default that may not be used."""
+        value = state.value(part.name, part.subscript)
+        if part.length:
+            return (str(len(value)) if isinstance(value, str) else None), False
+        if part.indirect:
+            if isinstance(value, str) and value and UNKNOWN not in value and not part.operator:
+                return state.value(value), False
+            self.run_inside(part.argument, state)
+            return None, False
+        operator = part.operator
+        if not operator:
+            return value, False
+        if operator in _DEFAULTS:
+            return self._default(part, value, state)
+        if operator in _ALTERNATES:
+            text = self._argument(part, state)
+            return ("", False) if value == "" else (text, value is None)
+        if operator in (":?", "?"):
+            self.run_inside(part.argument, state)
+            return value, False
+        argument = self._argument(part, state)
+        if operator == "@" and plain(argument) == "P":
+            self._prompt(value, part, state)
+            return None, False
+        if isinstance(value, tuple):
+            return (value if operator == ":" and argument.strip() == "0" else None), False
+        if value is None:
+            return None, False
+        return transform(operator, value, argument), False
+
+    def _default(self, part: Parameter, value: Value, state: State) -> tuple[Value, bool]:
+        operator = part.operator
+        text = self._argument(part, state)
+        if isinstance(value, tuple) or (value == "" and operator in ("-", "=")) or value:
+            return value, False
+        if "=" in operator and part.name not in state.variables:
+            state.variables[part.name] = text
+        return text, value is None
+
+    def _argument(self, part: Parameter, state: State) -> str:
+        if not part.argument:
+            return ""
+        return self.single(Word(part.argument, part.start, part.end), state).text
+
+    def _prompt(self, value: Value, part: Parameter, state: State) -> None:
+        """`${name@P}` expands the value like a prompt, which runs substitutions in it."""
+        span = (part.start, part.end)
+        if isinstance(value, str) and UNKNOWN not in value:
+            self._programs.program(as_document(value), state.copy(), span)
+        else:
+            self._programs.doubt("a value that is not in the command is expanded as a prompt", span)
+
+
+def as_document(text: str) -> str:
+    """Return a program that only runs the substitutions in a text, whatever quotes it holds."""
+    return f": <<_END_OF_TEXT_\n{text}\n_END_OF_TEXT_\n"
+
+
+def _integer(value: Value) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    return None
+
+
+def _assemble(builder: _Builder, separators: str) -> list[str]:
+    """Build fields from runs: only unquoted expansions are split."""
+    fields: list[str] = []
+    current: list[str] = []
+    present = False
+    for mode, text in builder.runs:
+        if mode is Mode.QUOTED:
+            current.append(text)
+            present = True
+        elif mode is Mode.UNQUOTED:
+            current.append(activate(text))
+            present = True
+        elif mode is Mode.BREAK:
+            fields.append("".join(current))
+            current, present = [], False
+        else:
+            for index, piece in enumerate(_split(text, separators)):
+                if index and present:
+                    fields.append("".join(current))
+                    current, present = [], False
+                if piece:
+                    current.append(activate(piece))
+                    present = True
+    if present or (builder.quoted and not fields):
+        fields.append("".join(current))
+    return fields
+
+
+def _split(text: str, separators: str) -> list[str]:
+    if not separators:
+        return [text]
+    if separators == " \t\n":
+        return _BLANKS.split(text)
+    return re.split(f"[{re.escape(separators)}]+", text)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What `${name operator argument}` makes of a known value."""
+
+import re
+from fnmatch import fnmatchcase
+
+from tibet_nc_agent.safety.marks import UNKNOWN, as_pattern
+
+_SLICE = re.compile(r"\s*\(?\s*(-?\s*\d{1,9})\s*\)?\s*(?::\s*\(?\s*(-?\d{1,9})\s*\)?\s*)?")
+_LONGEST_MATCHED = 256
+_GLOB = re.compile(r"[\ue001-\ue004]")
+
+
+def transform(operator: str, value: str, argument: str) -> str | None:
+    """Return the transformed value, None if it cannot be told without running it."""
+    if UNKNOWN in value or UNKNOWN in argument:
+        return None
+    match operator:
+        case "%" | "%%" | "#" | "##":
+            return _trimmed(operator, value, argument)
+        case "/" | "//" | "/#" | "/%":
+            return _replaced(operator, value, argument)
+        case "^^" | ",," | "^" | "," if not argument:
+            return _cased(operator, value)
+        case ":":
+            return _sliced(value, argument)
+        case "@" if argument in ("Q", "E", "K", "k"):
+            return value
+        case "@" if argument in ("U", "L", "u"):
+            return _cased({"U": "^^", "L": ",,", "u": "^"}[argument], value)
+        case _:
+            return None
+
+
+def _trimmed(operator: str, value: str, argument: str) -> str | None:
+    if len(value) > _LONGEST_MATCHED:
+        return None
+    pattern = as_pattern(argument)
+    cuts = range(len(value) + 1)
+    # The longest prefix and the shortest suffix lie at the high end.
+    ordered = cuts if operator in ("#", "%%") else reversed(cuts)
+    for cut in ordered:
+        head, tail = value[:cut], value[cut:]
+        if operator[0] == "#" and fnmatchcase(head, pattern):
+            return tail
+        if operator[0] == "%" and fnmatchcase(tail, pattern):
+            return head
+    return value
+
+
+def _replaced(operator: str, value: str, argument: str) -> str | None:
+    pattern, _, replacement = argument.partition("/")
+    if _GLOB.search(pattern) or not pattern:
+        return None
+    if operator == "//":
+        return value.replace(pattern, replacement)
+    if operator == "/#":
+        return replacement + value[len(pattern) :] if value.startswith(pattern) else value
+    if operator == "/%":
+        return value[: -len(pattern)] + replacement if value.endswith(pattern) else value
+    return value.replace(pattern, replacement, 1)
+
+
+def _cased(operator: str, value: str) -> str:
+    match operator:
+        case "^^":
+            return value.upper()
+        case ",,":
+            return value.lower()
+        case "^":
+            return value[:1].upper() + value[1:]
+        case _:
+            return value[:1].lower() + value[1:]
+
+
+def _sliced(value: str, argument: str) -> str | None:
+    found = _SLICE.fullmatch(argument)
+    if found is None:
+        return None
+    offset = int(found.group(1).replace(" ", ""))
+    if offset < 0:
+        offset += len(value)
+        if offset < 0:
+            return ""
+    rest = value[offset:]
+    return rest if found.group(2) is None else rest[: int(found.group(2))]

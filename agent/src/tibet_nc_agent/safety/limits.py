@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""Every bound of the safety stage: its name, its unit and the reason for its size."""
+
+MAX_BYTES = 64 * 1024
+"""Longest command in UTF-8 bytes; Matrix events end at 64 KiB as well."""
+
+MAX_DEPTH = 40
+"""Deepest nesting of grammar and nested programs; keeps Python far from its recursion limit."""
+
+MAX_PROGRAMS = 12
+"""How many programs inside programs (`sh -c "sh -c …"`) are followed."""
+
+MAX_TOKENS = 2_000
+"""Words, quoted pieces and expansions that are parsed; about 20 ms on a slow machine."""
+
+MAX_STEPS = 1_500
+"""Nodes and commands that are walked, across all nested programs; about 20 ms."""
+
+MAX_SCANNED = 100_000
+"""Characters looked at again to find a matching bracket; stops quadratic input."""
+
+MAX_COMPUTED = 16 * 1024
+"""Characters of one computed value (a variable, the output of `printf`)."""
+
+MAX_COMPUTED_TOTAL = 128 * 1024
+"""Characters of all computed values together; stops values that double."""
+
+MAX_BRACES = 40
+"""Opening braces in one word that are still expanded."""
+
+MAX_ALTERNATIVES = 64
+"""Words that one brace expansion may become before the rest is left out."""
+
+MAX_LOOP_VALUES = 24
+"""Values of a `for` loop that are walked one by one."""
+
+MAX_CODE = 6 * 1024
+"""Characters of an inline program in another language that are examined."""

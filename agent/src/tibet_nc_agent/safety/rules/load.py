@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""Reads the shipped rules and a host's own file, and says exactly what is wrong in it."""
+
+import difflib
+import functools
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from tibet_nc_agent.safety.rules.lines import line_numbers
+from tibet_nc_agent.safety.rules.model import (
+    Actions,
+    AllowedCommand,
+    Arity,
+    FamilyText,
+    Languages,
+    Paths,
+    ProgramOption,
+    Programs,
+    Rule,
+    Rules,
+    SiteFamily,
+    SitePaths,
+    Wrapper,
+)
+from tibet_nc_agent.safety.verdict import Decision, Family
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_SHIPPED = Path(__file__).parent.parent / "safety.toml"
+_PLACE = re.compile(r" - at `\$\.?([A-Za-z0-9_-]*)")
+_SHIPPED_TABLES = (
+    "family",
+    "rule",
+    "arity",
+    "program-option",
+    "wrapper",
+    "languages",
+    "programs",
+    "paths",
+    "actions",
+)
+_SITE_TABLES = ("family", "rule", "allow", "paths")
+
+
+class RulesError(Exception):
+    """A rules file is wrong: `file:line: key: what is wrong, what would be right`."""
+
+
+class _File:
+    """One TOML file with line numbers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RulesError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise RulesError(f"{path}: is not UTF-8 text, save it as UTF-8") from error
+        try:
+            self.tables = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise RulesError(f"{path}:{_toml_line(error, text)}: is not TOML: {error}") from error
+        self._text = text
+
+    def error(self, where: tuple[str | int, ...], problem: str) -> RulesError:
+        """Return an error at a key, or at the innermost table around it that has a line."""
+        lines = line_numbers(self._text)
+        line = next(
+            (lines[where[:end]] for end in range(len(where), 0, -1) if where[:end] in lines), 1
+        )
+        name = ".".join(str(part) for part in where if not isinstance(part, int)) or "file"
+        return RulesError(f"{self.path}:{line}: {name}: {problem}")
+
+    def known_tables(self, allowed: tuple[str, ...]) -> None:
+        """Refuse tables that the file may not have."""
+        for name in self.tables:
+            if name not in allowed:
+                raise self.error((name,), _unknown(name, allowed))
+
+    def one(self, shape: type[T], where: tuple[str | int, ...], value: object) -> T:
+        """Return a table as a struct."""
+        if not isinstance(value, Mapping):
+            raise self.error(where, "must be a table")
+        names = [info.encode_name for info in msgspec.structs.fields(shape)]
+        for key in value:
+            if key not in names:
+                raise self.error((*where, key), _unknown(key, names))
+        try:
+            return msgspec.convert(value, shape)
+        except msgspec.ValidationError as error:
+            message = str(error)
+            place = _PLACE.search(message)
+            key = (place.group(1),) if place and place.group(1) else ()
+            problem = message.split(" - at ", maxsplit=1)[0]
+            raise self.error((*where, *key), _in_plain_words(problem)) from error
+
+    def table(self, shape: type[T], name: str) -> T:
+        """Return a table that must be there."""
+        if name not in self.tables:
+            raise self.error((name,), "is missing")
+        return self.one(shape, (name,), self.tables[name])
+
+    def array(self, shape: type[T], name: str) -> tuple[T, ...]:
+        """Return an array of tables, empty if it is left out."""
+        values = self.tables.get(name, [])
+        if not isinstance(values, list):
+            raise self.error((name,), f"must be an array of tables, write [[{name}]]")
+        return tuple(self.one(shape, (name, i), value) for i, value in enumerate(values))
+
+    def families(self, shape: type[T]) -> dict[Family, T]:
+        """Return the tables `[family.<name>]`."""
+        values = self.tables.get("family", {})
+        if not isinstance(values, Mapping):
+            raise self.error(("family",), "must be tables, write [family.power]")
+        found: dict[Family, T] = {}
+        for name, value in values.items():
+            if name not in [family.value for family in Family]:
+                raise self.error(("family", name), _unknown(name, [*Family]))
+            found[Family(name)] = self.one(shape, ("family", name), value)
+        return found
+
+
+def load_rules(path: Path | str | None = None) -> Rules:
+    """Return the shipped rules, made stricter by the file of a host.
+
+    Raises `RulesError`, whose text is one line: file, line, key, what is wrong, what is right.
+    """
+    shipped = _shipped()
+    return shipped if path is None else _with_site(shipped, _File(Path(path)))
+
+
+@functools.cache
+def _shipped() -> Rules:
+    file = _File(_SHIPPED)
+    file.known_tables(_SHIPPED_TABLES)
+    rules = file.array(Rule, "rule")
+    _check_rules(file, rules)
+    families = file.families(FamilyText)
+    for family in Family:
+        if family not in families:
+            raise file.error(("family", family.value), "is missing")
+    return Rules(
+        families=families,
+        rules=rules,
+        arities=file.array(Arity, "arity"),
+        program_options=file.array(ProgramOption, "program-option"),
+        wrappers=file.array(Wrapper, "wrapper"),
+        languages=file.table(Languages, "languages"),
+        programs=file.table(Programs, "programs"),
+        paths=file.table(Paths, "paths"),
+        actions=file.table(Actions, "actions"),
+    )
+
+
+def _with_site(shipped: Rules, file: _File) -> Rules:
+    file.known_tables(_SITE_TABLES)
+    rules = file.array(Rule, "rule")
+    _check_rules(file, rules)
+    allowed = file.array(AllowedCommand, "allow")
+    _check_allowed(file, allowed, shipped)
+    paths = file.table(SitePaths, "paths") if "paths" in file.tables else SitePaths()
+    for name in msgspec.structs.fields(SitePaths):
+        for pattern in getattr(paths, name.name):
+            if not pattern.startswith("/"):
+                raise file.error(("paths", name.encode_name), f"{pattern!r} must begin with /")
+    at_least = {family: bound.at_least for family, bound in file.families(SiteFamily).items()}
+    added = {
+        info.name: getattr(shipped.paths, info.name) + getattr(paths, info.name)
+        for info in msgspec.structs.fields(SitePaths)
+    }
+    return msgspec.structs.replace(
+        shipped,
+        rules=shipped.rules + rules,
+        paths=msgspec.structs.replace(shipped.paths, **added),
+        allowed=allowed,
+        at_least=at_least,
+    )
+
+
+def _check_rules(file: _File, rules: tuple[Rule, ...]) -> None:
+    for index, rule in enumerate(rules):
+        where = ("rule", index)
+        if rule.decision is Decision.ALLOW:
+            raise file.error(
+                (*where, "decision"),
+                "a rule can't allow, write deny or needs-approval (or an [[allow]] table)",
+            )
+        if not rule.commands or any(not name or "/" in name for name in rule.commands):
+            raise file.error((*where, "commands"), "must be program names without a directory")
+        for expression in rule.text:
+            try:
+                re.compile(expression)
+            except re.error as error:
+                raise file.error(
+                    (*where, "text"), f"{expression!r} is not a regular expression: {error}"
+                ) from error
+
+
+def _check_allowed(file: _File, allowed: tuple[AllowedCommand, ...], shipped: Rules) -> None:
+    runners = {name for wrapper in shipped.wrappers for name in wrapper.names}
+    runners |= {*shipped.languages.shells, *shipped.languages.interpreters}
+    runners |= {"env", "eval", "exec", "find", "parallel", "source", "xargs", "."}
+    for index, command in enumerate(allowed):
+        where = ("allow", index, "argv")
+        if not command.argv or not command.argv[0]:
+            raise file.error(where, 'must be a whole command, e.g. ["systemctl", "restart", "ssh"]')
+        if command.argv[0].rsplit("/", 1)[-1] in runners:
+            raise file.error(
+                where,
+                f"{command.argv[0]} runs other programs, name the command that it would run",
+            )
+
+
+def _unknown(key: str, known: "list[str] | list[Family] | tuple[str, ...]") -> str:
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(key, names, n=1)
+    if close:
+        return f"unknown key, did you mean {close[0]}?"
+    return f"unknown key, known are {', '.join(sorted(names))}"
+
+
+def _in_plain_words(problem: str) -> str:
+    missing = re.match(r"Object missing required field `(.*)`", problem)
+    if missing is not None:
+        return f"the key {missing.group(1)} is missing"
+    value = re.match(r"Invalid enum value '(.*)'", problem)
+    if value is not None:
+        choices = [*Decision, *Family]
+        close = difflib.get_close_matches(value.group(1), [str(c) for c in choices], n=1)
+        hint = f", did you mean {close[0]}?" if close else ""
+        return f"{value.group(1)!r} is not a value of this key{hint}"
+    return problem[0].lower() + problem[1:]
+
+
+def _toml_line(error: tomllib.TOMLDecodeError, text: str) -> int:
+    found = re.search(r"at line (\d+)", str(error))
+    return int(found.group(1)) if found else len(text.splitlines())

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""What the walk computes with: words after expansion, byte streams and the state of the shell."""
+
+from enum import Enum, auto
+
+from msgspec import Struct
+
+from tibet_nc_agent.safety.grammar.nodes import Command
+from tibet_nc_agent.safety.marks import UNKNOWN, is_glob, plain
+
+Value = str | tuple[str, ...] | None
+"""A variable: text, an array, or None if it cannot be known."""
+
+
+class Source(Enum):
+    """Where a stream comes from, which decides what running it would mean."""
+
+    TERMINAL = auto()
+    FILE = auto()
+    TEXT = auto()
+    COMMAND = auto()
+
+
+class Root(Struct, frozen=True):
+    """A path that a command upstream prints, or below which it prints everything it finds."""
+
+    path: str
+    below: bool
+    limited: bool = False
+
+
+class Stream(Struct, frozen=True):
+    """Bytes that flow into or out of a command; `text` is None if they cannot be known."""
+
+    text: str | None = None
+    source: Source = Source.COMMAND
+    downloaded: bool = False
+    decoded: bool = False
+    roots: tuple[Root, ...] = ()
+    producer: str = ""  # the command that wrote it
+    endless: bool = False
+
+    @property
+    def known(self) -> str | None:
+        """The text if all of it is known."""
+        return self.text if self.text is not None and UNKNOWN not in self.text else None
+
+
+TERMINAL = Stream(source=Source.TERMINAL)
+FILE = Stream(source=Source.FILE)
+COMMAND = Stream()
+EMPTY = Stream("", Source.TEXT)
+
+
+def text_stream(text: str, *, downloaded: bool = False, decoded: bool = False) -> Stream:
+    """Return a stream of text that may contain unknown pieces."""
+    return Stream(text, Source.TEXT, downloaded, decoded)
+
+
+def through(stream: Stream | None) -> Stream:
+    """Return what an unknown filter makes of its input: unknown text, but the same taint."""
+    if stream is None or not (stream.downloaded or stream.decoded):
+        return COMMAND
+    return Stream(downloaded=stream.downloaded, decoded=stream.decoded)
+
+
+def joined(streams: list[Stream]) -> Stream:
+    """Return the streams one after the other."""
+    if len(streams) == 1:
+        return streams[0]
+    downloaded = any(stream.downloaded for stream in streams)
+    decoded = any(stream.decoded for stream in streams)
+    texts = [UNKNOWN if stream.text is None else stream.text for stream in streams]
+    if all(text == UNKNOWN for text in texts):
+        return Stream(downloaded=downloaded, decoded=decoded)
+    return Stream("".join(texts), Source.TEXT, downloaded, decoded)
+
+
+class Field(Struct, frozen=True):
+    """One word after expansion, with marks for what is unknown or a glob."""
+
+    text: str
+    start: int
+    end: int
+    quoted: bool = False
+    downloaded: bool = False
+    decoded: bool = False
+    uncertain: bool = False  # a default that only holds if a variable is unset
+    stream: Stream | None = None  # behind /dev/fd/63 of a process substitution
+    producer: str = ""  # the command whose output this is
+
+    @property
+    def unknown(self) -> bool:
+        """Whether a piece of the word is not known."""
+        return UNKNOWN in self.text
+
+    @property
+    def glob(self) -> bool:
+        """Whether the word is a pattern for file names."""
+        return is_glob(self.text)
+
+    @property
+    def plain(self) -> str:
+        """The text with globs as their characters."""
+        return plain(self.text)
+
+    def with_text(self, text: str) -> "Field":
+        """Return the same word with another text."""
+        return Field(
+            text, self.start, self.end, self.quoted, self.downloaded, self.decoded, self.uncertain
+        )
+
+
+class Context(Enum):
+    """Whose system a command changes."""
+
+    HOST = auto()
+    CONTAINER = auto()
+    PRIVATE_COPY = auto()  # a program of a dangerous name outside the system's directories
+
+
+class State:
+    """The abstract state of one shell: copied for subshells, shared by a sequence."""
+
+    __slots__ = (
+        "active",
+        "aliases",
+        "conditional",
+        "context",
+        "cwd",
+        "cwd_downloaded",
+        "decoded",
+        "downloaded",
+        "files",
+        "forked",
+        "functions",
+        "home",
+        "positional",
+        "variables",
+    )
+
+    def __init__(self, *, home: str, cwd: str | None) -> None:
+        self.home = home
+        self.cwd = cwd
+        self.cwd_downloaded = False
+        self.variables: dict[str, Value] = {}
+        self.positional: dict[str, str | None] = {}
+        self.functions: dict[str, Command] = {}
+        self.aliases: dict[str, str] = {}
+        self.active: tuple[str, ...] = ()
+        # Around the current command, counted from the outermost function that is running.
+        self.conditional = 0
+        self.forked = False
+        self.context = Context.HOST
+        # Names of files, variables (`$x`) and descriptors (`&3`); what is downloaded or decoded in
+        # one process is so in the others, hence copies share these.
+        self.downloaded: set[str] = set()
+        self.decoded: set[str] = set()
+        self.files: dict[str, str] = {}
+
+    def copy(self) -> "State":
+        """Return the state that a subshell starts with."""
+        other = State(home=self.home, cwd=self.cwd)
+        other.cwd_downloaded = self.cwd_downloaded
+        other.variables = self.variables.copy()
+        other.positional = self.positional
+        other.functions = self.functions.copy()
+        other.aliases = self.aliases.copy()
+        other.active = self.active
+        other.conditional = self.conditional
+        other.forked = self.forked
+        other.context = self.context
+        other.downloaded = self.downloaded
+        other.decoded = self.decoded
+        other.files = self.files
+        return other
+
+    def fork(self) -> "State":
+        """Return the state of another process."""
+        other = self.copy()
+        other.forked = True
+        return other
+
+    def branch(self) -> "State":
+        """Return the state of a branch that may not be taken."""
+        other = self.copy()
+        other.conditional += 1
+        return other
+
+    def merge(self, others: "list[State]") -> None:
+        """Take in what branches that may or may not have run have left behind."""
+        names = {name for other in others for name in other.variables}
+        for name in names:
+            before = self.variables.get(name)
+            after = {other.variables.get(name, before) for other in others}
+            self.variables[name] = before if after == {before} else None
+        for other in others:
+            self.functions.update(other.functions)
+            self.aliases.update(other.aliases)
+            if other.cwd != self.cwd:
+                self.cwd = None
+
+    def value(self, name: str, subscript: str = "") -> Value:
+        """Return the value of a parameter, None if it cannot be known."""
+        if subscript:
+            return self._element(name, subscript)
+        if name in self.variables:
+            value = self.variables[name]
+            return (value[0] if value else "") if isinstance(value, tuple) else value
+        if name in ("@", "*"):
+            values = [self.positional.get(str(i)) for i in range(1, len(self.positional) + 1)]
+            known = tuple(value for value in values if value is not None)
+            return known or None
+        if name.isdigit():
+            return self.positional.get(name, "bash" if name == "0" else None)
+        return self._well_known(name)
+
+    def _element(self, name: str, subscript: str) -> Value:
+        value = self.variables.get(name)
+        if not isinstance(value, tuple):
+            return value if subscript in ("0", "@", "*") else None
+        if subscript in ("@", "*"):
+            return value
+        if subscript.isdigit() and len(subscript) < 6 and int(subscript) < len(value):
+            return value[int(subscript)]
+        return None
+
+    def _well_known(self, name: str) -> Value:
+        match name:
+            case "HOME":
+                return self.home
+            case "PWD":
+                return self.cwd
+            case "IFS":
+                return " \t\n"
+            case "SHELL" | "BASH":
+                return "/bin/bash"
+            case "PAGER":
+                return "less"
+            case "EDITOR" | "VISUAL":
+                return "vi"
+            case _:
+                return None

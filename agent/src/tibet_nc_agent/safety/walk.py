@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: MIT
+"""Walks the syntax tree in the order of execution and judges every command that would run."""
+
+from tibet_nc_agent.safety import limits
+from tibet_nc_agent.safety.assignments import assign, assigned_names
+from tibet_nc_agent.safety.bombs import is_endless_spawner
+from tibet_nc_agent.safety.budget import Budget, TooComplexError
+from tibet_nc_agent.safety.call import Span
+from tibet_nc_agent.safety.commands import run_command
+from tibet_nc_agent.safety.commands.inline import judge_code
+from tibet_nc_agent.safety.expand import Expander
+from tibet_nc_agent.safety.grammar import GrammarError, parse
+from tibet_nc_agent.safety.grammar.nodes import (
+    ArithmeticCommand,
+    Case,
+    Command,
+    Coprocess,
+    ForArithmetic,
+    ForEach,
+    Function,
+    Group,
+    If,
+    Loop,
+    Pipeline,
+    Redirected,
+    Sequence,
+    SimpleCommand,
+    Subshell,
+    Test,
+)
+from tibet_nc_agent.safety.marks import UNKNOWN, as_source
+from tibet_nc_agent.safety.paths import Place
+from tibet_nc_agent.safety.policy import Policy
+from tibet_nc_agent.safety.redirections import inputs, outputs
+from tibet_nc_agent.safety.rules.model import Rules
+from tibet_nc_agent.safety.values import (
+    COMMAND,
+    EMPTY,
+    TERMINAL,
+    Context,
+    Field,
+    Source,
+    State,
+    Stream,
+    joined,
+    text_stream,
+)
+from tibet_nc_agent.safety.verdict import Decision, Family, Finding
+
+_UNKNOWN_NAME = "__unknown"
+_IN_CURRENT_SHELL = frozenset(
+    [
+        "cd",
+        "pushd",
+        "popd",
+        "export",
+        "read",
+        "declare",
+        "typeset",
+        "local",
+        "readonly",
+        "set",
+        "eval",
+        "source",
+        ".",
+        "unset",
+        "alias",
+        "shift",
+        "printf",
+        "mapfile",
+        "readarray",
+        "getopts",
+        "let",
+    ]
+)
+
+
+class Walker:
+    """One judgement: collects findings and commands while it walks."""
+
+    def __init__(self, policy: Policy, budget: Budget) -> None:
+        self.policy = policy
+        self.budget = budget
+        self.expander = Expander(self, budget)
+        self.findings: list[Finding] = []
+        self.commands: list[tuple[str, ...]] = []
+        self._seen: set[Finding] = set()
+        self._depth = 0
+        self._programs = 0
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of this host."""
+        return self.policy.rules
+
+    # What expander and handlers ask for
+
+    def place(self, text: str, state: State) -> Place:
+        """Return what a path names."""
+        return self.policy.levels.place(text, state)
+
+    def report(
+        self,
+        decision: Decision,
+        family: Family,
+        reason: str,
+        span: Span,
+        state: State,
+        *,
+        advice: str = "",
+    ) -> None:
+        """Add a finding; what changes only a container needs no more than an approval."""
+        bound = self.rules.at_least.get(family)
+        if state.context is not Context.HOST and family is not Family.PIPE_TO_SHELL:
+            decision = Decision.NEEDS_APPROVAL
+            kind = "in a container" if state.context is Context.CONTAINER else "a private copy"
+            reason = f"{reason} ({kind})"
+        if bound is not None and bound.rank > decision.rank:
+            decision = bound
+        finding = Finding(
+            decision=decision,
+            family=family,
+            reason=reason,
+            span=span,
+            advice=advice or self.rules.families[family].advice,
+        )
+        if finding not in self._seen:
+            self._seen.add(finding)
+            self.findings.append(finding)
+
+    def doubt(self, reason: str, span: Span) -> None:
+        """Report something that cannot be decided."""
+        family = Family.OPAQUE
+        advice = self.rules.families[family].advice
+        finding = Finding(
+            decision=Decision.NEEDS_APPROVAL,
+            family=family,
+            reason=reason,
+            span=span,
+            advice=advice,
+        )
+        if finding not in self._seen:
+            self._seen.add(finding)
+            self.findings.append(finding)
+
+    def run(self, fields: list[Field], state: State, stdin: Stream | None) -> Stream:
+        """Judge a command made of these fields and return its output."""
+        self.budget.step()
+        self._enter()
+        output = run_command(self, fields, state, stdin)
+        self._depth -= 1
+        return output
+
+    def capture(self, body: Sequence | None, state: State, stdin: Stream | None) -> Stream:
+        """Walk a substitution, a process of its own, and return its output."""
+        if body is None:
+            return COMMAND
+        state.forked = True
+        return self.sequence(body, state, stdin)
+
+    def program(
+        self,
+        text: str,
+        state: State,
+        span: Span,
+        stdin: Stream | None = None,
+        *,
+        lax: bool = False,
+    ) -> Stream:
+        """Judge text as a shell program in this state.
+
+        With `lax` the text may be something else than a program (keys that are typed, an argument
+        of an editor), so neither text that does not parse nor an unknown command is reported.
+        """
+        if self._programs >= limits.MAX_PROGRAMS:
+            raise TooComplexError
+        self.budget.compute(len(text))
+        source = as_source(text).replace(UNKNOWN, f"${{{_UNKNOWN_NAME}}}")
+        before = list(self.findings)
+        try:
+            parsed = parse(source, budget=self.budget, depth=self._depth, span=span)
+        except GrammarError as error:
+            if not lax:
+                self.doubt(f"text that would run as a program: {error}", span)
+            return COMMAND
+        self._programs += 1
+        state.variables[_UNKNOWN_NAME] = None
+        output = self.sequence(parsed.body, state, stdin)
+        self._programs -= 1
+        if lax:
+            kept = [f for f in self.findings if f in before or f.family is not Family.OPAQUE]
+            self.findings[:] = kept
+            self._seen = set(kept)
+        return output
+
+    def feed(self, stdin: Stream | None, state: State, span: Span, language: str = "sh") -> Stream:
+        """Judge a stream that becomes the program of an interpreter."""
+        if stdin is None or stdin.source is Source.TERMINAL:
+            return COMMAND
+        if stdin.downloaded:
+            self.report(
+                Decision.DENY,
+                Family.PIPE_TO_SHELL,
+                "a download is run as a program",
+                span,
+                state,
+            )
+            return Stream(downloaded=True)
+        if stdin.decoded:
+            self.report(
+                Decision.DENY, Family.ENCODED, "decoded data is run as a program", span, state
+            )
+        if stdin.text is not None:
+            if language != "sh":
+                self.code(language, stdin.text, state, span, None)
+                return COMMAND
+            if UNKNOWN in stdin.text:
+                self.doubt("a part of the program on the input is computed", span)
+            return self.program(stdin.text, state.copy(), span)
+        if stdin.source is not Source.FILE and not stdin.decoded:
+            self.doubt("the output of a command is run as a program", span)
+        return COMMAND
+
+    def code(
+        self, language: str, text: str, state: State, span: Span, stdin: Stream | None
+    ) -> None:
+        """Judge an inline program in another language."""
+        judge_code(self, language, text, state, span, stdin=stdin)
+
+    def call_function(self, body: Command, state: State, stdin: Stream | None) -> Stream:
+        """Walk the body of a function."""
+        return self._command(body, state, stdin)
+
+    # The tree
+
+    def _enter(self) -> None:
+        self._depth += 1
+        if self._depth > limits.MAX_DEPTH:
+            raise TooComplexError
+
+    def sequence(self, node: Sequence, state: State, stdin: Stream | None) -> Stream:
+        """Walk a list."""
+        self._enter()
+        streams: list[Stream] = []
+        before = ""
+        for pipeline, operator in node.items:
+            where = state
+            if operator == "&":
+                where = state.fork()
+            depends = before in ("&&", "||")
+            where.conditional += depends
+            streams.append(self._pipeline(pipeline, where, stdin))
+            where.conditional -= depends
+            before = operator
+        self._depth -= 1
+        return joined(streams) if streams else EMPTY
+
+    def _pipeline(self, node: Pipeline, state: State, stdin: Stream | None) -> Stream:
+        self.budget.step()
+        if len(node.commands) == 1:
+            return self._command(node.commands[0], state, stdin)
+        stream = stdin if stdin is not None else TERMINAL
+        for command in node.commands:
+            stream = self._command(command, state.fork(), stream)
+        return stream if node.commands else EMPTY
+
+    def _command(self, node: Command, state: State, stdin: Stream | None) -> Stream:
+        match node:
+            case SimpleCommand():
+                return self._simple(node, state, stdin)
+            case Redirected():
+                source = inputs(self, node.redirections, state, stdin)
+                output = self._command(node.command, state, source)
+                return outputs(self, node.redirections, state, output)
+            case Subshell():
+                return self.sequence(node.body, state.fork(), stdin)
+            case Group():
+                return self.sequence(node.body, state, stdin)
+            case Coprocess():
+                return self._command(node.body, state.fork(), stdin)
+            case Loop():
+                return self._loop(node, state, stdin)
+            case ForEach():
+                return self._for_each(node, state, stdin)
+            case ForArithmetic():
+                return self._for_arithmetic(node, state, stdin)
+            case If():
+                return self._if(node, state, stdin)
+            case Case():
+                return self._case(node, state, stdin)
+            case Function():
+                return self._define(node, state)
+            case ArithmeticCommand():
+                self.expander.arithmetic_text(node.parts, state)
+                return EMPTY
+            case Test():
+                for word in node.words:
+                    self.expander.single(word, state)
+                return EMPTY
+
+    def _simple(self, node: SimpleCommand, state: State, stdin: Stream | None) -> Stream:
+        if not node.words:
+            for assignment in node.assignments:
+                assign(self, assignment, state)
+            inputs(self, node.redirections, state, stdin)
+            output = EMPTY if not node.redirections else text_stream("")
+            return outputs(self, node.redirections, state, output)
+        fields: list[Field] = []
+        for word in node.words:
+            fields.extend(self.expander.fields(word, state))
+        # An assignment before a command does not reach the expansion of its words.
+        where = state
+        if node.assignments:
+            in_shell = bool(fields) and fields[0].text in _IN_CURRENT_SHELL
+            where = state if in_shell else state.copy()
+            for assignment in node.assignments:
+                assign(self, assignment, where)
+        source = inputs(self, node.redirections, state, stdin)
+        output = self.run(fields, where, source) if fields else EMPTY
+        return outputs(self, node.redirections, state, output)
+
+    def _loop(self, node: Loop, state: State, stdin: Stream | None) -> Stream:
+        if is_endless_spawner(node):
+            self._bomb("an endless loop that starts background jobs", node.start, node.end, state)
+        self._forget(node.condition, state)
+        self._forget(node.body, state)
+        self.sequence(node.condition, state, stdin)
+        state.conditional += 1
+        output = self.sequence(node.body, state, stdin)
+        state.conditional -= 1
+        return Stream(downloaded=output.downloaded, decoded=output.decoded)
+
+    def _for_each(self, node: ForEach, state: State, stdin: Stream | None) -> Stream:
+        values: list[Field] | None = None
+        if node.words is not None:
+            values = []
+            for word in node.words:
+                values.extend(self.expander.fields(word, state))
+        self._forget(node.body, state)
+        if values is None or node.interactive or len(values) > limits.MAX_LOOP_VALUES:
+            state.variables[node.name] = None
+            return self.sequence(node.body, state, stdin)
+        streams: list[Stream] = []
+        for value in values:
+            state.variables[node.name] = None if value.unknown else value.text
+            if value.downloaded:
+                state.downloaded.add(f"${node.name}")
+            streams.append(self.sequence(node.body, state, stdin))
+        state.variables[node.name] = None
+        return joined(streams) if streams else EMPTY
+
+    def _for_arithmetic(self, node: ForArithmetic, state: State, stdin: Stream | None) -> Stream:
+        self.expander.arithmetic_text(node.parts, state)
+        if is_endless_spawner(node):
+            self._bomb("an endless loop that starts background jobs", node.start, node.end, state)
+        self._forget(node.body, state)
+        return self.sequence(node.body, state, stdin)
+
+    def _if(self, node: If, state: State, stdin: Stream | None) -> Stream:
+        streams: list[Stream] = []
+        branches: list[State] = []
+        for condition, body in node.branches:
+            self.sequence(condition, state, stdin)
+            branches.append(state.branch())
+            streams.append(self.sequence(body, branches[-1], stdin))
+        if node.otherwise is not None:
+            branches.append(state.branch())
+            streams.append(self.sequence(node.otherwise, branches[-1], stdin))
+        state.merge(branches)
+        return _either(streams)
+
+    def _case(self, node: Case, state: State, stdin: Stream | None) -> Stream:
+        self.expander.single(node.subject, state)
+        streams: list[Stream] = []
+        branches: list[State] = []
+        for patterns, body in node.items:
+            for pattern in patterns:
+                self.expander.single(pattern, state)
+            branches.append(state.branch())
+            streams.append(self.sequence(body, branches[-1], stdin))
+        state.merge(branches)
+        return _either(streams)
+
+    def _define(self, node: Function, state: State) -> Stream:
+        """Judge the body where it is defined, since a later message may call the function."""
+        state.functions[node.name] = node.body
+        inner = state.copy()
+        inner.positional = {}
+        inner.active = (*state.active, node.name)
+        if not state.active:
+            inner.conditional, inner.forked = 0, False
+        self._command(node.body, inner, TERMINAL)
+        return EMPTY
+
+    def _forget(self, body: Sequence, state: State) -> None:
+        """Make unknown what a loop assigns, as it is in the second round."""
+        for name in assigned_names(body):
+            state.variables[name] = None
+
+    def _bomb(self, reason: str, start: int, end: int, state: State) -> None:
+        self.report(Decision.DENY, Family.BOMB, reason, (start, end), state)
+
+
+def _either(streams: list[Stream]) -> Stream:
+    return Stream(
+        downloaded=any(stream.downloaded for stream in streams),
+        decoded=any(stream.decoded for stream in streams),
+    )

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""What writing, deleting or moving a path means: the effects of `safety.toml` applied."""
+
+from tibet_nc_agent.safety.call import Call, Span, Walk
+from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.paths import Place
+from tibet_nc_agent.safety.rules.model import Level
+from tibet_nc_agent.safety.values import Field, State
+from tibet_nc_agent.safety.verdict import Decision, Family
+
+FAMILY_OF_LEVEL = {
+    Level.CRITICAL: Family.USERS,
+    Level.BOOT: Family.BOOT,
+    Level.LOG: Family.LOGS,
+    Level.DEVICE: Family.DISK,
+    Level.CONTROL: Family.POWER,
+    Level.NETWORK: Family.NETWORK,
+}
+_WHOLE_TREES = frozenset([Level.ROOT, Level.SYSTEM, Level.HOMES])
+
+
+def judge_write(
+    walk: Walk, target: Field, state: State, span: Span, verb: str, *, append: bool = False
+) -> Place:
+    """Judge that something is written to a path; `verb` begins the reason."""
+    place = walk.place(target.text, state)
+    effects = walk.rules.actions.append if append else walk.rules.actions.write
+    decision = effects.single.get(place.level)
+    family = FAMILY_OF_LEVEL.get(place.level, Family.WIPE)
+    if place.path.startswith(f"/dev/{UNKNOWN}"):
+        decision, family = Decision.DENY, Family.DISK
+    if decision is None:
+        return place
+    walk.report(decision, family, f"{verb} {place.shown}", span, state)
+    return place
+
+
+def judge_removal(call: Call, targets: list[Field], verb: str, *, recursive: bool) -> None:
+    """Judge that paths are deleted; `/*` without an option deletes files of the root as well."""
+    effects = call.walk.rules.actions.delete
+    for target in targets:
+        place = call.walk.place(target.text, call.state)
+        chosen = effects.recursive if recursive else effects.single
+        if place.everything and place.level in _WHOLE_TREES:
+            chosen = effects.recursive
+        _report(call, place, verb, chosen.get(place.level))
+
+
+def judge_permissions(call: Call, targets: list[Field], verb: str, *, recursive: bool) -> None:
+    """Judge that owner or mode of paths change."""
+    effects = call.walk.rules.actions.permissions
+    for target in targets:
+        place = call.walk.place(target.text, call.state)
+        chosen = effects.recursive if recursive else effects.single
+        if place.level is Level.UNKNOWN and target.text != UNKNOWN:
+            continue  # a known piece of the path names something of its own
+        _report(call, place, verb, chosen.get(place.level))
+
+
+def judge_move(call: Call, targets: list[Field], verb: str) -> None:
+    """Judge that paths go somewhere else."""
+    effects = call.walk.rules.actions.move
+    for target in targets:
+        place = call.walk.place(target.text, call.state)
+        chosen = effects.recursive if place.everything else effects.single
+        _report(call, place, verb, chosen.get(place.level))
+
+
+def _report(call: Call, place: Place, verb: str, decision: Decision | None) -> None:
+    if decision is not None:
+        family = FAMILY_OF_LEVEL.get(place.level, Family.WIPE)
+        reason = f"{verb} {place.shown}"
+        call.walk.report(decision, family, reason, call.span, call.state)

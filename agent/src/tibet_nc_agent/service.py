@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""The running agent: batches come in, are stored, and are dealt with; until it is stopped.
+
+The sync loop does three things and waits for nothing else: take a batch, store what wants an
+answer together with the sync token, and start a task for each message. So no command, however
+long, keeps the next message from being seen.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+import msgspec
+
+from tibet_nc_agent.airlock import Ignored, Message, addressed
+from tibet_nc_agent.desk import Desk
+from tibet_nc_agent.event import Batch, Replayed, Undecryptable, Unreadable
+from tibet_nc_agent.exchange import Exchanges
+from tibet_nc_agent.inbox import InboxError, Item, Waiting
+from tibet_nc_agent.lanes import Lanes
+from tibet_nc_agent.news import News
+from tibet_nc_agent.supervision import Supervisor
+
+log: Final = logging.getLogger(__name__)
+
+_MESSAGES: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message.__value__)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class _StoppedError(Exception):
+    """The way out of the task group when the agent is asked to stop."""
+
+
+class Service:
+    """An agent that is logged in and has its parts together; :meth:`run` is its life."""
+
+    def __init__(self, desk: Desk, supervisor: Supervisor) -> None:
+        self._desk = desk
+        self._supervisor = supervisor
+        self._exchanges = Exchanges(desk)
+        self._news = News(desk)
+        self._lanes = Lanes()
+        self._synced = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set, then finish what is being sent.
+
+        Raises MatrixError, InboxError or StalledError when it can't go on, in an ExceptionGroup.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._desk.link.run(), name="executor link")
+                group.create_task(self._sync(group), name="sync")
+                group.create_task(self._supervise(), name="supervision")
+                group.create_task(self._news.publish_checkpoints(), name="checkpoints")
+                group.create_task(self._announce(), name="start")
+                group.create_task(self._stop(stop), name="stop")
+        except* _StoppedError:
+            pass
+
+    async def _stop(self, stop: asyncio.Event) -> None:
+        """End all other tasks, by an exception, when the agent is asked to stop.
+
+        A command that runs is not waited for: it is asked about again at the next start.
+        """
+        await stop.wait()
+        self._supervisor.stopping()
+        log.info("stopping")
+        await self._desk.outbox.settle()
+        raise _StoppedError
+
+    async def _sync(self, group: asyncio.TaskGroup) -> None:
+        desk = self._desk
+        for waiting in await desk.disk(desk.inbox.pending):
+            self._start(group, waiting)
+        token = await desk.disk(lambda: desk.inbox.token)
+        async for batch in desk.matrix.batches(token):
+            await self._take(group, batch)
+            self._supervisor.moved()
+            if not self._synced.is_set():
+                self._synced.set()
+                group.create_task(self._news.join_all(), name="join")
+
+    async def _take(self, group: asyncio.TaskGroup, batch: Batch) -> None:
+        """Store a batch, then start what it asks for."""
+        rules = self._desk.rules
+        items: list[Item] = []
+        for event in batch.events:
+            message = addressed(event, rules)
+            if isinstance(message, Ignored):
+                if message is Ignored.NEWS:
+                    group.create_task(self._news.take(event))
+            elif batch.initial and _unreadable_past(message, rules.timebox_ms):
+                log.info("ignored: %s is from before this login", message.event_id)
+            else:
+                items.append(_item(message))
+                if isinstance(message, Replayed):
+                    group.create_task(self._news.take(message))
+        new = await self._desk.disk(self._desk.inbox.accept, batch.token, items)
+        for item in new:
+            self._start(group, Waiting(item=item, device=None))
+
+    def _start(self, group: asyncio.TaskGroup, waiting: Waiting) -> None:
+        item = waiting.item
+        try:
+            message = _MESSAGES.decode(item.content)
+        except msgspec.MsgspecError as error:
+            raise InboxError(f"{item.event_id} can't be read back: {error}") from None
+        turn = self._lanes.turn(message.room_id, message.sender)
+        group.create_task(
+            self._exchanges.handle(
+                message, turn, device=waiting.device, provisional=item.provisional
+            )
+        )
+
+    async def _announce(self) -> None:
+        """Tell the service manager when both sides have answered."""
+        welcome = await self._desk.link.wait_up()
+        await self._synced.wait()
+        serving = f"{welcome.host}, {len(self._desk.rules.rooms)} rooms"
+        self._supervisor.ready(f"serving {serving}")
+        log.info("ready: %s", serving)
+
+    async def _supervise(self) -> None:
+        interval = self._supervisor.interval_s
+        while True:
+            await asyncio.sleep(30.0 if interval is None else interval)
+            self._supervisor.beat()
+
+
+def _item(message: Message) -> Item:
+    return Item(
+        room_id=message.room_id,
+        event_id=message.event_id,
+        content=_ENCODER.encode(message),
+        provisional=isinstance(message, Undecryptable),
+    )
+
+
+def _unreadable_past(message: Message, timebox_ms: int) -> bool:
+    """Whether a message of the first batch can't be for this login: old, and without a key."""
+    old = message.sent_ms < int(time.time() * 1000) - timebox_ms
+    return old and isinstance(message, Undecryptable | Unreadable)

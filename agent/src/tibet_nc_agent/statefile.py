@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""Files that must survive a crash and that nobody else may read.
+
+A file is written beside its place, synced, renamed over it, and the directory is synced: after a
+crash at any point there is the old file or the new one, never half of one.
+"""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from tibet_nc_agent.matrix_errors import StoreInUse
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``, durably, readable by the owner alone."""
+    temporary = path.with_name(path.name + ".new")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_directory(path.parent)
+
+
+def read_private(path: Path) -> bytes | None:
+    """Return what is in ``path``, or None if there is no such file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that only the owner can read, unless there is one."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class DirectoryLock:
+    """The right to use a directory, held until :meth:`release` or the end of the process."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make the directory if need be and lock it; raise :class:`StoreInUse` if it is held."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise StoreInUse(f"another agent is using {directory}") from error
+
+    def release(self) -> None:
+        """Give the right back."""
+        os.close(self._descriptor)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""`tibet-nc-agent explain`: one verdict for people or programs, or one a line."""
+
+import argparse
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tibet_nc_agent import explain
+
+
+def run(*words: str) -> tuple[int, str]:
+    """Run the command in this process; return its status and output."""
+    parser = argparse.ArgumentParser()
+    explain.add_arguments(parser)
+    out = io.StringIO()
+    status = explain.main(parser.parse_args(words), out=out)
+    return status, out.getvalue()
+
+
+def lines(folder: Path, content: bytes) -> list[dict[str, object]]:
+    """Judge the lines of a file."""
+    path = folder / "lines"
+    path.write_bytes(content)
+    status, output = run("--lines", str(path))
+    assert status == explain.JUDGED
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_json_of_one_command() -> None:
+    """The object has the five keys of a line, and all findings and commands."""
+    status, output = run("--json", "echo hi; sudo rm -rf /")
+    assert status == 0
+    judged = json.loads(output)
+    assert {
+        "command": "echo hi; sudo rm -rf /",
+        "verdict": "deny",
+        "family": "wipe",
+        "reason": "rm deletes /",
+        "span": [14, 22],
+    }.items() <= judged.items()
+    assert judged["commands"] == [["echo", "hi"], ["sudo", "rm", "-rf", "/"], ["rm", "-rf", "/"]]
+    assert [finding["verdict"] for finding in judged["findings"]] == ["deny"]
+
+
+def test_text_of_one_command() -> None:
+    """People see the decision, the family, the marked place and what to do instead."""
+    status, output = run("ls; reboot")
+    assert status == 0
+    assert output.splitlines()[:5] == [
+        "deny: never runs from the room",
+        "deny power: powers off or reboots the machine",
+        "    ls; reboot",
+        "        ^^^^^^",
+        "    instead: ask whoever runs this host to do it on the console or through its "
+        "management network",
+    ]
+
+
+def test_needs_approval_says_that_it_is_refused() -> None:
+    """Until approvals exist, the room refuses what needs one, and explain says so."""
+    _, output = run("rmmod nfs")
+    assert output.startswith("needs-approval: refused in the room until approvals exist\n")
+
+
+def test_allowed_command() -> None:
+    """An allowed command has neither family nor reason nor span."""
+    _, output = run("--json", "df -h")
+    judged = json.loads(output)
+    assert tuple(judged[key] for key in ("verdict", "family", "reason", "span")) == (
+        "allow",
+        None,
+        None,
+        None,
+    )
+    assert run("df -h") == (0, "allow: may run\nwould run:\n    df -h\n")
+
+
+def test_text_cannot_control_the_terminal() -> None:
+    """A command with escape sequences is shown without them."""
+    _, output = run("ls \x1b[2J\u202e")
+    assert all(character.isprintable() or character == "\n" for character in output)
+
+
+def test_lines_are_unescaped(tmp_path: Path) -> None:
+    r"""`\n`, `\t` and `\\` stand for a newline, a tab and a backslash, others for themselves."""
+    judged = lines(tmp_path, rb"cat <<E\nreboot\nE" + b"\n" + rb"re\\boot\tx\q" + b"\nls\n")
+    assert [line["command"] for line in judged] == ["cat <<E\nreboot\nE", "re\\boot\tx\\q", "ls"]
+    assert [line["verdict"] for line in judged] == ["allow", "deny", "allow"]
+    assert [set(line) for line in judged] == [
+        {"command", "verdict", "family", "reason", "span"}
+    ] * 3
+
+
+def test_every_line_has_a_verdict(tmp_path: Path) -> None:
+    """Empty lines, bad UTF-8, control characters and a missing last newline give lines as well."""
+    content = b"\n\xff\xfe\n\\\n\x00\x1b\n\\n\\\nls \\q\nrm -rf /"
+    judged = lines(tmp_path, content)
+    assert len(judged) == 7
+    assert judged[0]["verdict"] == "allow"
+    assert judged[1]["verdict"] == judged[3]["verdict"] == judged[6]["verdict"] == "deny"
+
+
+def test_a_line_beyond_every_limit(tmp_path: Path) -> None:
+    """A line of a megabyte is refused, and the next one is judged."""
+    judged = lines(tmp_path, b"a" * 1_000_000 + b"\nreboot\n")
+    assert [line["verdict"] for line in judged] == ["deny", "deny"]
+    assert [line["family"] for line in judged] == ["text", "power"]
+    assert judged[1]["command"] == "reboot"
+
+
+@settings(derandomize=True, max_examples=200, deadline=None, database=None)
+@given(content=st.binary(max_size=200))
+def test_any_bytes_give_one_object_a_line(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    """As many objects come out as lines went in, for any bytes."""
+    judged = lines(tmp_path_factory.getbasetemp(), content)
+    expected = content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
+    assert len(judged) == expected
+
+
+@pytest.mark.parametrize("words", [(), ("ls", "--lines", "x")])
+def test_wrong_usage(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither or both of a command and a file is an error of usage."""
+    assert run(*words) == (2, "")
+    assert "give either a command or --lines FILE" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that can't be read is named."""
+    missing = str(tmp_path / "none")
+    assert run("--lines", missing) == (2, "")
+    assert (
+        capsys.readouterr().err == f"tibet-nc-agent explain: {missing}: No such file or directory\n"
+    )
+
+
+def test_rules_of_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rules of a host are used, and a mistake in them is an error of configuration."""
+    path = tmp_path / "safety.toml"
+    path.write_text('[family.boot]\nat-least = "deny"\n', encoding="utf-8")
+    assert json.loads(run("--json", "--rules", str(path), "rmmod x")[1])["verdict"] == "deny"
+    path.write_text("[famly.boot]\n", encoding="utf-8")
+    assert run("--rules", str(path), "ls") == (2, "")
+    assert f"{path}:1: famly: unknown key, did you mean family?" in capsys.readouterr().err

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""Any text gets a verdict, in bounded work."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.agent.safety.corpora import commands
+from tests.agent.safety.test_bash_grammar import PIECES
+from tests.agent.safety.test_metamorphic import DENIED
+from tibet_nc_agent.safety import Decision, Family, Verdict, judge, limits
+
+FIXED = settings(derandomize=True, max_examples=300, deadline=None, database=None)
+SEPARATORS = [";", "\n", "&", "&&", "||", "|"]
+HOSTILE = {
+    "parentheses": "(" * 10_000,
+    "substitutions": "$(" * 10_000,
+    "balanced substitutions": "$(echo " * 10_000 + ")" * 10_000,
+    "backquotes": "`" * 10_001,
+    "groups": "{ " * 10_000,
+    "conditions": "if " * 10_000,
+    "arithmetic": "((a " * 16_000,
+    "arithmetic expansions": "$((a " * 12_000,
+    "subscripts": "a[x " * 16_000,
+    "parameters": "${a:-" * 10_000,
+    "process substitutions": "<(" * 10_000,
+    "tests": "[[ " + "( " * 5_000,
+    "redirections": "<" * 60_000,
+    "here-documents": "<<A " * 15_000 + "\nx\n",
+    "words": "a " * 32_000,
+    "one word": "a" * 65_000,
+    "double quotes": '"a$b' * 16_000,
+    "empty quotes": "''" * 32_000,
+    "escapes": "\\a" * 32_000,
+    "continued lines": "\\\n" * 32_000,
+    "pipes": "a|" * 30_000 + "a",
+    "lists": "a;" * 30_000,
+    "newlines": "\n" * 65_000,
+    "braces": "echo " + "{a,b}" * 39,
+    "nested braces": "{a," * 38 + "}" * 38,
+    "doubling values": "a=xxxxxxxx;" + "a=$a$a;" * 30,
+    "doubling functions": "".join(f"f{i}(){{ f{i + 1}; f{i + 1}; }};" for i in range(30)) + "f0",
+    "doubling aliases": "".join(f"alias a{i}='a{i + 1};a{i + 1}';" for i in range(30)) + "a0",
+    "wrappers": "sudo " * 12_000 + "ls",
+    "programs in programs": "eval " * 10_000 + "ls",
+    "long loops": "for a in {1..20}; do for b in {1..20}; do for c in {1..20}; do ls; "
+    + "done; done; done",
+    "patterns": "rm -rf /" + "*a" * 5_000,
+    "a pattern as a name": "/" + "*?" * 4_000,
+    "python brackets": "python3 -c '" + "(" * 5_000 + "'",
+    "python signs": "python3 -c '" + "-" * 5_000 + "1'",
+    "perl calls": "perl -e '" + "open(F," * 800 + "'",
+    "statements": "mysql -e '" + "delete from a " * 4_000 + "'",
+    "arguments": "iptables " + "-A INPUT " * 6_000,
+    "decoded data": "echo '" + "A" * 60_000 + "' | base64 -d | sh",
+    "parents": "rm -rf " + "../" * 20_000,
+    "an array again and again": "a=(" + "b " * 1_500 + ");" + "echo ${a[@]};" * 200,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_is_answered_or_refused(name: str) -> None:
+    """Deep nesting, long lists and doubling values end in a verdict, without an error inside."""
+    verdict = judge(HOSTILE[name])
+    assert not any("cannot be decided" in finding.reason for finding in verdict.findings)
+
+
+def test_more_than_the_limit_is_refused() -> None:
+    """A command of more than 64 KiB is denied, whatever it says; bytes count, not characters."""
+    assert Decision.ALLOW is judge("#" * limits.MAX_BYTES).decision
+    for text in ("#" * (limits.MAX_BYTES + 1), "#" + "ä" * (limits.MAX_BYTES // 2)):
+        worst = judge(text).worst
+        assert worst is not None
+        assert (worst.decision, worst.family) == (Decision.DENY, Family.TEXT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ls\x00",
+        "ls\x03",
+        "ls\x1b[2K",
+        "ls\r",
+        "ls\x7f",
+        "ls\x9b",
+        "ls\ud800",
+        "ls\ue000",
+        "ls\uffff",
+    ],
+)
+def test_control_characters_are_refused(text: str) -> None:
+    """A terminal would obey these, so the text isn't what would run."""
+    worst = judge(text).worst
+    assert worst is not None
+    assert (worst.decision, worst.family) == (Decision.DENY, Family.TEXT)
+    assert worst.span == (2, 3)
+
+
+@pytest.mark.parametrize("text", ["ls \u202e-l", "l\u200bs", "ls\u00a0-l", "ls\ufeff"])
+def test_invisible_characters_need_approval(text: str) -> None:
+    """What people read isn't what would run."""
+    assert judge(text).decision is Decision.NEEDS_APPROVAL
+
+
+@pytest.mark.parametrize("text", ["ls \\", "cat <<E\nx", "echo $(cat <<E)", "rm !(x)"])
+def test_text_that_goes_on_needs_approval(text: str) -> None:
+    """The next line, or a setting of the shell, would change what runs."""
+    assert judge(text).decision is Decision.NEEDS_APPROVAL
+
+
+@pytest.mark.parametrize("text", ["grüße", "echo '日本語'", "echo “quoted”", "echo 🙂"])
+def test_other_languages_are_ordinary(text: str) -> None:
+    """Letters, quotes and symbols of any language are allowed."""
+    assert judge(text).decision is Decision.ALLOW
+
+
+@FIXED
+@given(st.text())
+def test_any_text_has_a_verdict(text: str) -> None:
+    """`judge` never raises and never finds an error of its own."""
+    verdict = judge(text)
+    assert isinstance(verdict, Verdict)
+    assert not any("cannot be decided" in finding.reason for finding in verdict.findings)
+
+
+@FIXED
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_any_tokens_have_a_verdict(pieces: list[str]) -> None:
+    """Neither do shell tokens in any order make it raise."""
+    verdict = judge("".join(pieces))
+    assert not any("cannot be decided" in finding.reason for finding in verdict.findings)
+
+
+@FIXED
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=5),
+    st.sampled_from(SEPARATORS),
+    st.sampled_from(DENIED),
+    st.sampled_from(["", " ", "\n", "; ls", " # x"]),
+)
+def test_a_denied_command_in_command_position_is_never_allowed(
+    before: list[str], separator: str, denied: list[str], after: str
+) -> None:
+    """Whatever stands before it on the line, a denied command that would run isn't allowed."""
+    prefix = "".join(before)
+    quotes = any(character in prefix for character in "'\"\\`#$<([")
+    keyword = any(word in prefix for word in ("case", "for", "select", "function", "coproc", "f()"))
+    if quotes or keyword or prefix.rstrip().endswith((">", "<", "&", "|", "=")):
+        prefix = "ls"
+    text = f"{prefix}{separator}{' '.join(denied)}{after}"
+    assert judge(text).decision is not Decision.ALLOW
+
+
+def test_mutated_lines_have_a_verdict() -> None:
+    """Lines of both columns with characters dropped, doubled and swapped never make it raise."""
+    source = random.Random(7)
+    lines = commands("dangerous") + commands("harmless")
+    for line in lines:
+        characters = list(line)
+        for _ in range(3):
+            at = source.randrange(len(characters)) if characters else 0
+            action = source.randrange(3)
+            if action == 0 and characters:
+                del characters[at]
+            elif action == 1:
+                characters.insert(at, source.choice("'\"\\$(){}[]<>|&;`*?~#=! \n"))
+            elif characters:
+                other = source.randrange(len(characters))
+                characters[at], characters[other] = characters[other], characters[at]
+        verdict = judge("".join(characters))
+        assert not any("cannot be decided" in finding.reason for finding in verdict.findings)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""The abstract state: what is known is followed, what isn't is never taken for harmless."""
+
+import pytest
+
+from tibet_nc_agent.safety import Decision, Family, judge
+
+ALLOW, ASK, DENY = Decision.ALLOW, Decision.NEEDS_APPROVAL, Decision.DENY
+
+
+@pytest.mark.parametrize(
+    ("command", "cwd", "expected"),
+    [
+        ("rm -rf *", None, ASK),
+        ("rm -rf *", "/", DENY),
+        ("rm -rf *", "/etc", DENY),
+        ("rm -rf *", "/srv/app", ALLOW),
+        ("rm -rf ../*", "/srv/app", ASK),
+        ("rm -rf ../..", "/srv/app", DENY),
+        ("cd /; rm -rf *", "/srv/app", DENY),
+        ("(cd /); rm -rf *", "/srv/app", ALLOW),
+        ("cd $x; rm -rf *", "/srv/app", ASK),
+        ("cd /srv/app; rm -rf ./build", None, ALLOW),
+        ("dd if=x of=sda", "/dev", DENY),
+        ("> shadow", "/etc", DENY),
+    ],
+)
+def test_the_directory_decides(command: str, cwd: str | None, expected: Decision) -> None:
+    """Relative names are judged in the directory that the line has reached."""
+    assert judge(command, cwd=cwd).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("x=/tmp/a; rm -rf $x", ALLOW),
+        ("x=/tmp; rm -rf $x/..", DENY),
+        ("x=/tmp/a; read x; rm -rf $x", ASK),
+        ("for x in a b; do rm -rf $x; done", ALLOW),
+        ("for x in a /; do rm -rf $x; done", DENY),
+        ("if a; then x=/; else x=/tmp/a; fi; rm -rf $x", ASK),
+        ("while a; do x=$y; done; rm -rf $x", ASK),
+        ("x=/; (x=/tmp/a); rm -rf $x", DENY),
+        ("x=/tmp/a; x=/ true; rm -rf $x", ALLOW),
+        ("f() { rm -rf -- /tmp/$1/x; }; f a", ALLOW),
+        ("set -- / a; shift; rm -rf $1", ALLOW),
+        ("HOME=/; rm -rf ~", DENY),
+    ],
+)
+def test_variables_are_followed(command: str, expected: Decision) -> None:
+    """Values are known as long as every way through the line gives the same."""
+    assert judge(command).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("docker exec web rm -rf /var/www", ASK),
+        ("docker exec web ls /", ALLOW),
+        ("docker run --rm alpine rm -rf /", ASK),
+        ("docker run --privileged -v /:/host alpine chroot /host reboot", DENY),
+        ("docker run --pid host alpine kill -9 1", DENY),
+        ("curl x | docker exec -i web sh", DENY),
+        ("./reboot", ASK),
+        ("/opt/vendor/bin/shutdown", ASK),
+        ("/sbin/reboot", DENY),
+    ],
+)
+def test_the_place_decides(command: str, expected: Decision) -> None:
+    """What changes only a container, or is only named like a dangerous program, may be approved."""
+    assert judge(command).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "fragment"),
+    [
+        ("ls; rm -rf /", "rm -rf /"),
+        ("echo hi > /dev/sda", "> /dev/sda"),
+        ("echo a && sudo reboot -f # x", "reboot -f"),
+        ("echo ${x:-$(reboot)} b", "reboot"),
+        ("cat <<E\nx $(reboot) y\nE", "reboot"),
+        ("echo `reboot`", "reboot"),
+        ("ls $(( 1 + $(reboot) ))", "reboot"),
+        ("sh -c 'ls; reboot' x", "sh -c 'ls; reboot' x"),
+        ("ls; echo (", "("),
+    ],
+)
+def test_the_span_is_exact(command: str, fragment: str) -> None:
+    """The worst finding marks the command itself, or the text that holds it as a program."""
+    worst = judge(command).worst
+    assert worst is not None
+    start, end = worst.span
+    assert fragment.strip("'") in command[start:end]
+    assert len(command[start:end]) <= len(fragment) + 1
+
+
+def test_the_worst_finding_comes_first() -> None:
+    """The verdict is the strictest finding; damage is named before what is merely unknown."""
+    verdict = judge("$x; echo cmVib290 | base64 -d | sh; rm -rf $y")
+    assert verdict.decision is DENY
+    assert verdict.worst is verdict.findings[0]
+    assert verdict.findings[0].family is Family.POWER
+    ranks = [finding.decision.rank for finding in verdict.findings]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_text_that_does_not_parse_is_refused_as_such() -> None:
+    """A syntax error is a denial of its own, and what is dangerous in it is named too."""
+    verdict = judge("rm -rf / ; )")
+    assert verdict.decision is DENY
+    assert {Family.TEXT, Family.WIPE} == {finding.family for finding in verdict.findings}
+    assert judge("if true; then ls").decision is DENY

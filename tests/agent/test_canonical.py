@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""The canonical form of JSON (Matrix specification v1.16, appendix "Canonical JSON")."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+
+from tests.agent.json_values import VALUES
+from tibet_nc_agent.canonical import LARGEST_INTEGER, Json, NotCanonicalError, canonical
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({}, "{}"),
+        ({"one": 1, "two": "Two"}, '{"one":1,"two":"Two"}'),
+        ({"b": "2", "a": "1"}, '{"a":"1","b":"2"}'),
+        ({"本": 2, "日": 1}, '{"日":1,"本":2}'),
+        ({"a": "日本語"}, '{"a":"日本語"}'),
+        ({"a": "\u65e5"}, '{"a":"日"}'),
+        ({"a": None}, '{"a":null}'),
+        ({"a": -0, "b": 10**10}, '{"a":0,"b":10000000000}'),
+        ({"a": '\n\x00"\\'}, '{"a":"\\n\\u0000\\"\\\\"}'),
+    ],
+)
+def test_examples_of_the_specification(value: Json, text: str) -> None:
+    """Values have the form that the specification's appendix gives."""
+    assert canonical(value) == text.encode()
+
+
+@pytest.mark.parametrize("value", [1.0, float("inf"), LARGEST_INTEGER + 1, "\ud800", {"a": [0.5]}])
+def test_what_has_no_canonical_form(value: Json) -> None:
+    """Numbers that aren't 53-bit integers and text that isn't Unicode have none."""
+    with pytest.raises(NotCanonicalError):
+        canonical(value)
+
+
+def test_depth_is_limited() -> None:
+    """Depth is an error of ours and not one of the interpreter's."""
+    value: list[Json] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(NotCanonicalError, match="deep"):
+        canonical(value)
+
+
+@given(VALUES)
+def test_form_is_unique(value: Json) -> None:
+    """What has a canonical form keeps it when it is read back; all else raises our error."""
+    with suppress(NotCanonicalError):
+        form = canonical(value)
+        assert canonical(json.loads(form)) == form

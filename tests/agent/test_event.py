@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""What an event means, whatever its shape."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.agent.json_values import OBJECTS, VALUES, paths, replaced
+from tibet_nc_agent.canonical import Json
+from tibet_nc_agent.event import (
+    Malformed,
+    Origin,
+    TextMessage,
+    Unreadable,
+    replayed,
+    text_message,
+    undecryptable,
+    unreadable,
+)
+
+ROOM = "!room"
+ORIGIN = Origin(sender_key="key", session_id="session", ciphertext="0" * 64)
+EVENT: dict[str, Any] = {
+    "type": "m.room.encrypted",
+    "event_id": "$event",
+    "sender": "@op:example.org",
+    "origin_server_ts": 1_000,
+    "content": {"device_id": "DEVICE", "session_id": "session"},
+    "unsigned": {"age": 5},
+}
+PAYLOAD: dict[str, Any] = {
+    "type": "m.room.message",
+    "room_id": ROOM,
+    "content": {"msgtype": "m.text", "body": "$ uptime"},
+}
+
+
+def test_text_message() -> None:
+    """An encrypted text message becomes a value with all that is known of it."""
+    assert text_message(ROOM, EVENT, PAYLOAD, ORIGIN) == TextMessage(
+        room_id=ROOM,
+        event_id="$event",
+        sender="@op:example.org",
+        sent_ms=1_000,
+        age_ms=5,
+        body="$ uptime",
+        is_edit=False,
+        device_id="DEVICE",
+        origin=ORIGIN,
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        ("outer", {"m.relates_to": {"rel_type": "m.replace", "event_id": "$first"}}),
+        ("inner", {"m.relates_to": {"rel_type": "m.replace", "event_id": "$first"}}),
+        ("inner", {"m.new_content": {}}),
+    ],
+)
+def test_every_mark_of_an_edit_counts(where: str, what: dict[str, Any]) -> None:
+    """An edit is known by any one of its marks, so that hiding the others is of no use (I5)."""
+    part = EVENT if where == "outer" else PAYLOAD
+    changed = {**part, "content": {**part["content"], **what}}
+    event, payload = (changed, PAYLOAD) if where == "outer" else (EVENT, changed)
+    message = text_message(ROOM, event, payload, ORIGIN)
+    assert isinstance(message, TextMessage)
+    assert message.is_edit
+
+
+@pytest.mark.parametrize("msgtype", ["m.notice", "m.emote", "m.image", "m.file", 5, None])
+def test_only_text_is_a_message(msgtype: object) -> None:
+    """Only ``m.text`` is a message; the agent's own kind, ``m.notice``, is none."""
+    payload: Any = {**PAYLOAD, "content": {"msgtype": msgtype, "body": "$ uptime"}}
+    assert text_message(ROOM, EVENT, payload, ORIGIN) is None
+
+
+@pytest.mark.parametrize("body", [None, 5, [], {}])
+def test_text_without_text_is_unreadable(body: object) -> None:
+    """A text message whose text is none gets an answer, too."""
+    payload: Any = {**PAYLOAD, "content": {"msgtype": "m.text", "body": body}}
+    assert isinstance(text_message(ROOM, EVENT, payload, ORIGIN), Unreadable)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("event_id", None),
+        ("event_id", "event"),
+        ("event_id", "$a b"),
+        ("event_id", "$" + "x" * 300),
+        ("sender", "op"),
+        ("sender", "@op\n:example.org"),
+        ("sender", 5),
+        ("origin_server_ts", -1),
+        ("origin_server_ts", True),
+        ("origin_server_ts", 1.5),
+        ("origin_server_ts", 2**60),
+    ],
+)
+def test_event_that_can_not_be_named(field: str, value: object) -> None:
+    """Without a usable id, sender and time there is nothing to answer."""
+    event: Any = {**EVENT, field: value}
+    with pytest.raises(Malformed):
+        text_message(ROOM, event, PAYLOAD, ORIGIN)
+
+
+@given(event=OBJECTS, payload=OBJECTS)
+def test_any_json(event: dict[str, Any], payload: dict[str, Any]) -> None:
+    """Any event and payload give a value, nothing, or :class:`Malformed`."""
+    for read in (
+        lambda: text_message(ROOM, event, payload, None),
+        lambda: undecryptable(ROOM, event),
+        lambda: unreadable(ROOM, event, "reason"),
+        lambda: replayed(ROOM, event, "$first"),
+    ):
+        with suppress(Malformed):
+            read()
+
+
+@given(data=st.data(), new=VALUES)
+def test_nearly_right_json(data: st.DataObject, new: Json) -> None:
+    """A message with any part replaced gives a value that can be written, or our error."""
+    whole = {"event": EVENT, "payload": PAYLOAD}
+    changed = replaced(whole, data.draw(st.sampled_from(paths(whole))), new)
+    event, payload = changed["event"], changed["payload"]
+    if isinstance(event, dict) and isinstance(payload, dict):
+        with suppress(Malformed):
+            message = text_message(ROOM, event, payload, ORIGIN)
+            if isinstance(message, TextMessage):
+                message.body.encode()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Excerpts: within their budget, of whole lines and characters, and counted exactly (I12)."""
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from tibet_nc_agent.content import cost
+from tibet_nc_agent.excerpt import EDGE_BYTES, EDGE_LINES, Excerpt, excerpt, lines_of, whole
+
+LINES = st.lists(
+    st.one_of(
+        st.binary(max_size=60),
+        st.sampled_from(
+            [b"", b"x" * 500, "日本".encode() * 200, b"\x1b[31mred\x1b[0m", b"\x00" * 90]
+        ),
+    ),
+    max_size=200,
+)
+OUTPUT = st.tuples(LINES, st.booleans()).map(
+    lambda drawn: b"\n".join(drawn[0]) + b"\n" * (drawn[1] and bool(drawn[0]))
+)
+BUDGET = st.integers(min_value=64, max_value=12_288)
+
+
+def cut(data: bytes, budget: int) -> Excerpt:
+    """Return the excerpt of a whole output."""
+    return excerpt(
+        data[:EDGE_BYTES],
+        data[-EDGE_BYTES:],
+        size=len(data),
+        lines=lines_of(data),
+        budget=budget,
+    )
+
+
+@given(OUTPUT, BUDGET)
+def test_within_budget(data: bytes, budget: int) -> None:
+    """An excerpt never takes more than its budget, nor does a whole output."""
+    view = cut(data, budget)
+    assert cost(view.head, code=True) + cost(view.tail, code=True) <= budget + 128
+    text = whole(data, budget)
+    assert text is None or cost(text, code=True) <= budget
+
+
+@given(st.lists(st.text(alphabet="abc日", max_size=40), max_size=300), BUDGET)
+def test_counts_are_exact(lines: list[str], budget: int) -> None:
+    """Shown and hidden lines and bytes are together those of the output (I12)."""
+    data = "".join(line + "\n" for line in lines).encode()
+    view = cut(data, budget)
+    shown = [part.encode() + b"\n" for part in (view.head, view.tail) if part]
+    blank = data.count(b"\n\n") + data.startswith(b"\n")
+    shown_bytes = sum(map(len, shown))
+    assert abs(view.hidden_bytes + shown_bytes - len(data)) <= 2 + blank
+    assert view.hidden_lines in range(len(lines) + 1)
+
+
+def test_whole_lines_of_both_ends() -> None:
+    """The first and the last lines are shown, the rest is counted."""
+    data = b"".join(b"line %d\n" % number for number in range(1000))
+    view = cut(data, 12_288)
+    assert view.head.splitlines() == [f"line {number}" for number in range(EDGE_LINES)]
+    assert view.tail.splitlines() == [f"line {number}" for number in range(1000 - EDGE_LINES, 1000)]
+    assert view.hidden_lines == 1000 - 2 * EDGE_LINES
+    assert view.hidden_bytes == len(data) - len(view.head) - len(view.tail) - 2
+
+
+def test_ends_do_not_overlap() -> None:
+    """An output of few long lines is not shown twice."""
+    data = b"a" * 3000 + b"\n" + b"b" * 3000 + b"\n"
+    view = cut(data, 4096)
+    assert set(view.head) == {"a"}
+    assert set(view.tail) == {"b"}
+    assert view.hidden_bytes + len(view.head) + len(view.tail) in {len(data), len(data) - 1}
+
+
+def test_characters_are_not_cut() -> None:
+    """A line that has to be cut is cut between two characters."""
+    view = cut("日本語".encode() * 5000, 4096)
+    assert "\ufffd" not in view.head + view.tail
+
+
+def test_a_sequence_over_many_lines() -> None:
+    """Terminal strings that span lines don't break the budget when they are cut."""
+    begin, end, lines = b"\x1bP", b"\x1b\\", b"query\n" * 30
+    for data in (begin + lines + end + b"x" * 9000, b"x" * 9000 + begin + lines + end):
+        view = cut(data, 300)
+        assert cost(view.head, code=True) + cost(view.tail, code=True) <= 300 + 128
+
+
+def test_nothing() -> None:
+    """No output has an empty excerpt."""
+    assert cut(b"", 1024) == Excerpt(head="", tail="", hidden_lines=0, hidden_bytes=0)
+    assert whole(b"", 1024) == ""
+
+
+def test_only_the_beginning_is_at_hand() -> None:
+    """Without the end of an output, its beginning is shown and the rest counted in bytes."""
+    view = excerpt(b"a\n" * 8192, b"", size=1_000_000, lines=None, budget=4096)
+    assert view.head == "\n".join("a" * EDGE_LINES)
+    assert (view.tail, view.hidden_lines, view.hidden_bytes) == (
+        "",
+        None,
+        1_000_000 - 2 * EDGE_LINES,
+    )

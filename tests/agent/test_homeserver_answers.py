@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""What an answer of the homeserver means, over a real connection."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from tibet_nc_agent import homeserver as module
+from tibet_nc_agent.homeserver import Homeserver
+from tibet_nc_agent.matrix_errors import (
+    AuthenticationNeeded,
+    MatrixError,
+    RateLimited,
+    Refused,
+    TokenRevoked,
+    TooLarge,
+    Unreachable,
+)
+
+OBJECT = b'{"ok": true}'
+
+
+def answer(status: int, body: bytes = b"{}", headers: str = "") -> bytes:
+    """Return an HTTP answer."""
+    head = (
+        f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{headers}Connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def refusal(status: int, code: str, **more: object) -> bytes:
+    """Return a Matrix error."""
+    return answer(status, json.dumps({"errcode": code, "error": "because", **more}).encode())
+
+
+@asynccontextmanager
+async def answering(*answers: bytes) -> AsyncIterator[tuple[Homeserver, list[bytes]]]:
+    """Serve the answers in turn; give the client, and the requests as they came."""
+    left, requests = list(answers), list[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(left.pop(0))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
+        port = server.sockets[0].getsockname()[1]
+        homeserver = Homeserver(f"http://127.0.0.1:{port}/")
+        stack.push_async_callback(homeserver.close)
+        yield homeserver, requests
+
+
+@pytest.mark.parametrize(
+    ("served", "error"),
+    [
+        (answer(200, b"[]"), Unreachable),
+        (answer(200, b"no JSON"), Unreachable),
+        (answer(200, b"[" * 100_000), Unreachable),
+        (answer(200, b'{"a": ' + b"1" * 10_000 + b"}"), Unreachable),
+        (answer(302, OBJECT, "Location: http://127.0.0.1:9/\r\n"), Unreachable),
+        (answer(404, b"<html>"), Unreachable),
+        (answer(500, b""), Unreachable),
+        (refusal(503, "M_UNKNOWN"), Unreachable),
+        (b"", Unreachable),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", Unreachable),
+        (refusal(401, "M_UNKNOWN_TOKEN"), TokenRevoked),
+        (refusal(401, "M_MISSING_TOKEN"), TokenRevoked),
+        (answer(401, b'{"flows": [], "session": "s"}'), AuthenticationNeeded),
+        (refusal(413, "M_TOO_LARGE"), TooLarge),
+        (refusal(403, "M_FORBIDDEN"), Refused),
+        (answer(403, b'{"errcode": ["M_FORBIDDEN"]}'), Unreachable),
+        (refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=1500), RateLimited),
+    ],
+)
+async def test_answer_becomes_our_error(served: bytes, error: type[MatrixError]) -> None:
+    """Whatever comes is a value or one error of ours, in one line."""
+    async with answering(served) as (homeserver, _):
+        with pytest.raises(error) as caught:
+            await homeserver.once("GET", "/x")
+    assert type(caught.value) is error
+    assert "\n" not in str(caught.value)
+
+
+async def test_object_is_returned() -> None:
+    """The object of a good answer is the value."""
+    async with answering(answer(200, OBJECT)) as (homeserver, _):
+        assert await homeserver.once("GET", "/x") == {"ok": True}
+
+
+async def test_token_goes_along_and_into_no_error() -> None:
+    """The token is sent as a header, and no error shows it (I10)."""
+    async with answering(answer(200, OBJECT), answer(500)) as (homeserver, requests):
+        homeserver.token = "secret-token"
+        await homeserver.once("GET", "/x?a=1")
+        with pytest.raises(Unreachable) as caught:
+            await homeserver.once("GET", "/x")
+    assert requests[0].startswith(b"GET /x?a=1 HTTP/1.1\r\n")
+    assert b"Authorization: Bearer secret-token\r\n" in requests[0]
+    assert "secret-token" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked_ms", "wait_s"), [(1500, 1.5), (None, 5.0), ("x", 5.0), (-1, 5.0), (10**12, 600.0)]
+)
+async def test_rate_limit_says_how_long(asked_ms: object, wait_s: float) -> None:
+    """The wait is what the homeserver asks for, within reason."""
+    served = refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=asked_ms)
+    async with answering(served) as (homeserver, _):
+        with pytest.raises(RateLimited) as caught:
+            await homeserver.once("GET", "/x")
+    assert caught.value.retry_after_s == wait_s
+
+
+async def test_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer over the limit is not read to its end."""
+    monkeypatch.setattr(module, "ANSWER_BYTES", 1_000)
+    async with answering(answer(200, b" " * 100_000 + OBJECT)) as (homeserver, _):
+        with pytest.raises(Unreachable, match="longer than"):
+            await homeserver.once("GET", "/x")
+
+
+async def test_silence_ends() -> None:
+    """A homeserver that accepts and says nothing counts as unreachable after the given time."""
+    async with AsyncExitStack() as stack:
+        ended = asyncio.Event()
+
+        async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await ended.wait()
+            writer.close()
+
+        server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
+        stack.callback(ended.set)
+        homeserver = Homeserver(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        stack.push_async_callback(homeserver.close)
+        with pytest.raises(Unreachable, match="did not answer"):
+            await homeserver.once("GET", "/x", seconds=0.1)
+
+
+async def test_request_goes_on_until_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may pass is waited out, with the same request each time."""
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.01)
+    limited = refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=1)
+    served = (answer(502), limited, answer(200, b"no JSON"), b"", answer(200, OBJECT))
+    async with answering(*served) as (homeserver, requests):
+        assert await homeserver.request("PUT", "/x/txn", {"a": 1}) == {"ok": True}
+    assert {request.split(b"\r\n")[0] for request in requests} == {b"PUT /x/txn HTTP/1.1"}
+
+
+async def test_request_ends_with_a_refusal() -> None:
+    """What won't pass ends a request at once."""
+    async with answering(refusal(403, "M_FORBIDDEN")) as (homeserver, _):
+        with pytest.raises(Refused, match="because"):
+            await homeserver.request("PUT", "/x", {})

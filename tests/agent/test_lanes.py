@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""The order of answers: one operator's commands in order, others without waiting."""
+
+import asyncio
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from tibet_nc_agent.lanes import Lanes, Turn
+
+
+@given(st.permutations(range(6)), st.sets(st.integers(0, 5)))
+@settings(deadline=None)
+def test_order_whatever_ends_first(finish: list[int], bypass: set[int]) -> None:
+    """Asked in order and answered in order, in whatever order things end or step aside."""
+    asyncio.run(check_order(finish, bypass))
+
+
+async def check_order(finish: list[int], bypass: set[int]) -> None:
+    """Let messages end in the given order; those that bypass use no turn but have one."""
+    lanes = Lanes()
+    asked: list[int] = []
+    answered: list[int] = []
+    ended = [asyncio.Event() for _ in finish]
+
+    async def message(number: int, turn: Turn) -> None:
+        try:
+            if number in bypass:
+                return
+            await turn.to_ask()
+            asked.append(number)
+            turn.asked()
+            await ended[number].wait()
+            await turn.to_answer()
+            answered.append(number)
+        finally:
+            turn.done()
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for number in range(len(finish)):
+            group.create_task(message(number, lanes.turn("!room", "@op")))
+        for number in finish:
+            await asyncio.sleep(0)
+            ended[number].set()
+    expected = [number for number in range(len(finish)) if number not in bypass]
+    assert asked == expected
+    assert answered == expected
+
+
+async def test_others_do_not_wait() -> None:
+    """Another operator, and another room, are not held up."""
+    lanes = Lanes()
+    slow = lanes.turn("!room", "@op")
+    async with asyncio.timeout(5):
+        for room, sender in (("!room", "@other"), ("!other", "@op")):
+            turn = lanes.turn(room, sender)
+            await turn.to_ask()
+            await turn.to_answer()
+            turn.done()
+    slow.done()
+
+
+async def test_asking_does_not_wait_for_answers() -> None:
+    """The next command is asked for while the one before runs."""
+    lanes = Lanes()
+    first, second = lanes.turn("!room", "@op"), lanes.turn("!room", "@op")
+    await first.to_ask()
+    first.asked()
+    async with asyncio.timeout(5):
+        await second.to_ask()
+    waiting = asyncio.create_task(second.to_answer())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    first.done()
+    async with asyncio.timeout(5):
+        await waiting
+    second.done()

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""Private files and the lock on a directory."""
+
+from pathlib import Path
+
+import pytest
+
+from tibet_nc_agent.matrix_errors import StoreInUse
+from tibet_nc_agent.statefile import DirectoryLock, make_private, read_private, write_private
+
+
+def test_write_and_read(tmp_path: Path) -> None:
+    """What was written last is read, for the owner alone, and nothing else is left."""
+    file = tmp_path / "file"
+    assert read_private(file) is None
+    write_private(file, b"old")
+    (tmp_path / "file.new").write_bytes(b"left by a crash")
+    write_private(file, b"new")
+    assert read_private(file) == b"new"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_private_file_is_not_emptied(tmp_path: Path) -> None:
+    """Making a file private that is there leaves what is in it."""
+    write_private(tmp_path / "file", b"data")
+    make_private(tmp_path / "file")
+    assert read_private(tmp_path / "file") == b"data"
+
+
+def test_lock_is_exclusive_and_can_be_given_back(tmp_path: Path) -> None:
+    """One holder at a time; a directory that isn't there is made, for the owner alone."""
+    directory = tmp_path / "state" / "store"
+    lock = DirectoryLock(directory)
+    assert directory.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(StoreInUse, match="another agent"):
+        DirectoryLock(directory)
+    lock.release()
+    DirectoryLock(directory).release()

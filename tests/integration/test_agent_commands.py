@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""What an operator asks of the agent beside commands, and the sysadmin's verbs, on real parts."""
+
+import asyncio
+import json
+import os
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Account, Operator, Seen, Synapse
+from tests.harness.host import Host
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Make a directory that every uid can reach."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+async def room(operator: Operator, bot: Account) -> str:
+    """Make an encrypted room with the bot invited."""
+    return await operator.create_room(invite=[bot.user_id])
+
+
+@pytest.fixture
+async def colleague(
+    new_operator: Callable[..., Awaitable[Operator]], operator: Operator, room: str
+) -> Operator:
+    """Log a second operator in, who is in the room, too."""
+    other = await new_operator()
+    await operator.invite(room, other.user_id)
+    await other.join(room)
+    return other
+
+
+@pytest.fixture
+async def host(
+    synapse: Synapse,
+    bot: Account,
+    operator: Operator,
+    colleague: Operator,
+    room: str,
+    directory: Path,
+) -> AsyncIterator[Host]:
+    """Start a host whose bot is in the room with two operators."""
+    with Host(
+        directory / "host",
+        homeserver=synapse.url,
+        bot=bot,
+        operators=[operator.user_id, colleague.user_id],
+        rooms=[room],
+        executor_settings="[audit]\ncheckpoint_records = 10\n",
+    ) as made:
+        await asyncio.to_thread(made.start)
+        for somebody in (operator, colleague):
+            await somebody.wait_member(room, bot.user_id)
+        yield made
+
+
+async def asked(operator: Operator, room: str, body: str) -> Seen:
+    """Send a message and return its final answer."""
+    return await operator.answer_to(await operator.send_text(room, body), 40)
+
+
+async def started(operator: Operator, event: str) -> int:
+    """Wait for the notice that a command has started, and return the command's number."""
+    notice = await operator.wait(
+        lambda seen: (
+            seen.result.get("event_id") == event
+            and seen.result.get("final") is False
+            and seen.body.startswith("started")
+        )
+    )
+    return int(notice.result["number"])
+
+
+async def test_a_long_command_is_told_typed_into_looked_at_and_ended(
+    host: Host, operator: Operator, colleague: Operator, room: str
+) -> None:
+    """A long command says that it started; it can be typed into, looked at, listed and ended."""
+    assert host.agent.running
+    event = await operator.send_text(room, "$ while read line; do echo got $line; done; echo end")
+    number = await started(operator, event)
+    assert (await asked(operator, room, f"!in {number} first")).result["verdict"] == "info"
+    for _ in range(100):
+        peek = await asked(colleague, room, f"!tail {number}")
+        if "got first" in peek.body:
+            break
+    assert "got first" in peek.body
+    assert f"#{number} " in (await asked(colleague, room, "!jobs")).body
+    assert (await asked(colleague, room, "$ echo meanwhile")).body.startswith("meanwhile\n")
+    assert operator.answers_to(event) == []
+    await asked(operator, room, f"!eof {number}")
+    answer = await operator.answer_to(event)
+    assert answer.body.splitlines()[-2:-1] == ["end"]
+    assert answer.result["exit"] == 0
+
+
+@pytest.mark.parametrize(("control", "reason"), [("cancel", "cancelled"), ("kill", "killed")])
+async def test_cancel_and_kill(
+    control: str, reason: str, host: Host, operator: Operator, room: str
+) -> None:
+    """A running command is interrupted or killed by its number, and its answer says so."""
+    assert host.agent.running
+    event = await operator.send_text(room, "$ sleep 60")
+    number = await started(operator, event)
+    done = await asked(operator, room, f"!{control} {number}")
+    assert f"#{number}" in done.body
+    answer = await operator.answer_to(event)
+    assert answer.result["reason"] == reason
+    assert (await asked(operator, room, f"!{control} {number}")).result["verdict"] == "denied"
+
+
+async def test_stop_ends_everything(
+    host: Host, operator: Operator, colleague: Operator, room: str
+) -> None:
+    """One word ends what runs, whoever started it; each command still has its one answer (I4)."""
+    assert host.agent.running
+    events = [
+        (somebody, await somebody.send_text(room, "$ sleep 60"))
+        for somebody in (operator, colleague)
+    ]
+    for somebody, event in events:
+        await started(somebody, event)
+    assert "2 commands" in (await asked(operator, room, "!stop")).body
+    for somebody, event in events:
+        assert (await somebody.answer_to(event)).result["reason"] == "killed"
+        assert len(somebody.answers_to(event)) == 1
+
+
+async def test_exit_ends_the_session_after_the_commands_before(
+    host: Host, operator: Operator, room: str
+) -> None:
+    """The session's end waits for its commands, and what they set is gone afterwards."""
+    assert host.agent.running
+    first = await operator.send_text(room, "$ kept=yes; sleep 1; echo $kept")
+    farewell = await operator.send_text(room, "exit")
+    assert (await operator.answer_to(first)).body.startswith("yes\n")
+    assert "ended" in (await operator.answer_to(farewell)).body
+    assert (await asked(operator, room, "$ echo kept=$kept")).body.startswith("kept=\n")
+    assert "you have no session" not in (await asked(operator, room, "bye")).body
+    assert "you have no session" in (await asked(operator, room, "bye")).body
+
+
+async def test_explain_runs_nothing(host: Host, operator: Operator, room: str) -> None:
+    """``? cmd`` says what the airlock would say; the chain doesn't grow by a command."""
+    assert host.agent.running
+    answer = await asked(operator, room, "? reboot")
+    assert "would be refused" in answer.body
+    assert answer.result["verdict"] == "info"
+    assert "0 run" in (await asked(operator, room, "status")).body
+
+
+async def test_the_room_holds_checkpoints(host: Host, operator: Operator, room: str) -> None:
+    """Checkpoints of the chain are put into the room, where the host can't take them back (I8)."""
+    assert host.agent.running
+    for _ in range(6):
+        await asked(operator, room, "$ true")
+    notice = await operator.wait(lambda seen: seen.body.startswith("checkpoint · "))
+    assert notice.result["final"] is False
+    size = int(notice.body.split()[2])
+    lines = notice.body.splitlines()
+    assert size >= 10
+    assert str(size) in lines
+
+
+async def test_doctor_finds_what_is_wrong(host: Host, operator: Operator, room: str) -> None:
+    """The doctor passes on a good host, also while it runs, and names each fault with its fix."""
+    await asked(operator, room, "$ true")
+    good = await asyncio.to_thread(host.admin, "agent", "doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(good.stdout)}
+    assert good.returncode == 0, good.stdout
+    assert list(checks) == ["state", "homeserver", "clock", "login", f"room {room}", "executor"]
+    host.executor.stop()
+    bad = await asyncio.to_thread(host.admin, "agent", "doctor")
+    assert bad.returncode == 1
+    (line,) = [line for line in bad.stdout.splitlines() if line.startswith("FAIL")]
+    assert line.startswith("FAIL  executor: the executor's socket ")
+    assert line.endswith("; fix: systemctl status tibet-nc-executor")
+
+
+async def test_login_shows_what_to_compare_and_keeps_its_secrets(
+    synapse: Synapse,
+    new_account: Callable[[str], Account],
+    operator: Operator,
+    room: str,
+    directory: Path,
+) -> None:
+    """A login by password shows device and fingerprints, the same ones each time (I10)."""
+    account = new_account("bot")
+    host = Host(
+        directory / "host",
+        homeserver=synapse.url,
+        bot=account,
+        operators=[operator.user_id],
+        rooms=[room],
+    )
+    with host:
+        state = directory / "host" / "agent"
+        (state / "password").write_text(account.password + "\n")
+        (state / "password").chmod(0o600)
+        os.chown(state / "password", host.uids.agent, host.uids.agent)
+        settings = host.etc / "agent.toml"
+        text = settings.read_text()
+        settings.write_text(
+            text.replace("access_token_file", "password_file").replace("access-token", "password")
+        )
+        first = await asyncio.to_thread(host.admin, "agent", "login")
+        second = await asyncio.to_thread(host.admin, "agent", "login")
+        assert first.returncode == 0, first.stderr
+        assert first.stdout == second.stdout
+        assert account.user_id in first.stdout
+        assert (host.etc / "agent.pub").read_text().strip() in first.stdout
+        assert account.password not in first.stdout + first.stderr
+        unsafe = [
+            path
+            for path in state.rglob("*")
+            if stat.S_IMODE(path.stat().st_mode) & 0o077 and not path.is_dir()
+        ]
+        assert unsafe == []

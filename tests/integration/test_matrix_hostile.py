@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: MIT
+"""No event, message or key of anyone stops the agent, and nothing is sent to whom it may not be."""
+
+import base64
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nio.crypto import OlmDevice
+
+from tests.harness import Account, Operator, Synapse
+from tests.harness.proxy import Proxy
+from tests.integration import forge
+from tests.integration.agent import Agent, invited_agent
+from tibet_nc_agent.event import (
+    Invite,
+    MemberAdded,
+    MemberRemoved,
+    RoomUnencrypted,
+    TextMessage,
+    Undecryptable,
+    Unreadable,
+)
+from tibet_nc_agent.matrix_errors import IdentityError, Strangers, Unencrypted
+
+type NewOperator = Callable[..., Awaitable[Operator]]
+
+DEEP = "[" * 20_000 + "]" * 20_000
+
+
+async def agent_device(operator: Operator, agent: Agent) -> OlmDevice:
+    """Return the agent's device as a stranger's client knows it."""
+    return await forge.device_of(operator, agent.account.user_id, agent.matrix.device_id)
+
+
+async def still_answers(operator: Operator, agent: Agent) -> None:
+    """See that a command still reaches the agent, and an answer the operator."""
+    command = await operator.send_text(agent.room_id, "$ uptime")
+    assert (await agent.text(command)).body == "$ uptime"
+    txn_id = secrets.token_hex(4)
+    sent = await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "up"}, txn_id)
+    assert (await operator.wait(lambda seen: seen.event_id == sent)).decrypted
+
+
+async def test_malformed_messages_to_the_device(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """No message to the agent's device, by any user of the homeserver, stops it."""
+    mallory = await new_operator()
+    device = await agent_device(mallory, agent)
+    key = mallory.client.olm.account.identity_keys["curve25519"]
+    random = base64.b64encode(secrets.token_bytes(200)).decode().rstrip("=")
+    session = await forge.olm_session(mallory, device)
+    kind, data = session.encrypt("{}").to_parts()
+    body = base64.b64encode(data).decode().rstrip("=")
+    odd_types: list[object] = [7, "0", None, []]
+    contents: list[Any] = [
+        *(forge.olm_content(key, device, each, "!!!") for each in (0, 1)),
+        *(forge.olm_content(key, device, each, random) for each in (0, 1)),
+        *(forge.olm_content(key, device, odd, random) for odd in odd_types),
+        forge.olm_content(key, device, 0, 5),
+        forge.olm_content(secrets.token_urlsafe(32), device, kind, body),
+        forge.olm_content("", device, kind, body),
+        forge.olm_content("é" * 43, device, kind, body),
+        {**forge.olm_content(key, device, 0, ""), "ciphertext": []},
+        {**forge.olm_content(key, device, 0, ""), "ciphertext": {device.curve25519: 1}},
+        {"algorithm": "m.olm.v1.curve25519-aes-sha2"},
+        {"algorithm": 5},
+        {},
+    ]
+    room_key = {"room_id": agent.room_id, "algorithm": "m.megolm.v1.aes-sha2"}
+    payload = forge.olm_payload(mallory, device, "m.room_key", room_key)
+    plaintexts = [
+        "no JSON",
+        "[]",
+        DEEP,
+        json.dumps({**payload, "recipient_keys": {}}),
+        json.dumps({**payload, "keys": {}}),
+        json.dumps({**payload, "content": {**room_key, "session_id": "x", "session_key": "!"}}),
+        json.dumps({**payload, "content": {"room_id": agent.room_id}}),
+        json.dumps({**payload, "content": []}),
+        json.dumps({**payload, "type": "m.forwarded_room_key", "content": {}}),
+        json.dumps({**payload, "type": "m.dummy", "content": {}}),
+        json.dumps({**payload, "type": 5}),
+    ]
+    contents += [await forge.olm_encrypted(mallory, device, each) for each in plaintexts]
+    for content in contents:
+        await forge.to_device(mallory, device, content)
+    for clear in ("m.room_key", "m.room_key_request", "m.key.verification.start", "x.y", "m.dummy"):
+        await forge.to_device(mallory, device, {}, clear)
+        await forge.to_device(mallory, device, {"action": 1, "transaction_id": "x"}, clear)
+    await still_answers(operator, agent)
+
+
+async def test_malformed_messages_in_the_room(operator: Operator, agent: Agent) -> None:
+    """A message that decrypts to what no client sends is unreadable, and the next one arrives."""
+    await agent.text(await operator.send_text(agent.room_id, "$ first"))
+    text = {"type": "m.room.message", "room_id": agent.room_id}
+    good = {"msgtype": "m.text", "body": "$ reboot"}
+    plaintexts = [
+        b"\xff\xfe",
+        b"[1]",
+        DEEP.encode(),
+        b'{"a": ' + b"1" * 5_000 + b"}",
+        json.dumps({**text, "room_id": "!other", "content": good}).encode(),
+        json.dumps({"type": "m.room.message", "content": good}).encode(),
+        json.dumps({**text, "type": "m.room.member", "state_key": "@x:y", "content": {}}).encode(),
+        json.dumps({**text, "content": {"msgtype": "m.text", "body": 5}}).encode(),
+        json.dumps({**text, "content": {"msgtype": "m.text"}}).encode(),
+    ]
+    contents = [forge.megolm_content(operator, agent.room_id, each) for each in plaintexts]
+    contents += [{**contents[0], "ciphertext": value} for value in ("", "!!!", 5)]
+    contents += [{**contents[0], "ciphertext": contents[0]["ciphertext"][:-8] + "AAAAAAAA"}]
+    sent = [
+        await operator.send_unencrypted(agent.room_id, content, event_type="m.room.encrypted")
+        for content in contents
+    ]
+    await still_answers(operator, agent)
+    unreadable = [event.event_id for event in agent.events if isinstance(event, Unreadable)]
+    assert unreadable == sent
+
+
+async def test_messages_that_are_none(operator: Operator, agent: Agent) -> None:
+    """What is no text message is passed over, encrypted or not, whatever its shape."""
+    first = await operator.send_text(agent.room_id, "$ first")
+    await agent.text(first)
+    before = len(agent.events)
+    shapes: list[dict[str, Any]] = [{}, {"msgtype": 5}, {"msgtype": "m.image", "body": "x"}]
+    for content in shapes:
+        await operator.send(agent.room_id, content)
+    await operator.send_unencrypted(agent.room_id, {"msgtype": "m.image", "body": "x"})
+    await operator.send(agent.room_id, {"x": 1}, event_type="x.y")
+    reaction = {"m.relates_to": {"rel_type": "m.annotation", "event_id": first, "key": "y"}}
+    await operator.send_unencrypted(agent.room_id, reaction, event_type="m.reaction")
+    await still_answers(operator, agent)
+    assert [type(event) for event in agent.events[before:]] == [TextMessage]
+
+
+async def test_event_without_sender_key_is_read(operator: Operator, agent: Agent) -> None:
+    """The deprecated key and device in an event are neither needed nor believed."""
+    await agent.text(await operator.send_text(agent.room_id, "$ first"))
+    payload = {
+        "type": "m.room.message",
+        "room_id": agent.room_id,
+        "content": {"msgtype": "m.text", "body": "$ uptime"},
+    }
+    content = forge.megolm_content(operator, agent.room_id, json.dumps(payload).encode())
+    del content["device_id"]
+    content["sender_key"] = "somebody else's"
+    command = await operator.send_unencrypted(agent.room_id, content, event_type="m.room.encrypted")
+    message = await agent.text(command)
+    assert (await agent.matrix.device_of(message)).device_id == operator.device_id
+
+
+async def test_unlimited_one_time_keys(
+    synapse: Synapse,
+    operator: Operator,
+    agent: Agent,
+    new_operator: NewOperator,
+    new_account: Callable[[str], Account],
+) -> None:
+    """When a stranger has taken all one-time keys, the agent is still reached, and makes more."""
+    user_id, device_id = agent.account.user_id, agent.matrix.device_id
+    stranger = new_account("mallory")
+    await agent.stop()
+
+    def claim() -> bool:
+        """Take a key; return whether it was the fallback key."""
+        wanted: Any = {"one_time_keys": {user_id: {device_id: "signed_curve25519"}}}
+        path = "/_matrix/client/v3/keys/claim"
+        answer: Any = synapse.request("POST", path, wanted, stranger.access_token).body
+        (key,) = answer["one_time_keys"][user_id][device_id].values()
+        return bool(key.get("fallback", False))
+
+    taken = 0
+    while not claim():
+        taken += 1
+    assert taken > 0
+    second = await new_operator(operator)
+    await second.wait_member(agent.room_id, user_id)
+    command = await second.send_text(agent.room_id, "$ uptime")
+    await agent.listen()
+    assert (await agent.text(command)).body == "$ uptime"
+    await still_answers(second, agent)  # by now the next batch has begun, and keys were uploaded
+    assert not claim()
+
+
+async def test_malformed_device_keys(operator: Operator, agent: Agent) -> None:
+    """Malformed keys of a device, and malformed answers about keys, stop nobody else's."""
+
+    def poison(body: dict[str, Any]) -> dict[str, Any]:
+        devices = body.get("device_keys", {}).get(operator.user_id, {})
+        sound: dict[str, Any] = next(iter(devices.values()), {})
+        bad: list[Any] = [
+            None,
+            5,
+            {},
+            {"keys": []},
+            {**sound, "signatures": 5},
+            {**sound, "signatures": {operator.user_id: {"ed25519:A": "!"}}},
+            {**sound, "device_id": "other"},
+            {**sound, "keys": {"ed25519:BAD4": "x", "curve25519:BAD4": 5}},
+        ]
+        poisoned = {**devices, **{f"BAD{number}": value for number, value in enumerate(bad)}}
+        return {**body, "device_keys": {**body.get("device_keys", {}), operator.user_id: poisoned}}
+
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        proxy.rewrite("/keys/query", poison)
+        proxy.rewrite("/keys/claim", lambda body: {**body, "failures": 5})
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await agent.until(lambda: agent.matrix.members(agent.room_id))
+        await still_answers(operator, agent)
+        await agent.stop()
+
+
+async def test_malformed_sync(operator: Operator, agent: Agent) -> None:
+    """A sync answer whose parts have the wrong shape gives what is sound in it."""
+
+    def poison(body: dict[str, Any]) -> dict[str, Any]:
+        for room in body.get("rooms", {}).get("join", {}).values():
+            events = room.get("timeline", {}).setdefault("events", [])
+            events[:0] = [
+                None,
+                5,
+                {},
+                {"type": "m.room.message"},
+                {"type": "m.room.encrypted", "content": 5, "event_id": "$x", "sender": "@x:y"},
+                {"type": "m.room.message", "content": {"msgtype": "m.text", "body": "$ x"}},
+                {"type": "m.room.member", "state_key": "@x:y", "content": []},
+                {"type": "m.room.member", "state_key": 5, "content": {"membership": "join"}},
+            ]
+            room["state"] = 5
+        rooms = body.setdefault("rooms", {})
+        rooms.setdefault("join", {}).update({"!a": None, "!b": []})
+        rooms["invite"], rooms["leave"] = {"!c": 5, "!d": {"invite_state": []}}, []
+        body["to_device"] = {"events": [None, {}, {"type": 5}, *_events(body.get("to_device"))]}
+        body["device_one_time_keys_count"] = {"signed_curve25519": "many"}
+        body["device_lists"] = {"changed": [None, 5, operator.user_id]}
+        return body
+
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await agent.until(lambda: agent.matrix.members(agent.room_id))
+        proxy.rewrite("/sync", poison)
+        await still_answers(operator, agent)
+        await agent.stop()
+    assert {type(event) for event in agent.events} == {TextMessage}
+
+
+def _events(value: Any) -> list[Any]:  # noqa: ANN401 - any JSON
+    return list(value.get("events", [])) if isinstance(value, dict) else []
+
+
+async def test_strangers_room_keys_are_not_kept(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """What somebody says who may not speak in the room is never decrypted, member or not."""
+    mallory = await new_operator()
+    await operator.invite(agent.room_id, mallory.user_id)
+    await mallory.join(agent.room_id)
+    await mallory.wait_member(agent.room_id, agent.account.user_id)
+    sent = await mallory.send_text(agent.room_id, "$ reboot")
+    assert (await agent.received(Undecryptable)).event_id == sent
+
+
+async def test_other_rooms_keys_are_not_kept(operator: Operator, agent: Agent) -> None:
+    """An operator's room key for a room that isn't configured is not kept, and opens nothing."""
+    device = await agent_device(operator, agent)
+    other = await operator.create_room()
+    await operator.send_text(other, "first")
+    session = operator.client.olm.outbound_group_sessions[other]
+    await forge.share_room_key(operator, device, other, session.id, session.session_key)
+    content = forge.megolm_content(operator, other, b"{}")
+    sent = await operator.send_unencrypted(agent.room_id, content, event_type="m.room.encrypted")
+    assert (await agent.received(Undecryptable)).event_id == sent
+
+
+async def test_session_keeps_its_first_owner(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """Another operator can't take over a session whose key he was given, even after a restart."""
+    second = await new_operator()
+    await agent.stop()
+    agent.settings = replace(agent.settings, allowed=agent.settings.allowed | {second.user_id})
+    await agent.listen()
+    await agent.text(await operator.send_text(agent.room_id, "$ 1"))
+    session = operator.client.olm.outbound_group_sessions[agent.room_id]
+    device = await agent_device(second, agent)
+    await forge.share_room_key(second, device, agent.room_id, session.id, session.session_key)
+    for number in (2, 3):
+        message = await agent.text(await operator.send_text(agent.room_id, f"$ {number}"))
+        assert (await agent.matrix.device_of(message)).device_id == operator.device_id
+        await agent.stop()
+        await agent.listen()
+
+
+async def test_relabelled_sender_owns_no_such_key(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """One operator's message under another's name is of no device of the other (I5)."""
+    second = await new_operator()
+    await agent.stop()
+    agent.settings = replace(agent.settings, allowed=agent.settings.allowed | {second.user_id})
+    await operator.invite(agent.room_id, second.user_id)
+    await second.join(agent.room_id)
+    await second.wait_member(agent.room_id, agent.account.user_id)
+
+    def relabel(body: dict[str, Any]) -> dict[str, Any]:
+        for room in body.get("rooms", {}).get("join", {}).values():
+            for event in room["timeline"]["events"]:
+                if event["sender"] == second.user_id and event["type"] == "m.room.encrypted":
+                    event["sender"] = operator.user_id
+                    event["content"]["device_id"] = operator.device_id
+        return body
+
+    async with Proxy(agent.settings.homeserver) as proxy:
+        proxy.rewrite("/sync", relabel)
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        message = await agent.text(await second.send_text(agent.room_id, "$ reboot"))
+        assert (message.sender, message.device_id) == (operator.user_id, operator.device_id)
+        with pytest.raises(IdentityError, match="no device of"):
+            await agent.matrix.device_of(message)
+        await agent.stop()
+
+
+async def test_nothing_is_sent_to_strangers(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """While somebody else is in the room, or only invited, nothing is sent there."""
+    mallory = await new_operator()
+    content = {"msgtype": "m.notice", "body": "secret"}
+    await agent.matrix.send(agent.room_id, dict(content), "t0")
+    await operator.invite(agent.room_id, mallory.user_id)
+    assert (await agent.received(MemberAdded)).invited
+    with pytest.raises(Strangers) as caught:
+        await agent.matrix.send(agent.room_id, dict(content), "t1")
+    assert caught.value.users == (mallory.user_id,)
+    await operator.kick(agent.room_id, mallory.user_id)
+    await agent.received(MemberRemoved)
+    await still_answers(operator, agent)
+
+
+async def test_stranger_is_told_at_every_start(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """A stranger that came while the agent was away is told when it is back."""
+    await agent.stop()
+    mallory = await new_operator()
+    await operator.invite(agent.room_id, mallory.user_id)
+    await mallory.join(agent.room_id)
+    for _ in range(2):
+        agent.events.clear()
+        await agent.listen()
+        assert (await agent.received(MemberAdded)).user_id == mallory.user_id
+        await agent.stop()
+
+
+async def test_nothing_is_sent_in_plain_text(
+    synapse: Synapse, bot: Account, operator: Operator, tmp_path: Path
+) -> None:
+    """A room without encryption is told, and nothing is ever sent there."""
+    agent = await invited_agent(synapse.url, bot, operator, tmp_path / "store", encrypted=False)
+    assert (await agent.received(RoomUnencrypted)).room_id == agent.room_id
+    message = await agent.text(await operator.send_text(agent.room_id, "$ uptime"))
+    assert not message.encrypted
+    with pytest.raises(Unencrypted):
+        await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "x"}, "t1")
+    await agent.stop()
+
+
+async def test_hidden_encryption_changes_nothing(operator: Operator, agent: Agent) -> None:
+    """A room that was seen to be encrypted stays so when the homeserver hides its state (I5)."""
+
+    def hide(body: dict[str, Any]) -> dict[str, Any]:
+        for room in body.get("rooms", {}).get("join", {}).values():
+            for part in ("state", "timeline"):
+                room[part]["events"] = [
+                    event
+                    for event in room.get(part, {}).get("events", [])
+                    if event["type"] != "m.room.encryption"
+                ]
+        return body
+
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        proxy.rewrite("/sync", hide)
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await agent.until(lambda: agent.matrix.members(agent.room_id))
+        await still_answers(operator, agent)
+        await agent.stop()
+
+
+async def test_untrusted_device_can_not_read(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """A device that isn't trusted gets no key; one that is reads on."""
+    second = await new_operator(operator)
+    await second.wait_member(agent.room_id, agent.account.user_id)
+    agent.trusted.clear()
+    agent.trusted.add(operator.device_id)
+    sent = await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "x"}, "t1")
+    assert (await operator.wait(lambda seen: seen.event_id == sent)).decrypted
+    assert not (await second.wait(lambda seen: seen.event_id == sent)).decrypted
+    agent.trusted.add(second.device_id)
+    sent = await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "y"}, "t2")
+    assert (await second.wait(lambda seen: seen.event_id == sent and seen.decrypted)).body == "y"
+
+
+async def test_invitation_is_told(operator: Operator, agent: Agent) -> None:
+    """An invitation is told with who sent it, and is not accepted by itself."""
+    room_id = await operator.create_room(invite=[agent.account.user_id])
+    invite = await agent.received(Invite)
+    assert (invite.room_id, invite.sender) == (room_id, operator.user_id)
+    await agent.matrix.leave(room_id)
+    await still_answers(operator, agent)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""Cross-signing on a real homeserver: the agent's own identity, and an operator's pinned one."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Operator, Synapse
+from tests.harness.proxy import Proxy
+from tests.integration.agent import Agent
+from tibet_nc_agent.crosssign import CrossSigning, Use, bootstrap
+from tibet_nc_agent.homeserver import Homeserver
+from tibet_nc_agent.identity import Identity, verify_identity
+from tibet_nc_agent.matrix_errors import AuthenticationNeeded, IdentityError, Refused
+
+type NewOperator = Callable[..., Awaitable[Operator]]
+
+
+async def identity(agent: Agent, user_id: str, pinned: str | None = None) -> Identity:
+    """Return an identity as the homeserver has it now."""
+    return verify_identity(await agent.matrix.keys_of(user_id, fresh=True), user_id, pinned=pinned)
+
+
+async def sign_devices(
+    synapse: Synapse, operator: Operator, keys: CrossSigning, password: str | None = None
+) -> None:
+    """Give the operator's account an identity, and have it vouch for the operator's device."""
+    homeserver = Homeserver(synapse.url)
+    homeserver.token = operator.client.access_token
+    try:
+        await bootstrap(
+            homeserver,
+            keys,
+            user_id=operator.user_id,
+            device_id=operator.device_id,
+            device_sign=lambda data: str(operator.client.olm.account.sign(data.decode())),
+            password=password,
+        )
+    finally:
+        await homeserver.close()
+
+
+def new_keys(directory: Path) -> CrossSigning:
+    """Make an identity."""
+    return CrossSigning.open(directory / secrets.token_hex(4), bytes(32))
+
+
+async def test_agent_is_cross_signed(agent: Agent, tmp_path: Path) -> None:
+    """The account gets its identity without a password, and it vouches for the agent's device."""
+    keys = new_keys(tmp_path)
+    await agent.matrix.cross_sign(keys, password=None)
+    own = await identity(agent, agent.account.user_id, keys.public_key(Use.MASTER))
+    (device,) = own.devices
+    assert device.device_id == agent.matrix.device_id
+    assert device.cross_signed
+
+
+async def test_cross_signing_again_changes_nothing(agent: Agent, tmp_path: Path) -> None:
+    """A second bootstrap uploads nothing."""
+    keys = new_keys(tmp_path)
+    await agent.matrix.cross_sign(keys, password=None)
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.open()
+        await agent.matrix.cross_sign(keys, password=None)
+        assert [path for _, path in proxy.seen if path.endswith("/upload")] == []
+        await agent.stop()
+
+
+async def test_interrupted_cross_signing_is_resumed(agent: Agent, tmp_path: Path) -> None:
+    """A bootstrap that broke off between its two uploads is finished by the next."""
+    keys = new_keys(tmp_path)
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        proxy.refuse("/keys/signatures/upload", status=403)
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.open()
+        with pytest.raises(Refused, match="M_FORBIDDEN"):
+            await agent.matrix.cross_sign(keys, password=None)
+        await agent.matrix.cross_sign(keys, password=None)
+        own = await identity(agent, agent.account.user_id, keys.public_key(Use.MASTER))
+        assert own.devices[0].cross_signed
+        await agent.stop()
+
+
+async def test_identity_is_never_replaced(agent: Agent, tmp_path: Path) -> None:
+    """An account that has another identity keeps it, and the error says what to restore."""
+    keys = new_keys(tmp_path)
+    await agent.matrix.cross_sign(keys, password=None)
+    with pytest.raises(IdentityError, match="restore"):
+        await agent.matrix.cross_sign(new_keys(tmp_path), password=agent.account.password)
+    await identity(agent, agent.account.user_id, keys.public_key(Use.MASTER))
+
+
+async def test_password_is_used_when_it_is_asked_for(agent: Agent, tmp_path: Path) -> None:
+    """Where the homeserver asks for the password, it is given; without one the error says so."""
+    keys = new_keys(tmp_path)
+    asked = {"flows": [{"stages": ["m.login.password"]}], "session": "x", "params": {}}
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        proxy.refuse("/keys/device_signing/upload", status=401, body=asked, times=2)
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.open()
+        with pytest.raises(AuthenticationNeeded, match="password"):
+            await agent.matrix.cross_sign(keys, password=None)
+        await agent.matrix.cross_sign(keys, password=agent.account.password)
+        await identity(agent, agent.account.user_id, keys.public_key(Use.MASTER))
+        await agent.stop()
+
+
+async def test_new_login_keeps_the_identity(agent: Agent, tmp_path: Path) -> None:
+    """After a lost store, a new device signed with the kept keys is the same agent."""
+    keys = new_keys(tmp_path)
+    await agent.matrix.cross_sign(keys, password=None)
+    before = agent.matrix.device_id
+    await agent.stop()
+    agent.settings = replace(agent.settings, store=tmp_path / "new store")
+    await agent.open()
+    await agent.matrix.cross_sign(keys, password=None)
+    own = await identity(agent, agent.account.user_id, keys.public_key(Use.MASTER))
+    signed = {device.device_id: device.cross_signed for device in own.devices}
+    assert signed == {before: True, agent.matrix.device_id: True}
+
+
+async def test_pinned_operator_is_recognised(
+    synapse: Synapse, operator: Operator, agent: Agent, tmp_path: Path, new_operator: NewOperator
+) -> None:
+    """Only a device that the pinned identity vouches for is the operator's (I5)."""
+    keys = new_keys(tmp_path)
+    pinned = keys.public_key(Use.MASTER)
+    await sign_devices(synapse, operator, keys)
+    first = await agent.text(await operator.send_text(agent.room_id, "$ 1"))
+    device = await agent.matrix.device_of(first, pinned=pinned)
+    assert (device.device_id, device.cross_signed) == (operator.device_id, True)
+
+    second = await new_operator(operator)
+    await second.wait_member(agent.room_id, agent.account.user_id)
+    unsigned = await agent.text(await second.send_text(agent.room_id, "$ 2"))
+    with pytest.raises(IdentityError, match="not signed by"):
+        await agent.matrix.device_of(unsigned, pinned=pinned)
+    await sign_devices(synapse, second, keys)
+    device = await agent.matrix.device_of(unsigned, pinned=pinned)
+    assert (device.device_id, device.cross_signed) == (second.device_id, True)
+
+
+async def test_changed_identity_is_refused(
+    synapse: Synapse, operator: Operator, agent: Agent, tmp_path: Path
+) -> None:
+    """After an operator's identity was reset, nothing of it counts (I5)."""
+    old, new = new_keys(tmp_path), new_keys(tmp_path)
+    await sign_devices(synapse, operator, new)
+    message = await agent.text(await operator.send_text(agent.room_id, "$ 1"))
+    with pytest.raises(IdentityError, match="has changed"):
+        await agent.matrix.device_of(message, pinned=old.public_key(Use.MASTER))
+
+
+async def test_user_without_identity_is_refused(agent: Agent, operator: Operator) -> None:
+    """A pin of a user who has no identity fails closed (I5)."""
+    message = await agent.text(await operator.send_text(agent.room_id, "$ 1"))
+    with pytest.raises(IdentityError, match="no usable master key"):
+        await agent.matrix.device_of(message, pinned="x" * 43)
+
+
+async def test_plain_text_is_of_no_device(agent: Agent, operator: Operator) -> None:
+    """A message in plain text has no device, whoever it says it is from (I5)."""
+    content = {"msgtype": "m.text", "body": "$ uptime"}
+    message = await agent.text(await operator.send_unencrypted(agent.room_id, content))
+    with pytest.raises(IdentityError, match="plain text"):
+        await agent.matrix.device_of(message)
