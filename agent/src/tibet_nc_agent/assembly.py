@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """From settings to the parts that work: opened in order, closed in reverse, nothing left behind."""
 
+import functools
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -20,7 +21,7 @@ from tibet_nc_agent.matrix import Matrix, MatrixSettings
 from tibet_nc_agent.matrix_errors import AuthenticationNeeded, IdentityError
 from tibet_nc_agent.outbox import Outbox
 from tibet_nc_agent.render import Answerer
-from tibet_nc_agent.safety import judge
+from tibet_nc_agent.safety import RulesError, Verdict, judge, load_rules
 
 STORE_NAME: Final = "matrix"
 CROSS_SIGNING_NAME: Final = "cross-signing.json"
@@ -79,6 +80,18 @@ async def cross_sign(config: Config, matrix: Matrix) -> CrossSigning:
     return keys
 
 
+def judge_of(config: Config) -> Callable[[str], Verdict]:
+    """Return the safety stage with the host's own rules; raises ConfigError.
+
+    The rules are loaded here and not with the first command, which would be slow.
+    """
+    try:
+        rules = load_rules(config.rules_file)
+    except RulesError as error:
+        raise ConfigError("airlock.rules_file", "", str(error)) from None
+    return functools.partial(judge, rules=rules)
+
+
 def link_of(config: Config) -> ExecutorLink:
     """Return the way to the configured executor; raises ConfigError."""
     return ExecutorLink(
@@ -106,7 +119,7 @@ async def assembled(config: Config, matrix: Matrix) -> AsyncIterator[Desk]:
                 dedicated_room=config.dedicated_room,
                 allowed=config.allowed,
                 timebox_ms=config.timebox_ms,
-                judge=judge,
+                judge=judge_of(config),
             ),
             matrix=matrix,
             link=link,

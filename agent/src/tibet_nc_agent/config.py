@@ -61,9 +61,10 @@ class OperatorsSection(_Section, frozen=True, kw_only=True):
 
 
 class AirlockSection(_Section, frozen=True, kw_only=True):
-    """How old a command may be, in seconds."""
+    """How old a command may be, in seconds, and the host's own rules of the safety stage."""
 
     timebox_s: Timebox = TIMEBOX_SECONDS
+    rules_file: str | None = None
 
 
 class ExecutorSection(_Section, frozen=True, kw_only=True):
@@ -109,6 +110,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     device_name: str
     allowed: frozenset[str]
     timebox_ms: int
+    rules_file: Path | None
     socket: Path
     executor_key_file: Path
     executor_uid: int | None
@@ -128,6 +130,7 @@ _RIGHT: Final[Mapping[str, str]] = {
     "matrix.password_file": '"/etc/tibet-nc/password"',
     "operators.allowed": '["@op:example.org"]',
     "airlock.timebox_s": f"a whole number of seconds from 1 to {LONGEST_TIMEBOX_SECONDS}",
+    "airlock.rules_file": '"/etc/tibet-nc/safety.toml"',
     "executor.socket": '"/run/tibet-nc/executor.sock"',
     "executor.key_file": '"/etc/tibet-nc/executor.pub"',
     "executor.user": '"tibet-nc-executor", or a uid',
@@ -256,6 +259,7 @@ class _Loader:
         dedicated = file.matrix.dedicated_room or file.matrix.rooms[0]
         if dedicated not in file.matrix.rooms:
             raise self._wrong("matrix.dedicated_room", "not one of matrix.rooms")
+        rules = file.airlock.rules_file
         host = file.host.name if file.host.name is not None else socket.gethostname()
         if not _HOST_NAME.match(host):
             raise self._wrong("host.name", "not a host name")
@@ -267,6 +271,7 @@ class _Loader:
             device_name=file.matrix.device_name,
             allowed=frozenset(file.operators.allowed),
             timebox_ms=file.airlock.timebox_s * 1000,
+            rules_file=None if rules is None else self._path_of("airlock.rules_file", rules),
             socket=self._path_of("executor.socket", file.executor.socket),
             executor_key_file=self._path_of("executor.key_file", file.executor.key_file),
             executor_uid=self._uid(file.executor.user),

@@ -11,6 +11,7 @@ Facts:
 """
 
 import re
+from collections.abc import Iterable
 
 UNKNOWN = "\ue000"
 STAR = "\ue001"
@@ -133,11 +134,13 @@ def _members(inside: str) -> str:
     return f"[{negated}{re.escape(members).replace(r'\-', '-')}]" if members else "[^/]"
 
 
-def matches(pattern: str, text: str) -> bool:
-    """Whether a marked text, seen as a pattern, could be this plain text."""
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """Return the plain names that a marked text, seen as a pattern, could be."""
     if len(pattern) > _LONGEST_PATTERN:
-        return len(pattern.replace(STAR, "")) <= _LONGEST_PATTERN
+        fits = len(pattern.replace(STAR, "")) <= _LONGEST_PATTERN
+        return sorted(names) if fits else []
     try:
-        return as_expression(pattern).fullmatch(text) is not None
+        expression = as_expression(pattern)
     except re.error:
-        return True  # a reversed range: bash would take it in its own way
+        return sorted(names)  # a reversed range: bash would take it in its own way
+    return sorted(name for name in names if expression.fullmatch(name))

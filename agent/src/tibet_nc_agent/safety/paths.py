@@ -20,7 +20,7 @@ from tibet_nc_agent.safety.marks import (
     UNKNOWN,
     is_glob,
     is_unknown,
-    matches,
+    matching,
     plain,
     shown,
 )
@@ -203,7 +203,7 @@ class PathLevels:
         if parts[0] not in ("home", "Users"):
             return (
                 Level.HOMES
-                if len(parts) == 1 and is_glob(parts[0]) and matches(parts[0], "home")
+                if len(parts) == 1 and is_glob(parts[0]) and matching(parts[0], ["home"])
                 else None
             )
         if len(parts) == 1:
@@ -215,7 +215,7 @@ class PathLevels:
         return None
 
     def _spans_system(self, parts: list[str]) -> bool:
-        names_system = any(matches(parts[0], name) for name in self._top)
+        names_system = bool(matching(parts[0], self._top))
         return names_system and all(not is_glob(part) or STAR in part for part in parts[1:])
 
 

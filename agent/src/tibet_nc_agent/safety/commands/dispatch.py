@@ -22,7 +22,7 @@ from tibet_nc_agent.safety.commands import (
 from tibet_nc_agent.safety.commands.handler import Handler
 from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.grammar.nodes import Command
-from tibet_nc_agent.safety.marks import UNKNOWN, is_glob, is_unknown, matches, plain, shown
+from tibet_nc_agent.safety.marks import UNKNOWN, is_glob, is_unknown, matching, plain, shown
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.policy import Policy
 from tibet_nc_agent.safety.values import (
@@ -144,7 +144,7 @@ def _run_pattern(
         (first.start, first.end),
         state,
     )
-    candidates = sorted(name for name in _dangerous(walk.policy) if matches(base, name))
+    candidates = matching(base, _dangerous(walk.policy))
     for name in candidates[:_MOST_CANDIDATES]:
         walk.run([first.with_text(name), *fields[1:]], state, stdin)
     return COMMAND

@@ -339,6 +339,7 @@ class CompoundParser(WordLexer):
     def _test_primary(self, words: list[Word]) -> None:
         self.skip_newlines()
         while self.peek() == "!" and self.peek(1) in (" ", "\t", "\n", "("):
+            self.budget.token()
             self.advance()
             self.skip_newlines()
         character = self.peek()

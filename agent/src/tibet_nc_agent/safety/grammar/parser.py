@@ -117,6 +117,7 @@ class Parser(CompoundParser):
         """Read `! time command | command`."""
         self.blanks()
         start = self.position
+        self.budget.token()
         self.enter()
         prefixed = self._pipeline_prefixes()
         commands: list[Command] = []

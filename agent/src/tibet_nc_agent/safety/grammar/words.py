@@ -18,7 +18,8 @@ from tibet_nc_agent.safety.grammar.nodes import (
 )
 from tibet_nc_agent.safety.grammar.scanner import META, NAME, Place
 
-_PLAIN_RUN = re.compile(r"""[^ \t\n|&;()<>'"\\$`?*+@!#{}\[~=]+""")
+_PLAIN_RUN = re.compile(r"""[^ \t\n|&;()<>'"\\$`\[]+""")
+_EMPTY_LINES = re.compile(r"[ \t\n]*")
 _REDIRECTION = re.compile(
     r"([0-9]+|\{[A-Za-z_][A-Za-z0-9_]*\})?(&>>|&>|<<<|<<-|<<|<>|<&|>>|>&|>\||<|>)"
 )
@@ -72,6 +73,9 @@ class WordLexer(ExpansionLexer):
             waiting, self.pending = self.pending, []
             for document in waiting:
                 self._read_document(document)
+        empty = _EMPTY_LINES.match(self.text, self.position)
+        if empty is not None:
+            self.position = empty.end()
 
     def word(self, mode: WordMode = WordMode.NORMAL) -> Word:
         """Read one word; it has no parts if none begins here."""
