@@ -88,6 +88,11 @@ class PublicKey:
         """64 lower-case hexadecimal digits."""
         return self.data.hex()
 
+    @property
+    def id(self) -> str:
+        """The JIS id of whoever holds the key, which is made from it; a label, not a proof."""
+        return f"did:jis:{hashlib.sha256(self.data).hexdigest()[:16]}"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PublicKey) and other.data == self.data
 

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""The command line: verbs, options, and their help."""
+
+import argparse
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, NoReturn, override
+
+from tibet_nc_audit.entries import Kind, Verdict
+from tibet_nc_audit.export import Format
+from tibet_nc_audit.visible import visible
+from tibet_nc_protocol.limits import EXACT_INTEGER
+
+UNUSABLE: Final = 2
+"""Exit status for wrong usage, and for files that can't be read."""
+
+STATE: Final = Path("/var/lib/tibet-nc")
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line about what is wrong, and where help is."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(UNUSABLE, f"{self.prog}: {visible(message)} (--help says more)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; ``verb`` is the name of what to do."""
+    program = _Parser(
+        prog="tibet-nc-audit",
+        description="Check and read what a tibet-nc executor recorded, from its files alone.",
+        epilog="Exit status: 0 good; 1 what was looked at is bad; 2 wrong usage, or unreadable.",
+    )
+    program.add_argument("--version", action="version", version=version("tibet-nc-audit"))
+    program.add_argument("--state", type=Path, default=STATE, metavar="DIR", help=_STATE_HELP)
+    verbs = program.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+    _verify_arguments(verbs)
+    _log_arguments(verbs)
+    _show_arguments(verbs)
+    _replay_arguments(verbs)
+    _export_arguments(verbs)
+    return program
+
+
+type _Verbs = "argparse._SubParsersAction[_Parser]"
+
+_STATE_HELP: Final = f"the executor's state directory, or a copy of it (default {STATE})"
+_KEY_HELP: Final = "the executor's public key: 64 hexadecimal digits, or a file that holds them"
+
+
+def _verb(verbs: _Verbs, name: str, help_text: str, more: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}. {more}"
+    )
+    parser.add_argument(
+        "--state", type=Path, default=argparse.SUPPRESS, metavar="DIR", help=_STATE_HELP
+    )
+    return parser
+
+
+def _verify_arguments(verbs: _Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "verify",
+        "say whether the chain is whole and true, and name the first record that isn't",
+        "Checks every record's number, link and signature, that each command ends once, and that"
+        " command texts, recordings and tokens are those that the records commit to. Goes on after"
+        " what is wrong and lists all of it. A chain that was cut short agrees with itself: only a"
+        " head that someone else holds (--against) shows it.",
+    )
+    parser.add_argument("--key", metavar="HEX|FILE", help=_KEY_HELP)
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="SEQ:HEAD|FILE",
+        help="a head that is held: a record's number and its digest, or at least the first 8 digits"
+        " of it, from the journal or the room; or a file made by --save-head, or one that holds a"
+        " checkpoint's note; may be repeated",
+    )
+    parser.add_argument(
+        "--save-head",
+        type=Path,
+        metavar="FILE",
+        help="write the head to a file, if all is good, for the next --against",
+    )
+    parser.add_argument(
+        "--no-signatures",
+        action="store_true",
+        help="fast: numbers and links of all records, the signatures of the first and the last,"
+        " which vouches for all bytes before it; no texts, recordings, tokens",
+    )
+    parser.add_argument("--json", action="store_true", help="the whole report as one JSON object")
+
+
+def _log_arguments(verbs: _Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "log",
+        "list what was asked for and what became of it",
+        "Shows what the files say; whether they are to be believed is what verify says. What isn't"
+        " a visible character is shown as a backslash escape; --json gives the exact text.",
+    )
+    _filter_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on with what is added; a command is listed when it ends",
+    )
+
+
+def _show_arguments(verbs: _Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "show",
+        "show everything about one command or record, and check it",
+        "A command can be named by the number of its intent, as in the room, or of its outcome.",
+    )
+    parser.add_argument("number", type=_number, metavar="SEQ", help="the record's number")
+    parser.add_argument("--key", metavar="HEX|FILE", help=_KEY_HELP)
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def _replay_arguments(verbs: _Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "replay",
+        "play the recording of a command",
+        "A terminal gets the bytes that were printed; anything else gets them made visible.",
+    )
+    parser.add_argument("number", type=_number, metavar="SEQ", help="the command's number")
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="N", help="play N times as fast (default 1)"
+    )
+    parser.add_argument("--no-wait", action="store_true", help="print everything at once")
+    parser.add_argument(
+        "--raw", action="store_true", help="the very bytes, wherever the output goes"
+    )
+
+
+def _export_arguments(verbs: _Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "export",
+        "write the chain in a format that other programs load",
+        "jsonl: one object for each command, refusal and event. csv: the same for spreadsheets,"
+        " with an apostrophe before text that one could take for a formula. tibet: the TIBET tokens"
+        " that the chain anchors, for tibet-core's FileStore. cast: one recording, for asciinema.",
+    )
+    parser.add_argument(
+        "number", type=_number, nargs="?", metavar="SEQ", help="with cast: the command's number"
+    )
+    parser.add_argument("--format", type=Format, choices=list(Format), required=True)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="appears when it is complete; without it, to standard output",
+    )
+    _filter_arguments(parser)
+
+
+def _filter_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("filters", "an entry must fit all that are given")
+    group.add_argument("--operator", metavar="USER", help="of this Matrix user")
+    group.add_argument(
+        "--command", metavar="GLOB", help="whose whole text fits: 'rm *', '*docker*'"
+    )
+    group.add_argument("--exit", metavar="N", help="that ended with this status, or 'nonzero'")
+    group.add_argument(
+        "--since",
+        metavar="TIME",
+        help="from a time on: 2026-11-25, 2026-11-25T10:00+01:00 (UTC unless said), 2h (ago)",
+    )
+    group.add_argument("--until", metavar="TIME", help="before a time")
+    group.add_argument("--kind", type=Kind, choices=list(Kind))
+    group.add_argument("--session", metavar="ID", help="in this session")
+    group.add_argument("--verdict", type=Verdict, choices=list(Verdict))
+
+
+def _number(text: str) -> int:
+    digits = text.removeprefix("#")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 16):
+        raise argparse.ArgumentTypeError(f"{text}: a record's number is wanted")
+    return min(int(digits), EXACT_INTEGER)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: a speed is a number over 0")
+    return speed

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""What records speak of, checked in step with the chain: texts, recordings, tokens.
+
+A text that isn't there is not an error: it was erased, or never kept. A text that is there and
+isn't the one is. Tokens must be there, and recordings unless a later record says that they were
+erased; so a missing recording is held against the chain only at its end.
+"""
+
+from contextlib import ExitStack
+from typing import Final, Self
+
+import msgspec
+
+from tibet_nc_audit import payloads, tokens
+from tibet_nc_audit.errors import DisagreementError, MissingError
+from tibet_nc_audit.findings import Finding, Findings, What
+from tibet_nc_audit.lookahead import DiffersError, Lookahead
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.recordings import Checked, check_recording, missing_recording
+from tibet_nc_protocol.layout import PAYLOADS, TOKENS, segment_name
+from tibet_nc_protocol.records import (
+    Intent,
+    Outcome,
+    Record,
+    Refusal,
+    Security,
+    SecurityEvent,
+)
+
+_REMEMBERED: Final = 1024
+"""Erased texts of one segment that are remembered, to find a text under a wrong number."""
+
+_ABSENT: Final = 100_000
+"""Recordings that may turn out to have been erased, about 20 MB; more than anybody erases."""
+
+
+class Counts(msgspec.Struct):
+    """How much was checked. The unclaimed is what no record speaks of: a crash leaves that."""
+
+    kinds: dict[str, int] = {}
+    texts: int = 0
+    missing_texts: int = 0
+    erasures: int = 0
+    undone_erasures: int = 0
+    unclaimed_texts: int = 0
+    recordings: int = 0
+    erased_recordings: int = 0
+    capped: int = 0
+    silent: int = 0
+    tokens: int = 0
+    unclaimed_tokens: int = 0
+
+
+class Evidence:
+    """Checks each record's evidence; what is wrong goes to the findings, the rest is counted."""
+
+    def __init__(self, state: State, findings: Findings) -> None:
+        self.counts = Counts()
+        self._state = state
+        self._findings = findings
+        self._files = ExitStack()
+        self._segment = ExitStack()
+        self._name = ""
+        self._texts = Lookahead(None, payloads.read_payload)
+        self._tokens = Lookahead(None, tokens.read_token)
+        self._erased: dict[str, tuple[int, int]] = {}
+        self._last = (0, 0)
+        self._erasures: set[int] = set()
+        self._absent: dict[int, tuple[int, int]] = {}
+        """Commands whose recording isn't there, with where that was found."""
+
+    def __enter__(self) -> Self:
+        file = self._files.enter_context(self._state.open_if_there(TOKENS, tokens.LINE_BYTES))
+        self._tokens = Lookahead(file, tokens.read_token)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._segment.close()
+        self._files.close()
+
+    def begin(self, first: int) -> None:
+        """Enter the segment that begins with a record."""
+        name = segment_name(first)
+        self._name = f"{PAYLOADS}/{name}"
+        file = self._segment.enter_context(
+            self._state.open_if_there(name, payloads.LINE_BYTES, PAYLOADS)
+        )
+        self._texts = Lookahead(file, payloads.read_payload)
+        self._erased = {}
+
+    def check(self, record: Record, place: int) -> None:
+        """Check what one record speaks of; ``place`` is how many lines stand before it."""
+        kind = type(record).__name__.lower()
+        self.counts.kinds[kind] = self.counts.kinds.get(kind, 0) + 1
+        self._last = (record.seq, place)
+        match record:
+            case Intent() | Refusal():
+                if record.command is not None:
+                    self._check_text(record.seq, record.command, place)
+            case Outcome():
+                self._check_recording(record, place)
+                self._check_token(record, place)
+            case Security() if record.what is SecurityEvent.ERASED and record.number is not None:
+                self._erasures.add(record.number)
+            case _:
+                pass
+
+    def end(self) -> None:
+        """Leave a segment: what is in its payload file and nobody asked for."""
+        for item in self._texts.rest():
+            moved = self._erased.get(item.digest)
+            if moved is None:
+                self.counts.unclaimed_texts += 1
+                continue
+            reason = "this record's text stands under another number"
+            wrong = DisagreementError(
+                self._name, reason, expected=str(moved[0]), found=str(item.key)
+            )
+            self._find(What.PAYLOAD, moved, wrong)
+        # What can't be read is most likely the text of the first record that has none.
+        likely = next(iter(self._erased.values()), self._last)
+        for row in self._texts.unreadable:
+            wrong = DisagreementError(self._name, "a line that is no payload")
+            self._find(What.PAYLOAD, likely, wrong, line=row)
+        if self._texts.torn:
+            wrong = DisagreementError(self._name, "the last line is incomplete")
+            self._find(What.PAYLOAD, likely, wrong)
+        self._segment.close()
+
+    def finish(self) -> None:
+        """Leave the chain: what is missing without a reason, and what nobody asked for."""
+        for number, where in self._absent.items():
+            if number in self._erasures:
+                self.counts.erased_recordings += 1
+            else:
+                self._find(What.RECORDING, where, missing_recording(number))
+        self.counts.erasures = len(self._erasures)
+        self.counts.undone_erasures = self._count_undone()
+        self.counts.unclaimed_tokens = sum(1 for _ in self._tokens.rest())
+        self.counts.unclaimed_tokens += len(self._tokens.unreadable)
+
+    def _check_text(self, seq: int, digest: str, place: int) -> None:
+        try:
+            text = self._texts.take(seq, digest)
+        except DiffersError as differs:
+            reason = "not the text that the record commits to"
+            wrong = DisagreementError(self._name, reason, expected=digest, found=differs.found)
+            self._find(What.PAYLOAD, (seq, place), wrong)
+            return
+        if text is not None:
+            self.counts.texts += 1
+            return
+        self.counts.missing_texts += 1
+        if len(self._erased) < _REMEMBERED:
+            self._erased[digest] = (seq, place)
+
+    def _check_recording(self, outcome: Outcome, place: int) -> None:
+        try:
+            checked = check_recording(self._state, outcome)
+        except MissingError as wrong:
+            if len(self._absent) < _ABSENT:
+                self._absent[outcome.intent] = (outcome.seq, place)
+            else:
+                self._find(What.RECORDING, (outcome.seq, place), wrong)
+            return
+        except DisagreementError as wrong:
+            self._find(What.RECORDING, (outcome.seq, place), wrong)
+            return
+        match checked:
+            case Checked.AGREES:
+                self.counts.recordings += 1
+            case Checked.CAPPED:
+                self.counts.capped += 1
+            case Checked.NONE:
+                self.counts.silent += 1
+
+    def _count_undone(self) -> int:
+        """Count the texts that a record says were erased, and that are there all the same."""
+        undone = set()
+        for first in {self._state.segment_of(number) for number in self._erasures}:
+            name = segment_name(first)
+            with self._state.open_if_there(name, payloads.LINE_BYTES, PAYLOADS) as file:
+                items = (payloads.read_payload(line) for line in file or ())
+                undone |= {item.key for item in items if item is not None} & self._erasures
+        return len(undone)
+
+    def _check_token(self, outcome: Outcome, place: int) -> None:
+        try:
+            tokens.check_token(tokens.take_token(self._tokens, outcome), outcome)
+        except DisagreementError as wrong:
+            self._find(What.TOKEN, (outcome.seq, place), wrong)
+        else:
+            self.counts.tokens += 1
+
+    def _find(
+        self,
+        what: What,
+        where: tuple[int, int],
+        wrong: DisagreementError,
+        *,
+        line: int | None = None,
+    ) -> None:
+        record, place = where
+        self._findings.add(
+            Finding(
+                record=record,
+                what=what,
+                file=wrong.file,
+                reason=wrong.reason,
+                line=line,
+                expected=wrong.expected,
+                found=wrong.found,
+            ),
+            place,
+        )

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""The chain in formats that other programs load."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Final
+
+from tibet_nc_audit import tokens
+from tibet_nc_audit.entries import Entry, Kind, entries
+from tibet_nc_audit.errors import AuditError, DisagreementError
+from tibet_nc_audit.filters import Filter
+from tibet_nc_audit.locate import locate
+from tibet_nc_audit.lookahead import Lookahead
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.recordings import Checked, check_recording
+from tibet_nc_audit.table import command_text, json_line
+from tibet_nc_audit.visible import visible
+from tibet_nc_protocol.errors import DecodeError
+from tibet_nc_protocol.layout import RECORDINGS, TOKENS, recording_name
+from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
+from tibet_nc_protocol.records import RECORDS, Outcome
+
+
+class Format(StrEnum):
+    """What to write."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    TIBET = "tibet"
+    CAST = "cast"
+
+
+COLUMNS: Final = (
+    "seq",
+    "kind",
+    "verdict",
+    "time",
+    "operator",
+    "command",
+    "exit",
+    "signal",
+    "reason",
+    "duration_ms",
+    "output_bytes",
+    "output_sha256",
+    "recorded_bytes",
+    "recording",
+    "outcome",
+    "ended",
+    "room",
+    "event",
+    "device",
+    "session",
+    "run",
+    "token",
+    "stage",
+    "family",
+    "what",
+    "state",
+    "uid",
+    "number",
+    "note",
+    "detail",
+    "digest",
+)
+
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet may take for the start of a formula, full-width forms included (OWASP)."""
+
+
+def json_lines(state: State, wanted: Filter, complain: Callable[[str], None]) -> Iterator[bytes]:
+    """Yield one JSON object for each entry."""
+    for entry in _wanted(state, wanted, complain):
+        yield json_line(entry).encode() + b"\n"
+
+
+def csv_lines(state: State, wanted: Filter, complain: Callable[[str], None]) -> Iterator[bytes]:
+    """Yield RFC 4180 lines, every cell quoted.
+
+    Text that a spreadsheet could take for a formula has an apostrophe before it; control
+    characters other than line ends and tabs are made visible.
+    """
+    yield _csv(COLUMNS)
+    for entry in _wanted(state, wanted, complain):
+        yield _csv([_cell(entry, column) for column in COLUMNS])
+
+
+def tibet_lines(state: State, complain: Callable[[str], None]) -> Iterator[bytes]:
+    """Yield the tokens that the chain anchors, as they are; what is no good is complained of."""
+    with state.open_if_there(TOKENS, tokens.LINE_BYTES) as file:
+        store = Lookahead(file, tokens.read_token)
+        for number, line in state.records_from(0):
+            try:
+                record = RECORDS.decode(line)
+                if not isinstance(record, Outcome):
+                    continue
+                token = tokens.take_token(store, record)
+                tokens.check_token(token, record)
+            except DecodeError as error:
+                complain(f"record {number}: {error}")
+            except DisagreementError as wrong:
+                complain(f"record {number}: {wrong.file}: {wrong.reason}; left out")
+            else:
+                yield token + b"\n"
+
+
+def cast_lines(state: State, number: int) -> Iterator[bytes]:
+    """Yield the lines of one command's recording, if it is the one that was recorded.
+
+    Raises AuditError when there is none, DisagreementError when it is another.
+    """
+    outcome = locate(state, number).outcome
+    if outcome is None:
+        raise AuditError(f"record {number}: not a command that ended")
+    if check_recording(state, outcome) is Checked.NONE or not outcome.recording:
+        raise AuditError(f"record {number}: nothing was recorded")
+    name = recording_name(outcome.intent)
+    with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
+        for line in file:
+            yield line + b"\n"
+
+
+def _wanted(state: State, wanted: Filter, complain: Callable[[str], None]) -> Iterator[Entry]:
+    for entry in entries(state):
+        if entry.kind is Kind.DAMAGED:
+            complain(f"record {entry.seq}: {entry.detail}")
+        if wanted.matches(entry):
+            yield entry
+
+
+def _cell(entry: Entry, column: str) -> str:
+    value = getattr(entry, column)
+    if column == "command" and entry.text is not None:
+        # What is no text is said; the exact text of the others is not made visible yet.
+        value = entry.command if entry.command is not None else command_text(entry)
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return str(value)
+    text = visible(str(value), keep="\n\t")
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+
+
+def _csv(cells: list[str] | tuple[str, ...]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().encode()

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Which entries someone wants to see."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Final
+
+from tibet_nc_audit.entries import Entry, Kind, Verdict
+from tibet_nc_audit.errors import AuditError
+
+NONZERO: Final = "nonzero"
+
+_AGO: Final = re.compile(r"\A([0-9]{1,6})([smhdw])\Z")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """What an entry must be; what is None doesn't matter. Times are as records write them."""
+
+    operator: str | None = None
+    command: str | None = None
+    exit: str | None = None
+    since: str | None = None
+    until: str | None = None
+    kind: Kind | None = None
+    session: str | None = None
+    verdict: Verdict | None = None
+
+    def matches(self, entry: Entry) -> bool:
+        """Tell whether an entry is wanted. A line that is damaged always is."""
+        if entry.kind is Kind.DAMAGED:
+            return True
+        return (
+            self.operator in {None, entry.operator}
+            and self.kind in {None, entry.kind}
+            and self.session in {None, entry.session}
+            and self.verdict in {None, entry.verdict}
+            and (self.since is None or entry.time >= self.since)
+            and (self.until is None or entry.time < self.until)
+            and (self.command is None or self._names(entry))
+            and (self.exit is None or self._ends(entry))
+        )
+
+    def _names(self, entry: Entry) -> bool:
+        pattern = self.command or ""
+        return entry.command is not None and fnmatchcase(entry.command, pattern)
+
+    def _ends(self, entry: Entry) -> bool:
+        if self.exit == NONZERO:
+            return entry.verdict is Verdict.RAN and entry.exit != 0
+        return entry.exit is not None and str(entry.exit) == self.exit
+
+
+def exit_status(text: str) -> str:
+    """Read an exit status: 0 to 255, or ``nonzero``; raises AuditError."""
+    if text == NONZERO or (text.isascii() and text.isdigit() and int(text[:4]) <= 255):
+        return text if text == NONZERO else str(int(text))
+    raise AuditError(f"{text}: an exit status is 0 to 255, or {NONZERO}")
+
+
+def moment(text: str, now: datetime) -> str:
+    """Read a time and return it as records write it; raises AuditError.
+
+    ``2026-11-25``, ``2026-11-25T10:00``, ``…+01:00``, UTC unless it says otherwise; or ``90m``,
+    ``2h``, ``7d`` before now.
+    """
+    ago = _AGO.match(text)
+    try:
+        if ago:
+            time = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        else:
+            time = datetime.fromisoformat(text)
+            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise AuditError(
+            f"{text}: a time is written as 2026-11-25, 2026-11-25T10:00+01:00, or 2h for"
+            " two hours ago"
+        ) from None
+    return f"{time.year:04d}" + time.strftime("-%m-%dT%H:%M:%S.%fZ")

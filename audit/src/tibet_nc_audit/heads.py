@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Heads that someone holds: what makes truncation and rollback show (I8).
+
+A chain that was cut or replaced as a whole agrees with itself. It doesn't agree with the number
+and the digest of a record that the journal, the room or an earlier verification has kept.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.output import replace_file
+from tibet_nc_protocol.errors import ProtocolError
+from tibet_nc_protocol.messages import Count, Digest, Text
+from tibet_nc_protocol.note import Checkpoint, split_note
+from tibet_nc_protocol.signing import PublicKey
+
+SHORTEST_DIGITS: Final = 8
+"""Fewest digits of a digest that count as one: the room shows so many."""
+
+_FILE_BYTES: Final = 8 * 1024
+_NEITHER: Final = "neither SEQ:HEAD, nor a head file, nor a checkpoint"
+_WRITTEN: Final = re.compile(r"\A([0-9]{1,16}):([0-9a-fA-F]{1,64})\Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What someone holds of a record: its digest, or the digest's first digits, or the root in it.
+
+    ``root`` is of a checkpoint, whose record's number is the size of its tree.
+    """
+
+    record: int
+    source: str
+    head: str = ""
+    root: str = ""
+    key: PublicKey | None = None
+
+    @property
+    def what(self) -> str:
+        """The part that is held, in words."""
+        return f"root {self.root}" if self.root else f"head {self.head}"
+
+
+class SavedHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A head file: where a chain ended that was verified, whose it was and with which key."""
+
+    record: Count
+    head: Digest
+    key: Digest
+    host: Text
+    time: Text
+
+
+_SAVED: Final = msgspec.json.Decoder(SavedHead)
+
+
+def held(text: str) -> Held:
+    """Read ``SEQ:HEAD``, or the file of that name; raises AuditError.
+
+    The file is one that ``save`` wrote, or a checkpoint as a signed note. The note's signature
+    isn't asked for: whoever held the note knows where it is from.
+    """
+    match = _WRITTEN.match(text)
+    if match is None:
+        return _from_file(Path(text))
+    if len(match[2]) < SHORTEST_DIGITS:
+        raise AuditError(f"{text}: give at least {SHORTEST_DIGITS} digits of the head")
+    return Held(record=int(match[1]), head=match[2].lower(), source="given")
+
+
+def save(path: Path, head: SavedHead) -> None:
+    """Write a head file, replacing an older one at once; raises AuditError."""
+    with replace_file(path) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(head), indent=2) + b"\n")
+
+
+def _from_file(path: Path) -> Held:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_BYTES)
+        if not data.startswith(b"{"):
+            checkpoint = Checkpoint.from_text(split_note(data.decode())[0])
+            return Held(record=checkpoint.size, root=checkpoint.root.hex(), source=str(path))
+        saved = _SAVED.decode(data)
+        key = PublicKey.from_hex(saved.key)
+    except OSError as error:
+        raise AuditError(f"{path}: {_NEITHER}: {error.strerror}") from None
+    except (msgspec.MsgspecError, ProtocolError, ValueError, RecursionError):
+        raise AuditError(f"{path}: {_NEITHER}") from None
+    return Held(record=saved.record, head=saved.head, source=str(path), key=key)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""Finding one record in the chain, and with it the one that ends or begins the same command."""
+
+from dataclasses import dataclass
+
+from tibet_nc_audit.errors import AuditError, DisagreementError
+from tibet_nc_audit.links import KEY_RECORD
+from tibet_nc_audit.reader import State
+from tibet_nc_protocol.errors import DecodeError
+from tibet_nc_protocol.records import (
+    RECORDS,
+    Aborted,
+    Genesis,
+    Intent,
+    Key,
+    Outcome,
+    Record,
+    Security,
+    SecurityEvent,
+    verify_signature,
+)
+from tibet_nc_protocol.signing import PublicKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """The line in the place of a record, the line before, and the record if it is one."""
+
+    number: int
+    line: bytes
+    before: bytes | None
+    record: Record | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What is in the place of a record; for a command, where it begins and where it ends."""
+
+    begin: Located
+    end: Located | None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The record of how the command ended, if it is one that ended."""
+        record = None if self.end is None else self.end.record
+        return record if isinstance(record, Outcome) else None
+
+
+def locate(state: State, number: int) -> Command:
+    """Find a record; asked for the end of a command, find the command. Raises AuditError."""
+    found = _find(state, number)
+    record = found.begin.record
+    if isinstance(record, Outcome | Aborted) and record.intent < number:
+        command = _find(state, record.intent)
+        if command.end is not None and command.end.number == number:
+            return command
+    return found
+
+
+def _find(state: State, number: int) -> Command:
+    begin: Located | None = None
+    before: bytes | None = None
+    for place, line in state.records_from(max(number - 1, 0)):
+        if place == number:
+            begin = Located(number=place, line=line, before=before, record=_decode(line))
+            if not isinstance(begin.record, Intent):
+                break
+        elif begin is not None:
+            record = _decode(line)
+            if isinstance(record, Outcome | Aborted) and record.intent == number:
+                end = Located(number=place, line=line, before=before, record=record)
+                return Command(begin=begin, end=end)
+        before = line
+    if begin is None:
+        raise AuditError(f"there is no record {number}")
+    return Command(begin=begin, end=None)
+
+
+def key_at(state: State, number: int, first: PublicKey | None) -> PublicKey:
+    """Return the key that signs a record: the first, or what the last key record before it names.
+
+    Without the first key, the genesis record's is taken. Raises DisagreementError when a key can't
+    be told, SignatureError when a key record isn't signed by the key before it, or AuditError.
+    """
+    key = first
+    for place, line in state.records_from(0):
+        if place == 0 and key is None and isinstance(genesis := _decode(line), Genesis):
+            key = PublicKey.from_hex(genesis.key)
+        if key is None or place >= number:
+            break
+        if KEY_RECORD in line and isinstance(record := _decode(line), Key):
+            verify_signature(record, key)
+            key = PublicKey.from_hex(record.key)
+    if key is None:
+        raise DisagreementError("", "no genesis record names a key; --key gives one")
+    return key
+
+
+def erasure(state: State, number: int) -> Security | None:
+    """Return the record that says that something of a command was erased; raises AuditError."""
+    for _, line in state.records_from(number + 1):
+        record = _decode(line)
+        if (
+            isinstance(record, Security)
+            and record.what is SecurityEvent.ERASED
+            and record.number == number
+        ):
+            return record
+    return None
+
+
+def _decode(line: bytes) -> Record | None:
+    try:
+        return RECORDS.decode(line)
+    except DecodeError:
+        return None

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""Writing a file that appears under its name only when it is complete."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tibet_nc_audit.errors import AuditError
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[IO[bytes]]:
+    """Give a private file to write that replaces ``path`` at the end, on disk before that.
+
+    If anything is raised inside, ``path`` stays as it was. Raises AuditError when it can't be
+    written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
+        ) as file:
+            try:
+                yield file.file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise AuditError(f"{path}: {error.strerror}") from None
+
+
+def refuse_inside(state: Path, path: Path) -> None:
+    """Raise AuditError if a file to write lies in the state directory: that is only read."""
+    if path.resolve().is_relative_to(state.resolve()):
+        raise AuditError(f"{path}: lies in the state directory, which is only read")

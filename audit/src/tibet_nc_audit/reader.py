@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: MIT
+"""The executor's files, read as if an enemy had written them.
+
+Facts the code rests on:
+
+- Nothing here follows a symbolic link below the state directory, opens anything but regular
+  files, or waits on a pipe that has the name of one.
+- Lines are held one block at a time, so memory grows neither with a file nor with a line. A line
+  over its limit comes out cut, but still over the limit, so that its decoder refuses it.
+- The executor may be writing while we read. It appends whole lines, of which a reader can see
+  the first part for a moment; so an incomplete last line is looked at twice.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Self
+
+from tibet_nc_audit.errors import AuditError, MissingFileError, NotAFileError
+from tibet_nc_protocol.layout import CHAIN, segment_first, segment_name
+from tibet_nc_protocol.limits import RECORD_BYTES
+
+BLOCK_BYTES: Final = 64 * 1024
+"""Read at once: about a hundred records, which fit the processor's cache."""
+
+SETTLE_SECONDS: Final = 0.02
+"""How long a line that is being written may take to become whole: a thousand times the usual."""
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_OTHER_KIND: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV})
+"""What opening a symbolic link, a file as a directory, a socket or a device fails with."""
+
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class LineFile:
+    """The lines of one regular file; at its end it can be asked again, should the file grow."""
+
+    def __init__(self, descriptor: int, name: str, limit: int) -> None:
+        self.name: Final = name
+        status = os.fstat(descriptor)
+        self.size: Final = status.st_size
+        self.identity: Final = (status.st_dev, status.st_ino)
+        """Which file it is, whatever has its name later."""
+        self.position = 0
+        """Bytes read so far."""
+        self._descriptor = descriptor
+        self._limit = limit
+        self._rest = b""
+        self._settled = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    @property
+    def torn(self) -> int:
+        """Bytes after the last line end, once the lines are used up; cut like a line."""
+        return len(self._rest)
+
+    def batches(self) -> Iterator[list[bytes]]:
+        """Yield the lines, without their ends, as they are read; raises AuditError."""
+        while True:
+            block = self._read()
+            if not block:
+                if not self._rest or self._settled:
+                    return
+                self._settled = True
+                time.sleep(SETTLE_SECONDS)
+                continue
+            lines = (self._rest + block).split(b"\n")
+            self._rest = lines.pop()[: self._limit + 1]
+            if lines:
+                yield lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        for batch in self.batches():
+            yield from batch
+
+    def _read(self) -> bytes:
+        try:
+            block = os.read(self._descriptor, BLOCK_BYTES)
+        except OSError as error:
+            raise AuditError(f"{self.name}: {error.strerror}") from None
+        self.position += len(block)
+        return block
+
+
+class State:
+    """An executor's state directory, or a copy of one."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the directory; raises AuditError."""
+        self.path: Final = path
+        try:
+            self._descriptor = os.open(path, _DIRECTORY)
+        except OSError as error:
+            hint = " (root can read it, or a copy)" if isinstance(error, PermissionError) else ""
+            raise AuditError(f"{path}: {error.strerror}{hint}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, in order; none if it isn't there. Raises AuditError."""
+        try:
+            descriptor = self._folder(folder)
+        except MissingFileError:
+            return []
+        try:
+            return sorted(os.listdir(descriptor))
+        except OSError as error:
+            raise AuditError(f"{folder}: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
+
+    def segments(self) -> list[int]:
+        """Return the number of the first record of each segment of the chain, in order.
+
+        Raises AuditError when there is no chain here.
+        """
+        names = self.names(CHAIN)
+        firsts = [first for name in names if (first := segment_first(name)) is not None]
+        if not firsts:
+            raise AuditError(f"{self.path}: no chain here (chain/{segment_name(0)})")
+        return firsts
+
+    def chain_bytes(self) -> int:
+        """Return how many bytes the chain has now; raises AuditError."""
+        total = 0
+        for first in self.segments():
+            with self.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
+                total += file.size
+        return total
+
+    def open(self, name: str, limit: int, folder: str | None = None) -> LineFile:
+        """Open a file to read lines of up to ``limit`` bytes.
+
+        Raises MissingFileError, NotAFileError, or AuditError when it can't be read.
+        """
+        shown = name if folder is None else f"{folder}/{name}"
+        above = self._descriptor if folder is None else self._folder(folder)
+        try:
+            descriptor = _open(name, _FILE, above, shown)
+        finally:
+            if folder is not None:
+                os.close(above)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotAFileError(f"{shown}: not a regular file")
+        return LineFile(descriptor, shown, limit)
+
+    @contextmanager
+    def open_if_there(
+        self, name: str, limit: int, folder: str | None = None
+    ) -> Iterator[LineFile | None]:
+        """Open a file as ``open`` does; None when it isn't there."""
+        try:
+            file = self.open(name, limit, folder)
+        except MissingFileError:
+            yield None
+            return
+        with file:
+            yield file
+
+    def segment_of(self, number: int) -> int:
+        """Return the first record of the segment in which a record stands; raises AuditError."""
+        segments = self.segments()
+        return max((first for first in segments if first <= number), default=segments[0])
+
+    def records_from(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the line of each record from a number on, and its number by its place.
+
+        Places are counted from each segment's name. Raises AuditError.
+        """
+        begin = self.segment_of(start)
+        for first in self.segments():
+            if first < begin:
+                continue
+            number = first
+            with self.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
+                for line in file:
+                    if number >= start:
+                        yield number, line
+                    number += 1
+
+    def _folder(self, name: str) -> int:
+        return _open(name, _DIRECTORY | os.O_NOFOLLOW, self._descriptor, name)
+
+
+def _open(name: str, flags: int, above: int, shown: str) -> int:
+    try:
+        return os.open(name, flags, dir_fd=above)
+    except FileNotFoundError:
+        raise MissingFileError(f"{shown}: not there") from None
+    except OSError as error:
+        if error.errno in _OTHER_KIND:
+            what = "directory" if flags & os.O_DIRECTORY else "regular file"
+            raise NotAFileError(f"{shown}: not a {what}") from None
+        raise AuditError(f"{shown}: {error.strerror}") from None

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""A recording, played again.
+
+To a terminal go the very bytes, which is what makes it look as it did; they are a command's output
+and may do to the terminal whatever output can, so afterwards its modes are set back. Anywhere else
+the output is made visible text, unless the bytes are asked for.
+"""
+
+import codecs
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.recordings import played
+from tibet_nc_audit.visible import visible
+from tibet_nc_protocol.errors import DecodeError
+from tibet_nc_protocol.layout import RECORDINGS, recording_name
+from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
+
+LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
+"""A recording that asks for longer is waited for no longer."""
+
+# Leave the alternate screen and mouse reporting, no bracketed paste, soft reset, plain colours.
+RESET: Final = b"\x1b[?1049l\x1b[?1000;1002;1003;1004;1006l\x1b[?2004l\x1b[!p\x1b[?25h\x1b[0m"
+
+
+def frames(state: State, number: int) -> Iterator[tuple[float, bytes]]:
+    """Yield (seconds since the frame before, bytes printed) of a command; raises AuditError."""
+    name = recording_name(number)
+    with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
+        try:
+            yield from played(file)
+        except DecodeError as error:
+            raise AuditError(f"{RECORDINGS}/{name}: {error}") from None
+
+
+def play(
+    frames: Iterator[tuple[float, bytes]],
+    write: Callable[[bytes], None],
+    *,
+    speed: float | None = 1.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Write the frames when their time has come; without ``speed``, at once."""
+    for interval, data in frames:
+        if speed is not None and interval > 0:
+            sleep(min(interval / speed, LONGEST_WAIT_SECONDS))
+        if data:
+            write(data)
+
+
+class VisibleText:
+    """Turns output, as it comes, into text that is safe anywhere; line ends and tabs stay."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def feed(self, data: bytes, *, last: bool = False) -> str:
+        """Return the text for some output; the bytes of an incomplete character are held back."""
+        return visible(self._decoder.decode(data, last), keep="\n\t")

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""A verification's report as lines for people."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from tibet_nc_audit.findings import Finding
+from tibet_nc_audit.verify import Depth, Pinned, Report
+from tibet_nc_audit.visible import visible
+
+PRINTED: Final = 20
+"""Most findings in the text; all that are kept are in the JSON form."""
+
+_KEY: Final = {
+    Pinned.GIVEN: "yes, by --key",
+    Pinned.HEAD: "yes, by the head file",
+    Pinned.NOT: "NO: the key is from the chain itself, which so only agrees with itself; pin it"
+    " with --key",
+}
+
+
+def lines(report: Report) -> Iterator[str]:
+    """Yield the lines, safe for a terminal."""
+    yield _line("state", visible(report.state))
+    if report.host or report.executor:
+        yield _line("host", f"{visible(report.host)}, executor {visible(report.executor)}")
+    yield _line("key", report.key or "none")
+    if report.last_key and report.last_key != report.key:
+        yield _line("later key", f"{report.last_key}, by a record that the key before it signed")
+    yield _line("pinned", _KEY[report.pinned])
+    yield _line("records", _records(report))
+    if report.ended:
+        yield _line("time", f"{visible(report.begun)} to {visible(report.ended)}")
+    yield _line("head", f"{report.length - 1}:{report.head}" if report.length else "none")
+    yield from _checked(report)
+    if report.open_total:
+        shown = ", ".join(f"#{number}" for number in report.open)
+        more = report.open_total - len(report.open)
+        yield _line(
+            "open", f"{shown}{f' and {more} more' if more else ''}: still running, or interrupted"
+        )
+    for note in report.notes:
+        yield _line("note", visible(note))
+    yield ""
+    yield from _verdict(report)
+
+
+def _records(report: Report) -> str:
+    kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.kinds.items()))
+    files = "file" if report.segments == 1 else "files"
+    return f"{report.records} in {report.segments} {files}" + (f": {kinds}" if kinds else "")
+
+
+def _checked(report: Report) -> Iterator[str]:
+    counts = report.counts
+    if report.depth is Depth.LINKS:
+        yield _line("checked", "every number and link, the signatures of the first and last record")
+        yield _line("not checked", "other signatures, command texts, recordings, tokens")
+        return
+    yield _line("checked", "every number, link and signature")
+    yield _line("texts", f"{counts.texts} agree, {counts.missing_texts} [erased] or never kept")
+    yield _line(
+        "recordings",
+        f"{counts.recordings} agree, {counts.capped} capped (only their length can be checked),"
+        f" {counts.silent} printed nothing, {counts.erased_recordings} [erased]",
+    )
+    yield _line("tokens", f"{counts.tokens} agree")
+    if counts.erasures:
+        yield _line("erasures", f"{counts.erasures} on record (log --kind security)")
+    if counts.undone_erasures:
+        yield _line("note", f"{counts.undone_erasures} texts on record as erased are still there")
+    for what, number in (("texts", counts.unclaimed_texts), ("tokens", counts.unclaimed_tokens)):
+        if number:
+            yield _line("note", f"{number} {what} that no record speaks of: a crash leaves that")
+
+
+def _verdict(report: Report) -> Iterator[str]:
+    if report.first_bad is None:
+        yield f"GOOD: {report.records} records in {report.seconds:.1f} s"
+        return
+    total = report.findings_total
+    first = report.first_bad.record
+    yield f"BAD: {total} finding{'s' if total > 1 else ''}, first bad record {first}"
+    others = [finding for finding in report.findings if finding != report.first_bad]
+    for finding in [report.first_bad, *others][:PRINTED]:
+        yield from _finding(finding)
+    if total > PRINTED:
+        yield f"  … and {total - PRINTED} more"
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    place = visible(finding.file) + (f", line {finding.line}" if finding.line else "")
+    yield f"  record {finding.record}: {visible(finding.reason)} ({place})"
+    if finding.expected:
+        yield f"    expected {visible(finding.expected)}"
+    if finding.found:
+        yield f"    found    {visible(finding.found)}"
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name:12} {value}"

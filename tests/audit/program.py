@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""Running the auditor's program: within the test, or as a process of its own."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_audit.__main__ import run
+
+PROGRAM: Final = (sys.executable, "-I", "-m", "tibet_nc_audit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """How a run ended and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+def within(*arguments: str | Path) -> Done:
+    """Run the program in this process; whatever it raises is raised."""
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", newline="")
+        for _ in range(2)
+    )
+    with redirect_stdout(out), redirect_stderr(err):
+        status = run([str(argument) for argument in arguments])
+    return Done(status=status, out=_written(out), err=_written(err))
+
+
+def process(*arguments: str | Path, env: dict[str, str] | None = None) -> Done:
+    """Run the program as a process."""
+    done = subprocess.run(
+        [*PROGRAM, *map(str, arguments)], capture_output=True, check=False, timeout=60, env=env
+    )
+    return Done(status=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+
+
+def safe(text: str, *, keep: Sequence[str] = ("\n",)) -> bool:
+    """Tell whether a terminal shows all of a text, and nothing of it does anything else."""
+    return all(character in keep or character.isprintable() for character in text)
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode()

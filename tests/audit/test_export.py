@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""The chain in formats that other programs load."""
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.audit.chains import Chain, sample
+from tests.audit.program import Done, safe, within
+from tests.audit.verdicts import lines_of, put
+from tibet_nc_audit.export import COLUMNS, FORMULA
+from tibet_nc_protocol.layout import RECORDINGS, TOKENS
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a chain with a bit of everything."""
+    sample(tmp_path / "state")
+    return tmp_path / "state"
+
+
+def _export(root: Path, *arguments: str | Path) -> Done:
+    return within("export", "--state", root, "--format", *arguments)
+
+
+def test_json_lines(root: Path) -> None:
+    """JSON Lines hold all that the list shows and more, one object each."""
+    done = _export(root, "jsonl")
+    assert (done.status, done.err) == (0, "")
+    exported = [json.loads(line) for line in done.out.splitlines()]
+    assert [entry["seq"] for entry in exported] == [0, 1, 2, 4, 6, 7, 10, 11, 12, 13, 15, 17, 18]
+    assert (
+        exported[2]["output_sha256"]
+        == hashlib.sha256(
+            b"Filesystem      Size  Used Avail Use% Mounted on\n/dev/sda1 20G\n"
+        ).hexdigest()
+    )
+
+
+def test_csv(root: Path) -> None:
+    """CSV is RFC 4180: a header, CRLF, every cell quoted, as many cells in every row."""
+    done = _export(root, "csv", "--kind", "command")
+    assert (done.status, done.err) == (0, "")
+    assert all(line.startswith('"') and line.endswith('"') for line in done.out.split("\r\n")[:-1])
+    rows = list(csv.DictReader(io.StringIO(done.out, newline="")))
+    assert [row["seq"] for row in rows] == ["2", "4", "6", "7", "13", "15", "17"]
+    assert rows[0]["command"] == "df -h"
+    assert rows[0]["operator"] == "'@alice:example.org"
+    assert rows[1]["exit"] == "42"
+    assert all(len(row) == len(COLUMNS) for row in rows)
+
+
+@given(text=st.text(min_size=1).filter(lambda text: text.isprintable()) | st.sampled_from(FORMULA))
+@settings(max_examples=50, deadline=None)
+def test_csv_and_formulas(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """No cell begins with what a spreadsheet takes for a formula; the text can be had back."""
+    for prefix in ("", " ", *FORMULA):
+        root = tmp_path_factory.mktemp("csv")
+        Chain(root).command(prefix + text)
+        done = _export(root, "csv", "--kind", "command")
+        cell = next(csv.DictReader(io.StringIO(done.out, newline="")))["command"]
+        assert not cell.lstrip(" ").startswith(FORMULA)
+        assert safe(done.out, keep="\r\n\t")
+
+
+def test_tokens(root: Path) -> None:
+    """Exactly the tokens that the chain anchors are exported, byte for byte."""
+    tokens = (root / TOKENS).read_bytes()
+    line = tokens.splitlines(keepends=True)[0]
+    (root / TOKENS).write_bytes(line.replace(b"tibet_", b"forged_") + tokens)
+    done = _export(root, "tibet")
+    assert (done.status, done.out.encode()) == (0, tokens)
+
+
+def test_tokens_that_are_no_good(root: Path) -> None:
+    """A token that isn't the one on record is left out, and that is said (I8)."""
+    tokens = (root / TOKENS).read_bytes().splitlines(keepends=True)
+    changed = tokens[1].replace(b"an operator", b"no operator")
+    (root / TOKENS).write_bytes(b"".join([tokens[0], changed, *tokens[2:]]))
+    done = _export(root, "tibet")
+    assert done.status == 1
+    assert done.out.encode() == b"".join([tokens[0], *tokens[2:]])
+    assert "record 5" in done.err
+
+
+def test_a_recording(root: Path, tmp_path: Path) -> None:
+    """A recording is copied byte for byte."""
+    output = tmp_path / "df.cast"
+    done = _export(root, "cast", "2", "--output", output)
+    assert (done.status, done.out, done.err) == (0, "", "")
+    assert output.read_bytes() == (root / RECORDINGS / "000000000002.cast").read_bytes()
+
+
+def test_a_recording_that_is_another(root: Path, tmp_path: Path) -> None:
+    """A recording that isn't the one on record isn't exported, and nothing is left (I8)."""
+    recording = root / RECORDINGS / "000000000002.cast"
+    recording.write_bytes(recording.read_bytes().replace(b"20G", b"30G"))
+    done = _export(root, "cast", "2", "--output", tmp_path / "df.cast")
+    assert done.status == 1
+    assert "other output" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_damaged_chain(root: Path) -> None:
+    """A damaged chain is exported as far as it goes, and never with status 0."""
+    lines = lines_of(root)
+    lines[4] = b"garbage"
+    put(root, lines)
+    for form in ("jsonl", "csv", "tibet"):
+        done = _export(root, form)
+        assert done.status == 1
+        assert "record 4" in done.err
+
+
+def test_a_file_appears_when_it_is_complete(root: Path, tmp_path: Path) -> None:
+    """An older file is replaced at once, or stays as it was."""
+    output = tmp_path / "export"
+    output.write_text("older")
+    assert _export(root, "cast", "4", "--output", output).status == 2
+    assert output.read_text() == "older"
+    assert _export(root, "jsonl", "--output", output).status == 0
+    assert len(output.read_text().splitlines()) == 13
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "state"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["cast"], "needs the number"),
+        (["jsonl", "2"], "takes no number"),
+        (["tibet", "--exit", "0"], "takes no filters"),
+        (["cast", "2", "--operator", "@alice:example.org"], "takes no filters"),
+        (["cast", "4"], "nothing was recorded"),
+        (["cast", "12"], "not a command"),
+        (["cast", "99"], "no record 99"),
+        (["jsonl", "--output", "/nonexistent/file"], "No such file or directory"),
+    ],
+)
+def test_what_makes_no_sense(root: Path, arguments: list[str], reason: str) -> None:
+    """What can't be exported ends in one error."""
+    done = _export(root, *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert reason in done.err
+
+
+def test_the_state_directory_is_only_read(root: Path) -> None:
+    """Nothing is ever written where the evidence is."""
+    for arguments in (
+        ("export", "--format", "jsonl", "--output", root / "export"),
+        ("export", "--format", "jsonl", "--output", root / "chain" / ".." / TOKENS),
+        ("verify", "--save-head", root / "head"),
+    ):
+        done = within("--state", root, *arguments)
+        assert done.status == 2
+        assert "only read" in done.err

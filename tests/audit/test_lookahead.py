@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Finding what records commit to in files that are nearly in their order."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tibet_nc_audit.lookahead import WINDOW, DiffersError, Item, Lookahead
+from tibet_nc_audit.reader import State
+
+
+def _read(line: bytes) -> Item[bytes, bytes] | None:
+    key, found, value = line.partition(b"=")
+    return Item(key, value.decode(), line) if found else None
+
+
+def _file(root: Path, lines: list[bytes]) -> None:
+    (root / "file").write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+@given(
+    order=st.permutations(range(30)),
+    lost=st.sets(st.integers(0, 29)),
+    orphans=st.lists(st.integers(0, 29), max_size=20),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_order_within_the_window(
+    tmp_path_factory: pytest.TempPathFactory,
+    order: list[int],
+    lost: set[int],
+    orphans: list[int],
+) -> None:
+    """Whatever stands within the window is found, wherever; the rest is what nobody wanted."""
+    root = tmp_path_factory.mktemp("lookahead")
+    lines = [b"%d=old" % number for number in orphans]
+    lines += [b"%d=new" % number for number in order if number not in lost]
+    _file(root, lines)
+    with State(root) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        left = list(orphans)
+        for number in range(30):
+            key = b"%d" % number
+            if number not in lost:
+                assert lookahead.take(key, "new") == key + b"=new"
+            elif number in left:
+                with pytest.raises(DiffersError) as differs:
+                    lookahead.take(key, "new")
+                assert differs.value.found == "old"
+                left = [orphan for orphan in left if orphan != number]
+            else:
+                assert lookahead.take(key, "new") is None
+        assert sorted(item.value for item in lookahead.rest()) == sorted(
+            b"%d=old" % number for number in left
+        )
+
+
+def test_the_window_is_a_bound(tmp_path: Path) -> None:
+    """What stands further off than the window isn't looked for, so that memory has a bound."""
+    _file(tmp_path, [b"x%d=new" % number for number in range(WINDOW)] + [b"far=new"])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        assert lookahead.take(b"far", "new") is None
+        assert lookahead.take(b"x0", "new") == b"x0=new"
+        assert lookahead.take(b"far", "new") == b"far=new"
+
+
+def test_lines_that_are_nothing(tmp_path: Path) -> None:
+    """Lines that can't be read are passed over and named."""
+    _file(tmp_path, [b"garbage", b"a=new", b"", b"b=new"])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        assert lookahead.take(b"b", "new") == b"b=new"
+        assert lookahead.unreadable == [1, 3]
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """Of a file that isn't there, nothing is found."""
+    with State(tmp_path) as state, state.open_if_there("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        assert lookahead.take(b"a", "new") is None
+        assert list(lookahead.rest()) == []

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: MIT
+"""The program as its users meet it: exit status, output, errors."""
+
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.audit.chains import EXECUTOR, Chain, sample
+from tests.audit.program import PROGRAM, process, within
+from tests.audit.verdicts import lines_of, put
+from tibet_nc_audit.progress import Progress
+from tibet_nc_protocol.records import digest
+
+KEY = EXECUTOR.public_key.hex
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a chain with a bit of everything."""
+    sample(tmp_path / "state")
+    return tmp_path / "state"
+
+
+def test_a_good_chain(root: Path) -> None:
+    """A good chain ends with 0 and says what was checked."""
+    done = process("verify", "--state", root, "--key", KEY)
+    assert (done.status, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[:3] == [
+        f"state        {root}",
+        "host         db1.example.org, executor did:jis:56475aa75463474c",
+        f"key          {KEY}",
+    ]
+    assert "pinned       yes, by --key" in lines
+    assert "open         #17: still running, or interrupted" in lines
+    assert lines[-1].startswith("GOOD: 19 records")
+
+
+def test_a_bad_chain(root: Path) -> None:
+    """A bad chain ends with 1 and names the first bad record, what was expected and found."""
+    lines = lines_of(root)
+    put(root, lines[:4] + lines[6:])
+    done = process("verify", "--state", root, "--key", KEY)
+    assert (done.status, done.err) == (1, "")
+    assert done.out.splitlines()[-4:] == [
+        "BAD: 1 finding, first bad record 4",
+        "  record 4: wrong number (chain/000000000000.jsonl, line 5)",
+        "    expected 4",
+        "    found    6",
+    ]
+
+
+def test_an_unpinned_key_is_told(root: Path) -> None:
+    """Without a key the program says plainly that the chain only agrees with itself."""
+    done = process("verify", "--state", root)
+    assert done.status == 0
+    assert "only agrees with itself" in done.out
+
+
+def test_the_fast_mode_says_what_it_left_out(root: Path) -> None:
+    """The fast mode never looks like the whole check."""
+    done = process("verify", "--state", root, "--no-signatures")
+    assert done.status == 0
+    assert "not checked  other signatures, command texts, recordings, tokens" in done.out
+
+
+def test_json(root: Path) -> None:
+    """The whole report is one JSON object, good or bad."""
+    report = json.loads(process("verify", "--state", root, "--json").out)
+    assert (report["good"], report["findings"]) == (True, [])
+    put(root, lines_of(root)[1:])
+    done = process("verify", "--state", root, "--json")
+    assert done.status == 1
+    report = json.loads(done.out)
+    assert report["good"] is False
+    assert report["first_bad"]["record"] == 0
+
+
+def test_the_ratchet(tmp_path: Path) -> None:
+    """Each verification can hold the next one to its head (I8)."""
+    chain = sample(tmp_path / "state")
+    head = tmp_path / "head.json"
+    verify = ("verify", "--state", chain.root, "--key", KEY)
+    assert process(*verify, "--save-head", head).status == 0
+    chain.command("id")
+    again = (*verify, "--against", head, "--save-head", head)
+    assert process(*again).status == 0
+    assert json.loads(head.read_text())["record"] == 20
+    put(chain.root, lines_of(chain.root)[:15])
+    saved = head.read_text()
+    done = process(*again)
+    assert done.status == 1
+    assert "first bad record 15" in done.out
+    assert f"expected record 20 with head {chain.head}" in done.out
+    assert f"found    the end after 15 records, with head {digest(lines_of(chain.root)[14])}" in (
+        done.out
+    )
+    assert head.read_text() == saved
+
+
+@pytest.mark.parametrize("form", ["hexadecimal", "file"])
+def test_the_key_is_given_or_in_a_file(root: Path, tmp_path: Path, form: str) -> None:
+    """A key can be written out or be the name of a file that holds it."""
+    (tmp_path / "executor.pub").write_text(KEY + "\n")
+    key = KEY if form == "hexadecimal" else tmp_path / "executor.pub"
+    assert process("verify", "--state", root, "--key", key).status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "required"),
+        (["nonsense"], "invalid choice"),
+        (["verify", "--nonsense"], "unrecognized"),
+        (["verify", "--key", "abc"], "64 hexadecimal digits"),
+        (["verify", "--key", "01" + "00" * 31], "small order"),
+        (["verify", "--against", "5:abc"], "at least 8 digits"),
+        (["verify", "--against", "nonsense"], "neither SEQ:HEAD, nor"),
+        (["show"], "required"),
+        (["show", "x"], "record's number"),
+        (["show", "-1"], "record's number"),
+        (["show", "9" * 30], "record's number"),
+        (["replay", "2", "--speed", "0"], "over 0"),
+        (["replay", "2", "--speed", "nan"], "over 0"),
+        (["log", "--since", "yesterday"], "a time is written"),
+        (["log", "--exit", "x"], "an exit status"),
+        (["log", "--kind", "x"], "invalid"),
+        (["export"], "--format"),
+    ],
+)
+def test_wrong_usage(root: Path, arguments: list[str], reason: str) -> None:
+    """Wrong usage ends with 2 and one line that says what is wrong."""
+    done = process("--state", root, *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert len(done.err.splitlines()) == 1
+    assert reason in done.err
+
+
+@pytest.mark.parametrize("verb", ["verify", "log", "show 1", "replay 1", "export --format csv"])
+def test_no_chain(tmp_path: Path, verb: str) -> None:
+    """Where there is no chain, every verb ends with 2 and one line."""
+    for state in (tmp_path / "nowhere", tmp_path):
+        done = process("--state", state, *verb.split())
+        assert (done.status, len(done.err.splitlines())) == (2, 1)
+
+
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    """Give up root for a while, which may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("name", [".", "chain", "chain/000000000000.jsonl", "tokens.jsonl"])
+def test_unreadable_files(root: Path, name: str) -> None:
+    """What may not be read is one clear error, never a verdict."""
+    root.parent.chmod(0o755)
+    for path in (root, root / "chain", root / "payloads", root / "recordings"):
+        path.chmod(0o755)
+    for parent in root.parents:
+        if parent.stat().st_uid == os.geteuid() and parent.name.startswith("pytest"):
+            parent.chmod(0o755)
+    (root / name).chmod(0)
+    try:
+        with _as_nobody():
+            done = within("verify", "--state", root)
+    finally:
+        (root / name).chmod(0o755)
+    assert (done.status, done.out) == (2, "")
+    assert "Permission denied" in done.err
+
+
+def test_the_state_can_stand_before_or_after_the_verb(root: Path) -> None:
+    """Both places of --state mean the same."""
+    before = process("--state", root, "verify")
+    after = process("verify", "--state", root)
+    assert before.status == after.status == 0
+
+
+@pytest.mark.parametrize("verb", ["", "verify", "log", "show", "replay", "export"])
+def test_help(verb: str) -> None:
+    """Every verb has help."""
+    done = process(*verb.split(), "--help")
+    assert (done.status, done.err) == (0, "")
+    assert "--state DIR" in done.out
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """``| head`` ends the program without a word."""
+    chain = Chain(tmp_path)
+    for number in range(2_000):
+        chain.refusal(f"command {number}")
+    with subprocess.Popen(
+        [*PROGRAM, "log", "--state", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        assert program.stdout.readline().startswith(b" NUMBER")
+        program.stdout.close()
+        assert program.stderr.read() == b""
+
+
+def test_an_old_terminal(root: Path, tmp_path: Path) -> None:
+    """Where the terminal knows ASCII only, other characters are escaped, and nothing fails."""
+    chain = Chain(tmp_path / "other")
+    chain.command("echo größer 漢字")
+    environment = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PATH": os.environ["PATH"]}
+    done = process("log", "--state", chain.root, env=environment)
+    assert done.status == 0
+    done = process("verify", "--state", root, env=environment)
+    assert done.status == 0
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is shown on a terminal only, and taken away at the end."""
+    now = 100.0
+    monkeypatch.setattr("tibet_nc_audit.progress.time.monotonic", lambda: now)
+    terminal, file = _Terminal(), io.StringIO()
+    bars = [Progress(terminal, 200), Progress(file, 200)]
+    now += 1
+    for bar in bars:
+        bar.show(50, "7 records")
+        bar.clear()
+    assert terminal.getvalue() == (
+        "\r\x1b[K████████······················  25%  7 records  3 s left\r\x1b[K"
+    )
+    assert file.getvalue() == ""

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Recordings, played again."""
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.audit.chains import Chain, cast, sample
+from tests.audit.program import PROGRAM, safe, within
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.replay import LONGEST_WAIT_SECONDS, RESET, VisibleText, frames, play
+from tibet_nc_protocol.layout import RECORDINGS
+
+OUTPUT = b"\x1b[1mbold\x1b[0m \xff\xfe \xc3\xbc\r\n" * 200
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a chain of one command, whose output came in five pieces half a second apart."""
+    chain = Chain(tmp_path)
+    chain.outcome(chain.intent("top"), OUTPUT)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("speed", "waits"), [(1.0, [0.5] * 4), (2.0, [0.25] * 4), (0.5, [1.0] * 4), (None, [])]
+)
+def test_time(root: Path, speed: float | None, waits: list[float]) -> None:
+    """A recording is played in its own time, or so many times as fast, or at once."""
+    slept: list[float] = []
+    written: list[bytes] = []
+    with State(root) as state:
+        play(frames(state, 1), written.append, speed=speed, sleep=slept.append)
+    assert b"".join(written) == OUTPUT
+    assert slept[:4] == pytest.approx(waits)
+
+
+def test_a_recording_that_asks_for_ages() -> None:
+    """However long a recording says to wait, the wait has a bound and is none that fails."""
+    slept: list[float] = []
+    play(iter([(1e300, b"a"), (0.0, b"b")]), lambda _: None, speed=1e-300, sleep=slept.append)
+    assert slept == [LONGEST_WAIT_SECONDS]
+
+
+@given(st.lists(st.binary()))
+def test_visible_output(pieces: list[bytes]) -> None:
+    """However output comes in pieces, it is the same visible text, and safe."""
+    text = VisibleText()
+    shown = "".join(text.feed(piece) for piece in pieces) + text.feed(b"", last=True)
+    assert shown == VisibleText().feed(b"".join(pieces), last=True)
+    assert safe(shown, keep="\n\t")
+
+
+def test_to_a_file(root: Path) -> None:
+    """What isn't a terminal gets visible text."""
+    done = within("replay", "--state", root, "1", "--no-wait")
+    assert (done.status, done.err) == (0, "")
+    assert done.out == "\\x1b[1mbold\\x1b[0m \\xff\\xfe ü\\r\n" * 200
+
+
+def test_raw_bytes(root: Path) -> None:
+    """The very bytes are given to who asks for them."""
+    done = subprocess.run(
+        [*PROGRAM, "replay", "--state", root, "1", "--no-wait", "--raw"],
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == OUTPUT
+
+
+def test_to_a_terminal(root: Path) -> None:
+    """A terminal gets the very bytes, and its modes back."""
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [*PROGRAM, "replay", "--state", root, "1", "--no-wait"], stdin=slave, stdout=slave
+    ) as program:
+        os.close(slave)
+        received = b""
+        while not received.endswith(RESET):
+            received += os.read(master, 65536)
+        assert program.wait(10) == 0
+    os.close(master)
+    # The terminal's own driver puts a carriage return before each line end.
+    assert received == OUTPUT.replace(b"\n", b"\r\n") + RESET
+
+
+def test_another_recording(root: Path) -> None:
+    """A recording that isn't the one on record is played, but never without a word (I8)."""
+    (root / RECORDINGS / "000000000001.cast").write_bytes(cast(b"nothing happened\n", "0"))
+    done = within("replay", "--state", root, "1", "--no-wait")
+    assert (done.status, done.out) == (1, "nothing happened\n")
+    assert "NOT what was recorded" in done.err
+
+
+def test_a_broken_recording(root: Path) -> None:
+    """What is no recording ends in one error."""
+    (root / RECORDINGS / "000000000001.cast").write_bytes(b"\xff\n")
+    done = within("replay", "--state", root, "1", "--no-wait")
+    assert (done.status, done.out) == (2, "")
+    assert "not a recording" in done.err
+
+
+def test_what_can_not_be_replayed(tmp_path: Path) -> None:
+    """What isn't a command with output says so."""
+    sample(tmp_path)
+    for number, reason in ((4, "nothing was recorded"), (12, "not a command"), (17, "not there")):
+        done = within("replay", "--state", tmp_path, str(number))
+        assert (done.status, done.out) == (2, "")
+        assert reason in done.err

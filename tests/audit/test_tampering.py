@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: MIT
+"""Whatever is done to the files is detected, and the first bad record is named (I8)."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.audit.chains import ALICE, BOB, STRANGER, Chain, sample
+from tests.audit.verdicts import ALL, LINKS, lines_of, number_at, put, report
+from tibet_nc_audit.findings import What
+from tibet_nc_audit.heads import held
+from tibet_nc_audit.verify import Depth
+from tibet_nc_protocol.chain import ChainVerifier
+from tibet_nc_protocol.errors import RecordError
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, TOKENS, segment_name
+from tibet_nc_protocol.recording import CastReader
+from tibet_nc_protocol.records import RECORDS, digest, sign
+
+SEGMENT = Path(CHAIN) / segment_name(0)
+TEXTS = Path(PAYLOADS) / segment_name(0)
+BOTH = pytest.mark.parametrize("depth", [ALL, LINKS])
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a good state directory that no test alters."""
+    root = tmp_path_factory.mktemp("original")
+    sample(root)
+    return root
+
+
+@pytest.fixture
+def state(original: Path, tmp_path: Path) -> Path:
+    """Return a copy to alter."""
+    return shutil.copytree(original, tmp_path / "state")
+
+
+@pytest.fixture(scope="module")
+def scratch(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy for properties, which restore what they alter."""
+    return shutil.copytree(original, tmp_path_factory.mktemp("scratch") / "state")
+
+
+# --- bytes ----------------------------------------------------------------------------------------
+
+
+@BOTH
+@given(at=st.integers(min_value=0), mask=st.integers(min_value=1, max_value=255))
+@settings(max_examples=300, deadline=None)
+def test_each_altered_byte_of_the_chain(scratch: Path, depth: Depth, at: int, mask: int) -> None:
+    """One altered byte anywhere in the chain is found in the record that holds it (I8)."""
+    path = scratch / SEGMENT
+    data = path.read_bytes()
+    at %= len(data)
+    try:
+        path.write_bytes(data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :])
+        found = report(scratch, depth=depth)
+    finally:
+        path.write_bytes(data)
+    assert found.first_bad is not None
+    assert found.first_bad.record == number_at(data, at)
+
+
+@BOTH
+def test_every_byte_of_one_record(scratch: Path, depth: Depth) -> None:
+    """No byte of a record can be altered unseen, its signature and its line end included (I8)."""
+    path = scratch / SEGMENT
+    data = path.read_bytes()
+    begin = data.index(b'\n{"duration_ms"') + 1
+    end = data.index(b"\n", begin) + 1
+    try:
+        for at in range(begin, end):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            first = report(scratch, depth=depth).first_bad
+            assert first is not None
+            assert (at, first.record) == (at, number_at(data, at))
+    finally:
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", [TEXTS, Path(TOKENS)])
+@given(at=st.integers(min_value=0), mask=st.integers(min_value=1, max_value=255))
+@settings(max_examples=200, deadline=None)
+def test_each_altered_byte_of_texts_and_tokens(
+    scratch: Path, name: Path, at: int, mask: int
+) -> None:
+    """One altered byte in the texts or the tokens is found, though the chain is good (I8)."""
+    path = scratch / name
+    data = path.read_bytes()
+    at %= len(data)
+    try:
+        path.write_bytes(data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :])
+        found = report(scratch)
+    finally:
+        path.write_bytes(data)
+    assert found.findings_total > 0
+    assert {finding.what for finding in found.findings} <= {What.PAYLOAD, What.TOKEN}
+
+
+@given(data=st.data(), mask=st.integers(min_value=1, max_value=255))
+@settings(max_examples=200, deadline=None)
+def test_each_altered_byte_of_a_recording(scratch: Path, data: st.DataObject, mask: int) -> None:
+    """An altered recording is found, unless it still gives the very same output (I8)."""
+    path = data.draw(st.sampled_from(sorted((scratch / RECORDINGS).iterdir())))
+    whole = path.read_bytes()
+    at = data.draw(st.integers(min_value=0, max_value=len(whole) - 1))
+    altered = whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :]
+    capped = path.name == "000000000013.cast"
+    try:
+        path.write_bytes(altered)
+        found = report(scratch)
+    finally:
+        path.write_bytes(whole)
+    if found.good and not capped:
+        assert _output(altered) == _output(whole)
+    elif found.good:
+        assert len(_output(altered)) == len(_output(whole))
+    else:
+        assert {finding.what for finding in found.findings} == {What.RECORDING}
+
+
+def _output(recording: bytes) -> bytes:
+    reader = CastReader()
+    return b"".join(reader.feed(line) for line in recording.splitlines())
+
+
+# --- records --------------------------------------------------------------------------------------
+
+type Alter = Callable[[list[bytes]], list[bytes]]
+
+
+def _drop(at: int) -> Alter:
+    return lambda lines: lines[:at] + lines[at + 1 :]
+
+
+def _swap(one: int, other: int) -> Alter:
+    def swap(lines: list[bytes]) -> list[bytes]:
+        lines[one], lines[other] = lines[other], lines[one]
+        return lines
+
+    return swap
+
+
+def _insert(at: int, line: bytes | int) -> Alter:
+    return lambda lines: [
+        *lines[:at],
+        lines[line] if isinstance(line, int) else line,
+        *lines[at:],
+    ]
+
+
+RECORD_FAULTS: Sequence[tuple[str, Alter, int]] = (
+    ("the genesis is dropped", _drop(0), 0),
+    ("a record is dropped", _drop(5), 5),
+    ("the beginning is cut off", lambda lines: lines[7:], 0),
+    ("the middle is cut out", lambda lines: lines[:4] + lines[12:], 4),
+    ("neighbours are swapped", _swap(5, 6), 5),
+    ("distant records are swapped", _swap(3, 14), 3),
+    ("the genesis is moved", _swap(0, 1), 0),
+    ("all is reversed", lambda lines: lines[::-1], 0),
+    ("a record is doubled", _insert(6, 5), 6),
+    ("an old record is put in again", _insert(12, 2), 12),
+    ("the genesis is put in again", _insert(9, 0), 9),
+    ("garbage is inserted", _insert(8, b"\xff\x00garbage"), 8),
+    ("an empty line is inserted", _insert(8, b""), 8),
+    ("an empty line comes first", _insert(0, b""), 0),
+    ("a huge line is inserted", _insert(8, b"x" * 1_000_000), 8),
+    ("a deep line is inserted", _insert(8, b"[" * 100_000), 8),
+    ("a record has a space more", lambda lines: [*lines[:5], lines[5] + b" ", *lines[6:]], 5),
+)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("alter", "first"),
+    [pytest.param(alter, first, id=name) for name, alter, first in RECORD_FAULTS],
+)
+def test_records_out_of_place(state: Path, depth: Depth, alter: Alter, first: int) -> None:
+    """A record that is dropped, moved, doubled or put in is found where it happened (I8)."""
+    put(state, alter(lines_of(state)))
+    found = report(state, depth=depth)
+    assert found.first_bad is not None
+    assert found.first_bad.record == first
+
+
+@pytest.mark.parametrize(
+    ("alter", "first"),
+    [pytest.param(alter, first, id=name) for name, alter, first in RECORD_FAULTS if first],
+)
+def test_what_comes_after_is_still_checked(state: Path, alter: Alter, first: int) -> None:
+    """A fault hides no other: a second one, at the end, is found after it (I8)."""
+    lines = alter(lines_of(state))
+    lines[-2] = lines[-2].replace(b'"device":"DEVICE"', b'"device":"FORGED"')
+    put(state, lines)
+    found = report(state)
+    assert found.first_bad is not None
+    assert found.first_bad.record == first
+    assert (17, "the signature does not verify") in {(f.record, f.reason) for f in found.findings}
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_two_verifiers_agree(scratch: Path, data: st.DataObject) -> None:
+    """The first record named is the one at which the protocol's own verifier stops (I8)."""
+    good = lines_of(scratch)
+    places = st.integers(min_value=0, max_value=len(good) - 1)
+    lines = list(good)
+    for _ in range(data.draw(st.integers(min_value=1, max_value=3))):
+        at, other = data.draw(places) % len(lines), data.draw(places) % len(lines)
+        alter = data.draw(st.sampled_from([_drop(at), _swap(at, other), _insert(at, other)]))
+        lines = alter(lines)
+    expected = None
+    verifier = ChainVerifier()
+    for line in lines:
+        try:
+            verifier.feed(line)
+        except RecordError as error:
+            expected = error.position
+            break
+    try:
+        put(scratch, lines)
+        found = {depth: report(scratch, depth=depth).first_bad for depth in Depth}
+    finally:
+        put(scratch, good)
+    for first in found.values():
+        assert (first.record if first else None) == expected
+
+
+@BOTH
+def test_another_key_from_some_record_on(state: Path, depth: Depth) -> None:
+    """Records that someone else wrote and linked are not the executor's (I8)."""
+    lines = lines_of(state)
+    head = digest(lines[8])
+    for at in range(9, len(lines)):
+        record = RECORDS.decode(
+            lines[at].replace(b'"prev":"%s"' % _prev(lines[at]), b'"prev":"%s"' % head.encode())
+        )
+        lines[at] = RECORDS.encode(sign(record, STRANGER))
+        head = digest(lines[at])
+    put(state, lines)
+    found = report(state, depth=depth)
+    assert found.first_bad is not None
+    # The quick walk verifies the last signature only, and says what will name the first.
+    assert found.first_bad.record == (9 if depth is ALL else 18)
+    assert found.findings_total == (10 if depth is ALL else 1)
+
+
+def _prev(line: bytes) -> bytes:
+    return RECORDS.decode(line).prev.encode()
+
+
+@BOTH
+def test_another_executors_chain(tmp_path: Path, depth: Depth) -> None:
+    """A whole chain that a stranger made is good by itself, and bad by the executor's key (I8)."""
+    Chain(tmp_path, identity=STRANGER).command("id")
+    assert report(tmp_path, depth=depth).good
+    found = report(tmp_path, depth=depth, pinned=True)
+    assert found.first_bad is not None
+    assert (found.first_bad.record, found.first_bad.reason) == (0, "another executor's chain")
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("kept", [0, 1, 9, 18])
+def test_the_end_is_cut_off(state: Path, depth: Depth, kept: int) -> None:
+    """A chain that was cut short is refused by a head that is held, and both are shown (I8)."""
+    lines = lines_of(state)
+    head = held(f"18:{digest(lines[18])}")
+    assert report(state, depth=depth, heads=[head]).good
+    put(state, lines[:kept])
+    assert report(state, depth=depth).good == (kept > 0)
+    found = report(state, depth=depth, heads=[head])
+    cut = next(finding for finding in found.findings if finding.what is What.HEAD)
+    assert cut.record == kept
+    assert head.head in cut.expected
+    assert (digest(lines[kept - 1]) if kept else "0" * 64) in cut.found
+
+
+@BOTH
+def test_an_older_copy_is_put_back(tmp_path: Path, depth: Depth) -> None:
+    """An older copy of the whole directory, grown on, isn't the chain whose head is held (I8)."""
+    chain = sample(tmp_path / "state")
+    shutil.copytree(tmp_path / "state", tmp_path / "older")
+    older = Chain.__new__(Chain)
+    older.__dict__.update(chain.__dict__ | {"root": tmp_path / "older"})
+    number = chain.command("rm -rf /srv/data")
+    head = held(f"{number}:{digest(lines_of(chain.root)[number])[:8]}")
+    older.command("true")
+    assert report(chain.root, depth=depth, heads=[head]).good
+    found = report(older.root, depth=depth, heads=[head])
+    assert found.first_bad is not None
+    assert (found.first_bad.record, found.first_bad.what) == (number, What.HEAD)
+
+
+@BOTH
+@given(cut=st.integers(min_value=1))
+@settings(max_examples=100, deadline=None)
+def test_a_torn_last_line(scratch: Path, depth: Depth, cut: int) -> None:
+    """A file that ends within a line has a finding of its own, and the records before are good."""
+    path = scratch / SEGMENT
+    data = path.read_bytes()
+    last = len(data) - data.rindex(b"\n", 0, -1) - 1
+    try:
+        path.write_bytes(data[: -(cut % (last - 1) + 1)])
+        found = report(scratch, depth=depth)
+    finally:
+        path.write_bytes(data)
+    assert [(f.what, f.record) for f in found.findings] == [(What.TORN, 18)]
+
+
+# --- segments -------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize(("gone", "first"), [(0, 0), (1, 5), (2, 10)])
+def test_a_segment_is_missing(tmp_path: Path, depth: Depth, gone: int, first: int) -> None:
+    """A file of the chain that is gone is named by the record it began with (I8)."""
+    chain = sample(tmp_path, segment_records=5)
+    assert report(tmp_path, depth=depth).good
+    chain.segments[gone].unlink()
+    found = report(tmp_path, depth=depth)
+    assert found.first_bad is not None
+    assert (found.first_bad.record, found.first_bad.what) == (first, What.SEGMENT)
+    assert found.first_bad.expected == segment_name(first)
+
+
+@BOTH
+def test_the_last_segment_is_missing(tmp_path: Path, depth: Depth) -> None:
+    """The last file of the chain is missed by who holds a head of it (I8)."""
+    chain = sample(tmp_path, segment_records=5)
+    head = held(f"18:{chain.head}")
+    chain.segments[-1].unlink()
+    assert report(tmp_path, depth=depth).good
+    found = report(tmp_path, depth=depth, heads=[head])
+    assert found.first_bad is not None
+    assert (found.first_bad.record, found.first_bad.what) == (15, What.HEAD)
+
+
+@BOTH
+def test_segments_are_swapped(tmp_path: Path, depth: Depth) -> None:
+    """A file of the chain under another's name is found at its first record (I8)."""
+    chain = sample(tmp_path, segment_records=5)
+    one, other = chain.segments[1:3]
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    found = report(tmp_path, depth=depth)
+    assert found.first_bad is not None
+    assert found.first_bad.record == 5
+
+
+# --- what records speak of ------------------------------------------------------------------------
+
+
+def test_texts_are_swapped(state: Path) -> None:
+    """A command's text under another command's number is found in both (I8)."""
+    path = state / TEXTS
+    path.write_bytes(
+        path.read_bytes()
+        .replace(b'"seq":2}', b'"seq":X}')
+        .replace(b'"seq":4}', b'"seq":2}')
+        .replace(b'"seq":X}', b'"seq":4}')
+    )
+    found = report(state)
+    assert [(f.what, f.record) for f in found.findings] == [(What.PAYLOAD, 2), (What.PAYLOAD, 4)]
+
+
+def test_a_text_is_filed_under_no_commands_number(state: Path) -> None:
+    """A text can't be made to look erased by filing it under another number (I8)."""
+    path = state / TEXTS
+    path.write_bytes(path.read_bytes().replace(b'"seq":2}', b'"seq":3}'))
+    found = report(state)
+    assert [(f.what, f.record) for f in found.findings] == [(What.PAYLOAD, 2)]
+
+
+def test_recordings_are_swapped(state: Path) -> None:
+    """A recording under another command's name is found in both (I8)."""
+    one, other = (state / RECORDINGS / f"{number:012d}.cast" for number in (2, 7))
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    found = report(state)
+    # Each is named by the outcome's record, which holds the digest.
+    assert [(f.what, f.record) for f in found.findings] == [
+        (What.RECORDING, 3),
+        (What.RECORDING, 8),
+    ]
+
+
+@pytest.mark.parametrize("replace", ["nothing", "directory", "link", "pipe", "empty", "torn"])
+def test_a_recording_is_not_there(state: Path, replace: str) -> None:
+    """A recording that is gone, or something else, or cut, is found (I8)."""
+    path = state / RECORDINGS / "000000000002.cast"
+    whole = path.read_bytes()
+    path.unlink()
+    match replace:
+        case "directory":
+            path.mkdir()
+        case "link":
+            aside = state.parent / "aside.cast"
+            aside.write_bytes(whole)
+            path.symlink_to(aside)
+        case "pipe":
+            os.mkfifo(path)
+        case "empty":
+            path.touch()
+        case "torn":
+            path.write_bytes(whole[:-1])
+        case _:
+            pass
+    found = report(state)
+    assert [(f.what, f.record) for f in found.findings] == [(What.RECORDING, 3)]
+
+
+def test_tokens_are_dropped_and_swapped(state: Path) -> None:
+    """A token that is gone is found; the order in which tokens stand proves nothing (I8)."""
+    path = state / TOKENS
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
+    assert report(state).good
+    path.write_bytes(b"".join(lines[:1] + lines[2:]))
+    assert [(f.what, f.record) for f in report(state).findings] == [(What.TOKEN, 5)]
+
+
+def test_a_forged_token_is_no_evidence(state: Path) -> None:
+    """A token that no record names is counted and said, and isn't taken for evidence."""
+    path = state / TOKENS
+    line = path.read_bytes().splitlines(keepends=True)[0]
+    path.write_bytes(path.read_bytes() + line.replace(b"tibet_", b"forged_") + line)
+    found = report(state)
+    assert found.good
+    assert found.counts.unclaimed_tokens == 2
+
+
+def test_many_faults_are_all_counted(tmp_path: Path) -> None:
+    """Findings are listed up to a bound and counted beyond it; the first stays the first."""
+    chain = Chain(tmp_path)
+    for number in range(300):
+        chain.refusal(f"command {number}", sender=ALICE if number % 2 else BOB)
+    lines = [line.replace(b"stops the host", b"starts the host") for line in lines_of(tmp_path)]
+    put(tmp_path, lines)
+    found = report(tmp_path)
+    assert (found.findings_total, len(found.findings)) == (300, 100)
+    assert found.first_bad is not None
+    assert found.first_bad.record == 1

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""Verifying a state directory, and altering its chain, in one line each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.audit.chains import EXECUTOR
+from tibet_nc_audit.heads import Held
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.verify import Depth, Report, verify
+from tibet_nc_protocol.layout import CHAIN, segment_name
+
+ALL: Final = Depth.ALL
+LINKS: Final = Depth.LINKS
+
+
+def report(
+    root: Path, *, depth: Depth = ALL, heads: Sequence[Held] = (), pinned: bool = False
+) -> Report:
+    """Verify a state directory, with the executor's key if it is pinned."""
+    key = EXECUTOR.public_key if pinned else None
+    with State(root) as state:
+        return verify(state, key=key, heads=heads, depth=depth)
+
+
+def lines_of(root: Path) -> list[bytes]:
+    """Return the lines of a chain that is in one file."""
+    return (root / CHAIN / segment_name(0)).read_bytes().split(b"\n")[:-1]
+
+
+def put(root: Path, lines: list[bytes]) -> None:
+    """Write a chain that is in one file."""
+    data = b"".join(line + b"\n" for line in lines)
+    (root / CHAIN / segment_name(0)).write_bytes(data)
+
+
+def number_at(data: bytes, at: int) -> int:
+    """Return the number of the record that holds a byte of the first segment."""
+    return data.count(b"\n", 0, at)
