@@ -103,6 +103,8 @@ rooms = [{quoted(ROOM)}]
 path = {quoted(str(self.socket))}
 [state]
 directory = {quoted(str(self.state))}
+[walls]
+accepted = ["files", "network", "network-view", "privilege", "secrets"]
 [host]
 name = "host"
 {settings}

@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from tibet_nc_executor import administration, rotation, service
+from tibet_nc_executor import administration, doctor, rotation, service
 from tibet_nc_executor.config import DEFAULT_PATH, Config, load, secret_key
 from tibet_nc_executor.durable import make_directory, write_new
 from tibet_nc_executor.errors import ConfigError, ExecutorError
@@ -79,6 +80,20 @@ def erase(config: Config, arguments: argparse.Namespace) -> None:
     print(f"erased #{arguments.number}; recorded as #{recorded.number}, head {recorded.head}")
 
 
+def examine(config: Config, arguments: argparse.Namespace) -> None:
+    """Check everything; ends with status 1 if something is not right."""
+    checks = []
+    for check in doctor.examine(config, os.environ):
+        checks.append(check)
+        if not arguments.json:
+            fix = f"; fix: {check.fix}" if check.fix else ""
+            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}{fix}")
+    if arguments.json:
+        print(json.dumps([asdict(check) for check in checks]))
+    if not all(check.ok for check in checks):
+        sys.exit(1)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
@@ -119,6 +134,9 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--recording", action="store_true", help="erase its output as well")
     verb.add_argument("--reason", required=True, help="why; this is kept in the chain")
     verb.set_defaults(verb=erase)
+    verb = verbs.add_parser("doctor", help="check everything, one line each, with the fix")
+    verb.add_argument("--json", action="store_true", help="for programs")
+    verb.set_defaults(verb=examine)
     return top
 
 

@@ -24,6 +24,7 @@ from tibet_nc_executor.children import Children
 from tibet_nc_executor.credentials import Capability, effective_capabilities, has_capability
 from tibet_nc_executor.descent import MARK, DescentRun
 from tibet_nc_executor.enclosure import Enclosure, ShellError
+from tibet_nc_executor.environment import environment
 from tibet_nc_executor.process import Tag
 from tibet_nc_executor.prologue import DESCRIPTOR_FLOOR
 from tibet_nc_executor.rungroups import RunGroups, first_group
@@ -194,46 +195,33 @@ class Cage:
         return process
 
     def _environment(self, cell: Cell, prologue: int) -> dict[str, str]:
-        settings = self.settings
-        environment = {
-            "BASH_ENV": f"/dev/fd/{prologue}",  # gone before the command's first word
-            "GIT_PAGER": "cat",
-            "HOME": settings.home,
-            "LANG": "C.UTF-8",
-            "LESSSECURE": "1",
-            "LOGNAME": settings.user,
-            "MANPAGER": "cat",
-            "PAGER": "cat",
-            "PATH": settings.path,
-            "SHELL": BASH,
-            "SYSTEMD_COLORS": "0",
-            "SYSTEMD_PAGER": "cat",
-            "SYSTEMD_URLIFY": "0",
-            "TERM": "xterm-256color",
-            "USER": settings.user,
-        }
+        # The prologue takes the first away before the command's first word.
+        variables = {"BASH_ENV": f"/dev/fd/{prologue}", **environment(self.settings)}
         if isinstance(cell.enclosure, DescentRun):
-            environment[MARK] = cell.enclosure.mark
-        return environment
+            variables[MARK] = cell.enclosure.mark
+        return variables
 
     def _limits(self, cell: Cell) -> list[str]:
         limits = self.settings.limits
-        shared = self._cgroups is None or not self._cgroups.counts_processes
         wanted = {
-            "nproc": (
-                resource.RLIMIT_NPROC,
-                limits.processes * (cell.share if shared else _MOST_SHARES),
-            ),
             "as": (resource.RLIMIT_AS, limits.address_space),
             "fsize": (resource.RLIMIT_FSIZE, limits.file_size),
             "nofile": (resource.RLIMIT_NOFILE, limits.open_files),
             "core": (resource.RLIMIT_CORE, 0),
         }
+        if self.separated:  # otherwise everything else of the uid would count
+            wanted["nproc"] = (resource.RLIMIT_NPROC, limits.processes * self._shares(cell))
         options = []
         for name, (number, value) in wanted.items():
             _, hard = resource.getrlimit(number)
             options.append(f"--{name}={value if hard < 0 else min(value, hard)}")
         return [PRLIMIT, *options, "--"]
+
+    def _shares(self, cell: Cell) -> int:
+        """Return how many times the process limit a command may see in use by its uid."""
+        if self._cgroups is not None and self._cgroups.counts_processes:
+            return _MOST_SHARES
+        return cell.share
 
     def _privilege_drop(self, group: int | None) -> list[str]:
         settings = self.settings
@@ -247,8 +235,8 @@ class Cage:
             arguments.append("--bounding-set=-all")
         return arguments
 
-    async def _signal_uid(self, number: signal.Signals) -> None:
-        await signal_uid(
+    async def _signal_uid(self, number: signal.Signals) -> bool:
+        return await signal_uid(
             number,
             uid=self.settings.uid,
             privilege_drop=self._privilege_drop(None),

@@ -38,6 +38,7 @@ INPUT_BYTES: Final = 65536  # input that a command has not read yet
 _TICK_S: Final = 0.25  # how often a stopped shell is looked for
 _FENCE_S: Final = 5.0  # the kernel needs microseconds; only a broken terminal gets here
 _PIPE_BYTES: Final = 65536
+_COMPLAINT_BYTES: Final = 200  # of what setpriv and its like say when they cannot go on
 
 type OnOutput = Callable[[bytes], None]
 
@@ -73,6 +74,7 @@ class Command:
         self._input = bytearray()
         self._mid_line = False
         self._told = bytearray()
+        self._first_words = b""
         self._readable = asyncio.Event()
         self._leader: asyncio.Future[Status | None] = self._loop.create_future()
         self._cell: Final = cage.open()
@@ -218,6 +220,8 @@ class Command:
     def _deliver(self, data: bytes) -> None:
         if not data or self._failure is not None:
             return
+        if len(self._first_words) < _COMPLAINT_BYTES:
+            self._first_words += data[:_COMPLAINT_BYTES]
         try:
             self._on_output(data)
         except Exception as error:  # whatever it is, wait() raises it; output is never lost quietly
@@ -361,7 +365,8 @@ class Command:
         told = bytes(self._told)
         reason = reason_of(status=status, order=self._order, interrupted=self._interrupted)
         if reason is Reason.EXITED and not parse_told(told).begun:
-            raise ShellError("the cage failed before the command began")
+            complaint = self._first_words.decode(errors="replace").strip() or "without a word"
+            raise ShellError(f"the cage failed before the command began: {complaint}")
         self._notes += self._session.keep(told)
         if remains.killed:
             plural = "process" if remains.killed == 1 else "processes"

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from tibet_nc_executor.errors import ConfigError
 from tibet_nc_executor.policy import Policy
+from tibet_nc_executor.selftest import Wall
 from tibet_nc_protocol.messages import RoomId, UserId
 
 DEFAULT_PATH: Final = Path("/etc/tibet-nc/executor.toml")
@@ -88,6 +89,12 @@ class HostSection(_Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(max_length=255)] = ""
 
 
+class WallsSection(_Section, frozen=True, kw_only=True):
+    """[walls]: which walls that the self-test finds missing were given up on purpose."""
+
+    accepted: tuple[Wall, ...] = ()
+
+
 class Config(_Section, frozen=True, kw_only=True):
     """All settings."""
 
@@ -98,6 +105,7 @@ class Config(_Section, frozen=True, kw_only=True):
     state: StateSection = StateSection()
     audit: AuditSection = AuditSection()
     host: HostSection = HostSection()
+    walls: WallsSection = WallsSection()
 
     def decision(self) -> Policy:
         """Return the policy."""

@@ -21,6 +21,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Final
 
+from tibet_nc_executor.environment import NAMES
+
 STATE_DESCRIPTOR: Final = 63  # far from those that people use by number
 STATE_BYTES: Final = 1 << 20  # more than any shell that people type in; a bound for memory
 BEGIN_MARK: Final = b"+"
@@ -30,33 +32,36 @@ DESCRIPTOR_FLOOR: Final = 100  # inherited ones stay clear of 10, where bash set
 # assignment turns it on) special builtins cannot be replaced by functions, and none of them by an
 # alias when its name is quoted. Errors are thrown away since restrictions forbid /dev/null here.
 # What it prints is read line by line: setting bash's own read-only variables again fails, and would
-# end a group of commands.
+# end a group of commands. Functions come late, since they may have the names of builtins, and when
+# aliases are known but not expanded, since functions would be rewritten by them.
 _SAVE: Final = (
     r"""{ __tibet_nc=:$BASHOPTS:/:$SHELLOPTS:; POSIXLY_CORRECT=y; \trap - DEBUG; """
     r"""\set +euvxmtn; \unset -f unset builtin; } 2>&- >&FD
 {
 \unset -v POSIXLY_CORRECT
 \builtin printf '\0exec 62>&2 2>/dev/null\n'
+\builtin printf 'unset -v %s\n' 'NAMES'
 \builtin shopt -p
+\builtin printf 'shopt -u expand_aliases\n'
 \builtin set +o
 \builtin declare -p
-\builtin printf 'exec 2>&62 62>&-\n'
-\builtin declare -f
 \builtin alias -p
 \builtin umask -p
-\builtin printf 'cd -- %q\n{\n' "$PWD"
+\builtin printf 'exec 2>&62 62>&-\ncd -- %q\n' "$PWD"
+\builtin declare -f
+\builtin printf '{\n'
 for __tibet_nc_name in expand_aliases inherit_errexit interactive_comments shift_verbose sourcepath
 do
     if [[ $__tibet_nc == *:$__tibet_nc_name:* ]]
-    then \builtin printf 'shopt -s %s\n' $__tibet_nc_name
-    else \builtin printf 'shopt -u %s\n' $__tibet_nc_name
+    then \builtin printf '\\builtin shopt -s %s\n' $__tibet_nc_name
+    else \builtin printf '\\builtin shopt -u %s\n' $__tibet_nc_name
     fi
 done
-\builtin printf 'unset -v __tibet_nc __tibet_nc_name\n'
+\builtin printf '\\builtin unset -v __tibet_nc __tibet_nc_name\n'
 for __tibet_nc_name in errexit nounset verbose xtrace posix
 do
     if [[ $__tibet_nc == *:$__tibet_nc_name:* ]]
-    then \builtin printf 'set -o %s\n' $__tibet_nc_name
+    then \builtin printf '\\builtin set -o %s\n' $__tibet_nc_name
     fi
 done
 \builtin printf '} 2>/dev/null\n\0'
@@ -71,7 +76,7 @@ def prologue(*, entry: str, own: int, pipe: int, state: bytes) -> bytes:
     state, `state` what an earlier command of the session has told. The state is last, so that a
     broken one breaks nothing but itself.
     """
-    save = _SAVE.replace("FD", str(STATE_DESCRIPTOR))
+    save = _SAVE.replace("FD", str(STATE_DESCRIPTOR)).replace("NAMES", " ".join(NAMES))
     text = f"""{entry}\
 {{ {{ exec {STATE_DESCRIPTOR}>&11; }} {pipe}>&-; }} 2>/dev/null
 exec {pipe}>&- {own}<&-

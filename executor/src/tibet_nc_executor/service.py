@@ -25,6 +25,7 @@ from tibet_nc_executor.office import Facts, Office
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.run import Tools
 from tibet_nc_executor.runs import Runs
+from tibet_nc_executor.selftest import Breach, enforce
 from tibet_nc_executor.server import Server, listener, remove
 from tibet_nc_executor.settings import ResourceLimits, ShellSettings
 from tibet_nc_protocol.errors import SignatureError
@@ -74,16 +75,21 @@ def shell_settings(config: Config) -> ShellSettings:
     )
 
 
-def walls(config: Config, shell: Shell) -> tuple[str, ...]:
+def walls(config: Config, shell: Shell, breaches: tuple[Breach, ...]) -> tuple[str, ...]:
     """Return what holds a command in, and what does not, for whoever asks for the status."""
     own = "a uid of its own" if shell.cage.separated else "NO uid of its own"
     kind = "restricted bash" if config.shell.restricted else "bash"
-    return (own, kind, f"processes ended by {shell.cage.containment.value}")
+    given_up = sorted({f"NO {breach.wall} wall: accepted" for breach in breaches})
+    return (own, kind, f"processes ended by {shell.cage.containment.value}", *given_up)
 
 
 async def serve(config: Config, environment: Mapping[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT; raises ConfigError or LedgerError when it can't."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises ConfigError, LedgerError or SelfTestError when it can't or must not.
+    """
     os.umask(UMASK)
+    breaches = enforce(frozenset(config.walls.accepted))
     identity = Identity(secret_key(config, environment))
     trusted = agent_key(config)
     agent_uid = uid_of(config.agent.user, "agent.user")
@@ -105,9 +111,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         checkpoint_records=config.audit.checkpoint_records,
     )
     await shell.clear()
-    await archive.begin(
-        host=config.host.name, version=VERSION, agent=str(config.agent.user), agent_key=trusted
-    )
+    await archive.begin(host=config.host.name, version=VERSION, agent=trusted.id, agent_key=trusted)
     tools = Tools(
         archive=archive,
         tokens=tokens,
@@ -126,7 +130,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         identity=identity,
         restricted=config.shell.restricted,
         separated=shell.cage.separated,
-        walls=walls(config, shell),
+        walls=walls(config, shell, breaches),
         idle_s=config.shell.idle_s,
         total_s=config.shell.total_s,
     )
@@ -152,8 +156,11 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     await server.start(listening)
     alive = asyncio.create_task(_watchdog(environment))
     regular = asyncio.create_task(archive.checkpoint_regularly(config.audit.checkpoint_s))
-    daemon.notify(f"READY=1\nSTATUS={archive.length} records, head {archive.head[:8]}")
+    tested = f"self-test: {len(breaches)} breaches accepted" if breaches else "self-test: all holds"
+    daemon.notify(f"READY=1\nSTATUS={archive.length} records, head {archive.head[:8]}; {tested}")
     _say(f"ready: {archive.length} records, head {archive.head[:8]}, listening on {path}")
+    for breach in breaches:
+        _say(f"accepted by walls.accepted: {breach}")
     if not shell.cage.separated:
         _say("commands run as the executor's own uid: nothing separates them from the chain")
     await _until_told()

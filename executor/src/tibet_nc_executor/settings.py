@@ -16,7 +16,8 @@ class ResourceLimits:
     """What one command may take; soft and hard limit are the same, so it cannot raise them.
 
     `processes` is per command where the pids controller is delegated; elsewhere the kernel counts
-    per uid, and a command that starts while others run gets that many on top of theirs.
+    per uid, and a command that starts while others run gets that many on top of theirs; without a
+    uid of its own there is no such limit.
     `address_space` is per process; `memory` is of the whole command and needs the memory
     controller.
     """

@@ -4,10 +4,14 @@
 The end of a run, when its shell has ended:
 
 1. No inherited child: nothing was left (children.py says why). This is the usual case.
-2. Otherwise every process with the run's group is killed, again and again until none is seen.
+2. Otherwise every process that is seen with the run's group is killed, again and again.
 3. A process that forks and ends faster than it can be found is never caught that way. After some
    rounds everything of the shell uid is stopped at once, what has the run's group is killed in the
    silence, and the rest continues. Other runs lose a few milliseconds.
+
+A process that is not seen in /proc is not for that reason gone: it may have handed over to its
+child between the listing and the look. What is certain is a child of ours, ended or not, that has
+the group; and, for what is not ours, a look in the silence.
 """
 
 import asyncio
@@ -21,9 +25,9 @@ from tibet_nc_executor.children import Children
 from tibet_nc_executor.enclosure import Entry, Pauses, Remains
 from tibet_nc_executor.process import Tag, all_processes, send
 
-ROUNDS_BEFORE_FREEZE: Final = 8
+ROUNDS_BEFORE_SILENCE: Final = 8
 
-type SignalUid = Callable[[signal.Signals], Awaitable[None]]
+type SignalUid = Callable[[signal.Signals], Awaitable[bool]]
 
 
 class Freezer:
@@ -35,16 +39,20 @@ class Freezer:
         self.frozen = False
         """Whether a stopped process was stopped by us."""
 
-    async def silence(self, act: Callable[[], None]) -> None:
-        """Do something while no process of the shell uid runs."""
+    async def silence(self, act: Callable[[], None]) -> bool:
+        """Do something while no process of the shell uid runs; return whether they were stopped.
+
+        Raises OSError if they could not be told to stop, or to go on.
+        """
         async with self._turn:
             self.frozen = True
             try:
-                await self._signal_uid(signal.SIGSTOP)
+                silent = await self._signal_uid(signal.SIGSTOP)
                 act()
             finally:
                 await self._signal_uid(signal.SIGCONT)
                 self.frozen = False
+        return silent
 
 
 class Tagged:
@@ -63,7 +71,7 @@ class Tagged:
         return self._tag.marks_running(pid)
 
     async def kill(self) -> Remains:
-        """Kill them until none is left, or until it is hopeless."""
+        """Kill them until certainly none is left, or until it is hopeless."""
         killed: set[int] = set()
 
         def act() -> None:
@@ -76,14 +84,22 @@ class Tagged:
         while (pause := pauses.next(time.monotonic())) is not None:
             rounds += 1
             with suppress(OSError):  # out of descriptors, for one: try again
-                if not self.members():
+                if await self._gone():
                     return Remains(killed=len(killed), surviving=0)
-                if rounds % ROUNDS_BEFORE_FREEZE == 0:
+                if rounds % ROUNDS_BEFORE_SILENCE == 0:
                     await self._freezer.silence(act)
                 else:
                     act()
             await asyncio.sleep(pause)
         return Remains(killed=len(killed), surviving=1)
+
+    async def _gone(self) -> bool:
+        seen = self.members()
+        return (
+            not seen
+            and await self._freezer.silence(lambda: seen.extend(self.members()))
+            and (not seen)
+        )
 
 
 class TaggedRun(Tagged):
@@ -112,12 +128,11 @@ class TaggedRun(Tagged):
 
     async def end(self) -> Remains:
         """Kill every process with the group."""
-        with suppress(OSError):
-            if not self._children.strangers():
-                return Remains(killed=0, surviving=0)
-        remains = await self.kill()
-        await self._children.settle(self._tag.marks)
-        return remains
+        return await self.kill()
+
+    async def _gone(self) -> bool:
+        # The group is asked of the ended too: one that has just ended has left us its children.
+        return not any(self._tag.marks(pid) for pid in self._children.strangers())
 
     def close(self) -> None:
         """Forget the shell, which was waited for."""

@@ -28,6 +28,7 @@ done </proc/self/status
 [[ $kept == 3 && $UID == "$2" && $EUID == "$2" && $2 != 0 ]] || exit 97
 kill -s "$1" -- -1
 """
+_SENT: Final = (0, 1)  # 1: there was nobody to send it to
 _LIMIT_S: Final = 2.0  # a process of the uid may stop or kill the sender; then it is tried again
 
 
@@ -38,11 +39,12 @@ async def signal_uid(
     privilege_drop: Sequence[str],
     started: Callable[[int], None],
     ended: Callable[[int], None],
-) -> None:
-    """Send a signal to all processes of `uid`, as that uid.
+) -> bool:
+    """Send a signal to all processes of `uid`, as that uid; return whether it was sent.
 
-    `privilege_drop` is the command prefix that becomes it. `started` and `ended` are told the
-    process id of the sender. Raises OSError if the sender cannot be started.
+    It is not if a process of the uid was quick enough to stop or kill the sender. `privilege_drop`
+    is the command prefix that becomes the uid. `started` and `ended` are told the process id of the
+    sender. Raises OSError if the sender cannot be started.
     """
     sender = subprocess.Popen(  # noqa: ASYNC220, S603 - waited for below; a fixed text
         [
@@ -69,6 +71,7 @@ async def signal_uid(
         sender.kill()
         sender.wait()
         ended(sender.pid)
+    return sender.returncode in _SENT
 
 
 def _settle(over: asyncio.Future[None]) -> None:

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MIT
+"""``tibet-nc-executor doctor``: one line for each thing that must be right, with the fix if not.
+
+It looks and changes nothing, and works while the executor runs. As root it asks systemd what the
+running executor's self-test found; as anybody else inside the unit's walls it tries them itself.
+"""
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_executor.cage import BASH, PRLIMIT, SETPRIV, SETSID
+from tibet_nc_executor.config import Config, group_id, secret_key, uid_of
+from tibet_nc_executor.errors import ConfigError
+from tibet_nc_executor.selftest import attempt
+from tibet_nc_executor.service import agent_key
+from tibet_nc_protocol.layout import CHAIN
+from tibet_nc_protocol.signing import Identity
+
+UNIT: Final = "tibet-nc-executor.service"
+SYSTEMD: Final = Path("/run/systemd/system")
+SYSTEMCTL: Final = "/usr/bin/systemctl"
+JOURNAL: Final = "/run/systemd/journal/socket"
+
+LEAST_FREE_BYTES: Final = 512 * 1024**2
+"""Enough for the largest recordings of some commands that run at once; below it, look now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing that was looked at; ``fix`` is "" when it is right."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def examine(config: Config, environment: Mapping[str, str]) -> Iterator[Check]:
+    """Yield the result of each check, in the order in which to mend them."""
+    yield _configured("accounts", "systemd-sysusers", lambda: _accounts(config))
+    yield _programs()
+    yield _configured(
+        "key",
+        "tibet-nc-executor init",
+        lambda: f"this executor is {Identity(secret_key(config, environment)).public_key.hex}",
+    )
+    yield _configured(
+        "agent",
+        "tibet-nc-executor enrol-agent KEY",
+        lambda: f"enrolled: {agent_key(config).hex}",
+    )
+    yield _state(config)
+    yield _disk(config)
+    yield _home(config)
+    yield _socket(config)
+    yield _journal()
+    yield _unit() if os.geteuid() == 0 and SYSTEMD.exists() else _walls(config)
+
+
+def _configured(name: str, fix: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name=name, ok=True, detail=look())
+    except ConfigError as error:
+        return Check(name=name, ok=False, detail=str(error), fix=fix)
+
+
+def _accounts(config: Config) -> str:
+    agent = uid_of(config.agent.user, "agent.user")
+    shell = uid_of(config.shell.user, "shell.user")
+    for group in config.shell.groups:
+        group_id(group, "shell.groups")
+    if shell in {0, agent}:
+        raise ConfigError(f"shell.user: uid {shell} may not be root's or the agent's")
+    return f"agent {agent}, shell {shell}"
+
+
+def _programs() -> Check:
+    needed = (PRLIMIT, SETPRIV, SETSID, BASH)
+    if missing := [program for program in needed if not os.access(program, os.X_OK)]:
+        detail = f"missing: {', '.join(missing)}"
+        return Check(
+            name="programs", ok=False, detail=detail, fix="apt-get install bash util-linux"
+        )
+    return Check(name="programs", ok=True, detail=", ".join(needed))
+
+
+def _state(config: Config) -> Check:
+    name, directory = "state", Path(config.state.directory)
+    try:
+        status = directory.stat()
+        segments = sum(1 for _ in (directory / CHAIN).glob("*.jsonl"))
+    except OSError as error:
+        detail = f"{directory}: {error.strerror}"
+        return Check(name=name, ok=False, detail=detail, fix="tibet-nc-executor init")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        detail = f"{directory}: mode {stat.S_IMODE(status.st_mode):04o} lets others at the chain"
+        return Check(name=name, ok=False, detail=detail, fix=f"chmod 700 {directory}")
+    return Check(name=name, ok=True, detail=f"{directory} is private, {segments} chain segments")
+
+
+def _disk(config: Config) -> Check:
+    name, directory = "disk", Path(config.state.directory)
+    try:
+        free = shutil.disk_usage(directory).free
+        status = os.statvfs(directory)
+    except OSError as error:
+        fix = "tibet-nc-executor init"
+        return Check(name=name, ok=False, detail=f"{directory}: {error.strerror}", fix=fix)
+    mib = free // 1024**2
+    if free < LEAST_FREE_BYTES or (status.f_files and not status.f_favail):
+        fix = "make room: nothing runs once a record can't be written; docs/operations.md"
+        return Check(name=name, ok=False, detail=f"{mib} MiB free below {directory}", fix=fix)
+    return Check(name=name, ok=True, detail=f"{mib} MiB free below {directory}")
+
+
+def _home(config: Config) -> Check:
+    name, home = "home", Path(config.shell.home)
+    fix = f"install -d -m 700 -o {config.shell.user} -g {config.shell.user} {home}"
+    try:
+        status = home.stat()
+        expected = uid_of(config.shell.user, "shell.user")
+    except (OSError, ConfigError) as error:
+        return Check(name=name, ok=False, detail=f"{home}: {error}", fix=fix)
+    if status.st_uid != expected:
+        detail = f"{home} belongs to uid {status.st_uid}, not {expected}"
+        return Check(name=name, ok=False, detail=detail, fix=fix)
+    return Check(name=name, ok=True, detail=f"{home} is the shell's")
+
+
+def _socket(config: Config) -> Check:
+    name, path = "socket", config.socket.path
+    fix = "systemctl start tibet-nc-executor.socket"
+    try:
+        mode = os.stat(path).st_mode
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(path)
+    except OSError as error:
+        return Check(name=name, ok=False, detail=f"{path}: {error.strerror}", fix=fix)
+    if mode & 0o007:
+        detail = f"{path}: mode {stat.S_IMODE(mode):04o} lets everybody connect"
+        return Check(name=name, ok=False, detail=detail, fix=f"chmod 660 {path}")
+    return Check(name=name, ok=True, detail=f"{path} answers, mode {stat.S_IMODE(mode):04o}")
+
+
+def _journal() -> Check:
+    name, fix = "journal", "systemctl start systemd-journald"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            probe.connect(JOURNAL)
+    except OSError as error:
+        return Check(name=name, ok=False, detail=f"{JOURNAL}: {error.strerror}", fix=fix)
+    return Check(name=name, ok=True, detail="journald listens")
+
+
+def _unit() -> Check:
+    name, fix = "walls", f"systemctl status {UNIT}"
+    done = subprocess.run(  # noqa: S603 - a fixed program
+        [SYSTEMCTL, "show", UNIT, "--property=ActiveState,StatusText"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    state = shown.get("ActiveState", "unknown")
+    if state != "active":
+        return Check(name=name, ok=False, detail=f"{UNIT} is {state}", fix=fix)
+    return Check(name=name, ok=True, detail=f"{UNIT}: {shown.get('StatusText', '')}")
+
+
+def _walls(config: Config) -> Check:
+    breaches = tuple(attempt())
+    refused = [breach for breach in breaches if breach.wall not in config.walls.accepted]
+    if refused:
+        detail = "; ".join(map(str, refused))
+        fix = "start it through its systemd unit, or name the wall in walls.accepted"
+        return Check(name="walls", ok=False, detail=detail, fix=fix)
+    detail = "; ".join(f"accepted: {breach}" for breach in breaches) or "all hold"
+    return Check(name="walls", ok=True, detail=detail)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: MIT
+"""Interrupt, kill, input, limits, and shells that stop."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.executor.shell.driver import begin, commands_of, run, settings_for, until
+from tibet_nc_executor.cage import Containment
+from tibet_nc_executor.command import INPUT_BYTES, InputFullError, Shell
+from tibet_nc_executor.settings import ResourceLimits
+from tibet_nc_protocol.messages import Reason
+
+
+async def child(shell: Shell, line: str) -> None:
+    """Wait until the shell has started a program.
+
+    A signal in the moment before is lost by bash: its copy catches it and then becomes the program.
+    """
+    await until(lambda: any(c.startswith(line) for c in commands_of(shell.cage.settings.uid)))
+
+
+@pytest.mark.parametrize("program", ["sleep 4720", "cat -u -"])
+async def test_interrupt_ends_a_program(shell: Shell, program: str) -> None:
+    """SIGINT reaches the foreground program, and the shell ends with it."""
+    running = await begin(shell, f"echo up; {program}; echo no")
+    await child(shell, program)
+    running.command.interrupt()
+    done = await running.done()
+    assert (done.ending.signal, done.ending.reason) == (signal.SIGINT, Reason.CANCELLED)
+    assert done.output == b"up\n"
+
+
+async def test_interrupt_ends_a_loop(shell: Shell) -> None:
+    """SIGINT ends the shell where it runs no program."""
+    running = await begin(shell, "echo up; while :; do :; done; echo no")
+    await running.printed(b"up")
+    running.command.interrupt()
+    done = await running.done()
+    assert (done.ending.signal, done.ending.reason) == (signal.SIGINT, Reason.CANCELLED)
+
+
+async def test_interrupt_keeps_the_state(shell: Shell) -> None:
+    """What a command had set when it was interrupted is kept."""
+    session = shell.new_session()
+    running = await begin(shell, "a=1; sleep 4720", session)
+    await child(shell, "sleep 4720")
+    running.command.interrupt()
+    await running.done()
+    assert (await run(shell, "echo $a", session)).output == b"1\n"
+
+
+async def test_an_interrupt_that_is_handled_is_the_command_s_own_end(shell: Shell) -> None:
+    """A command that catches SIGINT and goes on has exited, not been cancelled."""
+    running = await begin(shell, "trap 'echo caught; exit 3' INT; echo up; while :; do :; done")
+    await running.printed(b"up")
+    running.command.interrupt()
+    done = await running.done()
+    assert (done.ending.exit, done.ending.reason) == (3, Reason.EXITED)
+    assert done.output == b"up\ncaught\n"
+
+
+async def test_interrupt_before_the_shell_has_its_terminal(shell: Shell) -> None:
+    """An interrupt at the very beginning is not lost."""
+    running = await begin(shell, "sleep 100")
+    running.command.interrupt()
+    assert (await running.done()).ending.reason is Reason.CANCELLED
+
+
+async def test_kill_ends_what_ignores_everything(shell: Shell) -> None:
+    """SIGKILL ends the command and all its processes."""
+    text = "trap '' HUP INT QUIT TERM TSTP; (trap '' HUP INT TERM; sleep 100) & echo up; wait"
+    running = await begin(shell, text)
+    await running.printed(b"up")
+    running.command.interrupt()
+    running.command.kill()
+    done = await running.done()
+    assert (done.ending.signal, done.ending.reason) == (signal.SIGKILL, Reason.KILLED)
+
+
+async def test_kill_at_the_very_beginning(shell: Shell) -> None:
+    """A command can be killed before its first word."""
+    running = await begin(shell, "sleep 100")
+    running.command.kill()
+    assert (await running.done()).ending.reason is Reason.KILLED
+
+
+async def test_orders_after_the_end_do_nothing(shell: Shell) -> None:
+    """Interrupt, kill, input and resize of a command that is over are harmless."""
+    running = await begin(shell, "true")
+    first = await running.done()
+    running.command.interrupt()
+    running.command.kill()
+    running.command.write(b"x\n")
+    running.command.send_eof()
+    running.command.resize(10, 10)
+    running.command.pause()
+    running.command.resume()
+    assert await running.done() == first
+
+
+async def test_cancelling_the_wait_leaves_the_command_alone(shell: Shell) -> None:
+    """Who waits may stop waiting; the command goes on and can be waited for again."""
+    running = await begin(shell, "read line; echo got $line")
+    waiter = asyncio.create_task(running.command.wait())
+    await asyncio.sleep(0)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    running.command.write(b"it\n")
+    assert (await running.done()).output == b"got it\n"
+
+
+async def test_input_and_its_end(shell: Shell) -> None:
+    """Lines are read as typed, ^D ends the input, at the start of a line and in the middle."""
+    running = await begin(shell, "read -r a; echo [$a]; cat; echo end")
+    running.command.write(b"one two\n")
+    await running.printed(b"[one two]\n")
+    running.command.write(b"three\nfour")
+    running.command.send_eof()
+    assert (await running.done()).output == b"[one two]\nthree\nfourend\n"
+
+
+async def test_much_input_arrives_whole(shell: Shell) -> None:
+    """Input that the terminal cannot take at once waits for the command to read."""
+    data = b"".join(b"%d\n" % number for number in range(10_000))
+    assert len(data) < INPUT_BYTES
+    running = await begin(shell, "echo up; cksum")
+    await running.printed(b"up\n")
+    running.command.write(data)
+    running.command.send_eof()
+    done = await running.done()
+    assert done.output.split()[2] == str(len(data)).encode()
+
+
+async def test_input_that_nobody_reads_is_bounded(shell: Shell) -> None:
+    """A command that never reads cannot make the executor hold more and more."""
+    running = await begin(shell, "echo up; sleep 100")
+    refused = 0
+    for _ in range(100):
+        try:
+            running.command.write(b"x" * 1023 + b"\n")
+        except InputFullError:
+            refused += 1
+    assert 100 - INPUT_BYTES // 1024 > refused > 0
+    running.command.kill()
+    await running.done()
+
+
+async def test_size_of_the_terminal(shell: Shell) -> None:
+    """The command sees the configured size, and is told when it changes."""
+    running = await begin(shell, "trap 'stty size; exit' WINCH; stty size; while :; do :; done")
+    await running.printed(b"24 80\n")
+    running.command.resize(50, 132)
+    assert (await running.done()).output == b"24 80\n50 132\n"
+
+
+async def test_idle_limit(kind: Containment, home: Path) -> None:
+    """A command that prints nothing for too long ends; what it printed is there."""
+    shell = Shell(settings_for(kind, home, idle_s=0.3))
+    done = await run(shell, "echo before; sleep 100; echo no")
+    assert (done.ending.reason, done.output) == (Reason.IDLE, b"before\n")
+    assert "nothing was printed for 0.3 s" in done.ending.notes
+
+
+async def test_idle_limit_restarts_on_output(kind: Containment, home: Path) -> None:
+    """A command that prints now and then lives longer than the idle limit."""
+    shell = Shell(settings_for(kind, home, idle_s=0.6))
+    done = await run(shell, "for i in 1 2 3 4 5; do sleep 0.2; echo $i; done")
+    assert (done.ending.exit, done.output) == (0, b"1\n2\n3\n4\n5\n")
+
+
+async def test_total_limit(kind: Containment, home: Path) -> None:
+    """A command that prints for ever ends by the total limit, with what it printed."""
+    shell = Shell(settings_for(kind, home, total_s=0.3))
+    done = await run(shell, "while :; do echo x; sleep 0.02; done")
+    assert done.ending.reason is Reason.TIMED_OUT
+    assert done.output.startswith(b"x\nx\n")
+    assert "the limit of 0.3 s was reached" in done.ending.notes
+
+
+async def test_a_limit_lets_a_command_clean_up(kind: Containment, home: Path) -> None:
+    """SIGTERM comes first, so traps run and the state is kept."""
+    shell = Shell(settings_for(kind, home, total_s=0.3, grace_s=10))
+    session = shell.new_session()
+    text = "a=1; trap 'echo cleaned; exit 8' TERM; while :; do :; done"
+    done = await run(shell, text, session)
+    assert (done.ending.exit, done.ending.reason) == (8, Reason.TIMED_OUT)
+    assert done.output == b"cleaned\n"
+    assert (await run(shell, "echo $a", session)).output == b"1\n"
+
+
+async def test_a_limit_ends_what_will_not_end(kind: Containment, home: Path) -> None:
+    """After the grace everything is killed."""
+    shell = Shell(settings_for(kind, home, total_s=0.2, grace_s=0.1))
+    done = await run(shell, "trap '' TERM; while :; do sleep 1; done")
+    assert (done.ending.signal, done.ending.reason) == (signal.SIGKILL, Reason.TIMED_OUT)
+
+
+async def test_a_stopped_shell_is_continued_once(shell: Shell) -> None:
+    """Nobody could continue it, so it is done and said."""
+    done = await run(shell, "kill -STOP $$; echo after")
+    assert (done.ending.exit, done.output) == (0, b"after\n")
+    assert done.ending.notes == ("the shell was stopped by SIGSTOP and continued",)
+
+
+async def test_a_shell_that_stops_again_is_killed(shell: Shell) -> None:
+    """Stopping for ever is an end with a reason of its own."""
+    done = await run(shell, "while :; do kill -STOP $$; done")
+    assert (done.ending.signal, done.ending.reason) == (signal.SIGKILL, Reason.STOPPED)
+
+
+async def test_stop_typed_on_the_terminal_does_not_hang(shell: Shell) -> None:
+    """^Z has nobody to return to: the kernel ignores it, and the command goes on."""
+    running = await begin(shell, "read line; echo got $line")
+    running.command.write(b"\x1a")
+    running.command.write(b"it\n")
+    assert (await running.done()).output == b"got it\n"
+
+
+async def test_resource_limits(kind: Containment, home: Path) -> None:
+    """A command gets its limits, soft and hard alike, and cannot raise them."""
+    limits = ResourceLimits(processes=90, address_space=1 << 30, file_size=1 << 20, open_files=100)
+    shell = Shell(settings_for(kind, home, limits=limits))
+    text = "for k in S H; do ulimit -$k -c; ulimit -$k -f; ulimit -$k -n; ulimit -$k -v; done"
+    assert (await run(shell, text)).output == b"0\n1024\n100\n1048576\n" * 2
+    done = await run(shell, "ulimit -n 101 || echo refused; head -c 3000000 /dev/zero >f; wc -c <f")
+    assert b"refused\n" in done.output
+    assert done.output.endswith(b"1048576\n")

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""The pure rules of the shell: limits, endings, state on the pipe, groups, control groups."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tibet_nc_executor.cgroup import locate
+from tibet_nc_executor.deadline import Deadline, Expiry
+from tibet_nc_executor.enclosure import GIVE_UP_S, Pauses, ShellError
+from tibet_nc_executor.ending import Status, reason_of
+from tibet_nc_executor.process import parse_status
+from tibet_nc_executor.prologue import STATE_BYTES, parse_told
+from tibet_nc_executor.rungroups import RUN_GROUPS, RunGroups, first_group
+from tibet_nc_executor.session import NOT_KEPT, TOO_LARGE, SessionShell
+from tibet_nc_protocol.messages import Reason
+
+ALL_IDS = "         0          0 4294967295\n"
+
+
+def test_idle_limit_restarts_with_output_and_the_total_limit_does_not() -> None:
+    """A command that prints meets only the total limit."""
+    deadline = Deadline(now=0.0, idle_s=10.0, total_s=25.0)
+    assert deadline.due() == 10.0
+    deadline.touch(9.0)
+    assert deadline.expired(18.9) is None
+    assert deadline.expired(19.0) is Expiry.IDLE
+    deadline.touch(18.0)
+    assert deadline.due() == 25.0
+    assert deadline.expired(25.0) is Expiry.TOTAL
+
+
+def test_silence_does_not_count_while_the_reader_holds() -> None:
+    """A paused reader cannot make a command idle, but its total limit stays."""
+    deadline = Deadline(now=0.0, idle_s=10.0, total_s=100.0)
+    deadline.hold()
+    assert deadline.expired(50.0) is None
+    assert deadline.due() == 100.0
+    deadline.release(50.0)
+    assert deadline.expired(59.0) is None
+    assert deadline.expired(60.0) is Expiry.IDLE
+    deadline.hold()
+    assert deadline.expired(100.0) is Expiry.TOTAL
+
+
+@pytest.mark.parametrize(
+    ("status", "order", "interrupted", "expected"),
+    [
+        (Status(exit=0), None, False, Reason.EXITED),
+        (Status(signal=signal.SIGINT), None, False, Reason.EXITED),
+        (Status(signal=signal.SIGINT), None, True, Reason.CANCELLED),
+        (Status(exit=130), None, True, Reason.CANCELLED),
+        (Status(exit=0), None, True, Reason.EXITED),
+        (Status(exit=0), Reason.TIMED_OUT, True, Reason.TIMED_OUT),
+        (None, Reason.IDLE, False, Reason.IDLE),
+        (None, None, False, Reason.KILLED),
+    ],
+)
+def test_reason(
+    status: Status | None, order: Reason | None, interrupted: bool, expected: Reason
+) -> None:
+    """What was ordered comes first, then an interrupt that worked, then the command itself."""
+    assert reason_of(status=status, order=order, interrupted=interrupted) is expected
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_on_the_state_pipe_give_a_result(stream: bytes) -> None:
+    """What a command writes on the pipe is cut, never an error."""
+    told = parse_told(stream)
+    assert told.begun == stream.startswith(b"+")
+    assert told.state is None or b"\0" not in told.state
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40).filter(lambda state: b"\0" not in state))
+def test_state_is_what_stands_between_the_last_two_marks(noise: bytes, state: bytes) -> None:
+    """Noise on the pipe before the shell tells its state does not become state."""
+    assert parse_told(b"+" + noise + b"\0" + state + b"\0").state == state
+
+
+@pytest.mark.parametrize("stream", [b"", b"+", b"+\0half", b"+\0a\0b", b"+\0"])
+def test_a_state_that_is_not_whole_is_not_kept(stream: bytes) -> None:
+    """A shell that died while it told its state leaves the one before."""
+    session = SessionShell()
+    assert session.keep(b"+\0before\0") == ()
+    assert session.keep(stream) == (NOT_KEPT,)
+    assert session.prologue(entry="", own=100, pipe=101).endswith(b"\nbefore")
+
+
+def test_a_state_beyond_the_limit_is_not_kept() -> None:
+    """Memory is bounded, and the operator is told."""
+    session = SessionShell()
+    assert session.keep(b"+\0" + b"x" * STATE_BYTES + b"\0") == (TOO_LARGE,)
+    assert session.size == 0
+
+
+def test_a_session_can_be_reset() -> None:
+    """After a reset the next command starts like the first."""
+    session = SessionShell()
+    first = session.prologue(entry="", own=100, pipe=101)
+    session.keep(b"+\0state\0")
+    session.reset()
+    assert session.prologue(entry="", own=100, pipe=101) == first
+
+
+def test_run_groups_are_each_given_to_one_run() -> None:
+    """No two runs share a group, and a full house is refused."""
+    groups = RunGroups(1000)
+    taken = [groups.take() for _ in range(RUN_GROUPS)]
+    assert sorted(taken) == list(range(1000, 1000 + RUN_GROUPS))
+    with pytest.raises(ShellError, match="run already"):
+        groups.take()
+    groups.give_back(taken[7])
+    assert groups.take() == taken[7]
+
+
+@given(st.integers(min_value=1, max_value=65535), st.integers(min_value=1, max_value=65535))
+def test_shell_uids_have_groups_of_their_own(one: int, other: int) -> None:
+    """Two executors on a machine do not tell their runs apart by the same groups."""
+    first, second = first_group(one, ALL_IDS), first_group(other, ALL_IDS)
+    assert first is not None
+    assert second is not None
+    assert one % 0xFFFF == other % 0xFFFF or abs(first - second) >= RUN_GROUPS
+
+
+def test_a_small_namespace_has_groups_too() -> None:
+    """A container with the usual 65,536 ids is enough, one with a single id is not."""
+    assert first_group(1000, "0 100000 65536\n") == 60578
+    assert first_group(1000, "0 1000 1\n") is None
+
+
+MOUNTS = (
+    "24 23 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs rw\n"
+    "25 24 0:23 / /sys/fs/cgroup/unified rw,relatime shared:5 - cgroup2 cgroup2 rw\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "membership", "expected"),
+    [
+        (MOUNTS, "1:name=systemd:/a\n0::/a/daemon\n", "/sys/fs/cgroup/unified/a/daemon"),
+        (MOUNTS, "0::/\n", "/sys/fs/cgroup/unified"),
+        (MOUNTS, "1:name=systemd:/a\n", None),
+        ("", "0::/a\n", None),
+        (MOUNTS, "0::/../other\n", None),
+        (
+            "25 24 0:23 /pod /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "0::/pod/x\n",
+            "/sys/fs/cgroup/x",
+        ),
+        ("25 24 0:23 /pod /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/other\n", None),
+    ],
+)
+def test_the_own_control_group_is_found(
+    mountinfo: str, membership: str, expected: str | None
+) -> None:
+    """The group is where the kernel says, or nowhere."""
+    assert locate(mountinfo, membership) == (None if expected is None else Path(expected))
+
+
+def test_a_process_name_cannot_forge_its_status() -> None:
+    """The lines that count come from the kernel; a name with a line end in it is escaped."""
+    text = b"Name:\tx\\nUid:\\t0\nState:\tS (sleeping)\nPPid:\t1\nUid:\t7 7 7 7\nGroups:\t8 9 \n"
+    status = parse_status(text)
+    assert (status.uid, status.parent, status.groups) == (7, 1, frozenset({8, 9}))
+    with pytest.raises(ValueError, match="not a process status"):
+        parse_status(b"Name:\tx\n")
+
+
+def test_pauses_grow_and_end() -> None:
+    """Waiting for the kernel is quick at first and never for ever."""
+    pauses = Pauses(now=0.0)
+    taken = [pauses.next(0.0) for _ in range(10)]
+    assert taken == sorted(pause for pause in taken if pause is not None)
+    assert pauses.next(GIVE_UP_S) is None

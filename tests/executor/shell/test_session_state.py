@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: MIT
+"""What one command of a session leaves to the next, and what it cannot."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.executor.shell.driver import run
+from tibet_nc_executor.command import Shell
+from tibet_nc_executor.session import NOT_KEPT, TOO_LARGE
+
+KEPT = {
+    "a variable": ("a='x  y'", 'printf %s "$a"', b"x  y"),
+    "a variable with line ends": ("a=$'1\\n2\\r\\t'", 'printf %s "$a"', b"1\n2\r\t"),
+    "an exported variable": ("export a=5", "sh -c 'printf %s $a'", b"5"),
+    "an integer": ("declare -i n=4", "n=n+3; printf %s $n", b"7"),
+    "an array": ("l=(1 'b c' [7]=d)", 'printf "%s|" "${l[@]}" "${!l[@]}"', b"1|b c|d|0|1|7|"),
+    "a map": ("declare -A m=([a b]=c)", "printf %s \"${m['a b']}\"", b"c"),
+    "a reference": ("declare -n r=v; v=6", "printf %s $r", b"6"),
+    "a constant": ("readonly c=1", "c=2; echo $c", b"tibet-nc: line 1: c: readonly variable\n"),
+    "a constant list": ("declare -ar c=(1 2)", "echo ${c[1]}", b"2\n"),
+    "a function": ("f() { echo f $1; }", "f 3", b"f 3\n"),
+    "an alias": ("alias say='echo said'", "say it", b"said it\n"),
+    "options": ("set -u -o pipefail", "echo $-; set +o | grep pipe", b"huBc\nset -o pipefail\n"),
+    "shell options": ("shopt -s nullglob", "echo /none/*", b"\n"),
+    "errexit": ("set -e", "false; echo no", b""),
+    "tracing": ("set -x", "echo a", b"+ echo a\na\n"),
+    "no aliases": ("shopt -u expand_aliases; alias true=g", "true && echo a", b"a\n"),
+    "POSIX mode": ("set -o posix", "set -o | grep posix", b"posix          \ton\n"),
+    "extended patterns": (
+        "shopt -s extglob\nf() { case $1 in @(a|b)) echo yes;; esac; }",
+        "f b",
+        b"yes\n",
+    ),
+    "the mask": ("umask 027", "umask", b"0027\n"),
+    "the directory": ("cd /usr/bin", "pwd; cd - >/dev/null", b"/usr/bin\n"),
+    "IFS": ("IFS=:", "a=1:2; echo $a", b"1 2\n"),
+    "removal": ("unset LANG", "echo ${LANG-none}", b"none\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEPT)
+async def test_state_is_kept(shell: Shell, name: str) -> None:
+    """The session goes on where the last command left it, and stays so."""
+    first, then, expected = KEPT[name]
+    session = shell.new_session()
+    done = await run(shell, first, session)
+    assert done.ending.notes == ()
+    assert (await run(shell, then, session)).output == expected
+    if name not in {"errexit", "an integer"}:
+        assert (await run(shell, then, session)).output == expected
+
+
+RESTRICTED_KEPT = sorted(KEPT.keys() - {"the directory", "POSIX mode"})
+
+
+@pytest.mark.parametrize("name", RESTRICTED_KEPT)
+async def test_state_is_kept_in_a_restricted_shell(restricted: Shell, name: str) -> None:
+    """Restrictions come after the state is restored, and stay on."""
+    first, then, expected = KEPT[name]
+    session = restricted.new_session()
+    assert (await run(restricted, first, session)).ending.notes == ()
+    expected = expected.replace(b"huBc", b"hruBc")
+    assert (await run(restricted, then, session)).output == expected
+    assert (await run(restricted, "set +e; cd /", session)).output.endswith(b"cd: restricted\n")
+
+
+@pytest.mark.parametrize("ending", ["exit 4", "set -e; false", "f() { exit 4; }; f", "kill $$"])
+async def test_state_survives_an_early_end(shell: Shell, ending: str) -> None:
+    """A shell that exits, fails or is asked to end tells its state all the same."""
+    session = shell.new_session()
+    await run(shell, f"a=1; {ending}", session)
+    assert (await run(shell, "echo $a", session)).output == b"1\n"
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "kill -9 $$",
+        "exec true",
+        "trap - EXIT",
+        "trap 'echo bye' EXIT",
+        "exec 63>&-",
+        "set -n",
+        "readonly POSIXLY_CORRECT=; trap 'kill -9 $$' EXIT",
+    ],
+)
+async def test_an_end_without_state_keeps_the_state_before(shell: Shell, ending: str) -> None:
+    """What a shell could not tell is not guessed: the operator is told, the session goes on."""
+    session = shell.new_session()
+    await run(shell, "a=1", session)
+    assert NOT_KEPT in (await run(shell, f"a=2; {ending}", session)).ending.notes
+    assert (await run(shell, "echo $a", session)).output == b"1\n"
+
+
+HOSTILE = {
+    "builtins replaced": (
+        "for f in builtin unset trap printf declare shopt alias umask set cd echo exec; do"
+        ' eval "$f() { while :; do :; done; }"; done'
+    ),
+    "builtins aliased": (
+        "shopt -s expand_aliases\n"
+        "alias builtin=false unset=false trap=false set=false printf=false for=false if=false"
+    ),
+    "a debug trap": "trap 'echo noise; echo noise >&63' DEBUG",
+    "noise on the pipe": "echo junk >&63; printf '\\0junk' >&63",
+    "errors on": "set -euo pipefail; shopt -s failglob inherit_errexit",
+    "tracing": "set -xv",
+    "one command": "set -t",
+    "IFS": "IFS=abcdefghijklmnopqrstuvwxyz0123456789-_",
+    "no descriptors": "ulimit -n 70; exec <&- >&- 2>&-",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_tampering_command_cannot_break_the_session(shell: Shell, name: str) -> None:
+    """The state is told to the end, no error appears, and later commands run."""
+    session = shell.new_session()
+    done = await run(shell, f"marker=kept\n{HOSTILE[name]}", session)
+    assert done.ending.exit == 0
+    again = await run(shell, "[[ $marker == kept ]] && exit 7", session)
+    assert again.ending.exit == 7
+    assert b"noise" not in again.output
+    assert b"junk" not in again.output
+
+
+async def test_state_that_was_forged_stays_in_its_session(shell: Shell) -> None:
+    """Whatever a command tells as state is run by the session's own shell and by nobody else."""
+    session, other = shell.new_session(), shell.new_session()
+    text = "printf '\\0echo forged; echo $UID\\0' >&63; trap - EXIT"
+    assert (await run(shell, text, session)).ending.notes == ()
+    uid = shell.cage.settings.uid
+    assert (await run(shell, "echo $UID", session)).output == f"forged\n{uid}\n{uid}\n".encode()
+    assert (await run(shell, "echo $UID", other)).output == f"{uid}\n".encode()
+
+
+@pytest.mark.parametrize("state", ["if", "'", "exit 9", "exec true", "kill -9 $$", "<<E"])
+async def test_a_broken_state_ends_with_a_reset(shell: Shell, state: str) -> None:
+    """A session that its own state has broken still ends each command, and can be reset."""
+    session = shell.new_session()
+    await run(shell, f"printf '\\0%s\\0' {shell_quote(state)} >&63; trap - EXIT", session)
+    await run(shell, "echo a", session)
+    session.reset()
+    assert (await run(shell, "echo a", session)).output == b"a\n"
+
+
+def shell_quote(text: str) -> str:
+    """Return a text as one word of shell."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+async def test_large_state_is_kept_up_to_the_limit(shell: Shell) -> None:
+    """Hundreds of kilobytes survive; beyond the limit the state before is kept, and told so."""
+    session = shell.new_session()
+    assert (await run(shell, "printf -v big '%0300000d' 1", session)).ending.notes == ()
+    assert (await run(shell, "echo ${#big}", session)).output == b"300000\n"
+    done = await run(shell, "printf -v huge '%02000000d' 1; exit 5", session)
+    assert (done.ending.exit, done.ending.notes) == (5, (TOO_LARGE,))
+    assert (await run(shell, "echo ${#big} ${#huge}", session)).output == b"300000 0\n"
+
+
+async def test_sessions_are_apart(shell: Shell) -> None:
+    """A new session knows nothing of another."""
+    await run(shell, "a=1; f() { :; }; cd /usr", shell.new_session())
+    done = await run(shell, "echo ${a-none}; type -t f; pwd", shell.new_session())
+    assert done.output == f"none\n{shell.cage.settings.home}\n".encode()
+
+
+async def test_a_directory_that_is_gone_is_told(shell: Shell, home: Path) -> None:
+    """The next command does not run elsewhere in silence."""
+    session = shell.new_session()
+    await run(shell, "mkdir d; cd d", session)
+    (home / "d").rmdir()
+    done = await run(shell, "pwd", session)
+    assert done.output.endswith(f"No such file or directory\n{home}\n".encode())
+
+
+async def test_the_first_command_starts_at_home(shell: Shell, home: Path) -> None:
+    """The directory is the private home, the mask lets nobody else in."""
+    done = await run(shell, "pwd; umask; echo ${OLDPWD-none} ${BASH_ENV-none}")
+    assert done.output == f"{home}\n0077\nnone none\n".encode()
