@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def journald() -> Iterator[Journald]:
 @pytest.fixture
 def executor(journald: Journald) -> Iterator[Executor]:
     """Start an executor that has a journald to write to."""
-    assert journald
+    del journald  # it only has to run
     with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
         Path(name).chmod(0o755)
         with Executor(Path(name)) as running:
@@ -47,7 +48,7 @@ async def test_every_record_is_in_the_journal_under_the_executors_uid(
     matches = (f"_UID={executor.uids.executor}", "SYSLOG_IDENTIFIER=tibet-nc-executor")
     heads = [digest(RECORDS.encode(record)) for record in chain]
     end = time.monotonic() + 10
-    entries = []
+    entries: list[dict[str, Any]] = []
     while time.monotonic() < end and len(entries) < len(chain):
         found = journald.entries(*matches)
         entries = [entry for entry in found if entry["TIBET_NC_HEAD"] in heads]
