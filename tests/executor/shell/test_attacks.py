@@ -143,7 +143,9 @@ async def test_the_run_s_group_cannot_be_given_up(shell: Shell) -> None:
 
 async def test_the_control_groups(shell: Shell) -> None:
     """A command cannot move a process to another control group, or make or end one (I6)."""
-    done = await run(shell, "find /sys/fs/cgroup -writable -print 2>/dev/null; cat /proc/self/cgroup")
+    done = await run(
+        shell, "find /sys/fs/cgroup -writable -print 2>/dev/null; cat /proc/self/cgroup"
+    )
     assert b"/sys/fs/cgroup" not in done.output
     if shell.cage.containment is Containment.CGROUP:
         assert f"/tibet-nc-{os.getpid()}-".encode() in done.output
