@@ -139,14 +139,20 @@ class Command:
     # What others ask for
 
     def interrupt(self) -> None:
-        """Send SIGINT to the foreground process group, as ^C does."""
+        """Send SIGINT to the foreground process group, as ^C does.
+
+        A command that has not begun is killed: nothing of it has run, and bash, which would get
+        the signal in its place, only leaves the prologue for it and goes on with the command.
+        """
         if self._leader.done():
             return
         self._interrupted = True
+        self._read_state()
+        if not self._told:
+            self.kill(Reason.CANCELLED)
+            return
         with suppress(OSError):
-            # Before the shell has its terminal there is no foreground, only the process itself.
-            if not self._terminal.interrupt():
-                self._signal_leader(signal.SIGINT)
+            self._terminal.interrupt()
 
     def kill(self, reason: Reason = Reason.KILLED) -> None:
         """Kill the shell now; everything else of the command follows at its end."""

@@ -6,7 +6,6 @@ alone: `os.setegid` changes all threads, and one of them may be opening the ledg
 """
 
 import ctypes
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -66,8 +65,3 @@ def file_group(gid: int) -> Iterator[None]:
         yield
     finally:
         _LIBC.setfsgid(before)
-
-
-def is_root() -> bool:
-    """Say whether this process runs as uid 0."""
-    return os.geteuid() == 0

@@ -63,7 +63,7 @@ class DescentRun:
 
     def _inherited(self) -> list[int]:
         strangers = self._children.strangers()
-        if self._active == {self._mark}:
+        if self._active <= {self._mark}:
             return list(strangers)
         return [pid for pid in strangers if self._is_marked(pid)]
 
@@ -81,6 +81,8 @@ class DescentRun:
 
     async def end(self) -> Remains:
         """Kill the inherited children; theirs are inherited in turn, until there are none."""
+        # From here on this run keeps nobody: of two that end together, one has to be the last.
+        self._active.discard(self._mark)
         killed: set[int] = set()
         pauses = Pauses(now=time.monotonic())
         while (pause := pauses.next(time.monotonic())) is not None:

@@ -141,12 +141,9 @@ class Terminal:
             raise HangUpError("the terminal is gone") from error
         return taken
 
-    def interrupt(self) -> bool:
-        """Send SIGINT to the foreground process group; return whether there is one."""
-        if os.tcgetpgrp(self._master) == 0:
-            return False
+    def interrupt(self) -> None:
+        """Send SIGINT to the foreground process group, if there is one; raises OSError."""
         fcntl.ioctl(self._master, _TIOCSIG, int(signal.SIGINT))
-        return True
 
     def restore(self) -> None:
         """Undo what a command, now gone, did to the terminal; raises OSError."""

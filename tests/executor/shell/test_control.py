@@ -63,7 +63,7 @@ async def test_an_interrupt_that_is_handled_is_the_command_s_own_end(shell: Shel
 
 
 async def test_interrupt_before_the_shell_has_its_terminal(shell: Shell) -> None:
-    """An interrupt at the very beginning is not lost."""
+    """An interrupt before the command's first word is not lost."""
     running = await begin(shell, "sleep 100")
     running.command.interrupt()
     assert (await running.done()).ending.reason is Reason.CANCELLED
