@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PARTS := protocol agent executor audit
 DEV := .venv/dev/bin
 INTERACTIVE ?=
+BENCH ?=
 
 .DEFAULT_GOAL := help
 
@@ -38,10 +39,26 @@ isolated: setup ## each distribution's tests, in an environment that holds nothi
 	    .venv/$$part/bin/python tests/isolation.py $$part || exit; \
 	    .venv/$$part/bin/python -m pytest -q tests/$$part || exit; \
 	done
+	@echo "== fuzz"
+	@.venv/protocol/bin/python -m pytest -q tests/fuzz
 
 .PHONY: integration
 integration: setup ## all together: real homeserver, journal, uids, sockets, terminals
 	$(DEV)/python -m pytest -q tests/integration
+
+.PHONY: bench
+bench: setup ## measure, beside ssh and tibet-nc 0.1.2; writes bench.json
+	$(DEV)/python -m tests.bench --output bench.json $(BENCH)
+
+.PHONY: vectors
+vectors: ## write the test vectors anew; git diff must be empty
+	@scripts/setup dev
+	$(DEV)/python -m tests.vectors.generate
+
+.PHONY: fuzz
+fuzz: ## mutate the vectors against every decoder for a minute
+	@scripts/setup dev
+	$(DEV)/python -m tests.fuzz.run --seconds 60
 
 .PHONY: lock
 lock: ## write the hash-pinned lock files anew

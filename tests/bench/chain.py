@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: MIT
+"""The chain: what a record costs, how fast all of them are verified, how long a start takes."""
+
+import hashlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import msgspec
+
+from tests.audit.chains import Chain
+from tests.bench import journal_files, long_chain
+from tests.bench.debian import MissingError
+from tests.bench.lone_executor import LoneExecutor
+from tests.bench.process import peak_mb, resident_mb
+from tests.bench.report import OURS, TIMES, Report
+from tests.bench.settings import Settings
+from tests.bench.stats import milliseconds
+from tests.harness.host import ROOT
+from tibet_nc_executor.config import read_key
+from tibet_nc_executor.durable import open_append, write_all
+from tibet_nc_executor.ledger import Ledger, Place, Text
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS_CODEC, Payload
+from tibet_nc_protocol.records import RECORDS, Record, sign
+from tibet_nc_protocol.signing import Identity
+
+GROUP = "chain"
+BARE = "write + fdatasync"
+SHORT_RECORDS = 1_000
+SIGNED_COMMANDS = 5_000
+JOURNAL_ENTRIES = 50_000
+APPENDS = 300
+STARTS = 5
+SAMPLE_SECONDS = 0.02
+SEGMENT_BYTES = 64 * 1024 * 1024
+TOKEN_BYTES = 900
+RECORDING_BYTES = 300
+
+
+class _Link(msgspec.Struct):
+    seq: int
+    prev: str
+
+
+async def run(report: Report, settings: Settings) -> None:
+    """Measure the chain."""
+    await _append(report, settings)
+    with LoneExecutor(settings.place("chain-short")) as short:
+        short.stop()
+        short_starts, short_mb = _starts(short, SHORT_RECORDS)
+    with LoneExecutor(settings.place("chain-long")) as executor:
+        executor.stop()
+        long_starts, long_mb = _long(report, settings, executor)
+        executor.stop()
+        _verify(report, settings, executor)
+    what = "executor: start to ready"
+    with_few = report.add(GROUP, what, f"{SHORT_RECORDS:,} records", short_starts)
+    with_many = report.add(GROUP, what, f"{settings.records:,} records", long_starts)
+    what = "executor: memory after a start"
+    report.add(GROUP, what, f"{SHORT_RECORDS:,} records", short_mb, unit="MB")
+    report.add(GROUP, what, f"{settings.records:,} records", long_mb, unit="MB")
+    report.at_most(
+        GROUP, "start-up with the long chain over the short one", with_many.p50 / with_few.p50,
+        1.2, TIMES,
+    )  # fmt: skip
+    _verify_signed(report, settings)
+    _verify_journal(report, settings)
+
+
+async def _append(report: Report, settings: Settings) -> None:
+    """Measure a record beside the same bytes, written to as many files in the same order."""
+    directory = settings.place("chain-append")
+    identity = Identity(os.urandom(32))
+    ledger = Ledger(
+        directory, identity, clock=time.time, segment_bytes=SEGMENT_BYTES, after=_ignore
+    )
+    salt, command, run = os.urandom(16), "df -h", "0" * 32
+    with ExitStack() as stack:
+        files = [open_append(directory / f"bare-{number}") for number in range(3)]
+        others = [open_append(directory / f"other-{number}") for number in range(2)]
+        for descriptor in (*files, *others):
+            stack.callback(os.close, descriptor)
+
+        def intent(place: Place) -> Record:
+            return long_chain.intent(place.seq, place.prev, run)
+
+        def outcome(place: Place) -> Record:
+            return long_chain.outcome(place.seq, place.prev, run, place.seq)
+
+        payload = PAYLOADS_CODEC.encode(Payload(seq=1, salt=salt.hex(), command=command))
+        lines = [
+            RECORDS.encode(sign(long_chain.intent(1, "0" * 64, run), identity)),
+            RECORDS.encode(sign(long_chain.outcome(1, "0" * 64, run, 1), identity)),
+        ]
+        token, recording = b"t" * TOKEN_BYTES, b"r" * RECORDING_BYTES
+        series: dict[str, tuple[list[float], list[float]]] = {
+            "record, 1 file": ([], []),
+            "intent with its text, 2 files": ([], []),
+            "outcome with token and recording, 3 files": ([], []),
+        }
+        for _ in range(min(APPENDS, 3 * settings.n)):
+            ours, bare = series["record, 1 file"]
+            begin = time.perf_counter()
+            await ledger.append(outcome)
+            ours.append(milliseconds(begin))
+            bare.append(_bare(files, [lines[1]]))
+            ours, bare = series["intent with its text, 2 files"]
+            begin = time.perf_counter()
+            await ledger.append(intent, text=Text(salt=salt, command=command))
+            ours.append(milliseconds(begin))
+            bare.append(_bare(files, [payload, lines[0]]))
+            ours, bare = series["outcome with token and recording, 3 files"]
+            begin = time.perf_counter()
+            write_all(others[0], token)
+            write_all(others[1], recording)
+            await ledger.append(outcome, before=others)
+            ours.append(milliseconds(begin))
+            bare.append(_bare(files, [token, recording, lines[1]]))
+        for what, (ours, bare) in series.items():
+            found = report.add(GROUP, f"append: {what}", OURS, ours)
+            beside = report.add(GROUP, f"append: {what}", BARE, bare)
+            report.at_most(GROUP, f"append over bare, {what}", found.p50 / beside.p50, 1.5, TIMES)
+    await ledger.close()
+
+
+def _ignore(_record: Record, _head: str) -> None:
+    """Take no notice of a record: index and journal are not what is measured."""
+
+
+def _bare(files: Sequence[int], parts: Sequence[bytes]) -> float:
+    begin = time.perf_counter()
+    for descriptor, data in zip(files, parts, strict=False):
+        os.write(descriptor, data + b"\n")
+    for descriptor, _ in zip(files, parts, strict=False):
+        os.fdatasync(descriptor)
+    return milliseconds(begin)
+
+
+def _starts(executor: LoneExecutor, records: int) -> tuple[list[float], float]:
+    """Return the start times of a stopped executor with a longer chain, and its memory."""
+    identity = Identity(read_key(executor.state / "executor.key"))
+    long_chain.extend(executor.state, identity, records)
+    long_chain.index(executor.state)
+    series = []
+    for _ in range(STARTS):
+        executor.stop()
+        begin = time.perf_counter()
+        executor.start()
+        series.append(milliseconds(begin))
+    return series, resident_mb(executor.pid)
+
+
+def _long(report: Report, settings: Settings, executor: LoneExecutor) -> tuple[list[float], float]:
+    begin = time.perf_counter()
+    found = _starts(executor, settings.records)
+    seconds = time.perf_counter() - begin
+    report.add(
+        GROUP, "index made anew from the chain", OURS, settings.records / seconds,
+        unit="rec./s", note="with making the chain; only after the index was lost",
+    )  # fmt: skip
+    return found
+
+
+def _verify(report: Report, settings: Settings, executor: LoneExecutor) -> None:
+    seconds, megabytes = _audit(executor.state, executor.key.hex, "--no-signatures")
+    what = f"verify links, {settings.records:,} records"
+    rate = settings.records / seconds
+    bare = settings.records / _bare_walk(executor.state / CHAIN)
+    report.add(
+        GROUP, what, OURS, rate, unit="rec./s", note=f"per processor second; {megabytes:.0f} MB"
+    )
+    note = "number, link and SHA-256 of the same lines; nothing else"
+    report.add(GROUP, what, "bare loop", bare, unit="rec./s", note=note)
+    report.at_least(GROUP, "verify, links and first and last signature", rate, 500_000, "rec./s")
+
+
+def _bare_walk(chain: Path) -> float:
+    """Return the processor seconds of the least that a walk over the links can do."""
+    decode, sha256 = msgspec.json.Decoder(_Link).decode, hashlib.sha256
+    begin = time.process_time()
+    for path in sorted(chain.iterdir()):
+        for line in path.read_bytes().splitlines():
+            decode(line)
+            sha256(line).hexdigest()
+    return time.process_time() - begin
+
+
+def _verify_signed(report: Report, settings: Settings) -> None:
+    directory = settings.place("chain-signed")
+    chain = Chain(directory)
+    commands = SIGNED_COMMANDS // 10 if settings.quick else SIGNED_COMMANDS
+    for number in range(commands):
+        chain.command("df -h", b"output\n" if number % 2 else b"")
+    seconds, megabytes = _audit(directory, chain.identity.public_key.hex)
+    report.add(
+        GROUP, f"verify everything, {chain.length:,} records", OURS, chain.length / seconds,
+        unit="rec./s", note=f"signatures, texts, recordings, tokens; {megabytes:.0f} MB",
+    )  # fmt: skip
+
+
+def _verify_journal(report: Report, settings: Settings) -> None:
+    directory = settings.place("journal")
+    entries = JOURNAL_ENTRIES // 10 if settings.quick else JOURNAL_ENTRIES
+    try:
+        journal_files.write(directory, entries)
+    except MissingError as error:
+        report.lack(f"journalctl --verify: {error}")
+        return
+    rate = entries / journal_files.verify(directory)
+    report.add(
+        GROUP, f"verify links, {settings.records:,} records", "journalctl --verify", rate,
+        unit="rec./s", note=f"on {entries:,} entries; unsealed",
+    )  # fmt: skip
+
+
+def _audit(state: Path, key: str, *options: str) -> tuple[float, float]:
+    """Verify a chain in a process of its own; return processor seconds and the most memory in MB.
+
+    Processor time is what one core needs, whatever else the machine does meanwhile.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [
+                ROOT / ".venv/audit/bin/tibet-nc-audit",
+                *("verify", "--state", str(state), "--key", key, *options),
+            ],
+            stdout=said,
+            stderr=said,
+        )
+        megabytes = 0.0
+        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            # The kernel's own figure for an ended child would count our memory before its exec.
+            with suppress(ProcessLookupError):
+                megabytes = peak_mb(process.pid)
+            time.sleep(SAMPLE_SECONDS)
+        _, status, usage = ended
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            said.seek(0)
+            raise ChildProcessError(f"tibet-nc-audit verify: {said.read().decode()}")
+    return usage.ru_utime + usage.ru_stime, megabytes

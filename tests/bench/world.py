@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""A homeserver, an operator and a host in an encrypted room, all running."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.stats import milliseconds
+from tests.harness.host import Host
+from tests.harness.operator import Operator
+from tests.harness.synapse import Account, Synapse
+
+ANSWER_SECONDS: Final = 120.0
+TIMEBOX_SECONDS: Final = 300
+"""A slow answer on a busy machine is to be measured, not refused as stale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What is running. ``operators`` are all in ``rooms[0]``, the first one also in the others."""
+
+    synapse: Synapse
+    operators: list[Operator]
+    rooms: list[str]
+    host: Host
+    bot: Account
+
+    @property
+    def operator(self) -> Operator:
+        """The first operator."""
+        return self.operators[0]
+
+    @property
+    def room(self) -> str:
+        """The room that all operators are in."""
+        return self.rooms[0]
+
+
+@asynccontextmanager
+async def world(directory: Path, *, operators: int = 1, rooms: int = 1) -> AsyncIterator[World]:
+    """Start everything, and end it with the block; the first command has been answered."""
+    with Synapse(directory / "synapse") as synapse:
+        bot = synapse.register("bot")
+        people = [synapse.register(f"operator{number}") for number in range(operators)]
+        for person in people:  # or the homeserver lets them into a room one a second
+            synapse.override_ratelimit(person.user_id, messages_per_second=0, burst_count=0)
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(
+                    await Operator.login(synapse.url, person.user_id, person.password)
+                )
+                for person in people
+            ]
+            first, others = clients[0], [person.user_id for person in people[1:]]
+            places = [await first.create_room(invite=[bot.user_id, *others])]
+            for client in clients[1:]:
+                await client.join(places[0])
+            places += [await first.create_room(invite=[bot.user_id]) for _ in range(1, rooms)]
+            with Host(
+                directory / "host",
+                homeserver=synapse.url,
+                bot=bot,
+                operators=[person.user_id for person in people],
+                rooms=places,
+                timebox_s=TIMEBOX_SECONDS,
+            ) as host:
+                host.start()
+                for client in clients:
+                    await client.wait_member(places[0], bot.user_id, ANSWER_SECONDS)
+                for place in places[1:]:
+                    await first.wait_member(place, bot.user_id, ANSWER_SECONDS)
+                for client in clients:
+                    await command(client, places[0], "true")
+                yield World(synapse=synapse, operators=clients, rooms=places, host=host, bot=bot)
+
+
+async def command(operator: Operator, room: str, text: str) -> float:
+    """Type a command and wait for its final answer; return how many milliseconds that took."""
+    begin = time.perf_counter()
+    event = await operator.send_text(room, f"$ {text}")
+    await operator.answer_to(event, ANSWER_SECONDS)
+    return milliseconds(begin)
