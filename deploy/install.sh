@@ -1,0 +1,515 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Install tibet-nc on Debian: deploy/install.sh --help
+#
+# What it makes, and nothing else: three accounts; /opt/tibet-nc with one Python environment for
+# each part; units, accounts, directories and the journal catalog under /etc and /usr/local/lib;
+# settings and public keys in /etc/tibet-nc; state in /var/lib/tibet-nc*. Running it again changes
+# only what is different. Python packages come from whatever index pip is set up for, each checked
+# against the hashes in deploy/locks.
+set -euo pipefail
+umask 022
+
+readonly OPT=/opt/tibet-nc
+readonly ETC=/etc/tibet-nc
+readonly UNITS=/etc/systemd/system
+readonly SHARE=/usr/local/share/tibet-nc
+readonly PARTS=(agent executor audit)
+readonly SERVICES=(tibet-nc-agent.service tibet-nc-executor.service)
+readonly STATES=(/var/lib/tibet-nc /var/lib/tibet-nc-agent /var/lib/tibet-nc-shell)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here
+readonly CHECKOUT=${here%/*}
+
+usage() {
+    cat <<'USAGE'
+usage: deploy/install.sh [option...]
+
+Install, or bring an installation in line with this checkout:
+  --homeserver URL         where the agent's account is
+  --user-id @BOT:SERVER    the agent's own Matrix account
+  --room !ROOM:SERVER      the room to serve (may be repeated)
+  --operator @YOU:SERVER   who may command (may be repeated)
+  --from-env FILE          take these, and the access token, from a tibet-nc 0.1.2 environment file
+  --upgrade                install anew from this checkout and restart what runs
+  --wheels DIR             take all Python packages from DIR: no index and no compiler is needed
+  --python PROGRAM         the Python 3.13 to use (default: found by itself)
+
+Remove:
+  --uninstall              stop and remove the programs; keep settings, keys, chain and accounts
+  --purge                  remove these as well; asks first
+
+  --dry-run                show what would be done
+  --yes                    don't ask
+  --help                   show this
+Exit status: 0 good, 1 something failed, 2 usage or a machine that can't run it.
+USAGE
+}
+
+say() { printf '· %s\n' "$*"; }
+die() {
+    printf 'install.sh: %s\n' "$*" >&2
+    exit 2
+}
+
+# Every change of the machine goes through one of these, so --dry-run shows exactly what would be.
+dry=''
+do_it() {
+    if [ -n "$dry" ]; then
+        printf 'would run:'
+        printf ' %q' "$@"
+        printf '\n'
+    else
+        "$@"
+    fi
+}
+
+# place MODE OWNER:GROUP SOURCE TARGET: a file, only if it is different.
+place() {
+    if cmp -s "$3" "$4" && [ "$(stat -c '%a %U:%G' "$4")" = "$1 $2" ]; then return 0; fi
+    say "$4"
+    do_it install -D -m "$1" -o "${2%:*}" -g "${2#*:}" "$3" "$4"
+}
+
+mode=install upgrade='' yes='' from_env='' wheels='' python='' homeserver='' user_id='' token=''
+hostname='' brain=''
+rooms=() operators=()
+
+# The options' values land in TOML strings: what could end one is refused.
+plain() {
+    case $2 in
+    *[\"\\[:cntrl:]]* | '') die "$1: not a value that can be: $2" ;;
+    esac
+}
+
+read_arguments() {
+    while (($#)); do
+        case $1 in
+        --homeserver | --user-id | --room | --operator | --from-env | --wheels | --python)
+            (($# > 1)) || die "$1 needs a value"
+            plain "$1" "$2"
+            case $1 in
+            --homeserver) homeserver=$2 ;;
+            --user-id) user_id=$2 ;;
+            --room) rooms+=("$2") ;;
+            --operator) operators+=("$2") ;;
+            --from-env) from_env=$2 ;;
+            --wheels) wheels=$(readlink -f "$2") ;;
+            --python) python=$2 ;;
+            esac
+            shift
+            ;;
+        --upgrade) upgrade=1 ;;
+        --uninstall) mode=uninstall ;;
+        --purge) mode=purge ;;
+        --dry-run) dry=1 ;;
+        --yes) yes=1 ;;
+        --help | -h)
+            usage
+            exit 0
+            ;;
+        *) die "no such option: $1 (see --help)" ;;
+        esac
+        shift
+    done
+}
+
+# The variables of tibet-nc 0.1.2, read as data: the file is never run.
+read_env() {
+    local line name value
+    [ -r "$from_env" ] || die "--from-env: $from_env can't be read"
+    while IFS= read -r line || [ -n "$line" ]; do
+        line=${line#"${line%%[![:space:]]*}"}
+        line=${line#export }
+        case $line in '' | '#'*) continue ;; esac
+        name=${line%%=*} value=${line#*=}
+        value=${value%"${value##*[![:space:]]}"}
+        case $value in
+        \"*\") value=${value#\"} value=${value%\"} ;;
+        \'*\') value=${value#\'} value=${value%\'} ;;
+        esac
+        [ -n "$value" ] || continue
+        plain "$from_env: $name" "$value"
+        case $name in
+        MATRIX_HOMESERVER) homeserver=${homeserver:-$value} ;;
+        TIBET_NC_USER_ID) user_id=${user_id:-$value} ;;
+        TIBET_NC_ACCESS_TOKEN) token=$value ;;
+        TIBET_NC_ROOM) ((${#rooms[@]})) || split rooms "$value" ;;
+        TIBET_NC_ALLOWED_USERS) ((${#operators[@]})) || split operators "$value" ;;
+        TIBET_NC_HOSTNAME) hostname=$value ;;
+        BRAIN_API_BASE) brain=$value ;;
+        *) say "$from_env: $name is not one of tibet-nc's settings and is left out" ;;
+        esac
+    done <"$from_env"
+}
+
+# split ARRAY "a, b": what stands between the commas.
+split() {
+    local -n into=$1
+    local part
+    local -a found
+    IFS=, read -r -a found <<<"$2"
+    for part in "${found[@]}"; do
+        part=${part//[[:space:]]/}
+        [ -z "$part" ] || into+=("$part")
+    done
+}
+
+is_313() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; }
+
+check_machine() {
+    [ "$(id -u)" = 0 ] || die "this changes the system: run it as root"
+    local id='' version='' codename=''
+    if [ -r /etc/os-release ]; then
+        # shellcheck disable=SC1091 # belongs to the machine
+        id=$(. /etc/os-release && echo "${ID:-}")
+        # shellcheck disable=SC1091
+        version=$(. /etc/os-release && echo "${VERSION_ID:-}")
+        # shellcheck disable=SC1091
+        codename=$(. /etc/os-release && echo "${PRETTY_NAME:-}")
+    fi
+    case $id-$version in
+    debian-12 | debian-13) ;;
+    *) die "this is made for Debian 12 and 13; this machine says ${codename:-nothing of itself}" ;;
+    esac
+    [ -d /run/systemd/system ] || [ -n "$dry" ] || die "systemd does not run here"
+}
+
+find_python() {
+    local candidate looked=''
+    for candidate in ${python:+"$python"} /usr/bin/python3.13 /usr/local/bin/python3.13; do
+        if [ -x "$candidate" ] && is_313 "$candidate"; then
+            python=$candidate
+            return
+        fi
+        looked+=" $candidate"
+    done
+    # shellcheck disable=SC1091 # belongs to the machine
+    case $(. /etc/os-release && echo "$VERSION_ID") in
+    13) python=/usr/bin/python3.13 ;; # the package is installed below
+    *)
+        die "Python 3.13 is needed and was not found (looked for:$looked).
+            Debian 12 has $(python3 --version 2>/dev/null || echo no Python). Install Python 3.13 from its source under /usr/local,
+            or name one that all users can read: --python /path/to/python3.13" ;;
+    esac
+}
+
+# What is missing of Debian's packages. A compiler is needed for systemd-python, unless there are
+# wheels.
+need_packages() {
+    local missing=()
+    [ -x "$python" ] || missing+=(python3.13)
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then missing+=(python3.13-venv); fi
+    if [ -z "$wheels" ]; then
+        command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+        command -v pkg-config >/dev/null || missing+=(pkg-config)
+        [ -e /usr/include/systemd/sd-daemon.h ] || missing+=(libsystemd-dev)
+        if ! "$python" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null; then
+            missing+=(python3.13-dev)
+        fi
+    fi
+    command -v systemd-sysusers >/dev/null || missing+=(systemd)
+    ((${#missing[@]})) || return 0
+    say "Debian packages: ${missing[*]}"
+    do_it env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${missing[@]}" >/dev/null ||
+        do_it sh -c 'apt-get update -qq && exec "$@"' sh env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# What the environments depend on: when none of it has changed, they stay.
+stamp() {
+    {
+        find "$CHECKOUT"/protocol "$CHECKOUT"/agent "$CHECKOUT"/executor "$CHECKOUT"/audit \
+            \( -name '*.py' -o -name pyproject.toml -o -name '*.toml' -o -name '*.json' \) \
+            -type f -print0 | sort -z | xargs -0 cat
+        cat "$here"/locks/{agent,audit,build,executor,setuptools}.lock "${BASH_SOURCE[0]}"
+        "$python" --version 2>/dev/null || true
+    } | sha256sum | cut -d' ' -f1
+}
+
+pip() { PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore "$@"; }
+
+# Our own four wheels, built by the pinned builder; from --wheels they are there already.
+build_own() {
+    local part
+    if [ -n "$wheels" ]; then
+        own=$wheels
+        [ -r "$wheels/SHA256SUMS" ] || die "--wheels: $wheels has no SHA256SUMS; scripts/wheels makes it"
+        (cd "$wheels" && sha256sum --check --strict --quiet SHA256SUMS) ||
+            die "--wheels: $wheels is not what its SHA256SUMS says"
+        for part in protocol "${PARTS[@]}"; do
+            compgen -G "$wheels/tibet_nc_$part-*.whl" >/dev/null ||
+                die "--wheels: there is no tibet_nc_$part-*.whl in $wheels; scripts/wheels makes all"
+        done
+        return
+    fi
+    own=$work/own
+    say "building the four distributions"
+    "$python" -m venv "$work/build"
+    pip "$work/build/bin/pip" install --quiet --require-hashes -r "$here/locks/build.lock"
+    for part in protocol "${PARTS[@]}"; do
+        cp -R "$CHECKOUT/$part" "$work/source-$part"
+        (cd "$work/source-$part" && "$work/build/bin/python" -c \
+            'import sys, hatchling.build; hatchling.build.build_wheel(sys.argv[1])' "$own")
+    done
+}
+
+# The packages of one part. Wheels of one's own can't have the hashes of the lock, since a compiler
+# made one of them: DIR has a list of sums, made together with it.
+install_packages() {
+    local part=$1 target=$2
+    if [ -n "$wheels" ]; then
+        sed -n 's/^\([a-z0-9-]*==[^ ;]*\).*/\1/p' "$here/locks/$part.lock" >"$work/$part.txt"
+        pip "$target/bin/pip" install --quiet --no-index --no-deps --find-links "$wheels" \
+            -r "$work/$part.txt"
+        return
+    fi
+    # systemd-python is there as source only. What builds it is pinned and checked as well.
+    pip "$target/bin/pip" install --quiet --require-hashes -r "$here/locks/setuptools.lock" &&
+        pip "$target/bin/pip" install --quiet --no-build-isolation --require-hashes \
+            -r "$here/locks/$part.lock" &&
+        "$target/bin/pip" uninstall --quiet --yes setuptools
+}
+
+make_environment() {
+    local part=$1 target=$OPT/$1
+    say "$target"
+    # Scripts name their interpreter by its path, so it is made in its place.
+    rm -rf "$target.old"
+    [ ! -e "$target" ] || mv "$target" "$target.old"
+    if ! { "$python" -m venv "$target" && install_packages "$part" "$target" &&
+        pip "$target/bin/pip" install --quiet --no-index --no-deps \
+            "$own"/tibet_nc_protocol-*.whl "$own/tibet_nc_$part"-*.whl &&
+        "$target/bin/tibet-nc-$part" --help >/dev/null; }; then
+        rm -rf "$target"
+        [ ! -e "$target.old" ] || mv "$target.old" "$target"
+        die "$target could not be made; the one before it is back in its place"
+    fi
+    # What is not installed can't be used: neither daemon has an installer in its environment.
+    "$target/bin/pip" uninstall --quiet --yes pip
+    rm -rf "$target.old"
+}
+
+environments() {
+    local now part
+    now=$(stamp)
+    if [ -z "$upgrade" ] && [ "$(cat "$OPT/.stamp" 2>/dev/null)" = "$now" ]; then return 0; fi
+    changed=1
+    if [ -n "$dry" ]; then
+        say "would make the environments $OPT/{agent,executor,audit} with $python"
+        return
+    fi
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p "$OPT"
+    rm -f "$OPT/.stamp"
+    build_own
+    for part in "${PARTS[@]}"; do
+        make_environment "$part"
+        ln -sfn "$OPT/$part/bin/tibet-nc-$part" "/usr/local/bin/tibet-nc-$part"
+    done
+    printf '%s\n' "$now" >"$OPT/.stamp"
+}
+
+# The unit names the interpreter that may be executed; another one is put in its place.
+render_unit() {
+    local real
+    real=$(readlink -f "$python")
+    if [ "$real" = /usr/bin/python3.13 ]; then
+        cat "$1"
+    else
+        sed "s#/usr/bin/python3\.13#$real ${real%/bin/*}/lib#" "$1"
+    fi
+}
+
+system_files() {
+    local file draft
+    draft=$(mktemp)
+    for file in "$here"/systemd/*; do
+        render_unit "$file" >"$draft"
+        if ! cmp -s "$draft" "$UNITS/${file##*/}"; then changed=1; fi
+        place 644 root:root "$draft" "$UNITS/${file##*/}"
+    done
+    rm -f "$draft"
+    place 644 root:root "$here/sysusers.d/tibet-nc.conf" /etc/sysusers.d/tibet-nc.conf
+    place 644 root:root "$here/tmpfiles.d/tibet-nc.conf" /etc/tmpfiles.d/tibet-nc.conf
+    # journalctl reads catalogs in /usr/lib only.
+    place 644 root:root "$here/catalog/tibet-nc.catalog" /usr/lib/systemd/catalog/tibet-nc.catalog
+    for file in "$here"/dropins/*/*.conf; do
+        place 644 root:root "$file" "$SHARE/dropins/${file#"$here"/dropins/}"
+    done
+    do_it systemd-sysusers tibet-nc.conf
+    do_it systemd-tmpfiles --create tibet-nc.conf
+    do_it journalctl --update-catalog
+    do_it systemctl daemon-reload
+}
+
+# toml_list a b: ["a", "b"]
+toml_list() {
+    local joined='' item
+    for item in "$@"; do joined+="${joined:+, }\"$item\""; done
+    printf '[%s]' "$joined"
+}
+
+# A value stands in a template as  key = "" # remark; sed's own characters are made plain.
+fill() {
+    local value=$2
+    value=${value//\\/\\\\}
+    value=${value//&/\\&}
+    value=${value//#/\\#}
+    printf 's#^%s = \(""\|\[\]\) .*#%s = %s#\n' "$1" "$1" "$value"
+}
+
+# Settings are made once; what somebody has written is never touched.
+settings() {
+    local script draft part name
+    script=$(mktemp)
+    draft=$(mktemp)
+    {
+        [ -z "$homeserver" ] || fill homeserver "\"$homeserver\""
+        [ -z "$user_id" ] || fill user_id "\"$user_id\""
+        ((!${#rooms[@]})) || fill rooms "$(toml_list "${rooms[@]}")"
+        ((!${#operators[@]})) || fill operators "$(toml_list "${operators[@]}")"
+        ((!${#operators[@]})) || fill allowed "$(toml_list "${operators[@]}")"
+        [ -z "$hostname" ] || printf 's/^# \\[host\\]/[host]/;s/^# name = .*/name = "%s"/\n' "$hostname"
+    } >"$script"
+    for part in agent executor; do
+        name=$ETC/$part.toml
+        if [ -e "$name" ]; then
+            [ -z "$homeserver$user_id${rooms[*]:-}${operators[*]:-}" ] ||
+                say "$name is there and stays as it is"
+            continue
+        fi
+        sed -f "$script" "$here/$part.toml" >"$draft"
+        if [ -n "$dry" ] && ! getent group "tibet-nc-$part" >/dev/null; then
+            say "would write $name"
+            continue
+        fi
+        place 640 "root:tibet-nc-$part" "$draft" "$name"
+    done
+    rm -f "$script" "$draft"
+    [ -z "$brain" ] ||
+        say "BRAIN_API_BASE is for the agent's environment: systemctl edit tibet-nc-agent"
+}
+
+keys() {
+    if [ -n "$dry" ]; then
+        say "would make both keys where there are none, and exchange the public ones"
+    else
+        "$here/keys.sh" "$OPT" | sed 's/^/· /'
+    fi
+}
+
+# The old installation's token is kept as a credential that only systemd can open on this host.
+access_token() {
+    [ -n "$token" ] || return 0
+    local target=/etc/credstore.encrypted/tibet-nc.access-token
+    [ ! -e "$target" ] || return 0
+    say "$target"
+    [ -z "$dry" ] || return 0
+    install -d -m 700 /etc/credstore.encrypted
+    printf '%s' "$token" | systemd-creds encrypt --name=access-token - "$target"
+    chmod 600 "$target"
+}
+
+configured() {
+    [ -r "$ETC/agent.toml" ] && [ -r "$ETC/executor.toml" ] &&
+        ! grep -qE '^(homeserver|user_id) = ""|^(rooms|allowed|operators) = \[\]' \
+            "$ETC/agent.toml" "$ETC/executor.toml"
+}
+
+start() {
+    do_it systemctl enable --quiet tibet-nc-executor.socket "${SERVICES[@]}"
+    if [ -n "$changed" ]; then
+        # What ran goes on with the new programs, what was stopped stays stopped.
+        do_it systemctl try-restart tibet-nc-executor.socket "${SERVICES[@]}"
+    fi
+    do_it systemctl start tibet-nc-executor.socket
+}
+
+next_steps() {
+    echo
+    if [ -n "$dry" ]; then
+        echo "Nothing was changed."
+    elif ! configured; then
+        cat <<NEXT
+Installed. Next:
+  1. Fill in the four empty settings in $ETC/agent.toml and the two in $ETC/executor.toml.
+  2. Log the agent in (it asks the homeserver once; the password is not kept):
+       see --help of: tibet-nc-agent login, and docs/install.md, "The agent's login"
+  3. systemctl start tibet-nc-executor tibet-nc-agent
+  4. tibet-nc-executor doctor; runuser -u tibet-nc-agent -- tibet-nc-agent doctor
+NEXT
+    else
+        cat <<NEXT
+Installed. Next:
+  1. Log the agent in, unless it is: docs/install.md, "The agent's login"
+  2. systemctl start tibet-nc-executor tibet-nc-agent
+  3. tibet-nc-executor doctor; runuser -u tibet-nc-agent -- tibet-nc-agent doctor
+  4. In the room: status
+NEXT
+    fi
+}
+
+uninstall() {
+    local file
+    say "stopping"
+    for file in "${SERVICES[@]}" tibet-nc-executor.socket; do
+        if [ -e "$UNITS/$file" ]; then do_it systemctl disable --quiet --now "$file"; fi
+    done
+    for file in "$here"/systemd/*; do do_it rm -f "$UNITS/${file##*/}"; done
+    for file in "${PARTS[@]}"; do do_it rm -f "/usr/local/bin/tibet-nc-$file"; done
+    do_it rm -rf "$OPT" "$SHARE" /run/tibet-nc
+    do_it rm -f /etc/sysusers.d/tibet-nc.conf /etc/tmpfiles.d/tibet-nc.conf \
+        /usr/lib/systemd/catalog/tibet-nc.catalog
+    do_it journalctl --update-catalog
+    do_it systemctl daemon-reload
+    say "kept: $ETC, ${STATES[*]}, the accounts; --purge removes them"
+}
+
+purge() {
+    local answer=''
+    if [ -z "$yes$dry" ]; then
+        echo "This removes the settings, both keys, the chain, all recordings and the agent's Matrix"
+        echo "identity. Without a copy of them nobody can verify this host's records again."
+        read -r -p 'Type "purge" to go on: ' answer || true
+        [ "$answer" = purge ] || die "nothing was removed"
+    fi
+    uninstall >/dev/null
+    do_it rm -rf "$ETC" "${STATES[@]}" "$UNITS"/tibet-nc-{agent,executor}.service.d
+    do_it rm -f /etc/credstore.encrypted/tibet-nc.{access-token,password,executor.key}
+    for answer in tibet-nc-agent tibet-nc-executor tibet-nc-shell; do
+        if getent passwd "$answer" >/dev/null; then do_it userdel "$answer"; fi
+        if getent group "$answer" >/dev/null; then do_it groupdel "$answer"; fi
+    done
+    say "removed everything; the journal keeps what was sent to it"
+}
+
+changed='' work='' own=''
+read_arguments "$@"
+case $mode in
+uninstall)
+    [ "$(id -u)" = 0 ] || die "this changes the system: run it as root"
+    uninstall
+    exit 0
+    ;;
+purge)
+    [ "$(id -u)" = 0 ] || die "this changes the system: run it as root"
+    purge
+    exit 0
+    ;;
+esac
+check_machine
+if [ -n "$from_env" ]; then read_env; fi
+find_python
+need_packages
+do_it install -d -m 755 "$ETC"
+environments
+system_files
+settings
+keys
+access_token
+start
+next_steps

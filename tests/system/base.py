@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""What the system tests start from, made once and kept in ``.cache/system``.
+
+- ``trixie``: a Debian 13 from debootstrap, in which the packages that the installer asks for are
+  downloaded but not installed, so that the installer's own apt-get works without a network;
+- ``packages``: the Python packages of the lock files, fetched with this machine's pip and its
+  settings. Inside, pip is set up for that folder alone.
+
+Everything after this needs no network.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+CACHE: Final = ROOT / ".cache" / "system"
+LOCKS: Final = ("agent", "audit", "build", "executor", "setuptools")
+
+SUITE: Final = "trixie"
+# What a small server has, and what the tests look at.
+INCLUDED: Final = (
+    "ca-certificates",
+    "curl",
+    "dbus",
+    "iproute2",
+    "libgcrypt20",
+    "procps",
+    "strace",
+    "systemd",
+    "systemd-sysv",
+)
+DOWNLOADED: Final = (
+    "gcc",
+    "libc6-dev",
+    "libsystemd-dev",
+    "pkg-config",
+    "python3.13",
+    "python3.13-dev",
+    "python3.13-venv",
+)
+TOOLS: Final = {
+    "debootstrap": "debootstrap",
+    "lintian": "lintian",
+    "shellcheck": "shellcheck",
+    "systemd-nspawn": "systemd-container",
+}
+
+
+class BaseError(Exception):
+    """The base can't be made; the text has the end of what was said."""
+
+
+def need_tools() -> None:
+    """Install what makes, boots and checks a Debian, where it is missing; raises BaseError."""
+    missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    if missing:
+        _run("apt-get", "update", "-qq")
+        _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)
+
+
+def prepare() -> tuple[Path, Path]:
+    """Return the Debian and the folder of packages, made when they are not there."""
+    need_tools()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return _debian(), _packages()
+
+
+def _debian() -> Path:
+    target = CACHE / SUITE
+    if _stamped(target, repr((SUITE, INCLUDED, DOWNLOADED))):
+        return target
+    shutil.rmtree(target, ignore_errors=True)
+    _run("debootstrap", "--variant=minbase", f"--include={','.join(INCLUDED)}", SUITE, str(target))
+    resolver = target / "etc" / "resolv.conf"
+    resolver.unlink(missing_ok=True)
+    shutil.copy("/etc/resolv.conf", resolver)
+    install = ["apt-get", "install", "-d", "-y", "-qq", "--no-install-recommends"]
+    _run("chroot", str(target), "apt-get", "update", "-qq")
+    _run("chroot", str(target), *install, *DOWNLOADED)
+    (target / "etc" / "machine-id").write_text("")
+    _stamp(target, repr((SUITE, INCLUDED, DOWNLOADED)))
+    return target
+
+
+def _packages() -> Path:
+    target = CACHE / "packages"
+    locks = [ROOT / "deploy" / "locks" / f"{name}.lock" for name in LOCKS]
+    digest = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()
+    if _stamped(target, digest):
+        return target
+    shutil.rmtree(target, ignore_errors=True)
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"]
+    for lock in locks:
+        _run(*download, "--dest", str(target), "--requirement", str(lock))
+    _stamp(target, digest)
+    return target
+
+
+def _stamped(directory: Path, text: str) -> bool:
+    stamp = directory.with_suffix(".stamp")
+    return directory.is_dir() and stamp.is_file() and stamp.read_text() == text
+
+
+def _stamp(directory: Path, text: str) -> None:
+    directory.with_suffix(".stamp").write_text(text)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+    )
+    if done.returncode != 0:
+        raise BaseError(f"{' '.join(command)}: {(done.stdout + done.stderr)[-2000:]}")

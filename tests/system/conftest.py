@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""One machine for the whole run: installed as documented, then put through everything."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.synapse import Synapse
+from tests.system.base import prepare
+from tests.system.machine import Machine, leave_network
+from tests.system.site import ENV_FILE, Site, environment, make_room
+
+
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[Machine]:
+    """Give a booted Debian 13 on which nothing was installed."""
+    base, packages = prepare()  # the only part that needs a network
+    leave_network()
+    with Machine(base, packages) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def site(fresh: Machine) -> Iterator[Site]:
+    """Install tibet-nc from a checkout and an old environment file, and start it."""
+    with tempfile.TemporaryDirectory() as directory, Synapse(Path(directory)) as homeserver:
+        bot = homeserver.register("host1")
+        person = homeserver.register("operator")
+        room = make_room(homeserver, bot, person)
+        site = Site(machine=fresh, homeserver=homeserver, bot=bot, person=person, room=room)
+        fresh.write(ENV_FILE, environment(homeserver, bot, person, room), 0o600)
+        site.install("--from-env", ENV_FILE)
+        site.start()
+        yield site
+
+
+@pytest.fixture
+def dropping(site: Site) -> Iterator[Site]:
+    """Give the site to a test that puts drop-ins in force; they are gone afterwards."""
+    yield site
+    site.no_drop_ins()

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""What a sysadmin has: the machine, a homeserver, a room with an operator in it, tibet-nc."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from tests.harness.operator import Operator, Seen
+from tests.harness.synapse import Account, Synapse
+from tests.system.machine import Machine
+
+INSTALL: Final = "/srv/tibet-nc/deploy/install.sh"
+ENV_FILE: Final = "/root/tibet-nc.env"
+UNITS: Final = ("tibet-nc-executor.service", "tibet-nc-agent.service")
+SOCKET: Final = "tibet-nc-executor.socket"
+INSTALL_SECONDS: Final = 400.0
+ANSWER_SECONDS: Final = 40.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One installed host and those around it."""
+
+    machine: Machine
+    homeserver: Synapse
+    bot: Account
+    person: Account
+    room: str
+
+    async def ask(self, *commands: str) -> list[Seen]:
+        """Send commands one after another and return their final answers."""
+        async with await Operator.login(
+            self.homeserver.url, self.person.user_id, self.person.password
+        ) as operator:
+            await operator.wait_member(self.room, self.bot.user_id)
+            answers = []
+            for command in commands:
+                event = await operator.send_text(self.room, command)
+                answers.append(await operator.answer_to(event, ANSWER_SECONDS))
+                assert len(operator.answers_to(event)) == 1
+            return answers
+
+    def install(self, *arguments: str, check: bool = True) -> str:
+        """Run the installer and return what it said."""
+        done = self.machine.run(INSTALL, *arguments, check=check, seconds=INSTALL_SECONDS)
+        return done.stdout + done.stderr
+
+    def start(self) -> None:
+        """Start both units, as the installer's last words say, and wait until they are ready."""
+        self.machine.run("systemctl", "start", "--no-block", *UNITS)
+        self.machine.wait_active(*UNITS)
+
+    def drop_in(self, unit: str, text: str, *, settings: str = "") -> None:
+        """Put a drop-in and executor settings in force, as a sysadmin would."""
+        machine = self.machine
+        machine.write(f"/etc/systemd/system/{unit}.d/50-test.conf", text)
+        if settings:
+            path = "/etc/tibet-nc/executor.toml"
+            machine.sh(f"cp -p {path} {path}.kept && cat >>{path} <<'EOF'\n{settings}\nEOF")
+        machine.run("systemctl", "daemon-reload")
+        machine.sh(f"systemctl reset-failed; systemctl restart {unit}", check=False)
+
+    def no_drop_ins(self) -> None:
+        """Take all drop-ins and settings of tests back."""
+        self.machine.sh(
+            "cd /etc/tibet-nc; [ ! -e executor.toml.kept ] || mv executor.toml.kept executor.toml\n"
+            "rm -f /etc/systemd/system/*.service.d/50-test.conf; systemctl daemon-reload\n"
+            f"systemctl reset-failed; systemctl restart {' '.join(UNITS)}"
+        )
+        self.machine.wait_active(*UNITS)
+
+
+def environment(homeserver: Synapse, bot: Account, person: Account, room: str) -> str:
+    """Return an environment file as tibet-nc 0.1.2 had it."""
+    return f"""\
+# tibet-nc 0.1.2
+MATRIX_HOMESERVER={homeserver.url}
+export TIBET_NC_USER_ID="{bot.user_id}"
+TIBET_NC_ACCESS_TOKEN='{bot.access_token}'
+TIBET_NC_ROOM={room}
+TIBET_NC_ALLOWED_USERS={person.user_id}
+TIBET_NC_HOSTNAME=host1
+"""
+
+
+def make_room(homeserver: Synapse, bot: Account, person: Account) -> str:
+    """Have the operator make an encrypted room and invite the agent; return its id."""
+
+    async def make() -> str:
+        login = Operator.login(homeserver.url, person.user_id, person.password)
+        async with await login as operator:
+            return await operator.create_room(invite=[bot.user_id])
+
+    return asyncio.run(make())

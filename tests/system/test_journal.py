@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""What an auditor reads on the host: the journal with its fields and catalog, and the chain."""
+
+import json
+
+from tests.system.site import Site
+from tibet_nc_protocol.journal_ids import MESSAGE_IDS
+
+
+async def test_fields_filter(site: Site) -> None:
+    """The journal finds a command's records by identifier, kind and sender, as JSON."""
+    (answer,) = await site.ask("$ echo journal-marker")
+    site.machine.run("journalctl", "--sync")
+    shown = site.machine.run(
+        "journalctl", "-t", "tibet-nc-executor", "-o", "json", "--no-pager",
+        "TIBET_NC_KIND=outcome", f"TIBET_NC_EVENT={answer.result['event_id']}",
+    ).stdout.splitlines()  # fmt: skip
+    run = [json.loads(line) for line in site.machine.run(
+        "journalctl", "-t", "tibet-nc-executor", "-o", "json", "--no-pager",
+        f"TIBET_NC_SENDER={site.person.user_id}", "TIBET_NC_KIND=intent",
+    ).stdout.splitlines()]  # fmt: skip
+    assert len(shown) <= 1
+    newest = run[-1]
+    assert newest["MESSAGE_ID"] == MESSAGE_IDS["intent"]
+    assert int(newest["TIBET_NC_SEQ"]) == answer.result["number"]
+    uid = site.machine.run("id", "-u", "tibet-nc-executor").stdout.strip()
+    assert newest["_UID"] == uid
+    assert "journal-marker" not in json.dumps(newest)
+
+
+async def test_catalog_explains(site: Site) -> None:
+    """With -x the journal explains a record, with the sender in the text."""
+    await site.ask("$ true")
+    site.machine.run("journalctl", "--sync")
+    text = site.machine.sh("journalctl -t tibet-nc-executor -x --no-pager TIBET_NC_KIND=intent")
+    assert f"Subject: tibet-nc runs a command for {site.person.user_id}" in text
+    assert "The record was on the disk before the command started." in text
+
+
+async def test_no_record_is_dropped(site: Site) -> None:
+    """The journal keeps every record of a burst: it has the same numbers as the chain."""
+    await site.ask(*["$ true"] * 10)
+    site.machine.run("journalctl", "--sync")
+    uid = site.machine.run("id", "-u", "tibet-nc-executor").stdout.strip()
+    entries = site.machine.sh(
+        f"journalctl _UID={uid} -t tibet-nc-executor -o json --no-pager"
+    ).splitlines()
+    numbers = [
+        int(entry["TIBET_NC_SEQ"])
+        for line in entries
+        if "TIBET_NC_SEQ" in (entry := json.loads(line))
+    ]
+    lines = site.machine.sh("cat /var/lib/tibet-nc/chain/*.jsonl").splitlines()
+    assert numbers == list(range(len(lines)))
+
+
+async def test_auditor_verifies(site: Site) -> None:
+    """I8: tibet-nc-audit, as installed, verifies the chain with the executor's public key."""
+    await site.ask("$ echo audited")
+    said = site.machine.sh("tibet-nc-audit verify --key $(cat /etc/tibet-nc/executor.pub)")
+    assert "records" in said
+
+
+async def test_no_secret_is_logged(site: Site) -> None:
+    """I10: neither the journal nor any readable file or command line holds the access token."""
+    await site.ask("$ env; cat /proc/self/environ")
+    machine, token = site.machine, site.bot.access_token
+    machine.run("journalctl", "--sync")
+    machine.write("/root/token", token, 0o600)
+    assert machine.sh("journalctl -o export --no-pager | grep -aFf /root/token", check=False) == ""
+    assert machine.sh("cat /proc/*/cmdline 2>/dev/null | grep -aFf /root/token", check=False) == ""
+    found = machine.sh(
+        "grep -rlaFf /root/token /etc /opt/tibet-nc /usr/local /var/lib/tibet-nc"
+        " /var/lib/tibet-nc-shell /var/log /run/systemd/transient",
+        check=False,
+    )
+    assert found.replace("grep: /run/systemd/transient: No such file or directory\n", "") == ""

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""What an operator in the room gets from a host that was installed by one command."""
+
+import pytest
+
+from tests.system.site import Site
+
+BY_DEFAULT = {
+    "df -h": "Filesystem",
+    "free": "Mem:",
+    "journalctl -n 5": "tibet-nc-executor",
+    "ps aux": "root           1 ",
+    "systemctl status tibet-nc-agent": "active (running)",
+    "uptime": "load average",
+}
+
+FAILS = """\
+exec 2>/dev/null
+tried=0
+works() { tried=$((tried + 1)); if eval "$1"; then echo "WORKS: $1"; fi; }
+works 'bash -c "exec 3<>/dev/tcp/127.0.0.1/@PORT@"'
+works 'bash -c "exec 3<>/dev/udp/127.0.0.1/53"'
+works 'ip link'
+works 'curl -s http://127.0.0.1:@PORT@'
+works 'unshare --user true'
+works 'unshare --net true'
+works 'mount -t tmpfs none /tmp'
+works 'setpriv --reuid=0 true'
+works 'su -c true </dev/null'
+works 'kill -0 1'
+works 'kill -0 @EXECUTOR@'
+works 'kill -0 @AGENT@'
+works 'cat /proc/@EXECUTOR@/environ'
+works 'cat /proc/@AGENT@/environ'
+works 'cat /proc/@EXECUTOR@/mem | head -c 1 | grep .'
+works 'ls /proc/@EXECUTOR@/fd'
+works 'ls /var/lib/tibet-nc'
+works 'ls /var/lib/tibet-nc-agent'
+works 'ls /etc/credstore.encrypted'
+works 'ls /run/tibet-nc'
+works 'ls /run/credentials/tibet-nc-executor.service'
+works 'ls /run/credentials/tibet-nc-agent.service'
+works 'cat /etc/tibet-nc/agent.toml'
+works 'cat /etc/tibet-nc/executor.toml'
+works 'cat /etc/shadow'
+works 'curl -s --unix-socket /run/tibet-nc/executor.sock http://x'
+works 'systemctl stop tibet-nc-executor'
+works 'systemd-run true'
+works 'loginctl enable-linger'
+works 'crontab -l'
+for directory in / /boot /etc /home /mnt /opt /root /run /run/lock /srv /sys /sys/fs/cgroup /usr \\
+    /var /var/lib /var/log /dev /proc; do
+    works "touch $directory/.written"
+done
+works 'mknod ~/null c 1 3'
+works 'chmod u+s ~/suid'
+works 'python3 -c "import mmap; mmap.mmap(-1, 4096, prot=7)"'
+works 'python3 -c "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)"'
+works 'dmesg'
+works 'renice -n 5 -p @EXECUTOR@'
+echo "tried $tried"
+"""
+
+
+async def test_everyday_commands(site: Site) -> None:
+    """By default uptime, ps aux, free, df -h, journalctl and systemctl status work."""
+    answers = await site.ask(*(f"$ {command}" for command in BY_DEFAULT))
+    shown = [
+        (answer.result["exit"], expected in answer.body)
+        for answer, expected in zip(answers, BY_DEFAULT.values(), strict=True)
+    ]
+    assert shown == [(0, True)] * len(BY_DEFAULT), "\n".join(answer.body for answer in answers)
+
+
+async def test_status(site: Site) -> None:
+    """A status names the walls, and none is given up."""
+    (answer,) = await site.ask("status")
+    assert "uids separated" in answer.body
+    assert "processes ended by cgroup" in answer.body
+    assert "NO " not in answer.body
+
+
+async def test_shell_is_held(site: Site) -> None:
+    """I2, I6: a command finds no network, no secret, no privilege, no file to write but its own."""
+    machine = site.machine
+    script = (
+        FAILS.replace("@PORT@", str(site.homeserver.port))
+        .replace("@EXECUTOR@", str(machine.pid("tibet-nc-executor")))
+        .replace("@AGENT@", str(machine.pid("tibet-nc-agent")))
+    )
+    machine.write("/usr/local/share/walls.sh", script)
+    (answer,) = await site.ask("$ touch ~/suid; bash /usr/local/share/walls.sh")
+    assert "WORKS" not in answer.body, answer.body
+    assert "tried 54" in answer.body, answer.body
+
+
+async def test_home_is_kept(site: Site) -> None:
+    """A command may write to its home and to a private /tmp, which the host doesn't see."""
+    machine = site.machine
+    first, second = await site.ask(
+        "$ echo kept | tee ~/note /tmp/note", "$ cat ~/note /tmp/note; ls -ld ~"
+    )
+    assert first.result["exit"] == 0
+    assert second.body.count("kept") == 2
+    assert machine.exists("/var/lib/tibet-nc-shell/note")
+    assert machine.sh("cat /tmp/note", check=False).find("kept") == -1
+
+
+async def test_nothing_outlives(site: Site) -> None:
+    """I6: what a command leaves running is gone when its session ends."""
+    await site.ask("$ (setsid sleep 987654 &) ; true", "exit")
+    assert site.machine.sh("pgrep -f 'sleep 987654'", check=False) == ""
+
+
+@pytest.mark.parametrize("user", ["nobody", "tibet-nc-shell", "tibet-nc-executor"])
+def test_socket_refuses(site: Site, user: str) -> None:
+    """I6: no uid but the agent's and root's gets as far as the executor's socket."""
+    said = site.machine.run(
+        "curl",
+        "-sS",
+        "--unix-socket",
+        "/run/tibet-nc/executor.sock",
+        "http://x",
+        user=user,
+        check=False,
+    )
+    assert said.returncode == 7, said
+    assert "Permission denied" in said.stderr or "Could not connect" in said.stderr
+
+
+def test_socket_asks_the_kernel(site: Site) -> None:
+    """I6: where the mode lets a stranger in, the executor asks for the uid and records it."""
+    machine = site.machine
+    machine.sh("chmod 755 /run/tibet-nc; chmod 666 /run/tibet-nc/executor.sock")
+    try:
+        said = machine.run(
+            "curl", "-sS", "--unix-socket", "/run/tibet-nc/executor.sock", "http://x",
+            user="nobody", check=False,
+        )  # fmt: skip
+    finally:
+        machine.sh("chmod 750 /run/tibet-nc; chmod 660 /run/tibet-nc/executor.sock")
+    assert said.returncode != 0
+    log = machine.sh("journalctl -o cat -n 50 TIBET_NC_KIND=security --no-pager")
+    assert "connected as uid 65534" in log

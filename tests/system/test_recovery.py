@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""Crashes, hangs, stops and reboots of the real units."""
+
+import signal
+
+import pytest
+
+from tests.harness.operator import Operator
+from tests.system.machine import wait_until
+from tests.system.site import ANSWER_SECONDS, SOCKET, UNITS, Site
+
+EXECUTOR, AGENT = UNITS
+
+
+@pytest.mark.parametrize("unit", UNITS)
+async def test_killed(site: Site, unit: str) -> None:
+    """I4: a unit whose main process is killed is back by itself, and serves."""
+    machine = site.machine
+    before = machine.pid(unit)
+    machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", unit)
+    wait_until(lambda: machine.pid(unit) not in {0, before}, f"{unit} has another main process")
+    machine.wait_active(*UNITS)
+    (answer,) = await site.ask("$ echo alive")
+    assert answer.result["exit"] == 0
+
+
+async def test_killed_in_mid_command(site: Site) -> None:
+    """I3, I4, I6: an executor killed in mid command leaves no process, and the answer says so."""
+    machine = site.machine
+    login = Operator.login(site.homeserver.url, site.person.user_id, site.person.password)
+    async with await login as operator:
+        await operator.wait_member(site.room, site.bot.user_id)
+        event = await operator.send_text(site.room, "$ sleep 876543")
+        wait_until(lambda: machine.sh("pgrep -f 'sleep 876543'", check=False) != "", "it runs")
+        machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", EXECUTOR)
+        answer = await operator.answer_to(event, ANSWER_SECONDS)
+        assert answer.result["verdict"] == "aborted"
+        assert len(operator.answers_to(event)) == 1
+    assert machine.sh("pgrep -f 'sleep 876543'", check=False) == ""
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_watchdog(dropping: Site, unit: str) -> None:
+    """A main process that hangs is ended by the watchdog and replaced."""
+    machine = dropping.machine
+    dropping.drop_in(unit, "[Service]\nWatchdogSec=3\nTimeoutAbortSec=2\n")
+    machine.wait_active(*UNITS)
+    before = machine.pid(unit)
+    machine.run("systemctl", "kill", "--kill-whom=main", f"--signal={signal.SIGSTOP.name}", unit)
+    wait_until(lambda: machine.pid(unit) not in {0, before}, f"{unit} was replaced", 60)
+    log = machine.sh(f"journalctl -u {unit} -n 60 -o cat --no-pager")
+    assert "Watchdog timeout" in log
+    machine.wait_active(*UNITS)
+
+
+async def test_stopped_and_started(site: Site) -> None:
+    """Stopping leaves the socket to systemd and no process; starting the agent brings all back."""
+    machine = site.machine
+    machine.run("systemctl", "stop", *UNITS)
+    assert machine.sh("pgrep -u tibet-nc-agent,tibet-nc-executor,tibet-nc-shell", check=False) == ""
+    assert machine.exists("/run/tibet-nc/executor.sock")
+    machine.run("systemctl", "start", AGENT)
+    machine.wait_active(*UNITS)
+    (answer,) = await site.ask("$ echo again")
+    assert answer.result["exit"] == 0
+
+
+def test_never_without_the_socket(site: Site) -> None:
+    """Stopping the socket stops the agent, and starting the agent starts the socket first."""
+    machine = site.machine
+    machine.run("systemctl", "stop", SOCKET)
+    assert not machine.is_active(AGENT)
+    assert not machine.exists("/run/tibet-nc/executor.sock")
+    machine.run("systemctl", "start", "--no-block", AGENT)
+    machine.wait_active(SOCKET, AGENT)
+    site.start()
+
+
+async def test_wrong_setting_is_shown(dropping: Site) -> None:
+    """A wrong setting ends the executor with one line that names it, and is not tried again."""
+    dropping.drop_in(EXECUTOR, "", settings="[wrong]")
+    machine = dropping.machine
+    wait_until(
+        lambda: machine.show(EXECUTOR, "ActiveState")["ActiveState"] == "failed", "it has failed"
+    )
+    shown = machine.show(EXECUTOR, "ExecMainStatus", "NRestarts")
+    assert shown == {"ExecMainStatus": "2", "NRestarts": "0"}
+    assert "wrong" in machine.sh(f"journalctl -u {EXECUTOR} -n 60 -o cat --no-pager")
+
+
+async def test_reboot(site: Site) -> None:
+    """After a reboot both units are up by themselves, and the chain goes on where it was."""
+    machine = site.machine
+    (before,) = await site.ask("$ echo before")
+    machine.reboot()
+    machine.wait_active(*UNITS, seconds=60)
+    (after,) = await site.ask("$ echo after")
+    assert after.result["number"] > before.result["number"]
+    machine.sh("tibet-nc-audit verify --key $(cat /etc/tibet-nc/executor.pub)")

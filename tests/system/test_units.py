@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""The unit files as systemd 257 reads them."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.system.base import ROOT
+from tests.system.site import Site
+from tibet_nc_protocol.journal_ids import MESSAGE_IDS
+
+DEPLOY = ROOT / "deploy"
+MOST = {"tibet-nc-agent.service": 13, "tibet-nc-executor.service": 15}
+"""The highest exposure, in tenths."""
+
+FILES = sorted([*DEPLOY.glob("systemd/*"), *DEPLOY.glob("dropins/*/*.conf")])
+
+
+@pytest.mark.parametrize("unit", MOST)
+def test_exposure(site: Site, unit: str) -> None:
+    """The agent's exposure is at most 1.3, the executor's at most 1.5."""
+    path = f"/etc/systemd/system/{unit}"
+    said = site.machine.run(
+        "systemd-analyze", "security", "--offline=true", f"--threshold={MOST[unit]}",
+        "--no-pager", path, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stdout[-200:]
+
+
+def test_verify(site: Site) -> None:
+    """The service manager has nothing to say against the units."""
+    units = " ".join(f"/etc/systemd/system/{path.name}" for path in DEPLOY.glob("systemd/*"))
+    assert site.machine.sh(f"systemd-analyze verify --man=no {units}") == ""
+
+
+def test_accounts_and_directories(site: Site) -> None:
+    """sysusers.d and tmpfiles.d are read without complaint, and have nothing left to do."""
+    machine = site.machine
+    assert machine.sh("systemd-sysusers --dry-run /etc/sysusers.d/tibet-nc.conf") == ""
+    assert machine.sh("systemd-tmpfiles --create /etc/tmpfiles.d/tibet-nc.conf") == ""
+    shadow = machine.sh("grep ^tibet-nc /etc/shadow").splitlines()
+    assert [line.split(":")[1] for line in shadow] == ["!*"] * 3
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_directives_are_sorted(path: Path) -> None:
+    """Directives stand in alphabetical order, so that one is found and none is there twice."""
+    for section in re.split(r"^\[.*\]$", path.read_text(), flags=re.MULTILINE)[1:]:
+        names = re.findall(r"^([A-Za-z]+)=", section, flags=re.MULTILINE)
+        assert names == sorted(names, key=str.lower)
+
+
+def test_catalog_matches_the_code() -> None:
+    """The catalog has an entry for each MESSAGE_ID that the executor sends, and no other."""
+    text = (DEPLOY / "catalog" / "tibet-nc.catalog").read_text()
+    assert sorted(re.findall(r"^-- ([0-9a-f]{32})$", text, flags=re.MULTILINE)) == sorted(
+        MESSAGE_IDS.values()
+    )
+
+
+def test_walls_are_effective(site: Site) -> None:
+    """I2: the kernel shows the executor without a network, both without privileges to gain."""
+    machine = site.machine
+    executor, agent = machine.pid("tibet-nc-executor"), machine.pid("tibet-nc-agent")
+    status = {
+        pid: dict(
+            line.split(":\t", 1)
+            for line in machine.sh(f"cat /proc/{pid}/status").splitlines()
+            if ":\t" in line
+        )
+        for pid in (executor, agent)
+    }
+    links = machine.sh(f"nsenter -n -t {executor} ip -br link").splitlines()
+    assert [line.split()[0] for line in links] == ["lo"]
+    assert machine.sh(f"readlink /proc/{executor}/ns/net") != machine.sh("readlink /proc/1/ns/net")
+    assert (status[executor]["CapEff"], status[executor]["CapBnd"]) == ("00000000000000e0",) * 2
+    assert (status[agent]["CapEff"], status[agent]["CapBnd"]) == ("0" * 16,) * 2
+    assert [status[pid]["NoNewPrivs"] for pid in status] == ["1", "1"]
+    assert [status[pid]["Seccomp"] for pid in status] == ["2", "2"]
+
+
+def test_private_modes(site: Site) -> None:
+    """I6, I10: state, settings, credentials and socket are open to their owners alone."""
+    shown = site.machine.sh(
+        "stat -c '%a %U %G %n' /var/lib/tibet-nc /var/lib/tibet-nc/executor.key"
+        " /var/lib/tibet-nc-agent /var/lib/tibet-nc-agent/agent.key /var/lib/tibet-nc-shell"
+        " /etc/tibet-nc/agent.toml /etc/tibet-nc/executor.toml /run/tibet-nc"
+        " /run/tibet-nc/executor.sock /etc/credstore.encrypted"
+        " /etc/credstore.encrypted/tibet-nc.access-token"
+    )
+    assert shown.splitlines() == [
+        "700 tibet-nc-executor tibet-nc-executor /var/lib/tibet-nc",
+        "600 tibet-nc-executor tibet-nc-executor /var/lib/tibet-nc/executor.key",
+        "700 tibet-nc-agent tibet-nc-agent /var/lib/tibet-nc-agent",
+        "600 tibet-nc-agent tibet-nc-agent /var/lib/tibet-nc-agent/agent.key",
+        "700 tibet-nc-shell tibet-nc-shell /var/lib/tibet-nc-shell",
+        "640 root tibet-nc-agent /etc/tibet-nc/agent.toml",
+        "640 root tibet-nc-executor /etc/tibet-nc/executor.toml",
+        "750 root tibet-nc-agent /run/tibet-nc",
+        "660 root tibet-nc-agent /run/tibet-nc/executor.sock",
+        "700 root root /etc/credstore.encrypted",
+        "600 root root /etc/credstore.encrypted/tibet-nc.access-token",
+    ]
+
+
+def test_scripts() -> None:
+    """Shellcheck has nothing to say against any shell script."""
+    scripts = [
+        *DEPLOY.glob("*.sh"),
+        *DEPLOY.glob("deb/p*"),
+        *(ROOT / "scripts").iterdir(),
+        ROOT / ".ci" / "run",
+    ]
+    checked = [path for path in scripts if "sh" in path.read_text().split("\n", 1)[0]]
+    done = subprocess.run(["shellcheck", *checked], capture_output=True, text=True, check=False)
+    assert done.stdout == ""

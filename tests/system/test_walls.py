@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""The start-up self-test and the drop-ins, on the running units."""
+
+import json
+
+import pytest
+
+from tests.system.base import ROOT
+from tests.system.machine import wait_until
+from tests.system.site import SOCKET, UNITS, Site
+
+EXECUTOR, AGENT = UNITS
+
+WEAKENED = {
+    "network": (EXECUTOR, "RestrictAddressFamilies=AF_INET"),
+    "network-view": (EXECUTOR, "RestrictAddressFamilies=AF_NETLINK"),
+    "secrets": (EXECUTOR, "InaccessiblePaths=\nSupplementaryGroups=shadow"),
+    "privilege": (EXECUTOR, "RestrictNamespaces=no\nMemoryDenyWriteExecute=no"),
+    "files": (EXECUTOR, "ReadOnlyPaths="),
+    "agent shell": (AGENT, "NoExecPaths="),
+    "agent network": (AGENT, "RestrictAddressFamilies=AF_NETLINK"),
+    "agent secrets": (AGENT, "SupplementaryGroups=shadow"),
+    "agent privilege": (AGENT, "MemoryDenyWriteExecute=no"),
+    "agent files": (AGENT, "ReadOnlyPaths="),
+}
+
+
+def shipped(name: str, unit: str = EXECUTOR) -> str:
+    """Return a drop-in as it is shipped."""
+    return (ROOT / "deploy" / "dropins" / f"{unit}.d" / name).read_text()
+
+
+@pytest.mark.parametrize("wall", WEAKENED)
+def test_refuses_without_a_wall(dropping: Site, wall: str) -> None:
+    """I2: a unit from which a wall was taken doesn't serve, and says which one is missing."""
+    unit, text = WEAKENED[wall]
+    dropping.drop_in(unit, f"[Service]\n{text}\n")
+    machine = dropping.machine
+
+    def refused() -> bool:
+        state = machine.show(unit, "ActiveState", "ExecMainStatus", "Result")
+        return state["ActiveState"] in {"failed", "activating"} and state["Result"] != "success"
+
+    wait_until(refused, f"{unit} refuses")
+    machine.run("journalctl", "--sync")
+    log = machine.sh(f"journalctl -u {unit} -n 8 -o cat --no-pager")
+    assert f"{wall.removeprefix('agent ')}: " in log
+
+
+async def test_accepted_wall_is_told(dropping: Site) -> None:
+    """A wall that the settings give up is named in every status."""
+    dropping.drop_in(
+        EXECUTOR, shipped("host-network.conf"), settings='[walls]\naccepted = ["network-view"]'
+    )
+    dropping.machine.wait_active(*UNITS)
+    (answer,) = await dropping.ask("status")
+    assert "NO network-view wall: accepted" in answer.body
+
+
+async def test_host_network(dropping: Site) -> None:
+    """host-network.conf: ip and ss show the host's network, and nothing can use it."""
+    dropping.drop_in(
+        EXECUTOR, shipped("host-network.conf"), settings='[walls]\naccepted = ["network-view"]'
+    )
+    dropping.machine.wait_active(*UNITS)
+    port = dropping.homeserver.port
+    seen, used = await dropping.ask(
+        "$ ip -br addr; ss -tln", f"$ bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'"
+    )
+    assert "127.0.0.1/8" in seen.body
+    assert f"127.0.0.1:{port}" in seen.body
+    assert used.result["exit"] != 0
+
+
+async def test_shell_network(dropping: Site) -> None:
+    """shell-network.conf: a command reaches the network."""
+    dropping.drop_in(
+        EXECUTOR,
+        shipped("shell-network.conf"),
+        settings='[walls]\naccepted = ["network", "network-view"]',
+    )
+    dropping.machine.wait_active(*UNITS)
+    (answer,) = await dropping.ask(
+        f"$ curl -s http://127.0.0.1:{dropping.homeserver.port}/_matrix/client/versions"
+    )
+    assert "v1.1" in answer.body
+
+
+async def test_own_processes(dropping: Site) -> None:
+    """own-processes.conf: a command sees its own processes and no other's, and runs as before."""
+    dropping.drop_in(EXECUTOR, shipped("own-processes.conf"))
+    dropping.machine.wait_active(*UNITS)
+    processes, stopped = await dropping.ask("$ ps -e -o user= | sort -u; ps aux", "$ kill -STOP $$")
+    assert "tibet-nc-sh" in processes.body or "tibet-n+" in processes.body
+    assert "root" not in processes.body
+    assert stopped.result["final"] is True
+
+
+async def test_write_directories(dropping: Site) -> None:
+    """write-directories.conf: a command writes to the named directory, and nowhere else."""
+    dropping.machine.sh("install -d -o tibet-nc-shell -g tibet-nc-shell /srv/tibet-nc-data")
+    text = shipped("write-directories.conf").replace("/srv/tibet-nc", "/srv/tibet-nc-data")
+    (before,) = await dropping.ask("$ touch /srv/tibet-nc-data/x")
+    dropping.drop_in(EXECUTOR, text)
+    dropping.machine.wait_active(*UNITS)
+    (after,) = await dropping.ask("$ touch /srv/tibet-nc-data/x")
+    assert before.result["exit"] != 0
+    assert after.result["exit"] == 0
+    assert dropping.machine.exists("/srv/tibet-nc-data/x")
+
+
+async def test_encrypted_key(dropping: Site) -> None:
+    """encrypted-key.conf: the executor starts with its key on the disk encrypted only."""
+    machine = dropping.machine
+    machine.sh(
+        "install -d -m 700 /etc/credstore.encrypted\n"
+        "systemd-creds encrypt --name=executor.key /var/lib/tibet-nc/executor.key"
+        " /etc/credstore.encrypted/tibet-nc.executor.key\n"
+        "mv /var/lib/tibet-nc/executor.key /root/executor.key"
+    )
+    try:
+        dropping.drop_in(EXECUTOR, shipped("encrypted-key.conf"))
+        machine.wait_active(*UNITS)
+        (answer,) = await dropping.ask("$ echo signed")
+        assert answer.result["exit"] == 0
+    finally:
+        machine.run("mv", "/root/executor.key", "/var/lib/tibet-nc/executor.key")
+
+
+async def test_homeserver_only(dropping: Site) -> None:
+    """homeserver-only.conf: the agent still serves when its network is narrowed to the server."""
+    dropping.drop_in(AGENT, shipped("homeserver-only.conf", AGENT))
+    dropping.machine.wait_active(*UNITS)
+    (answer,) = await dropping.ask("$ echo narrow")
+    assert answer.result["exit"] == 0
+
+
+def test_doctor(site: Site) -> None:
+    """Both doctors find nothing wrong on a host that serves, and say so as JSON too."""
+    machine = site.machine
+    executor = json.loads(machine.run("tibet-nc-executor", "doctor", "--json").stdout)
+    agent = json.loads(
+        machine.run("tibet-nc-agent", "doctor", "--json", user="tibet-nc-agent").stdout
+    )
+    assert [check for check in executor + agent if not check["ok"]] == []
+    walls = next(check for check in executor if check["name"] == "walls")
+    assert "all holds" in walls["detail"]
+
+
+def test_doctor_names_the_fix(site: Site) -> None:
+    """The executor's doctor fails when the executor is stopped, with the command that mends it."""
+    machine = site.machine
+    machine.run("systemctl", "stop", SOCKET, *UNITS)
+    try:
+        said = machine.run("tibet-nc-executor", "doctor", check=False)
+    finally:
+        machine.run("systemctl", "start", SOCKET)
+        site.start()
+    assert said.returncode == 1
+    assert "fix: systemctl start tibet-nc-executor.socket" in said.stdout

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""The end of an installation, another without an index, and the package: after all other tests."""
+
+import subprocess
+
+from tests.system.site import ENV_FILE, INSTALL, UNITS, Site, environment
+
+LEFT = (
+    "find / -xdev \\( -path /proc -o -path /sys -o -path /srv -o -path /root -o -path /var/log"
+    " -o -path /var/lib/dpkg -o -path /var/cache \\) -prune -o -name '*tibet-nc*' -print;"
+    " getent passwd | grep tibet; getent group | grep tibet"
+)
+
+
+def test_purge_asks(site: Site) -> None:
+    """--purge without the word removes nothing; with it, everything that was made is gone."""
+    machine = site.machine
+    machine.sh("/srv/tibet-nc/scripts/wheels /root/wheels /usr/bin/python3.13")
+    refused = machine.run(INSTALL, "--purge", stdin="no\n", check=False)
+    assert refused.returncode == 2
+    machine.wait_active(*UNITS)
+    machine.run(INSTALL, "--purge", stdin="purge\n")
+    assert machine.sh(LEFT, check=False) == ""
+
+
+async def test_from_wheels(site: Site) -> None:
+    """--wheels installs without an index and without a compiler, and it serves."""
+    machine = site.machine
+    # The purge took the agent's Matrix identity, so it comes back as another device.
+    bot = site.homeserver.login(site.bot.user_id, site.bot.password)
+    text = environment(site.homeserver, bot, site.person, site.room)
+    machine.write(ENV_FILE, text, 0o600)
+    machine.sh("mv /etc/pip.conf /root/; mv /usr/bin/gcc /root/gcc")
+    try:
+        said = site.install("--from-env", ENV_FILE, "--wheels", "/root/wheels")
+    finally:
+        machine.sh("mv /root/pip.conf /etc/; mv /root/gcc /usr/bin/gcc")
+    assert "Debian packages" not in said
+    site.start()
+    (answer,) = await site.ask("$ echo new")
+    assert answer.result["exit"] == 0
+    assert answer.result["number"] < 10
+
+
+async def test_package(site: Site) -> None:
+    """The Debian package installs with apt and serves, keeps all on removal, goes on a purge."""
+    machine = site.machine
+    machine.sh("mkdir -p /root/kept; cp -p /etc/tibet-nc/*.toml /root/kept/")
+    machine.run(INSTALL, "--purge", "--yes")
+    said = machine.sh("cd /srv/tibet-nc && scripts/deb /root/wheels /usr/bin/python3.13")
+    package = machine.root / "srv" / "tibet-nc" / said.strip().splitlines()[-1]
+    lintian = subprocess.run(
+        ["lintian", "--fail-on", "error", package], capture_output=True, text=True, check=False
+    )
+    assert [line for line in lintian.stdout.splitlines() if line.startswith("E:")] == []
+    machine.sh("apt-get install -y -qq --no-install-recommends /srv/tibet-nc/dist/*.deb")
+    assert machine.is_active("tibet-nc-executor.socket")
+    machine.sh(
+        "cat /root/kept/agent.toml >/etc/tibet-nc/agent.toml"
+        "; cat /root/kept/executor.toml >/etc/tibet-nc/executor.toml"
+        "; install -d -m 700 /etc/credstore.encrypted"
+    )
+    machine.run(
+        "systemd-creds", "encrypt", "--name=password", "-",
+        "/etc/credstore.encrypted/tibet-nc.password", stdin=site.bot.password,
+    )  # fmt: skip
+    site.start()
+    (answer,) = await site.ask("$ echo packaged")
+    assert answer.result["exit"] == 0
+    for unit, most in (("tibet-nc-agent", 13), ("tibet-nc-executor", 15)):
+        machine.run("systemd-analyze", "security", f"--threshold={most}", f"{unit}.service")
+    machine.sh("apt-get remove -y -qq tibet-nc")
+    assert machine.sh("pgrep -u tibet-nc-agent,tibet-nc-executor", check=False) == ""
+    assert not machine.exists("/usr/lib/tibet-nc")
+    assert machine.exists("/etc/tibet-nc/executor.toml")
+    assert machine.exists("/var/lib/tibet-nc/executor.key")
+    machine.sh("apt-get purge -y -qq tibet-nc")
+    assert machine.sh(LEFT, check=False) == ""
