@@ -284,6 +284,27 @@ def test_the_end_is_cut_off(state: Path, depth: Depth, kept: int) -> None:
 
 
 @BOTH
+def test_a_head_from_the_room(tmp_path: Path, depth: Depth) -> None:
+    """A command's number and the head of its end, as the room shows them, hold the chain (I8)."""
+    chain = sample(tmp_path)
+    good = lines_of(tmp_path)
+    for number, end in ((2, 3), (6, 9), (10, 10), (15, 16)):
+        head = held(f"#{number}:{digest(good[end])[:8]}")
+        assert report(tmp_path, depth=depth, heads=[head]).good
+        put(tmp_path, good[:end])
+        cut = report(tmp_path, depth=depth, heads=[head]).first_bad
+        assert cut is not None
+        assert (cut.record, cut.what) == (end, What.HEAD)
+        assert f"the end of #{number}" in cut.expected
+        put(tmp_path, good)
+        wrong = held(f"#{number}:{'0' * 8}")
+        first = report(tmp_path, depth=depth, heads=[wrong]).first_bad
+        assert first is not None
+        assert (first.record, first.what) == (end, What.HEAD)
+    assert chain.length == 19
+
+
+@BOTH
 def test_an_older_copy_is_put_back(tmp_path: Path, depth: Depth) -> None:
     """An older copy of the whole directory, grown on, isn't the chain whose head is held (I8)."""
     chain = sample(tmp_path / "state")

@@ -23,6 +23,8 @@ from tests.harness.synapse import Account, Json
 
 FILTER: Final[dict[str, Json]] = {"room": {"timeline": {"limit": 500}}, "presence": {"types": []}}
 
+PONG: Final = "pong"
+
 logging.getLogger("nio").setLevel(logging.ERROR)
 
 
@@ -30,7 +32,7 @@ def content_of(event_id: str) -> dict[str, Json]:
     """Return the answer to a message, in the form that the operator of the harness looks for."""
     return {
         "msgtype": "m.notice",
-        "body": "pong",
+        "body": PONG,
         "nc.tibet.result": {"event_id": event_id, "final": True},
     }
 

@@ -29,6 +29,8 @@ OPERATORS: Final[tuple[int, ...]] = (10,)
 AGENTS: Final[tuple[int, ...]] = (1, 3, 10)
 OUTPUT_ROUNDS: Final = 5
 FIRST_UID: Final = 64301
+IDLE_SECONDS: Final = 31.0
+"""A little more than the homeserver holds a request when there is nothing new."""
 
 
 async def run(report: Report, settings: Settings) -> None:
@@ -146,6 +148,12 @@ async def _measure(
     report.add(GROUP, what, who, used / len(users) / rounds)
     what = "one command to a room: CPU of Synapse"
     report.add(GROUP, what, who, (cpu_ms(synapse.pid) - before[1]) / rounds)
+    if len(agents) == max(AGENTS):
+        before_idle = cpu_ms(synapse.pid)
+        await asyncio.sleep(IDLE_SECONDS)
+        idle = (cpu_ms(synapse.pid) - before_idle) / len(agents) * 60 / IDLE_SECONDS
+        what = "nothing to do: CPU of Synapse for each agent"
+        report.add(GROUP, what, who, idle, unit="ms/min", note="the operator's client too")
     memory = sum(resident_mb(pid) for pid in agents) / len(agents)
     report.add(GROUP, "memory of each agent, by agents in a room", who, memory, unit="MB")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.bench.floor_bot import PONG
 from tests.bench.stats import milliseconds
 from tests.harness.host import Host
 from tests.harness.operator import Operator
@@ -77,9 +78,19 @@ async def world(directory: Path, *, operators: int = 1, rooms: int = 1) -> Async
                 yield World(synapse=synapse, operators=clients, rooms=places, host=host, bot=bot)
 
 
+class UnexpectedError(Exception):
+    """A command was not done as it should have been, so its time says nothing."""
+
+
 async def command(operator: Operator, room: str, text: str) -> float:
-    """Type a command and wait for its final answer; return how many milliseconds that took."""
+    """Type a command and wait for its final answer; return how many milliseconds that took.
+
+    Raises UnexpectedError unless it ran and ended with status 0, or came from the Matrix floor.
+    """
     begin = time.perf_counter()
     event = await operator.send_text(room, f"$ {text}")
-    await operator.answer_to(event, ANSWER_SECONDS)
-    return milliseconds(begin)
+    answer = await operator.answer_to(event, ANSWER_SECONDS)
+    took = milliseconds(begin)
+    if answer.body != PONG and (answer.result["verdict"], answer.result["exit"]) != ("ran", 0):
+        raise UnexpectedError(f"`{text}` was answered: {answer.body}")
+    return took

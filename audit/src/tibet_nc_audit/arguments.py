@@ -77,8 +77,8 @@ def _verify_arguments(verbs: _Verbs) -> None:
         default=[],
         metavar="SEQ:HEAD|FILE",
         help="a head that is held: a record's number and its digest, or at least the first 8 digits"
-        " of it, from the journal or the room; or a file made by --save-head, or one that holds a"
-        " checkpoint's note; may be repeated",
+        " of it, from the journal; '#SEQ:HEAD' as an answer in the room shows them; a file made by"
+        " --save-head, or one that holds a checkpoint's note; may be repeated",
     )
     parser.add_argument(
         "--save-head",

@@ -15,6 +15,7 @@ import msgspec
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.output import replace_file
 from tibet_nc_protocol.errors import ProtocolError
+from tibet_nc_protocol.limits import EXACT_INTEGER
 from tibet_nc_protocol.messages import Count, Digest, Text
 from tibet_nc_protocol.note import Checkpoint, split_note
 from tibet_nc_protocol.signing import PublicKey
@@ -24,26 +25,29 @@ SHORTEST_DIGITS: Final = 8
 
 _FILE_BYTES: Final = 8 * 1024
 _NEITHER: Final = "neither SEQ:HEAD, nor a head file, nor a checkpoint"
-_WRITTEN: Final = re.compile(r"\A([0-9]{1,16}):([0-9a-fA-F]{1,64})\Z")
+_WRITTEN: Final = re.compile(r"\A(#?)([0-9]{1,15}):([0-9a-fA-F]{1,64})\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
     """What someone holds of a record: its digest, or the digest's first digits, or the root in it.
 
-    ``root`` is of a checkpoint, whose record's number is the size of its tree.
+    ``root`` is of a checkpoint, whose record's number is the size of its tree. ``command`` is the
+    number of a command of whose end the head is: the room shows these two together.
     """
 
     record: int
     source: str
     head: str = ""
     root: str = ""
+    command: int | None = None
     key: PublicKey | None = None
 
     @property
     def what(self) -> str:
-        """The part that is held, in words."""
-        return f"root {self.root}" if self.root else f"head {self.head}"
+        """What is held, in words."""
+        which = f"record {self.record}" if self.command is None else f"the end of #{self.command}"
+        return f"{which} with root {self.root}" if self.root else f"{which} with head {self.head}"
 
 
 class SavedHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +64,7 @@ _SAVED: Final = msgspec.json.Decoder(SavedHead)
 
 
 def held(text: str) -> Held:
-    """Read ``SEQ:HEAD``, or the file of that name; raises AuditError.
+    """Read ``SEQ:HEAD``, ``#SEQ:HEAD``, or the file of that name; raises AuditError.
 
     The file is one that ``save`` wrote, or a checkpoint as a signed note. The note's signature
     isn't asked for: whoever held the note knows where it is from.
@@ -68,9 +72,12 @@ def held(text: str) -> Held:
     match = _WRITTEN.match(text)
     if match is None:
         return _from_file(Path(text))
-    if len(match[2]) < SHORTEST_DIGITS:
+    if len(match[3]) < SHORTEST_DIGITS:
         raise AuditError(f"{text}: give at least {SHORTEST_DIGITS} digits of the head")
-    return Held(record=int(match[1]), head=match[2].lower(), source="given")
+    number, head = int(match[2]), match[3].lower()
+    if match[1]:
+        return Held(record=EXACT_INTEGER, head=head, command=number, source="given")
+    return Held(record=number, head=head, source="given")
 
 
 def save(path: Path, head: SavedHead) -> None:

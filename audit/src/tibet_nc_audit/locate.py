@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Finding one record in the chain, and with it the one that ends or begins the same command."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tibet_nc_audit.errors import AuditError, DisagreementError
+from tibet_nc_audit.heads import Held
 from tibet_nc_audit.links import KEY_RECORD
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol.errors import DecodeError
@@ -74,6 +75,22 @@ def _find(state: State, number: int) -> Command:
     if begin is None:
         raise AuditError(f"there is no record {number}")
     return Command(begin=begin, end=None)
+
+
+def find_held(state: State, held: Held) -> Held:
+    """Look up the record that a head is of, if it is of a command's end; raises AuditError.
+
+    If there is none, it stays one that no chain reaches.
+    """
+    if held.command is None:
+        return held
+    try:
+        command = locate(state, held.command)
+    except AuditError:
+        return held
+    if isinstance(command.begin.record, Intent) and command.end is None:
+        return held
+    return replace(held, record=(command.end or command.begin).number)
 
 
 def key_at(state: State, number: int, first: PublicKey | None) -> PublicKey:

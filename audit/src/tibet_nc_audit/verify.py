@@ -13,6 +13,7 @@ from tibet_nc_audit.evidence import Counts, Evidence
 from tibet_nc_audit.findings import Finding, Findings
 from tibet_nc_audit.heads import Held
 from tibet_nc_audit.links import LinkWalk
+from tibet_nc_audit.locate import find_held
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.walk import RecordWalk, Walk
 from tibet_nc_protocol.errors import DecodeError
@@ -95,6 +96,7 @@ def verify(
             raise AuditError(f"{held.source}: of another key, {held.key.hex}, not {key.hex}")
         if held.key is not None and key is None:
             key, pinned = held.key, Pinned.HEAD
+    heads = [find_held(state, held) for held in heads]
     verification = _Verification(state, key, heads, depth)
     segments = state.segments()
     verification.run(segments, report)

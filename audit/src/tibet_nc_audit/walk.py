@@ -104,7 +104,7 @@ class Walk(ABC):
                     What.HEAD,
                     min(number, self.length),
                     f"the chain does not reach a record that is held ({held.source})",
-                    expected=f"record {number} with {held.what}",
+                    expected=held.what,
                     found=f"the end after {self.length} records, with head {self.head}",
                 )
 

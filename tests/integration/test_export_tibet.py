@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""Exported tokens in the hands of tibet-core."""
+
+from pathlib import Path
+
+from tibet_core import Chain as TibetChain
+from tibet_core.store import FileStore
+
+from tests.audit.chains import sample
+from tests.audit.program import within
+
+
+def test_tibet_core_reads_the_export(tmp_path: Path) -> None:
+    """tibet-core's own store loads the exported tokens and finds every one intact."""
+    sample(tmp_path / "state")
+    output = tmp_path / "tokens.jsonl"
+    done = within("export", "--state", tmp_path / "state", "--format", "tibet", "--output", output)
+    assert (done.status, done.err) == (0, "")
+    store = FileStore(str(output))
+    assert store.verify_file() == {
+        "valid": 5,
+        "invalid": 0,
+        "corrupted_ids": [],
+        "integrity": True,
+    }
+    newest = store.all()[-1]
+    assert newest.action == "nc.command.execute"
+    assert len(TibetChain(store).trace(newest.token_id)) == 5
