@@ -46,6 +46,14 @@ isolated: setup ## each distribution's tests, in an environment that holds nothi
 integration: setup ## all together: real homeserver, journal, uids, sockets, terminals
 	$(DEV)/python -m pytest -q tests/integration
 
+.PHONY: system
+system: ## install and try everything on a booted Debian 13 (root; some minutes)
+	scripts/system
+
+.PHONY: deb
+deb: ## build the Debian package into dist/
+	scripts/deb
+
 .PHONY: bench
 bench: setup ## measure, beside ssh and tibet-nc 0.1.2; writes bench.json
 	$(DEV)/python -m tests.bench --output bench.json $(BENCH)
@@ -67,4 +75,4 @@ lock: ## write the hash-pinned lock files anew
 
 .PHONY: clean
 clean: ## remove environments and what the demo left
-	rm -rf .venv .demo .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .demo .cache dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

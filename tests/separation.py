@@ -14,9 +14,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-AGENT_UID = 64201
-EXECUTOR_UID = 64202
-SHELL_UID = 64203
+# An executor ends whatever runs as its shell's uid, so two programs that start executors must not
+# share uids. These are of the range in which systemd picks short-lived ones.
+_FIRST_UID = 61184 + 4 * (os.getpid() % 1000)
+AGENT_UID, EXECUTOR_UID, SHELL_UID, FOREIGN_UID = range(_FIRST_UID, _FIRST_UID + 4)
 
 CAPABILITIES = "setuid,setgid,kill"
 """What the executor holds, as in its unit, and gives up in every child."""

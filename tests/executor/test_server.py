@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from tests.executor.rig import AGENT, OPERATOR, ROOM, Client, Executor, raw_socket, records
-from tests.separation import as_agent
+from tests.separation import FOREIGN_UID, as_agent
 from tibet_nc_protocol.envelope import Opener
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.framing import frame
@@ -445,7 +445,7 @@ async def test_another_uid_is_turned_away_by_the_kernels_word(executor: Executor
         "s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'x'*8)\n"
         "sys.stdout.buffer.write(s.recv(100))\n"
     )
-    other = replace(executor.uids, agent=64299)
+    other = replace(executor.uids, agent=FOREIGN_UID)
     done = await asyncio.to_thread(
         subprocess.run,
         [*as_agent(other), sys.executable, "-I", "-c", script, str(executor.socket)],
@@ -455,7 +455,7 @@ async def test_another_uid_is_turned_away_by_the_kernels_word(executor: Executor
     assert (done.returncode, done.stdout) in {(0, b""), (1, b"")}, done.stderr
     await until(lambda: bool(security(executor)))
     (record,) = security(executor)
-    assert (record.what, record.uid) == (SecurityEvent.PEER, 64299)
+    assert (record.what, record.uid) == (SecurityEvent.PEER, FOREIGN_UID)
 
 
 async def test_the_shell_uid_reads_and_reaches_nothing(

@@ -14,6 +14,7 @@ from typing import Final
 
 from systemd import daemon
 
+from tibet_nc_executor import selfcheck
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.command import Shell, ShellError
 from tibet_nc_executor.config import Config, gid_of, group_id, secret_key, uid_of
@@ -83,6 +84,20 @@ def walls(config: Config, shell: Shell, breaches: tuple[Breach, ...]) -> tuple[s
     return (own, kind, f"processes ended by {shell.cage.containment.value}", *given_up)
 
 
+async def caged(config: Config) -> Shell:
+    """Return the shell, in which a first command saw nothing that it must not have.
+
+    What a dead executor left running is ended before. Raises ConfigError.
+    """
+    try:
+        shell = Shell(shell_settings(config))
+        await shell.clear()
+        await selfcheck.verify(shell)
+    except ShellError as error:
+        raise ConfigError(f"shell: {error}") from None
+    return shell
+
+
 async def serve(config: Config, environment: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -95,10 +110,6 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     agent_uid = uid_of(config.agent.user, "agent.user")
     directory = Path(config.state.directory)
     try:
-        shell = Shell(shell_settings(config))
-    except ShellError as error:
-        raise ConfigError(f"shell: {error}") from None
-    try:
         make_directory(directory / RECORDINGS)
         tokens = AppendStore(directory / TOKENS)
     except OSError as error:
@@ -110,7 +121,8 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         segment_bytes=config.audit.segment_bytes,
         checkpoint_records=config.audit.checkpoint_records,
     )
-    await shell.clear()
+    # With the chain's lock held: no other executor's commands can be among what is ended.
+    shell = await caged(config)
     await archive.begin(host=config.host.name, version=VERSION, agent=trusted.id, agent_key=trusted)
     tools = Tools(
         archive=archive,
