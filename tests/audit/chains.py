@@ -137,36 +137,43 @@ class Chain:
         signal: int | None = None,
         reason: Reason = Reason.EXITED,
         cap: int | None = None,
+        token: Callable[[bytes], bytes] = lambda line: line,
+        alter: Callable[[Outcome], Outcome] = lambda outcome: outcome,
     ) -> int:
-        """End a command, with its recording and its token."""
+        """End a command, with its recording and its token.
+
+        ``token`` and ``alter`` let the executor itself be wrong: what they return is on record.
+        """
         intent = self._commands.pop(number)
         kept = output if cap is None else output[:cap]
         recording = ""
         if output:
             recording = recording_name(number)
             (self.root / RECORDINGS / recording).write_bytes(cast(kept, str(status)))
-        token = token_line(intent, status, self._token)
+        line = token(token_line(intent, status, self._token))
         self._token = f"tibet_{intent.run}"
-        add(self.root / TOKENS, token + b"\n")
+        add(self.root / TOKENS, line + b"\n")
         return self.append(
-            lambda seq, prev, time: Outcome(
-                seq=seq,
-                prev=prev,
-                time=time,
-                intent=number,
-                run=intent.run,
-                session=intent.session,
-                reason=reason,
-                duration_ms=38,
-                output_bytes=len(output),
-                output_sha256=sha256(output),
-                recorded_bytes=len(kept),
-                recording=recording,
-                leftover=0,
-                token=f"tibet_{intent.run}",
-                token_sha256=sha256(token),
-                exit=status,
-                signal=signal,
+            lambda seq, prev, time: alter(
+                Outcome(
+                    seq=seq,
+                    prev=prev,
+                    time=time,
+                    intent=number,
+                    run=intent.run,
+                    session=intent.session,
+                    reason=reason,
+                    duration_ms=38,
+                    output_bytes=len(output),
+                    output_sha256=sha256(output),
+                    recorded_bytes=len(kept),
+                    recording=recording,
+                    leftover=0,
+                    token=f"tibet_{intent.run}",
+                    token_sha256=sha256(line),
+                    exit=status,
+                    signal=signal,
+                )
             )
         )
 

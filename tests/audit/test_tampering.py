@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, TOKENS, segment_name
 from tibet_nc_protocol.recording import CastReader
-from tibet_nc_protocol.records import RECORDS, digest, sign
+from tibet_nc_protocol.records import RECORDS, Outcome, digest, sign
 
 SEGMENT = Path(CHAIN) / segment_name(0)
 TEXTS = Path(PAYLOADS) / segment_name(0)
@@ -458,6 +459,61 @@ def test_a_forged_token_is_no_evidence(state: Path) -> None:
     found = report(state)
     assert found.good
     assert found.counts.unclaimed_tokens == 2
+
+
+def test_the_last_text_is_cut(state: Path) -> None:
+    """A file of texts that ends within a line is found, be it by its line end alone (I8)."""
+    path = state / TEXTS
+    data = path.read_bytes()
+    for cut in (1, 2, 50):
+        path.write_bytes(data[:-cut])
+        found = report(state).findings
+        assert [(f.what, f.record) for f in found] == [(What.PAYLOAD, 17)]
+        assert found[0].reason == "the last line is incomplete"
+
+
+@pytest.mark.parametrize(
+    ("token", "alter", "what", "reason"),
+    [
+        (
+            lambda line: line.replace(b"an operator", b"no operator"),
+            lambda outcome: outcome,
+            What.TOKEN,
+            "the content hash isn't that of the content",
+        ),
+        (
+            lambda line: line.replace(b'"state": "resolved"', b'"state": "unheard of"'),
+            lambda outcome: outcome,
+            What.TOKEN,
+            "not a TIBET token of the twelve keys (ValidationError)",
+        ),
+        (
+            lambda line: line,
+            lambda outcome: msgspec.structs.replace(outcome, recording="../../etc/passwd"),
+            What.RECORDING,
+            "the record names another file",
+        ),
+        (
+            lambda line: line,
+            lambda outcome: msgspec.structs.replace(outcome, output_bytes=1),
+            What.RECORDING,
+            "the record says that more was recorded than printed",
+        ),
+    ],
+    ids=["content hash", "state", "recording's name", "lengths"],
+)
+def test_the_executor_itself_is_wrong(
+    tmp_path: Path,
+    token: Callable[[bytes], bytes],
+    alter: Callable[[Outcome], Outcome],
+    what: What,
+    reason: str,
+) -> None:
+    """What the executor signed is checked all the same."""
+    chain = Chain(tmp_path)
+    chain.outcome(chain.intent("id"), b"uid=0", token=token, alter=alter)
+    found = report(tmp_path).findings
+    assert [(f.record, f.what, f.reason) for f in found] == [(2, what, reason)]
 
 
 def test_many_faults_are_all_counted(tmp_path: Path) -> None:

@@ -243,15 +243,17 @@ def test_a_checkpoint_of_another_tree(tmp_path: Path, depth: Depth) -> None:
 
 
 def test_after_a_fault_checkpoints_are_not_held_against_it(tmp_path: Path) -> None:
-    """One altered record makes one finding, though every later root is another."""
+    """One record altered or dropped makes one finding, though every later root is another."""
     chain = Chain(tmp_path)
     for _ in range(4):
         chain.command("id")
+        chain.security()
         chain.checkpoint()
-    lines = lines_of(tmp_path)
-    lines[4] = lines[4].replace(b'"device":"DEVICE"', b'"device":"FORGED"')
-    put(tmp_path, lines)
-    assert [finding.record for finding in report(tmp_path).findings] == [4]
+    good = lines_of(tmp_path)
+    altered = good[5].replace(b'"device":"DEVICE"', b'"device":"FORGED"')
+    for lines, number in (([*good[:5], altered, *good[6:]], 5), (good[:3] + good[4:], 3)):
+        put(tmp_path, lines)
+        assert [finding.record for finding in report(tmp_path).findings] == [number]
 
 
 def test_without_a_genesis_checkpoints_are_still_checked(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def _check_recording(state: State, outcome: Outcome) -> Check:
 def _token(state: State, outcome: Outcome) -> tokens.Token:
     with state.open_if_there(TOKENS, tokens.LINE_BYTES) as file:
         found = Lookahead(file, only(tokens.read_token, outcome.token))
-        return tokens.check_token(tokens.take_token(found, outcome), outcome)
+        return tokens.check_token(tokens.take_token(found, outcome))
 
 
 def _checked(what: str, check: Callable[[], str]) -> Check:

@@ -186,7 +186,7 @@ class Evidence:
 
     def _check_token(self, outcome: Outcome, place: int) -> None:
         try:
-            tokens.check_token(tokens.take_token(self._tokens, outcome), outcome)
+            tokens.check_token(tokens.take_token(self._tokens, outcome))
         except DisagreementError as wrong:
             self._find(What.TOKEN, (outcome.seq, place), wrong)
         else:

@@ -97,7 +97,7 @@ def tibet_lines(state: State, complain: Callable[[str], None]) -> Iterator[bytes
                 if not isinstance(record, Outcome):
                     continue
                 token = tokens.take_token(store, record)
-                tokens.check_token(token, record)
+                tokens.check_token(token)
             except DecodeError as error:
                 complain(f"record {number}: {error}")
             except DisagreementError as wrong:

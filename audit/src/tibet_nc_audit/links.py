@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The quick walk: every number and link, and the signatures only of the first and last record.
+"""The quick walk: every number and link, the signatures of the first and last record and of keys.
 
 A record links to the one before by the SHA-256 of its whole line, so the signature of the last
 vouches for every byte before it. What is left out is whether each earlier record is signed too,
-and what it says: only its number and its link are decoded.
+and what it says: only its number, its link and its kind are decoded.
 
 Where a link doesn't hold, the two records it joins are decoded and their signatures verified, to
 tell which of them was altered.
@@ -20,17 +20,14 @@ from tibet_nc_audit.heads import Held
 from tibet_nc_audit.walk import Walk, named_key, signed
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import DecodeError, RecordError
-from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.records import FIRST_PREV, RECORDS, Key, Record, digest
 from tibet_nc_protocol.signing import PublicKey
-
-KEY_RECORD: Final = b'"kind":"key"'
-"""What stands in key records only: within a string, quotation marks are escaped."""
 
 
 class _Link(msgspec.Struct):
     seq: int
     prev: str
+    kind: str
 
 
 _LINK: Final = msgspec.json.Decoder(_Link)
@@ -116,13 +113,13 @@ class LinkWalk(Walk):
         """Walk over lines while they follow; return how many did. This is the loop that counts."""
         number = start = self._length
         head = self._head
-        decode, sha256, limit = _LINK.decode, hashlib.sha256, RECORD_BYTES
+        decode, sha256 = _LINK.decode, hashlib.sha256
         try:
             for line in batch:
                 link = decode(line)
-                if link.seq != number or link.prev != head or len(line) > limit:
+                if link.seq != number or link.prev != head:
                     break
-                if KEY_RECORD in line:
+                if link.kind == "key":
                     self._rotate(line, number, before=start - number)
                 head = sha256(line).hexdigest()
                 number += 1

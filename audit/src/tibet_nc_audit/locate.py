@@ -2,10 +2,10 @@
 """Finding one record in the chain, and with it the one that ends or begins the same command."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from tibet_nc_audit.errors import AuditError, DisagreementError
 from tibet_nc_audit.heads import Held
-from tibet_nc_audit.links import KEY_RECORD
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.records import (
@@ -21,6 +21,9 @@ from tibet_nc_protocol.records import (
     verify_signature,
 )
 from tibet_nc_protocol.signing import PublicKey
+
+_KEY_RECORD: Final = b'"kind":"key"'
+"""What stands in key records only: within a string, quotation marks are escaped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +108,7 @@ def key_at(state: State, number: int, first: PublicKey | None) -> PublicKey:
             key = PublicKey.from_hex(genesis.key)
         if key is None or place >= number:
             break
-        if KEY_RECORD in line and isinstance(record := _decode(line), Key):
+        if _KEY_RECORD in line and isinstance(record := _decode(line), Key):
             verify_signature(record, key)
             key = PublicKey.from_hex(record.key)
     if key is None:

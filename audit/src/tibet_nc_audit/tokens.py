@@ -72,8 +72,8 @@ def take_token(tokens: Lookahead[str, bytes], outcome: Outcome) -> bytes:
     return line
 
 
-def check_token(line: bytes, outcome: Outcome) -> Token:
-    """Return the token in a line that an outcome anchors; raises DisagreementError."""
+def check_token(line: bytes) -> Token:
+    """Return the token in a line; raises DisagreementError if it is none, or not intact."""
     try:
         token = _TOKEN.decode(line)
         content = msgspec.to_builtins(token)
@@ -84,10 +84,6 @@ def check_token(line: bytes, outcome: Outcome) -> Token:
         raise DisagreementError(
             TOKENS, f"not a TIBET token of the twelve keys ({type(error).__name__})"
         ) from None
-    if token.token_id != outcome.token:
-        raise DisagreementError(
-            TOKENS, "another token's id", expected=outcome.token, found=token.token_id
-        )
     if token.content_hash != found:
         raise DisagreementError(
             TOKENS,
