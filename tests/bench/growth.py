@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from tests.bench import long_chain
+from tests.bench.accounts import new_uids
 from tests.bench.lone_executor import LoneExecutor
 from tests.bench.process import cpu_ms, resident_mb
 from tests.bench.report import Report
@@ -17,7 +18,6 @@ from tests.executor.rig import Client
 from tests.harness.host import Host
 from tests.harness.operator import Operator, Seen
 from tests.harness.synapse import Synapse
-from tests.separation import Uids, choose_uids
 from tibet_nc_executor.config import read_key
 from tibet_nc_protocol.signing import Identity
 
@@ -28,7 +28,6 @@ ROOMS: Final[tuple[int, ...]] = (10, 100)
 OPERATORS: Final[tuple[int, ...]] = (10,)
 AGENTS: Final[tuple[int, ...]] = (1, 3, 10)
 OUTPUT_ROUNDS: Final = 5
-FIRST_UID: Final = 64301
 IDLE_SECONDS: Final = 31.0
 """A little more than the homeserver holds a request when there is nothing new."""
 
@@ -110,7 +109,7 @@ async def _agents(report: Report, settings: Settings, n: int) -> None:
                     operators=[person.user_id, *(user for user in users if user != bot.user_id)],
                     rooms=[room],
                     name=f"host{number}",
-                    uids=_uids(number),
+                    uids=new_uids(),
                 )
             )
             host.start()
@@ -171,12 +170,3 @@ async def _all_answer(operator: Operator, room: str, users: list[str]) -> list[f
         return milliseconds(begin)
 
     return sorted(await asyncio.gather(*(answer(user) for user in users)))
-
-
-def _uids(number: int) -> Uids:
-    """Return uids that no other host on this machine uses, as on machines of their own."""
-    chosen = choose_uids()
-    if not chosen.separated:
-        return chosen
-    first = FIRST_UID + 3 * number
-    return Uids(agent=first, executor=first + 1, shell=first + 2, separated=True)

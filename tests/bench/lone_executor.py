@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from tests.bench.accounts import new_uids
 from tests.executor.rig import OPERATOR, ROOM, Client, Executor
-from tests.separation import as_executor, delegate_cgroup, remove_cgroup
+from tests.separation import Uids, as_executor, delegate_cgroup, remove_cgroup
 from tibet_nc_protocol.messages import Denied, Finished
 
 RUN_SECONDS = 60.0
@@ -37,6 +38,16 @@ class LoneExecutor(Executor):
         if self.uids.separated:
             name = f"tibet-nc-bench-{os.getpid()}-{id(self)}"
             self._cgroup = delegate_cgroup(name, self.uids.executor)
+
+    def _make(self, settings: str, shell: str) -> None:
+        own = new_uids()
+        self.uids = Uids(
+            agent=self.uids.agent,  # the benchmark is the agent
+            executor=own.executor,
+            shell=own.shell,
+            separated=own.separated,
+        )
+        super()._make(settings, shell)
 
     def _argv(self) -> list[str]:
         plain = super()._argv()

@@ -14,7 +14,7 @@ from tests.bench.lone_executor import LoneExecutor
 from tests.bench.process import peak_mb, resident_mb
 from tests.bench.report import OURS, TIMES, Report
 from tests.bench.settings import Settings
-from tests.bench.world import World, command, world
+from tests.bench.world import UnexpectedError, World, command, world
 from tests.executor.rig import Client
 from tibet_nc_protocol.messages import Denied
 
@@ -62,8 +62,10 @@ async def _recording(report: Report, settings: Settings, text: Path) -> None:
             begin = time.perf_counter()
             done = await client.run(f"cat {text}")
             ours.append(RECORDED_MB / (time.perf_counter() - begin))
-            if isinstance(done, Denied) or done.recorded_bytes != RECORDED_MB * 1_000_000:
-                raise ValueError(f"the output was not recorded: {done}")
+            if isinstance(done, Denied):
+                raise UnexpectedError(f"`cat` was denied: {done.reason}")
+            if done.recorded_bytes != RECORDED_MB * 1_000_000:
+                raise UnexpectedError(f"`cat` ended early ({done.reason}): {done.notes}")
             if server is not None:
                 begin = time.perf_counter()
                 sshd.run(server.master_argv, f"cat {text}")

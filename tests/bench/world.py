@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.bench.accounts import new_uids
 from tests.bench.floor_bot import PONG
 from tests.bench.stats import milliseconds
 from tests.harness.host import Host
@@ -66,6 +67,7 @@ async def world(directory: Path, *, operators: int = 1, rooms: int = 1) -> Async
                 bot=bot,
                 operators=[person.user_id for person in people],
                 rooms=places,
+                uids=new_uids(),
                 timebox_s=TIMEBOX_SECONDS,
             ) as host:
                 host.start()
