@@ -15,7 +15,7 @@ from tests.executor.rig import Client
 
 GROUP = "executor"
 SESSIONS = (1, 8, 64)
-IDLE_SECONDS = 5.0
+IDLE_SECONDS = 3.0
 
 
 async def run(report: Report, settings: Settings) -> None:

@@ -24,6 +24,7 @@ ATTACHED_MB: Final = 20
 FLOOD_MB: Final = 1000
 QUICK_FLOOD_MB: Final = 100
 ROUNDS: Final = 5
+QUICK_ROUNDS: Final = 2
 
 
 async def run(report: Report, settings: Settings) -> None:
@@ -33,7 +34,7 @@ async def run(report: Report, settings: Settings) -> None:
     _write(text, RECORDED_MB)
     await _recording(report, settings, text)
     async with world(directory / "world") as place:
-        await _attachment(report, place, directory)
+        await _attachment(report, settings, place, directory)
         await _flood(report, settings, place)
 
 
@@ -58,7 +59,7 @@ async def _recording(report: Report, settings: Settings, text: Path) -> None:
         except MissingError as error:
             report.lack(f"ssh: {error}")
         client = await Client.connect(executor)
-        for _ in range(ROUNDS):
+        for _ in range(QUICK_ROUNDS if settings.quick else ROUNDS):
             begin = time.perf_counter()
             done = await client.run(f"cat {text}")
             ours.append(RECORDED_MB / (time.perf_counter() - begin))
@@ -83,11 +84,11 @@ async def _recording(report: Report, settings: Settings, text: Path) -> None:
         report.at_least(GROUP, "output over `ssh cat`", found.p50 / other.p50, 0.5, TIMES)
 
 
-async def _attachment(report: Report, place: World, directory: Path) -> None:
+async def _attachment(report: Report, settings: Settings, place: World, directory: Path) -> None:
     text = directory / "attached"
     _write(text, ATTACHED_MB)
     rates = []
-    for _ in range(ROUNDS):
+    for _ in range(QUICK_ROUNDS if settings.quick else ROUNDS):
         took = await command(place.operator, place.room, f"cat {text}")
         rates.append(ATTACHED_MB / (took / 1000))
     note = "from typed to answered; encrypted, uploaded to Synapse"
