@@ -34,6 +34,7 @@ from tibet_nc_agent.reports import AgentFacts
 from tibet_nc_agent.safety import judge
 from tibet_nc_protocol.messages import (
     Announcement,
+    Cage,
     ChainEntry,
     ChainReport,
     DenialCode,
@@ -41,6 +42,7 @@ from tibet_nc_protocol.messages import (
     Finished,
     Job,
     JobsReport,
+    Limits,
     Reason,
     Stage,
     Started,
@@ -203,11 +205,24 @@ def test_any_report_is_harmless_and_fits(
         running=number,
         session=name,
         session_commands=number,
-        idle_s=1,
-        total_s=1,
-        separated=False,
-        restricted=False,
-        walls=tuple(walls),
+        directory=name,
+        denial=name,
+        cage=Cage(
+            separated=False,
+            restricted=False,
+            network=False,
+            read_only=False,
+            walls=tuple(walls),
+        ),
+        limits=Limits(
+            idle_s=1,
+            total_s=1,
+            processes=number,
+            memory_bytes=number,
+            file_bytes=number,
+            open_files=number,
+            recording_bytes=number,
+        ),
     )
     chain = ChainReport(
         request=1,

@@ -677,6 +677,31 @@ async def test_status_and_chain_say_what_is(executor: Executor, connect: Connect
     assert [entry.number for entry in report.entries] == [2, 3, 4]
     assert report.head == status.head == report.entries[-1].digest
     assert report.key == executor.key.hex
+    assert (status.session_commands, status.denial) == (1, None)
+    assert status.directory is not None
+    assert status.directory.startswith(str(executor.directory / "home"))
+    assert status.limits.recording_bytes == 3_000_000
+
+
+async def test_a_status_says_why_a_command_would_be_denied(
+    executor: Executor, connect: Connect
+) -> None:
+    """Whether a command of somebody would be admitted can be asked, and nothing is recorded."""
+    client = await connect(executor)
+    before = len(records(executor))
+    stranger, elsewhere = "@eve:example.org", "!other:example.org"
+    denials = []
+    for room, sender in ((ROOM, stranger), (elsewhere, OPERATOR), (ROOM, OPERATOR)):
+        await client.send(Status(request=client.number(), room=room, sender=sender))
+        status = await client.receive()
+        assert isinstance(status, StatusReport)
+        denials.append(status.denial)
+    assert denials == [
+        f"{stranger} is not an operator of this host",
+        f"{elsewhere} is not a room of this host",
+        None,
+    ]
+    assert len(records(executor)) == before
 
 
 def test_the_challenge_is_signed_by_the_executor(executor: Executor) -> None:

@@ -18,7 +18,7 @@ from tibet_nc_protocol import limits
 from tibet_nc_protocol.envelope import Envelope
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS, SYSLOG_IDENTIFIER
 from tibet_nc_protocol.layout import Payload
-from tibet_nc_protocol.messages import REQUESTS, ChainEntry, Job
+from tibet_nc_protocol.messages import REQUESTS, Cage, ChainEntry, Job, Limits
 from tibet_nc_protocol.note import Verifier
 from tibet_nc_protocol.records import RECORDS
 from tibet_nc_protocol.signing import Purpose, signed_text
@@ -31,6 +31,8 @@ STRUCTS: list[tuple[str, type[msgspec.Struct]]] = [
     *((str(cls.__struct_config__.tag), cls) for cls in RECORD_TYPES),
     ("ChainEntry", ChainEntry),
     ("Job", Job),
+    ("Cage", Cage),
+    ("Limits", Limits),
     ("The envelope", Envelope),
     ("Payloads", Payload),
 ]

@@ -74,13 +74,14 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
         f"chain {counted(report.records, 'record')} · head {report.head[:SHORT_DIGEST]} · "
         f"{grouped(report.runs)} run, {grouped(report.refusals)} refused, "
         f"{grouped(report.running)} running",
-        f"limits: a message {agent.timebox_ms / 1000:g} s old · {report.idle_s} s without output · "
-        f"{report.total_s} s in all",
-        f"shell {'restricted' if report.restricted else 'not restricted'} · uids "
-        f"{'separated' if report.separated else 'NOT separated'}",
+        f"limits: a message {agent.timebox_ms / 1000:g} s old · {report.limits.idle_s} s without "
+        f"output · {report.limits.total_s} s in all",
+        f"shell {'restricted' if report.cage.restricted else 'not restricted'} · uids "
+        f"{'separated' if report.cage.separated else 'NOT separated'}",
     ]
-    if report.walls:
-        lines.append("walls: " + clip(", ".join(map(one_line, report.walls)), REASON_CHARACTERS))
+    if report.cage.walls:
+        walls = ", ".join(map(one_line, report.cage.walls))
+        lines.append("walls: " + clip(walls, REASON_CHARACTERS))
     return tuple(Part(line) for line in lines)
 
 

@@ -18,6 +18,7 @@ from tibet_nc_protocol.layout import SALT_BYTES
 from tibet_nc_protocol.limits import TEXT_CHARACTERS
 from tibet_nc_protocol.messages import (
     Alert,
+    Cage,
     ChainEntry,
     ChainReport,
     ChainTail,
@@ -33,6 +34,7 @@ from tibet_nc_protocol.messages import (
     Input,
     Jobs,
     JobsReport,
+    Limits,
     Recorded,
     Refuse,
     Request,
@@ -59,11 +61,8 @@ class Facts:
     host: str
     version: str
     identity: Identity
-    restricted: bool
-    separated: bool
-    walls: tuple[str, ...]
-    idle_s: int
-    total_s: int
+    cage: Cage
+    limits: Limits
 
 
 class Office:
@@ -234,11 +233,10 @@ class Office:
             running=self._runs.running,
             session=None if session is None else session.id,
             session_commands=0 if session is None else session.commands,
-            idle_s=facts.idle_s,
-            total_s=facts.total_s,
-            separated=facts.separated,
-            restricted=facts.restricted,
-            walls=facts.walls,
+            directory=None if session is None else session.shell.directory,
+            denial=self._runs.denial(request.room, request.sender),
+            cage=facts.cage,
+            limits=facts.limits,
         )
 
     def _chain(self, request: ChainTail) -> ChainReport:

@@ -32,14 +32,20 @@ class Refused:
     reason: str
 
 
+def admit(sender: str, room: str, policy: Policy) -> Allowed | Refused:
+    """Judge who asks and where."""
+    if sender not in policy.operators:
+        return Refused(code=DenialCode.SENDER, reason=f"{sender} is not an operator of this host")
+    if room not in policy.rooms:
+        return Refused(code=DenialCode.ROOM, reason=f"{room} is not a room of this host")
+    return Allowed()
+
+
 def decide(request: Run, policy: Policy, now_ms: int) -> Allowed | Refused:
     """Judge a request at a time, in milliseconds since 1970."""
-    if request.sender not in policy.operators:
-        return Refused(
-            code=DenialCode.SENDER, reason=f"{request.sender} is not an operator of this host"
-        )
-    if request.room not in policy.rooms:
-        return Refused(code=DenialCode.ROOM, reason=f"{request.room} is not a room of this host")
+    admitted = admit(request.sender, request.room, policy)
+    if isinstance(admitted, Refused):
+        return admitted
     age_ms = now_ms - request.sent_ms
     if abs(age_ms) > policy.timebox_ms:
         when = "old" if age_ms > 0 else "in the future"

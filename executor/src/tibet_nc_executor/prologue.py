@@ -17,6 +17,7 @@ standard error as 10, the pipe as 11. Errors are silent since putting the pipe b
 number is above the limit of open files, which is as good.
 """
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ from tibet_nc_executor.environment import NAMES
 STATE_DESCRIPTOR: Final = 63  # far from those that people use by number
 STATE_BYTES: Final = 1 << 20  # more than any shell that people type in; a bound for memory
 BEGIN_MARK: Final = b"+"
+_DIRECTORY: Final = re.compile(rb"^exec 2>&62 62>&-\ncd -- (.+)$", re.MULTILINE)
 DESCRIPTOR_FLOOR: Final = 100  # inherited ones stay clear of 10, where bash sets descriptors aside
 
 # The first line puts the shell back to where the second can be trusted: in POSIX mode (an
@@ -105,3 +107,12 @@ def parse_told(stream: bytes) -> Told:
     parts = stream.split(b"\0")
     whole = len(parts) >= 3 and not parts[-1]
     return Told(begun=stream.startswith(BEGIN_MARK), state=parts[-2] if whole else None)
+
+
+def directory_of(state: bytes) -> str | None:
+    """Return the directory that a state goes to, quoted as a shell writes it; None without one.
+
+    A command can forge it, like all of its own state: it is a hint for people.
+    """
+    found = _DIRECTORY.search(state)
+    return None if found is None else found[1].decode(errors="replace")

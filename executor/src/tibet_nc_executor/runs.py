@@ -14,7 +14,7 @@ from typing import Final
 
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Place
-from tibet_nc_executor.policy import Policy, Refused, decide
+from tibet_nc_executor.policy import Policy, Refused, admit, decide
 from tibet_nc_executor.recording import read_output
 from tibet_nc_executor.run import DeniedError, Execution, Result, Tools
 from tibet_nc_executor.session import SessionShell
@@ -113,9 +113,22 @@ class Runs:
                 DenialCode.REPLAY,
                 "this very ciphertext already ran under another event id",
             )
-        if self._stopping or len(self._active) >= OPEN_RUNS:
-            why = "the executor is stopping" if self._stopping else f"{OPEN_RUNS} commands run"
-            await self._refuse(request, run, Stage.CHAIN, DenialCode.BUSY, f"{why}; send it again")
+        if busy := self._busy():
+            await self._refuse(request, run, Stage.CHAIN, DenialCode.BUSY, f"{busy}; send it again")
+
+    def _busy(self) -> str | None:
+        """Return why nothing more can run now, None if something can."""
+        if self._stopping:
+            return "the executor is stopping"
+        return f"{OPEN_RUNS} commands run" if len(self._active) >= OPEN_RUNS else None
+
+    def denial(self, room: str, sender: str) -> str | None:
+        """Return why a command of an operator in a room would be denied now, None if it wouldn't.
+
+        Nothing is recorded. What depends on the event itself is not known before there is one.
+        """
+        admitted = admit(sender, room, self._policy)
+        return admitted.reason if isinstance(admitted, Refused) else self._busy()
 
     async def _refuse(
         self, request: Run, run: str, stage: Stage, code: DenialCode, reason: str
@@ -272,10 +285,9 @@ class Runs:
         return len(running)
 
     def _check_operator(self, room: str, sender: str) -> None:
-        if sender not in self._policy.operators:
-            raise DeniedError(DenialCode.SENDER, f"{sender} is not an operator of this host")
-        if room not in self._policy.rooms:
-            raise DeniedError(DenialCode.ROOM, f"{room} is not a room of this host")
+        admitted = admit(sender, room, self._policy)
+        if isinstance(admitted, Refused):
+            raise DeniedError(admitted.code, admitted.reason)
 
     def _started(self, number: int) -> Execution:
         for execution, _ in self._active.values():

@@ -14,7 +14,7 @@ from typing import Final
 
 from systemd import daemon
 
-from tibet_nc_executor import selfcheck
+from tibet_nc_executor import selfcheck, walls
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.command import Shell, ShellError
 from tibet_nc_executor.config import Config, gid_of, group_id, secret_key, uid_of
@@ -26,7 +26,7 @@ from tibet_nc_executor.office import Facts, Office
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.run import Tools
 from tibet_nc_executor.runs import Runs
-from tibet_nc_executor.selftest import Breach, enforce
+from tibet_nc_executor.selftest import enforce
 from tibet_nc_executor.server import Server, listener, remove
 from tibet_nc_executor.settings import ResourceLimits, ShellSettings
 from tibet_nc_protocol.errors import SignatureError
@@ -74,14 +74,6 @@ def shell_settings(config: Config) -> ShellSettings:
         idle_s=shell.idle_s,
         total_s=shell.total_s,
     )
-
-
-def walls(config: Config, shell: Shell, breaches: tuple[Breach, ...]) -> tuple[str, ...]:
-    """Return what holds a command in, and what does not, for whoever asks for the status."""
-    own = "a uid of its own" if shell.cage.separated else "NO uid of its own"
-    kind = "restricted bash" if config.shell.restricted else "bash"
-    given_up = sorted({f"NO {breach.wall} wall: accepted" for breach in breaches})
-    return (own, kind, f"processes ended by {shell.cage.containment.value}", *given_up)
 
 
 async def caged(config: Config) -> Shell:
@@ -140,11 +132,8 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         host=config.host.name,
         version=VERSION,
         identity=identity,
-        restricted=config.shell.restricted,
-        separated=shell.cage.separated,
-        walls=walls(config, shell, breaches),
-        idle_s=config.shell.idle_s,
-        total_s=config.shell.total_s,
+        cage=walls.cage(config, shell, breaches),
+        limits=walls.limits(config),
     )
     office = Office(facts=facts, archive=archive, runs=runs, tools=tools)
 

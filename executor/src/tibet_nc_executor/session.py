@@ -3,7 +3,8 @@
 
 from typing import Final
 
-from tibet_nc_executor.prologue import STATE_BYTES, parse_told, prologue
+from tibet_nc_executor.prologue import STATE_BYTES, directory_of, parse_told, prologue
+from tibet_nc_protocol.limits import TEXT_CHARACTERS
 
 TOO_LARGE: Final = (
     f"the shell's state is larger than {STATE_BYTES >> 20} MiB: the next command starts from the "
@@ -29,6 +30,12 @@ class SessionShell:
     def size(self) -> int:
         """How many bytes are kept."""
         return len(self._state)
+
+    @property
+    def directory(self) -> str | None:
+        """Where the next command starts, as the shell told it, None if that isn't known."""
+        directory = directory_of(self._state)
+        return None if directory is None else directory[:TEXT_CHARACTERS]
 
     def reset(self) -> None:
         """Forget everything: the next command starts like the first one."""

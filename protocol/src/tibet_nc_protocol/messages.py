@@ -386,8 +386,38 @@ class Announcement(_Message, frozen=True, kw_only=True, tag="announcement"):
     note: Text
 
 
+class Cage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What holds a command in: the facts that a program needs, and all of them for people.
+
+    ``network`` says that commands can open network sockets, ``read_only`` that the system's
+    directories are mounted read-only for them.
+    """
+
+    separated: bool
+    restricted: bool
+    network: bool
+    read_only: bool
+    walls: Annotated[tuple[Text, ...], Meta(max_length=16)]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one command may take, and how much of its output is kept."""
+
+    idle_s: Count
+    total_s: Count
+    processes: Count
+    memory_bytes: Count
+    file_bytes: Count
+    open_files: Count
+    recording_bytes: Count
+
+
 class StatusReport(_Message, frozen=True, kw_only=True, tag="status-report"):
-    """How the executor is. ``session`` is None when the operator has none yet in that room."""
+    """How the executor is. ``session`` is None when the operator has none yet in that room.
+
+    ``directory`` is where the session's next command starts, as the session's own shell told it;
+    ``denial`` is why a command of that operator in that room would be denied now.
+    """
 
     request: Count
     host: Text
@@ -400,11 +430,10 @@ class StatusReport(_Message, frozen=True, kw_only=True, tag="status-report"):
     running: Count
     session: Text | None
     session_commands: Count
-    idle_s: Count
-    total_s: Count
-    separated: bool
-    restricted: bool
-    walls: Annotated[tuple[Text, ...], Meta(max_length=16)]
+    directory: Text | None
+    denial: Text | None
+    cage: Cage
+    limits: Limits
 
 
 class ChainEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
