@@ -3,12 +3,22 @@
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.agent.json_values import VALUES
-from tibet_nc_agent.canonical import LARGEST_INTEGER, Json, NotCanonicalError, canonical
+from tibet_nc_agent.canonical import (
+    LARGEST_INTEGER,
+    REPLACEMENT,
+    Json,
+    NotCanonicalError,
+    canonical,
+    wholly,
+)
+from tibet_nc_agent.homeserver import parsed
 
 
 @pytest.mark.parametrize(
@@ -52,3 +62,38 @@ def test_form_is_unique(value: Json) -> None:
     with suppress(NotCanonicalError):
         form = canonical(value)
         assert canonical(json.loads(form)) == form
+
+
+HALVES: st.SearchStrategy[Any] = st.recursive(
+    st.text(st.characters(), max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters()), inner),
+)
+
+
+@given(HALVES)
+def test_an_answer_holds_no_half_character(value: Any) -> None:  # noqa: ANN401 - any JSON
+    """Whatever a homeserver answers can be written as UTF-8, and whole characters stay."""
+    read = parsed(json.dumps(value).encode())
+    json.dumps(read, ensure_ascii=False).encode()
+    if json.dumps(value, ensure_ascii=False).isprintable():
+        assert read == value
+
+
+def test_half_characters_are_replaced_wherever_they_are() -> None:
+    """Names, texts and lists are gone through, however deep, and nothing else changes."""
+    deep: Json = "\ud800"
+    for _ in range(10_000):
+        deep = [deep]
+    found = wholly({"\udfff": [1, None, {"a": "x\ud800y"}], "deep": deep})
+    assert isinstance(found, dict)
+    assert found[REPLACEMENT] == [1, None, {"a": f"x{REPLACEMENT}y"}]
+    inner = found["deep"]
+    while isinstance(inner, list):
+        (inner,) = inner
+    assert inner == REPLACEMENT
+
+
+def test_an_answer_is_utf_8() -> None:
+    """What json would take by itself, UTF-16 and half characters as bytes, is no answer."""
+    assert parsed('{"a": 1}'.encode("utf-16")) is None
+    assert parsed(b'{"a": "\xed\xa0\x80"}') is None

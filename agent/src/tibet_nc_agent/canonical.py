@@ -13,6 +13,8 @@ from typing import Final
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 type JsonObject = dict[str, Json]
 
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
 LARGEST_INTEGER: Final = 2**53 - 1
 
 DEPTH: Final = 64
@@ -39,6 +41,47 @@ def as_count(value: Json) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER:
         return value
     return None
+
+
+def whole(text: str) -> str:
+    """Return ``text`` with half characters replaced: JSON can say them, UTF-8 and a disk can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join(REPLACEMENT if "\ud800" <= char <= "\udfff" else char for char in text)
+    return text
+
+
+def wholly(value: Json) -> Json:
+    """Return ``value`` with half characters replaced in all its texts and names, however deep."""
+    top: list[Json] = [value]
+    open_lists: list[list[Json]] = [top]
+    open_objects: list[JsonObject] = []
+    while open_lists or open_objects:  # no recursion: a stranger chooses the depth
+        if open_lists:
+            items = open_lists.pop()
+            for index, item in enumerate(items):
+                items[index] = _noted(item, open_lists, open_objects)
+        else:
+            fields = open_objects.pop()
+            renewed = {
+                whole(name): _noted(item, open_lists, open_objects) for name, item in fields.items()
+            }
+            fields.clear()
+            fields.update(renewed)
+    return top[0]
+
+
+def _noted(item: Json, lists: list[list[Json]], objects: list[JsonObject]) -> Json:
+    """Return a text as it may be; remember what has parts to look at."""
+    match item:
+        case str():
+            return whole(item)
+        case list():
+            lists.append(item)
+        case dict():
+            objects.append(item)
+    return item
 
 
 class NotCanonicalError(ValueError):

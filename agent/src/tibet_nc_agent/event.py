@@ -6,11 +6,9 @@ device, and every relation in the clear. What a value of ours says about encrypt
 key and the ciphertext was established by decrypting.
 """
 
-from typing import Final
-
 import msgspec
 
-from tibet_nc_agent.canonical import JsonObject, as_count, as_object, as_text
+from tibet_nc_agent.canonical import JsonObject, as_count, as_object, as_text, whole
 from tibet_nc_protocol.messages import Digest, EventId, RoomId, UserId
 
 
@@ -152,9 +150,6 @@ class Malformed(Exception):  # noqa: N818 - a state of an event, not a failure o
     """The envelope of an event has no usable id, sender or time."""
 
 
-REPLACEMENT: Final = "�"
-
-
 def text_message(
     room_id: str, event: JsonObject, payload: JsonObject, origin: Origin | None
 ) -> TextMessage | Unreadable | None:
@@ -173,7 +168,7 @@ def text_message(
         TextMessage,
         room_id,
         event,
-        body=_without_surrogates(as_text(content.get("body"))),
+        body=whole(as_text(content.get("body"))),
         is_edit=_replaces(outer) or _replaces(content) or "m.new_content" in content,
         device_id=as_text(outer.get("device_id")) or None,
         origin=origin,
@@ -220,8 +215,3 @@ def _made[T](kind: type[T], room_id: str, event: JsonObject, **fields: object) -
 
 def _replaces(content: JsonObject) -> bool:
     return as_object(content.get("m.relates_to")).get("rel_type") == "m.replace"
-
-
-def _without_surrogates(text: str) -> str:
-    """Replace what JSON can say and UTF-8 can't; no shell command can hold it either."""
-    return "".join(REPLACEMENT if "\ud800" <= char <= "\udfff" else char for char in text)

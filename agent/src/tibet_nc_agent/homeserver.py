@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from tibet_nc_agent.canonical import Json, JsonObject, as_count, as_object, as_text
+from tibet_nc_agent.canonical import Json, JsonObject, as_count, as_object, as_text, wholly
 from tibet_nc_agent.matrix_errors import (
     AuthenticationNeeded,
     MatrixError,
@@ -47,6 +48,9 @@ LONGEST_RATE_WAIT_SECONDS: Final = 600.0
 
 ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Largest answer that is read: 500 events of the largest kind, twice."""
+
+_HALF_A_CHARACTER: Final = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON writes a surrogate; most are one of a pair, and stand for a character."""
 
 _log = logging.getLogger(__name__)
 
@@ -179,7 +183,7 @@ class Homeserver:
                 self.skew.observe(
                     response.headers.get("Date", ""), sent_s=sent_s, received_s=time.time()
                 )
-                answer = _parsed(await _read(response))
+                answer = parsed(await _read(response))
                 status = response.status
         except TimeoutError as error:
             raise Unreachable(f"the homeserver did not answer within {seconds:.0f} s") from error
@@ -204,13 +208,17 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(parts)
 
 
-def _parsed(data: bytes) -> Json:
-    """Return the value in an answer, None if it is not JSON."""
+def parsed(data: bytes) -> Json:
+    """Return the value in an answer, None if it is not JSON; no text in it has half a character.
+
+    Ids, tokens and names from an answer go to the disk and to the executor, which know UTF-8 only.
+    """
     try:
-        value: Json = json.loads(data)
+        text = data.decode()  # by itself json takes UTF-16 and half characters, too
+        value: Json = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value
+    return wholly(value) if _HALF_A_CHARACTER.search(text) else value
 
 
 def _refusal(status: int, answer: JsonObject, *, size: int) -> MatrixError:
