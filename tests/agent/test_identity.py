@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vodozemac import Account
 
 from tests.agent.json_values import OBJECTS, VALUES, paths, replaced
-from tibet_nc_agent.canonical import Json, canonical
+from tibet_nc_agent.canonical import Json, JsonObject, canonical
 from tibet_nc_agent.crosssign import CrossSigning, Use
 from tibet_nc_agent.identity import Identity, devices_of, verify_identity, without_signatures
 from tibet_nc_agent.matrix_errors import IdentityError, StoreDamaged
@@ -171,3 +171,10 @@ def test_signature_covers_neither_signatures_nor_unsigned() -> None:
     """What a homeserver may add to keys is not covered."""
     value: Any = {"a": 1, "signatures": {"x": 1}, "unsigned": {"y": 1}}
     assert without_signatures(value) == {"a": 1}
+
+
+@pytest.mark.parametrize("device_id", ["", "my phone", "a\nb", "x" * 256])
+def test_device_with_a_name_that_is_none(device_id: str) -> None:
+    """A device whose name can't stand in a record is no device, signed or not."""
+    answer: JsonObject = {"device_keys": {USER: {device_id: device_object(device_id, Account())}}}
+    assert devices_of(answer, USER, None) == ()

@@ -12,10 +12,12 @@ Every function here is total: any JSON gives a value or :class:`IdentityError`.
 
 from dataclasses import dataclass
 
+import msgspec
 from vodozemac import Ed25519PublicKey, Ed25519Signature
 
 from tibet_nc_agent.canonical import Json, JsonObject, as_list, as_object, as_text, canonical
 from tibet_nc_agent.matrix_errors import IdentityError
+from tibet_nc_protocol.messages import DeviceId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,10 @@ def _device(value: JsonObject, user_id: str, device_id: str, self_signing: str |
     named = (as_text(value.get("user_id")), as_text(value.get("device_id")))
     if not ed25519 or not curve25519 or named != (user_id, device_id):
         raise IdentityError(f"the keys of device {device_id} of {user_id} are malformed")
+    try:
+        msgspec.convert(device_id, DeviceId)  # its owner chose it, and the executor is told it
+    except msgspec.ValidationError as error:
+        raise IdentityError(f"a device of {user_id} has a name that is none") from error
     require_signature(value, user_id=user_id, key_id=f"ed25519:{device_id}", public_key=ed25519)
     cross_signed = False
     if self_signing is not None:
