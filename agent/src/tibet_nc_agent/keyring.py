@@ -28,7 +28,8 @@ from tibet_nc_agent.matrix_errors import (
     StoreMismatch,
     TokenRevoked,
 )
-from tibet_nc_agent.olm import OlmMachine, ToDevice
+from tibet_nc_agent.olm import OlmMachine
+from tibet_nc_agent.olm_messages import ToDevice
 from tibet_nc_agent.rooms import Room
 
 RESHARE_SECONDS: Final = 60.0

@@ -6,14 +6,14 @@ of nio 0.26 are closed around them: one bad event, device or key ends it; one-ti
 never made anew and there is no fallback key; a failed key share blocks every later send; a lost
 room key when it dies between two writes; room keys taken from anyone for any room, and a second
 owner of a session id replacing the first in its table; encrypted state events and another room's
-id inside a ciphertext honoured; events without the deprecated ``sender_key`` refused.
+id inside a ciphertext honoured; events without the deprecated ``sender_key`` refused; a device
+that one answer left out shut out for ever; the unsigned part of device keys taken for sound.
 """
 
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
@@ -35,6 +35,7 @@ from tibet_nc_agent.canonical import JsonObject, as_count, as_object, as_text
 from tibet_nc_agent.identity import Device, devices_of
 from tibet_nc_agent.login import Login
 from tibet_nc_agent.matrix_errors import SendError, StoreDamaged
+from tibet_nc_agent.olm_messages import KeyMissing, NotReadable, Opened, ToDevice
 from tibet_nc_agent.statefile import make_private
 
 SIGNED_CURVE25519: Final = "signed_curve25519"
@@ -46,32 +47,6 @@ DATABASE: Final = "olm.db"
 logging.getLogger("nio").setLevel(logging.CRITICAL)
 
 _log = logging.getLogger(__name__)
-
-
-class KeyMissing(Exception):  # noqa: N818 - a state of a message, not a failure of ours
-    """There is no session for a message (yet)."""
-
-
-class NotReadable(Exception):  # noqa: N818 - a state of a message, not a failure of ours
-    """A message doesn't decrypt to what an honest client sends."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A decrypted message: its payload, and which message of whose session it was."""
-
-    payload: JsonObject
-    sender_key: str
-    session_id: str
-    index: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ToDevice:
-    """A message to devices: event type and the content for each user and device."""
-
-    event_type: str
-    messages: JsonObject
 
 
 class OlmMachine:
@@ -202,11 +177,15 @@ class OlmMachine:
                 continue
             sound = {device.device_id for device in devices_of(answer, user, None)}
             objects = as_object(known.get(user))
-            keys[user] = {device_id: objects[device_id] for device_id in sound}
+            # What isn't signed (a name to show) is of no use, and nio trusts its shape.
+            keys[user] = {
+                device_id: _without_unsigned(as_object(objects[device_id])) for device_id in sound
+            }
         response = KeysQueryResponse(keys, {})
         with _writing():
             self._machine.handle_response(response)
-        return set(response.changed)
+            returned = self._machine.revive(keys)
+        return set(response.changed) | returned
 
     def trust(self, users: Iterable[str], trusts: Callable[[Device], bool]) -> tuple[int, bool]:
         """Decide anew which devices get keys; return how many do, and whether any changed."""
@@ -414,6 +393,21 @@ class _Machine(Olm):  # type: ignore[misc] # nio ships no types
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             return False
 
+    def revive(self, keys: dict[str, Any]) -> set[str]:
+        """Take back devices that an answer left out and a later one has; return whose they are.
+
+        nio marks what is left out as deleted, and never looks at it again.
+        """
+        returned: dict[str, dict[str, OlmDevice]] = {}
+        for user, devices in keys.items():
+            for device_id in devices.keys() & self.device_store[user].keys():
+                device = self.device_store[user][device_id]
+                if device.deleted:
+                    device.deleted = False
+                    returned.setdefault(user, {})[device_id] = device
+        self.store.save_device_keys(returned)
+        return set(returned)
+
     def _handle_room_key_event(self, sender: str, sender_key: str, payload: JsonObject) -> object:
         if not self._admits(as_text(as_object(payload.get("content")).get("room_id")), sender):
             return None
@@ -426,6 +420,10 @@ class _Machine(Olm):  # type: ignore[misc] # nio ships no types
 def encrypted_file(chunks: Iterable[bytes]) -> Iterator[bytes | JsonObject]:
     """Yield the encrypted chunks of a file, and then what decrypts them (an ``EncryptedFile``)."""
     yield from encrypted_attachment_generator(chunks)
+
+
+def _without_unsigned(value: JsonObject) -> JsonObject:
+    return {key: item for key, item in value.items() if key != "unsigned"}
 
 
 def _device(device: OlmDevice) -> Device:

@@ -25,7 +25,8 @@ from tibet_nc_agent.event import (
     undecryptable,
     unreadable,
 )
-from tibet_nc_agent.olm import KeyMissing, NotReadable, OlmMachine
+from tibet_nc_agent.olm import OlmMachine
+from tibet_nc_agent.olm_messages import KeyMissing, NotReadable
 from tibet_nc_agent.replay import ReplayGuard, ciphertext_digest
 from tibet_nc_agent.rooms import Room
 from tibet_nc_agent.sync import RoomUpdate, Sync

@@ -94,7 +94,7 @@ class Service:
             elif batch.initial and _unreadable_past(message, rules.timebox_ms):
                 log.info("ignored: %s is from before this login", message.event_id)
             else:
-                items.append(_item(message))
+                items.append(item_of(message))
                 if isinstance(message, Replayed):
                     group.create_task(self._news.take(message))
         new = await self._desk.disk(self._desk.inbox.accept, batch.token, items)
@@ -129,7 +129,8 @@ class Service:
             self._supervisor.beat()
 
 
-def _item(message: Message) -> Item:
+def item_of(message: Message) -> Item:
+    """Return a message as the inbox keeps it."""
     return Item(
         room_id=message.room_id,
         event_id=message.event_id,

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Whatever a homeserver answers, the agent goes on, and hears the next honest command."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.agent.json_values import VALUES, paths, replaced
+from tests.agent.matrix_pair import OPERATOR, ROOM, Pair
+from tibet_nc_agent.event import TextMessage
+from tibet_nc_agent.matrix_errors import Unreachable
+
+# One pair serves all examples: the agent, too, goes on with what the last answer left.
+LIVING = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+BAD_TEXTS = st.sampled_from(
+    ["", "\ud800", "$\ud800", "@\udfff:x", "!\ud800", "\0", "a b", "x" * 300, "é" * 43, "AAAA", "0"]
+)
+BAD_NUMBERS = st.sampled_from([-1, 2**63, 2**64, 10**400, float("nan"), float("inf"), 0.5])
+BAD: st.SearchStrategy[Any] = st.one_of(BAD_TEXTS, BAD_NUMBERS, VALUES)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    """Make an agent and an operator that know each other."""
+    pair = Pair(tmp_path)
+    yield pair
+    pair.close()
+
+
+def spoiled(data: st.DataObject, value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return a copy with up to three values, or names of values, replaced."""
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(paths(value) or [()]))
+        new = data.draw(BAD)
+        if path and isinstance(path[-1], str) and isinstance(new, str) and data.draw(st.booleans()):
+            parent = dict(_at(value, path[:-1]))
+            parent[new] = parent.pop(path[-1])
+            value = replaced(value, path[:-1], parent)
+        else:
+            value = replaced(value, path, new)
+    return value
+
+
+def _at(value: Any, path: tuple[Any, ...]) -> Any:  # noqa: ANN401 - any JSON
+    for step in path:
+        value = value[step]
+    return value
+
+
+@LIVING
+@given(st.data())
+def test_no_sync_answer_stops_the_agent(pair: Pair, data: st.DataObject) -> None:
+    """A sync answer with anything in the place of anything is taken, and the next one, too."""
+    answer, _ = pair.answer("$ id")
+    with suppress(Unreachable):  # it has no token: the agent asks again
+        pair.take(spoiled(data, answer))
+    assert pair.hears()
+
+
+@LIVING
+@given(st.data())
+def test_no_answer_about_keys_stops_the_agent(pair: Pair, data: st.DataObject) -> None:
+    """Spoiled keys of devices, and spoiled one-time keys, are no keys; sound ones are, after."""
+    machine = pair.agent.machine
+    machine.learn_devices(pair.sent(spoiled(data, pair.operator.queried())), (OPERATOR,))
+    machine.trust((OPERATOR,), lambda device: device.user_id == OPERATOR)
+    machine.keys_claimed(pair.sent(spoiled(data, pair.operator.claimed())))
+    machine.learn_devices(pair.operator.queried(), (OPERATOR,))
+    trusted, _ = machine.trust((OPERATOR,), lambda _: True)
+    assert trusted == 1
+    assert pair.hears()
+
+
+@LIVING
+@given(st.data())
+def test_no_message_of_an_operator_stops_the_agent(pair: Pair, data: st.DataObject) -> None:
+    """What a broken client of an operator encrypts is dropped or refused, and the next is heard."""
+    keys, message = pair.spoiled(lambda payload: spoiled(data, payload))
+    answer, _ = pair.answer("$ id")
+    answer["to_device"]["events"] += keys
+    answer["rooms"]["join"][ROOM]["timeline"]["events"].append(message)
+    pair.take(answer)
+    assert pair.hears()
+
+
+def test_device_that_was_left_out_comes_back(pair: Pair) -> None:
+    """A device that one answer leaves out has our keys again when the next one has it."""
+    machine = pair.agent.machine
+    machine.learn_devices({"device_keys": {OPERATOR: {}}}, (OPERATOR,))
+    assert machine.trust((OPERATOR,), lambda _: True) == (0, False)
+    assert machine.learn_devices(pair.operator.queried(), (OPERATOR,)) == {OPERATOR}
+    trusted, _ = machine.trust((OPERATOR,), lambda _: True)
+    assert trusted == 1
+
+
+@pytest.mark.parametrize("unsigned", [5, {"device_display_name": {}}, {"device_display_name": 5}])
+def test_unsigned_part_of_device_keys_is_not_read(pair: Pair, unsigned: object) -> None:
+    """What a homeserver adds to a device's keys, outside of the signature, changes nothing."""
+    answer = pair.operator.queried()
+    answer["device_keys"][OPERATOR]["PHONE"]["unsigned"] = unsigned
+    assert pair.agent.machine.learn_devices(answer, (OPERATOR,)) == set()
+    assert pair.hears()
+
+
+def test_event_id_that_no_disk_takes(pair: Pair) -> None:
+    """A sound message under an id with half a character in it is taken, as under any other id."""
+    answer, _ = pair.answer("$ id")
+    answer["rooms"]["join"][ROOM]["timeline"]["events"][-1]["event_id"] = "$\ud800"
+    ids = [event.event_id for event in pair.take(answer) if isinstance(event, TextMessage)]
+    assert ids[-1] == "$\N{REPLACEMENT CHARACTER}"
+    assert pair.hears()
