@@ -16,6 +16,7 @@ help: ## list the verbs
 .PHONY: setup
 setup: ## make the environments under .venv
 	@for part in dev $(PARTS); do scripts/setup $$part || exit; done
+	@scripts/setup-element
 
 .PHONY: demo
 demo: ## the whole system on this machine (INTERACTIVE=1 to type commands)
@@ -75,4 +76,4 @@ lock: ## write the hash-pinned lock files anew
 
 .PHONY: clean
 clean: ## remove environments and what the demo left
-	rm -rf .venv .demo .cache dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv tests/element/node_modules .demo .cache dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

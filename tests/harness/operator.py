@@ -300,11 +300,11 @@ class Operator:
 
     async def answer_to(self, event_id: str, seconds: float = WAIT_SECONDS) -> Seen:
         """Wait for the final answer to the command ``event_id``; raises :class:`TimeoutError`."""
-        return await self.wait(lambda seen: _is_final_answer(seen, event_id), seconds)
+        return await self.wait(lambda seen: is_final_answer(seen, event_id), seconds)
 
     def answers_to(self, event_id: str) -> list[Seen]:
         """All final answers to the command ``event_id`` seen so far; there must be one at most."""
-        return [seen for seen in self.events if _is_final_answer(seen, event_id)]
+        return [seen for seen in self.events if is_final_answer(seen, event_id)]
 
     def edits_of(self, event_id: str) -> list[Seen]:
         """All edits of an event seen so far, oldest first."""
@@ -409,7 +409,8 @@ class Operator:
         )
 
 
-def _is_final_answer(seen: Seen, event_id: str) -> bool:
+def is_final_answer(seen: Seen, event_id: str) -> bool:
+    """Whether an event is the final answer to the command ``event_id``."""
     return (
         seen.replaces is None
         and seen.result.get("event_id") == event_id
