@@ -31,7 +31,6 @@ from tibet_nc_agent.render import (
     grouped,
 )
 from tibet_nc_agent.reports import AgentFacts
-from tibet_nc_agent.safety import judge
 from tibet_nc_protocol.messages import (
     Announcement,
     Cage,
@@ -211,6 +210,7 @@ def test_any_report_is_harmless_and_fits(
             separated=False,
             restricted=False,
             network=False,
+            network_view=False,
             read_only=False,
             walls=tuple(walls),
         ),
@@ -259,7 +259,6 @@ def test_any_report_is_harmless_and_fits(
             )
         ),
         reports.checkpoint(Announcement(size=number, root="0" * 64, note=name)),
-        reports.explanation(name, judge(name)),
         reports.help_text(dedicated=True),
     ):
         check_harmless(ANSWERER.told(EVENT, *parts))

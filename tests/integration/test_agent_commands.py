@@ -152,13 +152,30 @@ async def test_exit_ends_the_session_after_the_commands_before(
     assert "you have no session" in (await asked(operator, room, "bye")).body
 
 
+def _starting(text: str, start: str) -> list[str]:
+    """Return the lines of a text that start so."""
+    return [line for line in text.splitlines() if line.startswith(start)]
+
+
 async def test_explain_runs_nothing(host: Host, operator: Operator, room: str) -> None:
-    """``? cmd`` says what the airlock would say; the chain doesn't grow by a command."""
+    """``? cmd`` says every stage's verdict, place and limits; the chain doesn't grow by it."""
     assert host.agent.running
+    before = (await asked(operator, room, "status")).body
     answer = await asked(operator, room, "? reboot")
-    assert "would be refused" in answer.body
+    assert answer.body.startswith("would be refused at safety (nothing was run)\n")
     assert answer.result["verdict"] == "info"
-    assert "0 run" in (await asked(operator, room, "status")).body
+    answer = await asked(operator, room, "? kept=1; df -h | sort")
+    assert answer.body.startswith("would run (nothing was run)\n")
+    assert f"device {operator.device_id}\n" in answer.body
+    assert "\ndf -h\nsort\n" in answer.body
+    assert "\nwhere: demo-host · a new session · in its home · restricted shell" in answer.body
+    assert "\nlimits: 120 s without output · 3600 s in all · " in answer.body
+    after = (await asked(operator, room, "status")).body
+    for start in ("chain ", "session "):
+        assert _starting(before, start) == _starting(after, start) != []
+    await asked(operator, room, "$ true")
+    answer = await asked(operator, room, "? true")
+    assert " (1 command so far) · in /" in answer.body
 
 
 async def test_the_room_holds_checkpoints(host: Host, operator: Operator, room: str) -> None:

@@ -322,6 +322,7 @@ def responses() -> dict[str, Response]:
                 separated=True,
                 restricted=True,
                 network=False,
+                network_view=False,
                 read_only=True,
                 walls=("no network",),
             ),

@@ -7,12 +7,10 @@ would mean nothing anybody means: the shell has no history here.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from tibet_nc_agent.safety.verdict import Verdict
 from tibet_nc_protocol.limits import INPUT_CHARACTERS
 from tibet_nc_protocol.messages import Signal
 
@@ -88,10 +86,9 @@ class StopAll:
 
 @dataclass(frozen=True, kw_only=True)
 class Explain:
-    """Say what the safety stage finds in a command, without running it."""
+    """Say what the airlock finds in a command and where it would run, without running it."""
 
     command: str
-    verdict: Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +106,7 @@ class Misused:
 type Action = Execute | Tell | Control | Type | Peek | StopAll | Explain | Leave | Misused
 
 
-def action_of(command: str, judge: Callable[[str], Verdict]) -> Action | None:
+def action_of(command: str) -> Action | None:
     """Return what a word or control of the agent's own asks for, None for a shell command."""
     word = command.lower()
     if word in _WORDS:
@@ -117,8 +114,7 @@ def action_of(command: str, judge: Callable[[str], Verdict]) -> Action | None:
     if word in _GOODBYES:
         return Leave()
     if command.startswith("? ") and command[2:].strip():
-        asked = command[2:].strip().removeprefix(PREFIX)
-        return Explain(command=asked, verdict=judge(asked))
+        return Explain(command=command[2:].strip().removeprefix(PREFIX).strip())
     control = _CONTROL.match(command)
     return None if control is None else _control(control)
 

@@ -146,6 +146,26 @@ def command_of(message: TextMessage) -> str:
     return _text_of(message).removeprefix(PREFIX).strip()
 
 
+def malformed(command: str) -> Refused | None:
+    """Return the safety stage's refusal of a text that isn't even judged, None if it may be."""
+    if len(command) > COMMAND_CHARACTERS:
+        reason = f"{len(command)} characters; at most {COMMAND_CHARACTERS} are permitted"
+        return _unsafe(Cause.TOO_LONG, reason, "put it into a script on the host", command)
+    if "\0" in command:
+        return _unsafe(
+            Cause.CHARACTER, "a command can't hold the character U+0000", "leave it out", command
+        )
+    corrected = meant(command)
+    if corrected is not None:
+        return _unsafe(
+            Cause.TYPOGRAPHY,
+            "it holds quotation marks, dashes or spaces that mean nothing to a shell",
+            f"if you mean this, send it: {PREFIX}{corrected}",
+            command,
+        )
+    return None
+
+
 # --- the stages -----------------------------------------------------------------------------------
 
 
@@ -231,24 +251,12 @@ def _safety(message: Message, rules: Rules) -> Passed | Refused:
     command = text.removeprefix(PREFIX).strip()
     if command in {"", PREFIX.strip()}:
         return _unsafe(Cause.EMPTY, "there is no command", "type one, as `$ uptime`", text)
-    action = action_of(command, rules.judge)
+    action = action_of(command)
     if action is not None:
         return Passed(action=action)
-    if len(command) > COMMAND_CHARACTERS:
-        reason = f"{len(command)} characters; at most {COMMAND_CHARACTERS} are permitted"
-        return _unsafe(Cause.TOO_LONG, reason, "put it into a script on the host", text)
-    if "\0" in command:
-        return _unsafe(
-            Cause.CHARACTER, "a command can't hold the character U+0000", "leave it out", text
-        )
-    corrected = meant(command)
-    if corrected is not None:
-        return _unsafe(
-            Cause.TYPOGRAPHY,
-            "it holds quotation marks, dashes or spaces that mean nothing to a shell",
-            f"if you mean this, send it: {PREFIX}{corrected}",
-            text,
-        )
+    fault = malformed(command)
+    if fault is not None:
+        return fault
     verdict = rules.judge(command)
     if verdict.decision is Safety.ALLOW:
         return Passed(action=Execute(command=command))

@@ -119,7 +119,7 @@ class Exchanges:
                 return await command.perform(again=False)
             case Passed(action=action):
                 log_decision(message, type(action).__name__.lower())
-                inquiry = Inquiry(desk, message, turn, waiting=self._open - 1)
+                inquiry = Inquiry(desk, message, turn, waiting=self._open - 1, situation=situation)
                 return await inquiry.answer(action)
 
     async def _situation(self, message: Message) -> Situation:

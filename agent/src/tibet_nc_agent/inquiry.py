@@ -8,7 +8,7 @@ them. When the executor can't be asked, that is the answer.
 import time
 from typing import Final
 
-from tibet_nc_agent import reports
+from tibet_nc_agent import preview, reports
 from tibet_nc_agent.action import (
     Action,
     Control,
@@ -20,14 +20,16 @@ from tibet_nc_agent.action import (
     StopAll,
     Tell,
     Type,
+    action_of,
 )
 from tibet_nc_agent.action import Report as Topic
-from tibet_nc_agent.airlock import Message
+from tibet_nc_agent.airlock import Message, Situation, malformed
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import Part, clip
 from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.lanes import Turn
 from tibet_nc_agent.link_error import LinkError
+from tibet_nc_agent.preview import Preview
 from tibet_nc_agent.render import REASON_CHARACTERS, counted
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.messages import (
@@ -59,11 +61,14 @@ _SENT: Final = {
 class Inquiry:
     """One message that asks for something else than a command."""
 
-    def __init__(self, desk: Desk, message: Message, turn: Turn, *, waiting: int) -> None:
+    def __init__(
+        self, desk: Desk, message: Message, turn: Turn, *, waiting: int, situation: Situation
+    ) -> None:
         self._desk = desk
         self._message = message
         self._turn = turn
         self._waiting = waiting
+        self._situation = situation
 
     async def answer(self, action: Action) -> JsonObject:
         """Return the final answer."""
@@ -75,8 +80,8 @@ class Inquiry:
 
     async def _answer(self, action: Action) -> JsonObject:
         match action:
-            case Explain(command=command, verdict=verdict):
-                return self._told(*reports.explanation(command, verdict))
+            case Explain(command=command):
+                return await self._preview(command)
             case Misused(hint=hint):
                 return self._told(Part(hint))
             case Tell(report=topic):
@@ -118,16 +123,7 @@ class Inquiry:
                 return self._told(*reports.jobs(jobs))
 
     async def _status(self) -> JsonObject:
-        message, desk = self._message, self._desk
-        report: StatusReport | str
-        try:
-            answer = await desk.link.ask(
-                lambda number: Status(request=number, room=message.room_id, sender=message.sender),
-                StatusReport,
-            )
-            report = answer.reason if isinstance(answer, Denied) else answer
-        except LinkError as error:
-            report = str(error)
+        desk = self._desk
         agent = reports.AgentFacts(
             version=desk.version,
             device=desk.matrix.device_id,
@@ -136,7 +132,36 @@ class Inquiry:
             skew_ms=desk.matrix.skew_ms,
             waiting=self._waiting,
         )
-        return self._told(*reports.status(agent, report))
+        return self._told(*reports.status(agent, await self._executor_status()))
+
+    async def _executor_status(self) -> StatusReport | str:
+        """Return how the executor is, or why it can't be asked."""
+        message = self._message
+        try:
+            answer = await self._desk.link.ask(
+                lambda number: Status(request=number, room=message.room_id, sender=message.sender),
+                StatusReport,
+            )
+        except LinkError as error:
+            return str(error)
+        return answer.reason if isinstance(answer, Denied) else answer
+
+    async def _preview(self, command: str) -> JsonObject:
+        if action_of(command) is not None:
+            text = "that is a word to the agent itself: it would never reach the shell"
+            return self._told(Part(text))
+        desk, fault = self._desk, malformed(command)
+        subject = Preview(
+            command=command,
+            fault=fault,
+            verdict=desk.rules.judge(command) if fault is None else None,
+            sender=self._message.sender,
+            device=self._situation.device,
+            age_ms=self._situation.now_ms - self._message.sent_ms,
+            timebox_ms=desk.rules.timebox_ms,
+            report=await self._executor_status(),
+        )
+        return self._told(*preview.parts(subject))
 
     async def _control(self, number: int, signal: Signal) -> JsonObject:
         message = self._message

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the agent says when it is asked about itself: status, chain, jobs, help, and ``? cmd``."""
+"""What the agent says when it is asked about itself: status, chain, jobs and help."""
 
 from typing import Final
 
@@ -9,7 +9,6 @@ from tibet_nc_agent.action import PREFIX
 from tibet_nc_agent.content import Part, clip
 from tibet_nc_agent.excerpt import excerpt
 from tibet_nc_agent.render import (
-    NOTE_CHARACTERS,
     OUTPUT_BUDGET,
     REASON_CHARACTERS,
     SHORT_DIGEST,
@@ -17,7 +16,6 @@ from tibet_nc_agent.render import (
     duration,
     grouped,
 )
-from tibet_nc_agent.safety.verdict import Decision, Verdict
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.messages import (
     Announcement,
@@ -31,15 +29,7 @@ CHAIN_ENTRIES: Final = 10
 """Records shown by ``chain``: as many lines as fit a phone."""
 
 _JOBS: Final = 20
-_FINDINGS: Final = 8
-_COMMANDS: Final = 8
 _SUMMARY_CHARACTERS: Final = 60
-
-_DECISIONS: Final = {
-    Decision.ALLOW: "would run",
-    Decision.NEEDS_APPROVAL: "would be refused: it needs an approval, and this version has none",
-    Decision.DENY: "would be refused",
-}
 
 
 class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,29 +125,6 @@ def checkpoint(announced: Announcement) -> tuple[Part, ...]:
         Part(f"checkpoint · {counted(announced.size, 'record')} · root {announced.root}"),
         Part(announced.note, code=True),
     )
-
-
-def explanation(command: str, verdict: Verdict) -> tuple[Part, ...]:
-    """Return the answer to ``? cmd``: what the safety stage would say, and why."""
-    parts = [Part(f"{_DECISIONS[verdict.decision]} (nothing was run)")]
-    for finding in verdict.findings[:_FINDINGS]:
-        start, end = finding.span
-        piece = clip(one_line(command[start:end]), _SUMMARY_CHARACTERS)
-        parts.append(
-            Part(
-                f"{finding.decision} ({finding.family}): `{piece}`: "
-                f"{clip(one_line(finding.reason), NOTE_CHARACTERS)} — "
-                f"{clip(one_line(finding.advice), NOTE_CHARACTERS)}"
-            )
-        )
-    if len(verdict.findings) > _FINDINGS:
-        parts.append(Part(f"… and {len(verdict.findings) - _FINDINGS} more findings"))
-    runs = [clip(one_line(" ".join(words)), _SUMMARY_CHARACTERS) for words in verdict.commands]
-    if runs:
-        more = f"\n… and {len(runs) - _COMMANDS} more" if len(runs) > _COMMANDS else ""
-        parts.append(Part("it runs:"))
-        parts.append(Part("\n".join(runs[:_COMMANDS]) + more, code=True))
-    return tuple(parts)
 
 
 def help_text(*, dedicated: bool) -> tuple[Part, ...]:

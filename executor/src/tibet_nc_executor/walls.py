@@ -22,11 +22,13 @@ def cage(config: Config, shell: Shell, breaches: tuple[Breach, ...]) -> Cage:
     """Return what holds a command in, and what does not."""
     own = "a uid of its own" if shell.cage.separated else "NO uid of its own"
     kind = "restricted bash" if config.shell.restricted else "bash"
-    given_up = sorted({f"NO {breach.wall} wall: accepted" for breach in breaches})
+    missing = {breach.wall for breach in breaches}
+    given_up = sorted(f"NO {wall} wall: accepted" for wall in missing)
     return Cage(
         separated=shell.cage.separated,
         restricted=config.shell.restricted,
-        network=any(breach.wall is Wall.NETWORK for breach in breaches),
+        network=Wall.NETWORK in missing,
+        network_view=Wall.NETWORK_VIEW in missing,
         read_only=all(map(_read_only, SYSTEM)),
         walls=(own, kind, f"processes ended by {shell.cage.containment.value}", *given_up),
     )

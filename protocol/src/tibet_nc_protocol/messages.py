@@ -389,13 +389,14 @@ class Announcement(_Message, frozen=True, kw_only=True, tag="announcement"):
 class Cage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What holds a command in: the facts that a program needs, and all of them for people.
 
-    ``network`` says that commands can open network sockets, ``read_only`` that the system's
-    directories are mounted read-only for them.
+    ``network`` says that commands can open network sockets, ``network_view`` that they can look at
+    the network (netlink), ``read_only`` that the system's directories are mounted read-only.
     """
 
     separated: bool
     restricted: bool
     network: bool
+    network_view: bool
     read_only: bool
     walls: Annotated[tuple[Text, ...], Meta(max_length=16)]
 

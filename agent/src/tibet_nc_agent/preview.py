@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""What ``? cmd`` answers: each stage's verdict, and where and within which limits it would run."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from tibet_nc_agent.airlock import Refused
+from tibet_nc_agent.content import Part, clip
+from tibet_nc_agent.render import (
+    COMMAND_CHARACTERS,
+    NOTE_CHARACTERS,
+    REASON_CHARACTERS,
+    counted,
+    duration,
+    grouped,
+)
+from tibet_nc_agent.safety.verdict import Decision, Verdict
+from tibet_nc_agent.visible import one_line, visible
+from tibet_nc_protocol.messages import Cage, Limits, Stage, StatusReport
+
+_FINDINGS: Final = 8
+_COMMANDS: Final = 8
+_PIECE_CHARACTERS: Final = 60
+
+_DECISIONS: Final = {
+    Decision.ALLOW: "passed",
+    Decision.NEEDS_APPROVAL: "refused: it needs an approval, and this version has none",
+    Decision.DENY: "refused",
+}
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that is asked about, and all that is known of it; times are in milliseconds.
+
+    ``fault`` is why it isn't judged at all, else there is a ``verdict``. ``report`` is the
+    executor's, or why there is none.
+    """
+
+    command: str
+    fault: Refused | None
+    verdict: Verdict | None
+    sender: str
+    device: str | None
+    age_ms: int
+    timebox_ms: int
+    report: StatusReport | str
+
+
+def parts(subject: Preview) -> tuple[Part, ...]:
+    """Return the answer: the outcome first, then the stages in their order, place, limits."""
+    return (
+        Part(f"{_outcome(subject)} (nothing was run)"),
+        Part(
+            f"{Stage.SENDER}: passed · {one_line(subject.sender)} · "
+            f"device {one_line(subject.device or 'unknown')}"
+        ),
+        Part(
+            f"{Stage.FRESHNESS}: passed · sent {duration(max(0, subject.age_ms))} ago, "
+            f"at most {subject.timebox_ms / 1000:g} s are permitted"
+        ),
+        *_safety(subject),
+        Part(f"{Stage.CHAIN}: {_chain(subject.report)}"),
+        *_place(subject.report),
+    )
+
+
+def size(number: int) -> str:
+    """Return a number of bytes in the largest unit in which it is whole (ISO/IEC 80000-13)."""
+    unit = 0
+    while number and number % 1024 == 0 and unit < len(_UNITS) - 1:
+        number, unit = number // 1024, unit + 1
+    return f"{grouped(number)} {_UNITS[unit]}"
+
+
+def _outcome(subject: Preview) -> str:
+    verdict, report = subject.verdict, subject.report
+    if verdict is None or verdict.decision is not Decision.ALLOW:
+        return f"would be refused at {Stage.SAFETY}"
+    if isinstance(report, str):
+        return "would wait for the executor"
+    return "would run" if report.denial is None else "would be denied by the executor"
+
+
+def _safety(subject: Preview) -> Iterator[Part]:
+    fault, verdict = subject.fault, subject.verdict
+    if fault is not None:
+        reason = clip(one_line(fault.reason), REASON_CHARACTERS)
+        yield Part(f"{Stage.SAFETY}: refused ({one_line(fault.family)}): {reason}")
+        yield Part(f"next: {clip(visible(fault.next_step), COMMAND_CHARACTERS)}")
+    if verdict is None:
+        return
+    yield Part(f"{Stage.SAFETY}: {_DECISIONS[verdict.decision]}")
+    for finding in verdict.findings[:_FINDINGS]:
+        start, end = finding.span
+        piece = clip(one_line(subject.command[start:end]), _PIECE_CHARACTERS)
+        yield Part(
+            f"{finding.decision} ({finding.family}), characters {start + 1} to {end}, `{piece}`: "
+            f"{clip(one_line(finding.reason), NOTE_CHARACTERS)}; "
+            f"{clip(one_line(finding.advice), NOTE_CHARACTERS)}"
+        )
+    if len(verdict.findings) > _FINDINGS:
+        yield Part(f"… and {len(verdict.findings) - _FINDINGS} more findings")
+    runs = [clip(one_line(" ".join(words)), _PIECE_CHARACTERS) for words in verdict.commands]
+    if runs:
+        more = f"\n… and {len(runs) - _COMMANDS} more" if len(runs) > _COMMANDS else ""
+        yield Part("it runs:")
+        yield Part("\n".join(runs[:_COMMANDS]) + more, code=True)
+
+
+def _chain(report: StatusReport | str) -> str:
+    if isinstance(report, str):
+        return clip(one_line(report), REASON_CHARACTERS)
+    if report.denial is not None:
+        return f"denied: {clip(one_line(report.denial), REASON_CHARACTERS)}"
+    return f"nothing speaks against it; it would be recorded from #{report.records} on"
+
+
+def _place(report: StatusReport | str) -> Iterator[Part]:
+    if isinstance(report, str):
+        return
+    session = "a new session"
+    if report.session is not None:
+        done = counted(report.session_commands, "command")
+        session = f"session {one_line(report.session)} ({done} so far)"
+    directory = "in its home"
+    if report.directory is not None:
+        directory = f"in {clip(one_line(report.directory), NOTE_CHARACTERS)}"
+    host = one_line(report.host)
+    yield Part(f"where: {host} · {session} · {directory} · {', '.join(_cage(report.cage))}")
+    yield Part(f"limits: {' · '.join(_limits(report.limits))}")
+
+
+def _cage(cage: Cage) -> Iterator[str]:
+    yield "restricted shell" if cage.restricted else "shell without restrictions"
+    yield "with network" if cage.network else "no network"
+    if cage.read_only:
+        yield "system read-only"
+    if not cage.separated:
+        yield "NO uid of its own"
+
+
+def _limits(limits: Limits) -> Iterator[str]:
+    yield f"{limits.idle_s} s without output"
+    yield f"{limits.total_s} s in all"
+    yield f"{grouped(limits.processes)} processes"
+    yield f"{size(limits.memory_bytes)} of memory"
+    yield f"files of {size(limits.file_bytes)}"
+    yield f"{grouped(limits.open_files)} open files"
+    yield f"{size(limits.recording_bytes)} of output kept"
