@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The chain with all that follows from it: the index, the journal, and the newest records.
 
-Whoever has something to record comes here. A record that is on disk is taken into the index and
-sent to the journal before anybody is told, whatever became of the one who asked.
+Whoever has something to record comes here. A record that is on disk is sent to the journal before
+anybody is told, whatever became of the one who asked. The index follows a moment later, or when
+somebody asks it: it is made from the chain alone, and an answer need not wait for it.
 """
 
 import asyncio
@@ -34,6 +35,9 @@ from tibet_nc_protocol.records import (
 )
 from tibet_nc_protocol.signing import Identity, PublicKey
 
+INDEX_AFTER_S: Final = 0.05
+"""When a record is taken into the index that nobody asked before: after the answer is out."""
+
 
 class Archive:
     """Everything that one executor has recorded."""
@@ -60,6 +64,8 @@ class Archive:
         self._checkpoint_records = checkpoint_records
         self._since_checkpoint = 0
         self._durable = self._ledger.length
+        self._unindexed: list[tuple[Record, str]] = []
+        self._indexing: asyncio.TimerHandle | None = None
         self._index: Final = Index(directory / "index.sqlite")
         self._catch_up()
         self._index.check(self._ledger.length, self._ledger.head)
@@ -88,12 +94,17 @@ class Archive:
     @property
     def commands(self) -> int:
         """Number of commands that were ever begun."""
-        return self._index.commands
+        return self._counts().commands
 
     @property
     def refused(self) -> int:
         """Number of messages that were ever refused."""
-        return self._index.refused
+        return self._counts().refused
+
+    def _counts(self) -> Index:
+        with suppress(LedgerError):  # then these are the counts up to where it is behind
+            self._catch_up()
+        return self._index
 
     async def begin(self, *, host: str, version: str, agent: str, agent_key: PublicKey) -> None:
         """Record what the start found: a new chain, a torn line, commands that never ended."""
@@ -251,6 +262,9 @@ class Archive:
     async def close(self) -> None:
         """Wait until all is on disk and in the journal."""
         await self._ledger.close()
+        if self._indexing is not None:
+            self._indexing.cancel()
+            self._index_later()
         self._index.close()
         self.journal.close()
 
@@ -264,14 +278,24 @@ class Archive:
         if isinstance(record, Checkpoint):
             for tell in self.on_checkpoint:
                 tell(record)
-        if self._index.length != record.seq:
-            return  # behind since an earlier failure; the next append brings it up
-        with suppress(LedgerError):  # the disk may be full; the same holds
-            self._index.catch_up([(record, head)])
+        self._unindexed.append((record, head))
+        if self._indexing is None:
+            loop = asyncio.get_running_loop()
+            self._indexing = loop.call_later(INDEX_AFTER_S, self._index_later)
+
+    def _index_later(self) -> None:
+        self._indexing = None
+        with suppress(LedgerError):  # the disk may be full; whoever asks next is told
+            self._catch_up()
 
     def _catch_up(self) -> None:
         """Bring the index up to what is on disk; raises LedgerError."""
+        recent, self._unindexed = self._unindexed, []
         missing = self._durable - self._index.length
-        if missing > 0:
+        if missing <= 0:
+            return
+        if missing == len(recent):
+            self._index.catch_up(recent)
+        else:  # behind since an earlier failure
             records = segments.read_from(self._chain, self._index.length)
             self._index.catch_up(itertools.islice(records, missing))
