@@ -94,7 +94,9 @@ def stages(begin: float, end: float, agent: list[Call], executor: list[Call]) ->
         "a request from the agent", executor, lambda c: c.is_io("recv", UNIX) and c.end > asked.end
     )
     after = [call for call in executor if call.begin >= taken.end]
-    shell = _last("a shell", after, lambda c: c.name == "execve" and "bash" in c.text)
+    bashes = [call for call in after if call.name == "execve" and "bash" in call.text]
+    first = _first("a shell", bashes, lambda _: True)  # later ones wait for the next command
+    shell = _last("a shell", bashes, lambda c: c.pid == first.pid)
     ended = _first(
         "the end of the shell", after, lambda c: c.name == "exit_group" and c.pid == shell.pid
     )
@@ -114,11 +116,11 @@ def stages(begin: float, end: float, agent: list[Call], executor: list[Call]) ->
         ("socket", taken.end, ()),
         ("executor: verify, decide, sign intent", intent[0].begin, ()),
         ("intent on disk", intent[-1].end, executor),
-        ("spawn: terminal, uid, limits", shell.begin, ()),
+        ("a shell that waited is told to go on", shell.begin, ()),
         ("bash and the command", ended.begin, ()),
         ("executor: nothing left, fence, token", outcome[0].begin, ()),
         ("outcome on disk", outcome[-1].end, executor),
-        ("executor: index, sign result; socket", heard.end, ()),
+        ("executor: sign result; socket", heard.end, ()),
         ("agent: render, encrypt", sent.begin, agent),
         ("agent → homeserver → operator", end, ()),
     ]

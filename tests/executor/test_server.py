@@ -16,7 +16,17 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.executor.rig import AGENT, OPERATOR, ROOM, Client, Executor, raw_socket, records
+from tests.executor.rig import (
+    AGENT,
+    OPERATOR,
+    ROOM,
+    SECONDS,
+    Client,
+    Executor,
+    raw_socket,
+    records,
+)
+from tests.executor.shell.driver import commands_of
 from tests.separation import FOREIGN_UID, as_agent
 from tibet_nc_protocol.envelope import Opener
 from tibet_nc_protocol.errors import SignatureError
@@ -302,6 +312,28 @@ async def test_stopped_in_the_middle_it_records_how_the_command_ended(
     assert [record.reason for record in outcomes] == [Reason.KILLED]
     assert "the executor was stopped" in outcomes[0].notes
     assert isinstance(records(executor)[-2], Session)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the shell's own")
+@pytest.mark.parametrize("ending", ["stopped", "killed"])
+async def test_what_waits_for_a_command_ends_with_the_executor(
+    executor: Executor, connect: Connect, ending: str
+) -> None:
+    """The process made ready for the next command doesn't outlive the executor, nor runs it."""
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(SECONDS):
+            while len(commands_of(executor.uids.shell)) != count:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+
+    client = await connect(executor)
+    await client.run("true")
+    await until(1)
+    if ending == "killed":
+        executor.kill()
+    else:
+        assert executor.stop() == 0
+    await until(0)
 
 
 async def test_the_agent_may_leave_and_come_back(executor: Executor, connect: Connect) -> None:

@@ -2,7 +2,8 @@
 """How a command gets its uid, its limits and nothing else, and how all of it is ended (I2, I6).
 
 The chain of programs is prlimit → setpriv → setsid → bash: each does one thing and becomes the
-next. Nothing of Python runs between fork and exec.
+next. Nothing of Python runs between fork and exec. The bash waits (door.py) until it becomes the
+command's own.
 
 An executor that is not root keeps its capabilities through setuid and exec, since the kernel takes
 them only from uid 0: inheritable, ambient and, where it can be, the bounding set are emptied by
@@ -26,7 +27,7 @@ from tibet_nc_executor.descent import MARK, DescentRun
 from tibet_nc_executor.enclosure import Enclosure, ShellError
 from tibet_nc_executor.environment import environment
 from tibet_nc_executor.process import Tag
-from tibet_nc_executor.prologue import DESCRIPTOR_FLOOR
+from tibet_nc_executor.prologue import BASH, DESCRIPTOR_FLOOR
 from tibet_nc_executor.rungroups import RunGroups, first_group
 from tibet_nc_executor.settings import ShellSettings
 from tibet_nc_executor.tagged import Freezer, Tagged, TaggedRun
@@ -35,7 +36,6 @@ from tibet_nc_executor.uidsignal import signal_uid
 PRLIMIT: Final = "/usr/bin/prlimit"
 SETPRIV: Final = "/usr/bin/setpriv"
 SETSID: Final = "/usr/bin/setsid"
-BASH: Final = "/bin/bash"
 ENV: Final = "/usr/bin/env"
 
 _MOST_SHARES: Final = 16  # of the process limit, for one command among many
@@ -161,42 +161,37 @@ class Cage:
             self._groups.give_back(cell.group)
 
     def spawn(
-        self, text: bytes, *, cell: Cell, terminal: int, prologue: int, pipe: int
+        self, script: str, *, cell: Cell, terminal: int, descriptors: tuple[int, ...]
     ) -> subprocess.Popen[bytes]:
-        """Start the shell for a command on a terminal; raises OSError.
+        """Start a bash on a terminal with a script of our own; raises OSError.
 
-        `prologue` and `pipe` are descriptors that the shell inherits and closes by itself.
+        It inherits `descriptors`, and has to close by itself what is not for others.
         """
-        arguments: list[str | bytes] = [
-            *_signal_reset(),
-            *self._limits(cell),
-            *self._privilege_drop(cell.group),
-            SETSID,
-            "--ctty",
-            BASH,
-            *(["--restricted"] if self.settings.restricted else []),
-            "--norc",
-            "--noprofile",
-            "-c",
-            "--",
-            text,
-            "tibet-nc",
-        ]
         process = subprocess.Popen(  # noqa: S603 - running what is asked for is the purpose
-            arguments,
+            [
+                *_signal_reset(),
+                *self._limits(cell),
+                *self._privilege_drop(cell.group),
+                SETSID,
+                "--ctty",
+                BASH,
+                "--norc",
+                "--noprofile",
+                "-c",
+                script,
+            ],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
             cwd="/",
-            env=self._environment(cell, prologue),
-            pass_fds=(prologue, pipe, *cell.enclosure.entry.descriptors),
+            env=self._environment(cell),
+            pass_fds=(*descriptors, *cell.enclosure.entry.descriptors),
         )
         cell.enclosure.entered(process.pid)
         return process
 
-    def _environment(self, cell: Cell, prologue: int) -> dict[str, str]:
-        # The prologue takes the first away before the command's first word.
-        variables = {"BASH_ENV": f"/dev/fd/{prologue}", **environment(self.settings)}
+    def _environment(self, cell: Cell) -> dict[str, str]:
+        variables = environment(self.settings)
         if isinstance(cell.enclosure, DescentRun):
             variables[MARK] = cell.enclosure.mark
         return variables

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One command, from its start to its end, exactly.
 
-    cell and terminal made → shell started → output, input, limits → shell ended
+    door (door.py) → shell becomes the command's → output, input, limits → shell ended
     → everything that it left is killed and gone → terminal put back, fence written
     → output read up to the fence → state kept → Ending
 
@@ -14,14 +14,14 @@ import asyncio
 import os
 import secrets
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from tibet_nc_executor.cage import Cage, clear_of_bash
+from tibet_nc_executor.cage import Cage
 from tibet_nc_executor.deadline import Deadline, Expiry
+from tibet_nc_executor.door import Door
 from tibet_nc_executor.enclosure import GIVE_UP_S, Remains, ShellError
 from tibet_nc_executor.ending import Ending, Status, reason_of
 from tibet_nc_executor.fence import TOKEN_BYTES, FenceScanner, framed
@@ -29,7 +29,7 @@ from tibet_nc_executor.process import send
 from tibet_nc_executor.prologue import STATE_BYTES, parse_told
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ShellSettings
-from tibet_nc_executor.terminal import END_OF_FILE, HangUpError, Terminal
+from tibet_nc_executor.terminal import END_OF_FILE, HangUpError
 from tibet_nc_protocol.messages import Reason
 
 __all__ = ["Command", "Ending", "InputFullError", "OnOutput", "Shell", "ShellError"]
@@ -54,15 +54,17 @@ class Command:
         self,
         text: bytes,
         *,
-        cage: Cage,
+        door: Door,
+        settings: ShellSettings,
         session: SessionShell,
         on_output: OnOutput,
     ) -> None:
         self._loop: Final = asyncio.get_running_loop()
-        self._cage: Final = cage
+        self._door: Final = door
+        self._terminal: Final = door.terminal
         self._session: Final = session
         self._on_output: Final = on_output
-        self._settings: Final = cage.settings
+        self._settings: Final = settings
         self._scanner: FenceScanner | None = None
         self._failure: Exception | None = None
         self._order: Reason | None = None
@@ -77,64 +79,16 @@ class Command:
         self._first_words = b""
         self._readable = asyncio.Event()
         self._leader: asyncio.Future[Status | None] = self._loop.create_future()
-        self._cell: Final = cage.open()
-        try:
-            self._open(text)
-        except BaseException:
-            cage.close(self._cell, empty=True)
-            raise
+        door.go(text, session)
         self._begun: Final = time.monotonic()
         self._deadline: Final = Deadline(
             now=self._begun, idle_s=self._settings.idle_s, total_s=self._settings.total_s
         )
         self._loop.add_reader(self._terminal, self._read)
-        self._loop.add_reader(self._pidfd, self._leader_ended)
-        self._loop.add_reader(self._pipe, self._read_state)
+        self._loop.add_reader(door.pidfd, self._leader_ended)
+        self._loop.add_reader(door.told, self._read_state)
         self._timer = self._loop.call_later(0, self._tick)
         self._life: Final = self._loop.create_task(self._live())
-
-    def _open(self, text: bytes) -> None:
-        """Make what the command needs and start its shell; raises ShellError."""
-        settings = self._settings
-        try:
-            self._terminal = Terminal(
-                rows=settings.rows, columns=settings.columns, group=self._cell.group
-            )
-        except OSError as error:
-            raise ShellError(f"no terminal: {error}") from error
-        opened: list[int] = []
-        try:
-            self._pipe, write_end = os.pipe()
-            opened.append(self._pipe)
-            pipe = clear_of_bash(write_end)
-            opened.append(pipe)
-            own = clear_of_bash(os.memfd_create("tibet-nc-prologue"))
-            opened.append(own)
-            os.set_blocking(self._pipe, False)
-            entry = self._cell.enclosure.entry.commands
-            with os.fdopen(own, "wb", closefd=False) as file:
-                file.write(self._session.prologue(entry=entry, own=own, pipe=pipe))
-            self._process: subprocess.Popen[bytes] = self._cage.spawn(
-                text, cell=self._cell, terminal=self._terminal.slave, prologue=own, pipe=pipe
-            )
-            self._pidfd = self._watch()
-            opened.remove(self._pipe)
-        except OSError as error:
-            self._terminal.close()
-            raise ShellError(f"no shell: {error}") from error
-        finally:
-            for descriptor in opened:
-                os.close(descriptor)
-        self._terminal.spawned()
-
-    def _watch(self) -> int:
-        """Return a descriptor of the shell's process, which ends if there is none to be had."""
-        try:
-            return os.pidfd_open(self._process.pid)
-        except OSError:
-            self._process.kill()
-            self._process.wait()
-            raise
 
     # What others ask for
 
@@ -159,7 +113,7 @@ class Command:
         if self._leader.done():
             return
         self._order = self._order or reason
-        self._signal_leader(signal.SIGKILL)
+        self._door.signal(signal.SIGKILL)
         self._loop.call_later(GIVE_UP_S, self._give_up)
 
     def write(self, data: bytes) -> None:
@@ -247,29 +201,25 @@ class Command:
 
     def _read_state(self) -> None:
         with suppress(BlockingIOError):
-            data = os.read(self._pipe, _PIPE_BYTES)
+            data = os.read(self._door.told, _PIPE_BYTES)
             if not data:
-                self._loop.remove_reader(self._pipe)
+                self._loop.remove_reader(self._door.told)
             # What is beyond the limit is read and dropped: the shell must not wait or fail for it.
             self._told += data[: STATE_BYTES + 1 - len(self._told)]
 
     def _leader_ended(self) -> None:
         # The process stays until the end, so that its id cannot become another's.
-        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        result = os.waitid(os.P_PIDFD, self._door.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if result is not None and not self._leader.done():
-            self._loop.remove_reader(self._pidfd)
+            self._loop.remove_reader(self._door.pidfd)
             self._leader.set_result(Status.of(result))
 
     def _give_up(self) -> None:
         if not self._leader.done():
             self._leader.set_result(None)
 
-    def _signal_leader(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
-
     def _signal_all(self, number: signal.Signals) -> None:
-        enclosure = self._cell.enclosure
+        enclosure = self._door.cell.enclosure
         with suppress(OSError):  # a courtesy; what must end is killed later
             for pid in enclosure.members():
                 send(pid, number, enclosure.holds)
@@ -278,7 +228,7 @@ class Command:
         if self._leader.done():
             return
         with suppress(OSError):  # it is tried again with the next tick
-            self._cell.enclosure.tend()
+            self._door.cell.enclosure.tend()
         self._look_for_stop()
         now = time.monotonic()
         if self._order is None and (expiry := self._deadline.expired(now)) is not None:
@@ -300,10 +250,10 @@ class Command:
         self._loop.call_later(settings.grace_s, self.kill)
 
     def _look_for_stop(self) -> None:
-        if self._cell.enclosure.frozen:
+        if self._door.cell.enclosure.frozen:
             return
         try:
-            result = os.waitid(os.P_PIDFD, self._pidfd, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+            result = os.waitid(os.P_PIDFD, self._door.pidfd, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:  # it has ended just now
             return
         if result is None:
@@ -318,7 +268,6 @@ class Command:
             self._signal_all(signal.SIGCONT)
 
     async def _live(self) -> Ending:
-        remains = Remains(killed=0, surviving=1)
         try:
             status = await self._leader
             over = time.monotonic()
@@ -326,19 +275,14 @@ class Command:
             if self._paused:
                 self._loop.add_reader(self._terminal, self._read)
             self._loop.remove_writer(self._terminal)
-            remains = await self._cell.enclosure.end()
-            if status is not None:
-                self._process.wait()
+            remains = await self._door.end(waited=status is not None)
             await self._finish_output()
             self._finish_state()
         finally:
-            self._loop.remove_reader(self._pidfd)
-            self._loop.remove_reader(self._pipe)
+            self._loop.remove_reader(self._door.pidfd)
+            self._loop.remove_reader(self._door.told)
             self._loop.remove_reader(self._terminal)
-            self._terminal.close()
-            os.close(self._pipe)
-            os.close(self._pidfd)
-            self._cage.close(self._cell, empty=not remains.surviving)
+            self._door.close()
         return self._conclude(status, remains, round((over - self._begun) * 1000))
 
     async def _finish_output(self) -> None:
@@ -362,7 +306,7 @@ class Command:
     def _finish_state(self) -> None:
         """Read what is left in the pipe, whose writers are gone."""
         with suppress(BlockingIOError):
-            while data := os.read(self._pipe, _PIPE_BYTES):
+            while data := os.read(self._door.told, _PIPE_BYTES):
                 self._told += data[: STATE_BYTES + 1 - len(self._told)]
 
     def _conclude(self, status: Status | None, remains: Remains, duration_ms: int) -> Ending:
@@ -396,10 +340,31 @@ class Shell:
 
     def __init__(self, settings: ShellSettings) -> None:
         self.cage: Final = Cage(settings)
+        self._ready: Door | None = None
 
     async def clear(self) -> int:
         """End what an executor that is gone has left running; return how many processes."""
         return await self.cage.clear()
+
+    async def prepare(self) -> None:
+        """Make ready for the next command, so that it starts faster. Best done while idle."""
+        if self._ready is not None and not self._ready.is_waiting:
+            await self.dismiss()
+        if self._ready is None:
+            with suppress(ShellError):  # the next command tries again, and says so
+                self._ready = Door(self.cage)
+
+    async def dismiss(self) -> None:
+        """Undo `prepare`."""
+        door, self._ready = self._ready, None
+        if door is not None:
+            await door.shut()
+
+    def _take(self) -> Door | None:
+        if self._ready is None or not self._ready.is_waiting:
+            return None
+        door, self._ready = self._ready, None
+        return door
 
     @staticmethod
     def new_session() -> SessionShell:
@@ -418,4 +383,15 @@ class Shell:
             raise ShellError("the command is not valid Unicode") from error
         if b"\0" in encoded:
             raise ShellError("the command contains a NUL")
-        return Command(encoded, cage=self.cage, session=session, on_output=on_output)
+        door = self._take() or Door(self.cage)
+        try:
+            return Command(
+                encoded,
+                door=door,
+                settings=self.cage.settings,
+                session=session,
+                on_output=on_output,
+            )
+        except BaseException:
+            await door.shut()
+            raise

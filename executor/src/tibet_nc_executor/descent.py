@@ -36,7 +36,7 @@ class DescentRun:
     @property
     def entry(self) -> Entry:
         """The mark stays in the environment, also if the session remembers another."""
-        return Entry(commands=f"readonly {MARK}\n")
+        return Entry(prologue=f"readonly {MARK}\n")
 
     @property
     def mark(self) -> str:

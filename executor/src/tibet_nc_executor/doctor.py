@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tibet_nc_executor.cage import BASH, PRLIMIT, SETPRIV, SETSID
+from tibet_nc_executor.cage import PRLIMIT, SETPRIV, SETSID
 from tibet_nc_executor.config import Config, group_id, secret_key, uid_of
 from tibet_nc_executor.errors import ConfigError
+from tibet_nc_executor.prologue import BASH
 from tibet_nc_executor.selftest import attempt
 from tibet_nc_executor.service import agent_key
 from tibet_nc_protocol.layout import CHAIN

@@ -37,11 +37,13 @@ class Remains:
 class Entry:
     """How the first process of a run enters: descriptors that it inherits, what the shell does.
 
-    `commands` are lines of trusted shell text that run, as the shell uid, before anything else.
+    Both texts are trusted lines for a shell of the shell uid: `commands` run before anything else,
+    `prologue` as the first of what comes before the command, in the command's own shell.
     """
 
     descriptors: tuple[int, ...] = ()
     commands: str = ""
+    prologue: str = ""
 
 
 class Enclosure(Protocol):

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 r"""What the shell does before and after a command, and the bytes in which it tells its state.
 
-The shell reads the prologue as its BASH_ENV, which bash runs before it turns its restrictions on;
-the command is bash's own `-c` string. So the command is parsed, traced and reported exactly as
-written, with no `eval` around it.
+A shell waits until there is a command (door.py) and then becomes the shell of that command, with
+one `exec`. That one reads the prologue as its BASH_ENV, which bash runs before it turns its
+restrictions on; the command is bash's own `-c` string. So the command is parsed, traced and
+reported exactly as written, with no `eval` around it.
 
 State travels on a pipe as `+` (the command begins), then `\0`, shell text that brings the state
 back, `\0`. Those bytes are the shell's own words and may be forged by a command: the executor cuts
@@ -24,6 +25,7 @@ from typing import Final
 
 from tibet_nc_executor.environment import NAMES
 
+BASH: Final = "/bin/bash"
 STATE_DESCRIPTOR: Final = 63  # far from those that people use by number
 STATE_BYTES: Final = 1 << 20  # more than any shell that people type in; a bound for memory
 BEGIN_MARK: Final = b"+"
@@ -69,6 +71,31 @@ done
 \builtin printf '} 2>/dev/null\n\0'
 } 2>&- >&FD"""
 )
+
+
+def waiting(*, entry: str, gate: int, line: int) -> str:
+    """Return the script of a shell that waits for a pipe to end and then runs a line.
+
+    `entry` comes first. `gate` is the descriptor of the pipe, which nothing is written to, and
+    `line` that of a file. What the shell prints before the command is a complaint of the cage's.
+    """
+    return f"{entry}read -r <&{gate}\nexec {gate}<&-\n. /dev/fd/{line}\n"
+
+
+def become(text: bytes, *, restricted: bool, prologue: int, line: int) -> bytes:
+    """Return the line with which a waiting shell becomes the one that runs a command.
+
+    `prologue` is the descriptor of what runs before the command, `line` that of this line.
+    """
+    options = b"--restricted --norc" if restricted else b"--norc"
+    quoted = b"'%s'" % text.replace(b"'", rb"'\''")
+    return b"export BASH_ENV=/dev/fd/%d\nexec %d<&- %s %s --noprofile -c -- %s tibet-nc\n" % (
+        prologue,
+        line,
+        BASH.encode(),
+        options,
+        quoted,
+    )
 
 
 def prologue(*, entry: str, own: int, pipe: int, state: bytes) -> bytes:

@@ -45,6 +45,9 @@ from tibet_nc_protocol.records import (
 
 EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
 JOB_COMMAND_CHARACTERS: Final = 120
+READY_AFTER_S: Final = 0.02
+"""How long nothing must run before the executor makes ready for the next command: its work should
+not delay the answer to the last one, which is still on its way."""
 
 type Send = Callable[[Started | Finished], Awaitable[None]]
 
@@ -75,6 +78,7 @@ class Runs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions: dict[tuple[str, str], OperatorSession] = {}
         self._stopping = False
+        self._readying: asyncio.Task[None] | None = None
 
     # --- one request ------------------------------------------------------------------------------
 
@@ -195,6 +199,17 @@ class Runs:
                 await execution.perform(session.shell)
         finally:
             del self._active[execution.run]
+            self.make_ready()
+
+    def make_ready(self) -> None:
+        """Have the executor make ready for the next command as soon as nothing runs."""
+        if self._readying is None or self._readying.done():
+            self._readying = asyncio.create_task(self._make_ready())
+
+    async def _make_ready(self) -> None:
+        await asyncio.sleep(READY_AFTER_S)
+        if not self._active and not self._stopping:
+            await self._tools.shell.prepare()
 
     # --- sessions ---------------------------------------------------------------------------------
 
@@ -302,6 +317,9 @@ class Runs:
             execution.cancel("the executor was stopped")
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if self._readying is not None:
+            await self._readying
+        await self._tools.shell.dismiss()
         for session in self._sessions.values():
             if session.recorded:
                 await self._record_session(session, SessionState.CLOSED, "the executor stopped")

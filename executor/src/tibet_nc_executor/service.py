@@ -155,6 +155,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     listening, ours = listener(path, gid_of(config.agent.user, "agent.user"))
     server = Server(agent_uid=agent_uid, archive=archive, serve=connection)
     await server.start(listening)
+    runs.make_ready()
     alive = asyncio.create_task(_watchdog(environment))
     regular = asyncio.create_task(archive.checkpoint_regularly(config.audit.checkpoint_s))
     tested = f"self-test: {len(breaches)} breaches accepted" if breaches else "self-test: all holds"

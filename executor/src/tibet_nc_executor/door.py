@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""A place that is ready for one command: caged, on its terminal, with nothing to run yet.
+
+Making it is most of what a command waits for: a terminal, four programs one after the other, and
+above all entering a control group, for which the kernel waits several milliseconds when nobody
+entered one a moment ago. None of that depends on the command, so it can be done while nobody
+waits: a door is made ahead, and a command goes through it when its intent is on disk (I1).
+
+Behind the door waits a bash of the shell uid that reads two inherited files: a pipe, whose end is
+the word to go on, and then the line that makes it the command's own bash. It holds nothing of any
+session. If the executor is gone the pipe ends, the line is empty, and so it ends too.
+"""
+
+import os
+import signal
+from contextlib import ExitStack, suppress
+from typing import Final
+
+from tibet_nc_executor.cage import Cage, clear_of_bash
+from tibet_nc_executor.enclosure import Remains, ShellError
+from tibet_nc_executor.prologue import become, waiting
+from tibet_nc_executor.session import SessionShell
+from tibet_nc_executor.terminal import Terminal
+
+
+class Door:
+    """A terminal and a caged process for one command; raises ShellError if it can't be made."""
+
+    def __init__(self, cage: Cage) -> None:
+        self._cage: Final = cage
+        self._undo: Final = ExitStack()
+        self.cell: Final = cage.open()
+        """The command's place in the cage."""
+        self._empty = True
+        self._undo.callback(self._leave)
+        try:
+            self._make()
+        except OSError as error:
+            self.close()
+            raise ShellError(f"no shell: {error}") from error
+
+    def _make(self) -> None:
+        settings = self._cage.settings
+        self.terminal = Terminal(
+            rows=settings.rows, columns=settings.columns, group=self.cell.group
+        )
+        self._undo.callback(self.terminal.close)
+        # What the process inherits is closed here as soon as it has it, but for the two files
+        # that are written when the command goes through.
+        with ExitStack() as inherited:
+            self.told, end = os.pipe()
+            """Where the shell tells its state (prologue.py)."""
+            self._undo.callback(os.close, self.told)
+            os.set_blocking(self.told, False)
+            self._pipe = self._inherit(end, inherited)
+            end, word = os.pipe()
+            self._closing = self._undo.enter_context(ExitStack())
+            self._closing.callback(os.close, word)
+            gate = self._inherit(end, inherited)
+            self._prologue = self._inherit(os.memfd_create("tibet-nc-prologue"), self._closing)
+            self._line = self._inherit(os.memfd_create("tibet-nc-line"), self._closing)
+            entry = self.cell.enclosure.entry.commands
+            self._process = self._cage.spawn(
+                waiting(entry=entry, gate=gate, line=self._line),
+                cell=self.cell,
+                terminal=self.terminal.slave,
+                descriptors=(self._pipe, gate, self._prologue, self._line),
+            )
+            self.pidfd = self._watch()
+            """A descriptor of the process, which becomes the command's shell."""
+            self._undo.callback(os.close, self.pidfd)
+        self.terminal.spawned()
+
+    @staticmethod
+    def _inherit(descriptor: int, stack: ExitStack) -> int:
+        clear = clear_of_bash(descriptor)
+        stack.callback(os.close, clear)
+        return clear
+
+    def _watch(self) -> int:
+        try:
+            return os.pidfd_open(self._process.pid)
+        except OSError:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the process still waits for its command."""
+        flags = os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PIDFD, self.pidfd, flags) is None
+
+    def go(self, text: bytes, session: SessionShell) -> None:
+        """Let the process become the shell that runs a command in a session; raises ShellError."""
+        settings = self._cage.settings
+        line = become(
+            text, restricted=settings.restricted, prologue=self._prologue, line=self._line
+        )
+        prologue = session.prologue(
+            entry=self.cell.enclosure.entry.prologue, own=self._prologue, pipe=self._pipe
+        )
+        try:
+            for descriptor, data in ((self._prologue, prologue), (self._line, line)):
+                with os.fdopen(descriptor, "wb", closefd=False) as file:
+                    file.write(data)
+        except OSError as error:
+            raise ShellError(f"no shell: {error}") from error
+        self._closing.close()  # the last of it is the word to go on
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the process, if it runs."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    async def end(self, *, waited: bool = True) -> Remains:
+        """Kill everything behind the door but the process itself, which has ended."""
+        self._empty = False
+        remains = await self.cell.enclosure.end()
+        self._empty = not remains.surviving
+        if waited:
+            self._process.wait()
+        return remains
+
+    async def shut(self) -> None:
+        """Give it up before anything went through."""
+        self.signal(signal.SIGKILL)
+        try:
+            self._process.wait()
+            await self.end()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._undo.close()
+
+    def _leave(self) -> None:
+        self._cage.close(self.cell, empty=self._empty)

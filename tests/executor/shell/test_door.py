@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""The process that waits for the next command: it saves time and changes nothing else."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.executor.shell.driver import SECONDS, begin, run, until
+from tibet_nc_executor.cage import Containment
+from tibet_nc_executor.command import Shell
+from tibet_nc_executor.process import all_processes, read_status
+from tibet_nc_protocol.messages import Reason
+
+
+def bashes(shell: Shell) -> set[int]:
+    """Return the children of this process that run as the shell uid."""
+    found = set()
+    for pid in all_processes():
+        status = read_status(pid)
+        if (
+            status is not None
+            and not status.ended
+            and status.parent == os.getpid()
+            and status.uid == shell.cage.settings.uid
+        ):
+            found.add(pid)
+    return found
+
+
+async def waiting(shell: Shell) -> int:
+    """Make ready and return the process that waits, once it does."""
+    before = bashes(shell)
+    await shell.prepare()
+    await until(lambda: len(bashes(shell) - before) == 1)
+    (pid,) = bashes(shell) - before
+    return pid
+
+
+async def test_a_command_gets_the_process_that_waited(shell: Shell) -> None:
+    """What was made ready is used, once; the next command without it runs as well."""
+    pid = await waiting(shell)
+    assert (await run(shell, "echo $$")).output == b"%d\n" % pid
+    assert (await run(shell, "echo $$")).output != b"%d\n" % pid
+    assert bashes(shell) == set()
+
+
+async def test_a_command_looks_the_same_whether_one_waited(shell: Shell) -> None:
+    """Environment, descriptors, limits, options and process tree don't tell the difference."""
+    text = "set; env; ulimit -a; shopt; stty -a; ls -l /proc/self/fd | wc -l; ps -o pgid= $$"
+    await shell.prepare()
+    varying = (b"BASHPID=", b"PPID=", b"SECONDS=", b"SRANDOM=", b"RANDOM=", b"EPOCH", b"TIBET")
+
+    def constant(output: bytes, pid: bytes) -> list[bytes]:
+        return [
+            line.replace(pid, b"PID")
+            for line in output.splitlines()
+            if not line.startswith(varying)
+        ]
+
+    seen = []
+    for _ in range(2):
+        pid = (done := (await run(shell, f"echo $$; {text}")).output).split()[0]
+        seen.append(constant(done, pid))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+async def test_one_that_was_attacked_is_not_used(shell: Shell, number: signal.Signals) -> None:
+    """A waiting process that something killed or stopped costs nobody a command."""
+    pid = await waiting(shell)
+    os.kill(pid, number)
+    await until(lambda: (status := read_status(pid)) is None or status.state not in "RS")
+    assert (await run(shell, "echo fine")).output == b"fine\n"
+    await shell.prepare()
+    await until(lambda: pid not in bashes(shell))
+    assert (await run(shell, "echo $$")).output != b"%d\n" % pid
+    assert bashes(shell) == set()
+
+
+async def test_nothing_waits_after_dismissal(shell: Shell) -> None:
+    """The process goes, and its place in the cage is free again."""
+    pid = await waiting(shell)
+    await shell.prepare()
+    assert bashes(shell) == {pid}
+    await shell.dismiss()
+    assert bashes(shell) == set()
+    await shell.dismiss()
+    assert (await run(shell, "echo fine")).output == b"fine\n"
+
+
+async def test_a_waiting_process_is_no_leftover(shell: Shell, kind: Containment) -> None:
+    """A command's end neither counts nor kills what waits for the next one."""
+    running = await begin(shell, "setsid sleep 4719 & read line")
+    pid = await waiting(shell)
+    running.command.write(b"\n")
+    ending = (await running.done()).ending
+    assert ending.reason is Reason.EXITED
+    if kind is not Containment.DESCENT:  # which can't tell who left it while others run
+        assert ending.leftover == 1
+    assert pid in bashes(shell)
+    await shell.dismiss()
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=90))
+def test_any_text_arrives_as_it_was_typed(shell: Shell, text: str) -> None:
+    """The command is bash's own `-c` string to the last character: it is read from /proc."""
+    command = f"cat /proc/$$/cmdline; exit #{text}"
+
+    async def words() -> list[bytes]:
+        async with asyncio.timeout(SECONDS):
+            return (await run(shell, command)).output.split(b"\0")
+
+    assert asyncio.run(words())[-3:] == [command.encode(), b"tibet-nc", b""]
