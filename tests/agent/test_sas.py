@@ -185,6 +185,8 @@ def test_when_both_start_the_smaller_user_id_counts(agent_name: str) -> None:
     met.compare()
     assert met.agent.verified == [OPERATOR.master]
     assert met.operator.verified == [AGENT.master]
+    accepting = met.operator if agent_name < OPERATOR.user_id else met.agent
+    assert "m.key.verification.accept" in {event.event_type for event in accepting.sent}
 
 
 # --- hostile --------------------------------------------------------------------------------------
