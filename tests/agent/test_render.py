@@ -43,6 +43,7 @@ from tibet_nc_protocol.messages import (
     JobsReport,
     Limits,
     Reason,
+    SessionNotice,
     Stage,
     Started,
     StatusReport,
@@ -217,8 +218,11 @@ def test_any_report_is_harmless_and_fits(
         limits=Limits(
             idle_s=1,
             total_s=1,
+            session_idle_s=3600,
+            session_total_s=86400,
             processes=number,
             memory_bytes=number,
+            address_space_bytes=number,
             file_bytes=number,
             open_files=number,
             recording_bytes=number,
@@ -244,6 +248,7 @@ def test_any_report_is_harmless_and_fits(
                 seconds=number // 1000,
                 output_bytes=number,
                 command=text,
+                left=number,
             )
             for text in texts
         ),
@@ -253,6 +258,15 @@ def test_any_report_is_harmless_and_fits(
         reports.status(agent, name),
         reports.chain(chain),
         reports.jobs(jobs),
+        reports.session(
+            SessionNotice(
+                room="!room:example.org",
+                sender="@" + "x" * 254,
+                session=name,
+                seconds=number // 1000,
+                reason=name,
+            )
+        ),
         reports.tail(
             TailReport(
                 request=1, number=number, output_bytes=number, data="".join(texts).encode()[-8192:]
@@ -340,7 +354,7 @@ def test_notes() -> None:
     body = str(ANSWERER.finished(EVENT, finished, "x")["body"])
     assert "the host kept the first 33 of 9 999 bytes" in body
     assert "this host's shell is restricted" in body
-    assert "2 processes that it left running were ended" in body
+    assert "2 processes that it left run on until your session ends: !tail " in body
     assert "n4" in body
     assert "and 1 note more" in body
     assert "it was not run again" in body

@@ -17,6 +17,7 @@ from tibet_nc_protocol.layout import (
     TOKENS,
     Payload,
     recording_name,
+    remainder_name,
     segment_name,
 )
 from tibet_nc_protocol.merkle import leaf_hash, tree_root
@@ -34,6 +35,7 @@ from tibet_nc_protocol.records import (
     Outcome,
     Record,
     Refusal,
+    Remainder,
     Security,
     SecurityEvent,
     Session,
@@ -68,6 +70,7 @@ class Chain:
     origin: str = ""
     _segment: int = 0
     _commands: dict[int, Intent] = field(default_factory=dict)
+    _left: dict[int, tuple[str, str]] = field(default_factory=dict)
     _token: str | None = None
 
     def __post_init__(self) -> None:
@@ -137,6 +140,7 @@ class Chain:
         signal: int | None = None,
         reason: Reason = Reason.EXITED,
         cap: int | None = None,
+        leftover: int = 0,
         token: Callable[[bytes], bytes] = lambda line: line,
         alter: Callable[[Outcome], Outcome] = lambda outcome: outcome,
     ) -> int:
@@ -145,6 +149,7 @@ class Chain:
         ``token`` and ``alter`` let the executor itself be wrong: what they return is on record.
         """
         intent = self._commands.pop(number)
+        self._left[number] = (intent.session, intent.run)
         kept = output if cap is None else output[:cap]
         recording = ""
         if output:
@@ -168,12 +173,37 @@ class Chain:
                     output_sha256=sha256(output),
                     recorded_bytes=len(kept),
                     recording=recording,
-                    leftover=0,
+                    leftover=leftover,
                     token=f"tibet_{intent.run}",
                     token_sha256=sha256(line),
                     exit=status,
                     signal=signal,
                 )
+            )
+        )
+
+    def remainder(self, number: int, output: bytes = b"") -> int:
+        """End what a command had left running, with its recording."""
+        recording = ""
+        if output:
+            recording = remainder_name(number)
+            (self.root / RECORDINGS / recording).write_bytes(cast(output, "0"))
+        session, run = self._left.pop(number)
+        return self.append(
+            lambda seq, prev, time: Remainder(
+                seq=seq,
+                prev=prev,
+                time=time,
+                intent=number,
+                run=run,
+                session=session,
+                reason=Reason.KILLED,
+                duration_ms=5000,
+                output_bytes=len(output),
+                output_sha256=sha256(output),
+                recorded_bytes=len(output),
+                recording=recording,
+                killed=1,
             )
         )
 

@@ -14,7 +14,7 @@ from tests.audit.chains import Chain, cast, sample
 from tests.audit.program import PROGRAM, safe, within
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.replay import LONGEST_WAIT_SECONDS, RESET, VisibleText, frames, play
-from tibet_nc_protocol.layout import RECORDINGS
+from tibet_nc_protocol.layout import RECORDINGS, recording_name
 
 OUTPUT = b"\x1b[1mbold\x1b[0m \xff\xfe \xc3\xbc\r\n" * 200
 
@@ -35,7 +35,7 @@ def test_time(root: Path, speed: float | None, waits: list[float]) -> None:
     slept: list[float] = []
     written: list[bytes] = []
     with State(root) as state:
-        play(frames(state, 1), written.append, speed=speed, sleep=slept.append)
+        play(frames(state, recording_name(1)), written.append, speed=speed, sleep=slept.append)
     assert b"".join(written) == OUTPUT
     assert slept[:4] == pytest.approx(waits)
 

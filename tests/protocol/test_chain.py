@@ -22,6 +22,7 @@ from tibet_nc_protocol.records import (
     Outcome,
     Record,
     Refusal,
+    Remainder,
     Security,
     Session,
     digest,
@@ -52,15 +53,23 @@ def chains(draw: st.DrawFn, *, at_least: int = 1) -> Chain:
     """Make a good chain: commands begin, end and overlap, and everything else happens between."""
     lines = [samples.genesis().line]
     running: dict[int, str] = {}
+    left: dict[int, str] = {}
     for seq in range(1, draw(st.integers(at_least, 9))):
-        kind = draw(st.sampled_from(["begin", "end", "checkpoint", "other"]))
+        kind = draw(st.sampled_from(["begin", "end", "rest", "checkpoint", "other"]))
         record: Record
         if kind == "begin":
             record = draw(struct_of(Intent, sig=UNSIGNED))
             running[seq] = record.run
         elif kind == "end" and running:
             opened = draw(st.sampled_from(sorted(running)))
-            record = msgspec.structs.replace(draw(ENDING), intent=opened, run=running.pop(opened))
+            run = running.pop(opened)
+            record = msgspec.structs.replace(draw(ENDING), intent=opened, run=run)
+            if isinstance(record, Outcome) and record.leftover:
+                left[opened] = run
+        elif kind == "rest" and left:
+            opened = draw(st.sampled_from(sorted(left)))
+            record = draw(struct_of(Remainder, sig=UNSIGNED))
+            record = msgspec.structs.replace(record, intent=opened, run=left.pop(opened))
         elif kind == "checkpoint":
             record = samples.checkpoint(lines)
         else:
@@ -257,11 +266,16 @@ def test_open_commands_are_those_without_an_end() -> None:
     """What is kept of a chain is where it ends and which commands are open, not its length."""
     verifier = ChainVerifier(KEY)
     expected: list[dict[int, str]] = []
+    left: list[dict[int, str]] = []
     for line in all_kinds():
         verifier.feed(line.line)
         expected.append(dict(verifier.open))
+        left.append(dict(verifier.left))
     other = samples.intent(0, FIRST_PREV, event=samples.OTHER_EVENT).run
-    assert expected == [{}, {1: samples.RUN}, {}, {}, {}, {}, {}, {}, {8: other}, {}, {}, {}]
+    third = samples.intent(0, FIRST_PREV, event=samples.THIRD_EVENT).run
+    opened = {1: {1: samples.RUN}, 8: {8: other}, 10: {10: third}}
+    assert expected == [opened.get(seq, {}) for seq in range(15)]
+    assert left == [{10: third} if seq == 11 else {} for seq in range(15)]
 
 
 @pytest.mark.parametrize("pinned", [True, False])
@@ -292,6 +306,8 @@ Ending = Callable[[int, str], Record]
         lambda seq, prev: Aborted(
             seq=seq, prev=prev, time=samples.time(seq), intent=1, run=samples.RUN, detail=""
         ),
+        lambda seq, prev: samples.remainder(seq, prev, of=1),
+        lambda seq, prev: samples.remainder(seq, prev, of=3),
     ],
 )
 def test_a_command_ends_once_and_only_if_it_began(ending: Ending) -> None:

@@ -51,7 +51,7 @@ STEPS = {
     4: ("not linked",),
     5: ("genesis", "another format", "another executor", "small order"),
     6: ("signature does not verify",),
-    7: ("not open", "ends another run"),
+    7: ("not open", "ends another run", "no command has left running"),
     8: ("checkpoint",),
     9: ("held head",),
 }

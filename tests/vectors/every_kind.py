@@ -100,6 +100,12 @@ def all_kinds() -> list[samples.Line]:
             detail="the executor ended while this ran",
         )
     )
+    event = samples.THIRD_EVENT
+    begun = append(lambda seq, prev: samples.intent(seq, prev, event=event))
+    append(lambda seq, prev: samples.outcome(seq, prev, of=begun, event=event, leftover=2))
+    append(
+        lambda seq, prev: samples.remainder(seq, prev, of=begun, run=run_id(samples.ROOM, event))
+    )
     lines.append(samples.signed(samples.checkpoint([line.line for line in lines])))
     append(samples.new_key)
     return lines

@@ -164,6 +164,15 @@ def _chain(
     )
 
 
+def _left(times: int) -> list[bytes]:
+    """Return a chain of a command that left something running, which ended so many times."""
+    first, second, _ = samples.three_records()
+    lines = [first, second, samples.signed(samples.outcome(2, second.digest, of=1, leftover=1))]
+    for seq in range(3, 3 + times):
+        lines.append(samples.signed(samples.remainder(seq, lines[-1].digest, of=1)))
+    return [line.line for line in lines]
+
+
 def _good_chains() -> Iterator[Case]:
     three = [line.line for line in samples.three_records()]
     every = all_kinds()
@@ -171,6 +180,8 @@ def _good_chains() -> Iterator[Case]:
     yield _chain("of_the_specification", "The chain of SPEC.md.", three)
     yield _chain("of_every_kind", "Every kind of record.", [line.line for line in every])
     yield _chain("still_running", "A command that has not ended.", three[:2])
+    yield _chain("left_running", "A command that ended and left something running.", _left(0))
+    yield _chain("remainder", "What a command left running has ended.", _left(1))
     held = samples.three_records()[1]
     yield _chain("grown", "A chain that grew beyond a held head.", three, held=(2, held.digest))
 
@@ -242,6 +253,14 @@ def _bad_chains() -> Iterator[Case]:
         at=3,
     )
     crossed = samples.signed(samples.outcome(2, second.digest, of=1, event=samples.OTHER_EVENT))
+    yield bad(
+        "remainder_of_nothing",
+        "A command that left nothing running has a remainder.",
+        after(lambda seq, prev: samples.signed(samples.remainder(seq, prev, of=1)).line),
+        step=7,
+        at=3,
+    )
+    yield bad("remainder_twice", "What was left running ends twice.", _left(2), step=7, at=4)
     yield bad("other_run", "An outcome names another run.", [a, b, crossed.line], step=7, at=2)
     later = every[:4] + every[5:]
     yield bad("first_of_many", "Only the first fault counts.", later, step=3, at=4)

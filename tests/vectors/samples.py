@@ -45,6 +45,7 @@ from tibet_nc_protocol.messages import (
     Request,
     Response,
     Run,
+    SessionNotice,
     Signal,
     Stage,
     Started,
@@ -66,6 +67,7 @@ from tibet_nc_protocol.records import (
     Key,
     Outcome,
     Record,
+    Remainder,
     actor,
     commitment,
     digest,
@@ -89,6 +91,7 @@ HOST: Final = "web1"
 ROOM: Final = "!ops:example.org"
 EVENT: Final = "$C5ZkE0rgkGP0hKKl2yRZm8CVfzRxGdTkRZ7LxKzBcGo"
 OTHER_EVENT: Final = "$2wMzFZ1pYdnYvL3kqS8nBtHrKc0uXjEoA4gT6iVsQxU"
+THIRD_EVENT: Final = "$" + "T" * 43
 SENDER: Final = "@ada:example.org"
 OTHER_SENDER: Final = "@eve:example.org"
 DEVICE: Final = "QBUAZIFURK"
@@ -206,7 +209,7 @@ def intent(seq: int, prev: str, *, event: str = EVENT) -> Intent:
     )
 
 
-def outcome(seq: int, prev: str, *, of: int, event: str = EVENT) -> Outcome:
+def outcome(seq: int, prev: str, *, of: int, event: str = EVENT, leftover: int = 0) -> Outcome:
     """Return the record of a command that exited with 0, unsigned."""
     return Outcome(
         seq=seq,
@@ -221,10 +224,29 @@ def outcome(seq: int, prev: str, *, of: int, event: str = EVENT) -> Outcome:
         output_sha256=OUTPUT_SHA256,
         recorded_bytes=len(OUTPUT),
         recording=f"{of:012d}.cast",
-        leftover=0,
+        leftover=leftover,
         token=TOKEN,
         token_sha256=hashlib.sha256(TOKEN.encode()).hexdigest(),
         exit=0,
+    )
+
+
+def remainder(seq: int, prev: str, *, of: int, run: str = "") -> Remainder:
+    """Return the record of what a command left running and that printed nothing, unsigned."""
+    return Remainder(
+        seq=seq,
+        prev=prev,
+        time=time(seq),
+        intent=of,
+        run=run or run_id(ROOM, EVENT),
+        session=SESSION,
+        reason=Reason.EXITED,
+        duration_ms=9000,
+        output_bytes=0,
+        output_sha256=hashlib.sha256().hexdigest(),
+        recorded_bytes=0,
+        recording="",
+        killed=0,
     )
 
 
@@ -329,8 +351,11 @@ def responses() -> dict[str, Response]:
             limits=Limits(
                 idle_s=600,
                 total_s=3600,
+                session_idle_s=3600,
+                session_total_s=86400,
                 processes=256,
                 memory_bytes=2**31,
+                address_space_bytes=2**31,
                 file_bytes=2**28,
                 open_files=256,
                 recording_bytes=2**26,
@@ -350,11 +375,20 @@ def responses() -> dict[str, Response]:
         ),
         JobsReport(
             request=8,
-            jobs=(Job(number=1, sender=SENDER, seconds=5, output_bytes=0, command="sleep 9"),),
+            jobs=(
+                Job(number=1, sender=SENDER, seconds=5, output_bytes=0, command="sleep 9", left=0),
+            ),
         ),
         TailReport(request=11, number=1, output_bytes=9000, data=b"newest\n"),
         Done(request=12, count=1),
         Announcement(size=3, root=noted.root, note=noted.note),
+        SessionNotice(
+            room=ROOM,
+            sender=SENDER,
+            session=SESSION,
+            seconds=60,
+            reason="no command for 60 minutes",
+        ),
         Failure(reason="a request that this state does not permit"),
     ]
     return {_tag(message): message for message in messages}

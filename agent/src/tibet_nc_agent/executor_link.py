@@ -43,6 +43,7 @@ from tibet_nc_protocol.messages import (
     Request,
     Response,
     Run,
+    SessionNotice,
     Started,
     Welcome,
 )
@@ -68,7 +69,7 @@ class _Connection:
         writer: asyncio.StreamWriter,
         sealer: Sealer[Request],
         welcome: Welcome,
-        announced: asyncio.Queue[Announcement],
+        announced: asyncio.Queue[Announcement | SessionNotice],
     ) -> None:
         self.welcome: Final = welcome
         self._announced = announced
@@ -101,7 +102,7 @@ class _Connection:
                 raise WrongExecutorError("the executor greets a second time")
             case Failure():
                 raise WrongExecutorError(f"the executor ends the connection: {response.reason}")
-            case Announcement():
+            case Announcement() | SessionNotice():
                 self._announced.put_nowait(response)
                 return
         queue = self._open.get(response.request)
@@ -135,7 +136,7 @@ class ExecutorLink:
         self._connection: _Connection | None = None
         self._up = asyncio.Event()
         self._lasted = False
-        self.announcements: Final[asyncio.Queue[Announcement]] = asyncio.Queue()
+        self.announcements: Final[asyncio.Queue[Announcement | SessionNotice]] = asyncio.Queue()
         """What the executor tells without being asked: checkpoints for the room."""
         self.failure: LinkError = LinkDownError(f"the executor's socket {path}: not connected yet")
         """Why the executor can't be asked, when it can't."""

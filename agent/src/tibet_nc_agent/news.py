@@ -21,7 +21,7 @@ from tibet_nc_agent.event import (
     RoomUnencrypted,
 )
 from tibet_nc_agent.matrix_errors import Refused, SendError, Unreachable
-from tibet_nc_protocol.messages import Alert, Denied, Recorded
+from tibet_nc_protocol.messages import Alert, Denied, Recorded, SessionNotice
 
 log: Final = logging.getLogger(__name__)
 
@@ -63,15 +63,21 @@ class News:
                     event_id,
                 )
 
-    async def publish_checkpoints(self) -> None:
-        """Put each checkpoint into the dedicated room, for ever; raises TokenRevoked.
+    async def publish(self) -> None:
+        """Tell what the executor announces, for ever; raises TokenRevoked.
 
-        Whoever can read the room then holds a head of the chain that the host can't take back
-        (I8). A checkpoint that can't be sent is not kept: the next one covers it.
+        A session that ends is told in its room. A checkpoint goes into the dedicated room: whoever
+        can read that then holds a head of the chain that the host can't take back (I8). One that
+        can't be sent is not kept: the next one covers it.
         """
         desk = self._desk
         while True:
             announced = await desk.link.announcements.get()
+            if isinstance(announced, SessionNotice):
+                if announced.room in desk.rules.rooms:
+                    notice = desk.answerer.told(None, *reports.session(announced), final=False)
+                    await desk.outbox.mention(announced.room, notice, secrets.token_hex(16))
+                continue
             content = desk.answerer.told(None, *reports.checkpoint(announced), final=False)
             await desk.outbox.mention(desk.rules.dedicated_room, content, announced.root)
 

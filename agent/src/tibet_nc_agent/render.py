@@ -242,12 +242,11 @@ def _notes(result: Finished) -> Iterable[str]:
             "name are refused by it (shell.restricted in executor.toml)"
         )
     if result.leftover:
-        were = (
-            "process that it left running was"
-            if result.leftover == 1
-            else ("processes that it left running were")
+        runs = "process that it left runs" if result.leftover == 1 else "processes that it left run"
+        yield (
+            f"{grouped(result.leftover)} {runs} on until your session ends: "
+            f"!tail {result.number}, !kill {result.number}, !jobs"
         )
-        yield f"{grouped(result.leftover)} {were} ended"
     for note in result.notes[:MOST_NOTES]:
         yield clip(one_line(note), NOTE_CHARACTERS)
     if len(result.notes) > MOST_NOTES:

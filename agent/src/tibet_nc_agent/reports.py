@@ -20,7 +20,9 @@ from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.messages import (
     Announcement,
     ChainReport,
+    Job,
     JobsReport,
+    SessionNotice,
     StatusReport,
     TailReport,
 )
@@ -65,7 +67,8 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
         f"{grouped(report.runs)} run, {grouped(report.refusals)} refused, "
         f"{grouped(report.running)} running",
         f"limits: a message {agent.timebox_ms / 1000:g} s old · {report.limits.idle_s} s without "
-        f"output · {report.limits.total_s} s in all",
+        f"output · {report.limits.total_s} s in all · a session {report.limits.session_idle_s} s "
+        f"without a command, {report.limits.session_total_s} s in all",
         f"shell {'restricted' if report.cage.restricted else 'not restricted'} · uids "
         f"{'separated' if report.cage.separated else 'NOT separated'}",
     ]
@@ -97,13 +100,31 @@ def jobs(report: JobsReport) -> tuple[Part, ...]:
     if not report.jobs:
         return (Part("nothing is running"),)
     lines = [
-        f"#{job.number} {duration(job.seconds * 1000)} · {counted(job.output_bytes, 'byte')} · "
+        f"#{job.number} {duration(job.seconds * 1000)} · {_left(job)}"
+        f"{counted(job.output_bytes, 'byte')} · "
         f"{one_line(job.sender)} · {clip(one_line(job.command), _SUMMARY_CHARACTERS)}"
         for job in report.jobs[:_JOBS]
     ]
     if len(report.jobs) > _JOBS:
         lines.append(f"… and {len(report.jobs) - _JOBS} more")
     return (Part("\n".join(lines), code=True), Part("!cancel N interrupts, !kill N kills"))
+
+
+def _left(job: Job) -> str:
+    """Return what is said of a command that has ended and whose processes go on."""
+    if not job.left:
+        return ""
+    return f"ended; {job.left} left running · "
+
+
+def session(notice: SessionNotice) -> tuple[Part, ...]:
+    """Return the notice of a session that ends soon, or has ended."""
+    whose = f"the session of {one_line(notice.sender)}"
+    reason = clip(one_line(notice.reason), REASON_CHARACTERS)
+    if notice.seconds:
+        left = duration(notice.seconds * 1000)
+        return (Part(f"{whose} ends in {left}, with what it left running: {reason}"),)
+    return (Part(f"{whose} has ended: {reason}"), Part("next: the next command opens a new one"))
 
 
 def tail(report: TailReport) -> tuple[Part, ...]:

@@ -53,7 +53,7 @@ class Service:
                 group.create_task(self._desk.link.run(), name="executor link")
                 group.create_task(self._sync(group), name="sync")
                 group.create_task(self._supervise(), name="supervision")
-                group.create_task(self._news.publish_checkpoints(), name="checkpoints")
+                group.create_task(self._news.publish(), name="announcements")
                 group.create_task(self._announce(), name="start")
                 group.create_task(self._stop(stop), name="stop")
         except* _StoppedError:

@@ -25,11 +25,12 @@ from tibet_nc_audit.locate import locate
 from tibet_nc_audit.output import refuse_inside, replace_file
 from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import check_recording
+from tibet_nc_audit.recordings import check_recording, name_of
 from tibet_nc_audit.verify import Depth, Report, verify
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.errors import SignatureError
-from tibet_nc_protocol.records import Intent
+from tibet_nc_protocol.layout import recording_name
+from tibet_nc_protocol.records import Intent, Remainder
 from tibet_nc_protocol.signing import PublicKey
 
 GOOD: Final = 0
@@ -124,16 +125,18 @@ def _show(options: argparse.Namespace, state: State) -> int:
 
 def _replay(options: argparse.Namespace, state: State) -> int:
     command = locate(state, options.number)
-    if not isinstance(command.begin.record, Intent):
-        raise AuditError(f"record {options.number}: not a command")
+    if not isinstance(command.begin.record, Intent | Remainder):
+        raise AuditError(f"record {options.number}: not a command, nor what one left running")
     status = GOOD
-    if command.outcome is None:
+    name = recording_name(command.begin.number)
+    if command.recorded is None:
         _complain("the command has no outcome: nothing to check the recording against")
-    elif not command.outcome.recording:
+    elif not command.recorded.recording:
         raise AuditError(f"record {options.number}: nothing was recorded")
     else:
         try:
-            check_recording(state, command.outcome)
+            name = name_of(command.recorded)
+            check_recording(state, command.recorded)
         except DisagreementError as wrong:
             _complain(f"NOT what was recorded: {wrong.file}: {wrong.reason}")
             status = BAD
@@ -147,7 +150,7 @@ def _replay(options: argparse.Namespace, state: State) -> int:
         sys.stdout.buffer.flush()
 
     try:
-        frames = replay.frames(state, command.begin.number)
+        frames = replay.frames(state, name)
         replay.play(frames, write, speed=None if options.no_wait else options.speed)
         if text is not None:
             sys.stdout.buffer.write(text.feed(b"", last=True).encode())

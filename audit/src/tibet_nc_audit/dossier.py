@@ -20,6 +20,7 @@ from tibet_nc_protocol.records import (
     Aborted,
     Outcome,
     Record,
+    Remainder,
     digest,
     verify_signature,
 )
@@ -68,9 +69,10 @@ def dossier(state: State, number: int, key: PublicKey | None = None) -> Dossier:
     token: tokens.Token | None = None
     if entry.text is not None:
         checks.append(_check_text(state, command.begin.number, entry.text))
+    if command.recorded is not None:
+        checks.append(_check_recording(state, command.recorded))
     outcome = command.outcome
     if outcome is not None:
-        checks.append(_check_recording(state, outcome))
         try:
             token = _token(state, outcome)
         except DisagreementError as wrong:
@@ -145,7 +147,7 @@ def _erased(state: State, number: int) -> str:
     return "" if record is None else f"{payloads.ERASED}, record {record.seq}: {record.detail}"
 
 
-def _check_recording(state: State, outcome: Outcome) -> Check:
+def _check_recording(state: State, outcome: Outcome | Remainder) -> Check:
     try:
         checked = check_recording(state, outcome)
     except MissingError as wrong:

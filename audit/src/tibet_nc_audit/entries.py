@@ -30,6 +30,7 @@ from tibet_nc_protocol.records import (
     Key,
     Outcome,
     Refusal,
+    Remainder,
     Security,
     SecurityEvent,
     Session,
@@ -37,7 +38,7 @@ from tibet_nc_protocol.records import (
     digest,
 )
 
-type Beginning = Genesis | Intent | Refusal | Security | Session | Checkpoint | Key
+type Beginning = Genesis | Intent | Remainder | Refusal | Security | Session | Checkpoint | Key
 """Records that begin an entry; the others end one."""
 
 type TakeText = Callable[[int, str], str | None]
@@ -51,6 +52,8 @@ class Kind(StrEnum):
     """What an entry is about."""
 
     COMMAND = "command"
+    REMAINDER = "remainder"
+    """What a command had left running has ended."""
     REFUSAL = "refusal"
     SECURITY = "security"
     SESSION = "session"
@@ -102,6 +105,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     recorded_bytes: int | None = None
     recording: str | None = None
     leftover: int | None = None
+    killed: int | None = None
     token: str | None = None
     notes: tuple[str, ...] = ()
     room: str | None = None
@@ -264,6 +268,25 @@ def begun(record: Beginning, head: str, texts: TakeText) -> Entry:
                 device=record.device,
                 session=record.session,
                 run=record.run,
+            )
+        case Remainder():
+            return Entry(
+                seq=record.seq,
+                kind=Kind.REMAINDER,
+                time=record.time,
+                digest=head,
+                reason=record.reason,
+                duration_ms=record.duration_ms,
+                output_bytes=record.output_bytes,
+                output_sha256=record.output_sha256,
+                recorded_bytes=record.recorded_bytes,
+                recording=record.recording or None,
+                killed=record.killed,
+                notes=record.notes,
+                session=record.session,
+                run=record.run,
+                number=record.intent,
+                detail=f"what command {record.intent} had left running has ended: {record.reason}",
             )
         case Refusal():
             command, text = _text(record.seq, record.command, texts)

@@ -16,13 +16,14 @@ from tibet_nc_audit.errors import DisagreementError, MissingError
 from tibet_nc_audit.findings import Finding, Findings, What
 from tibet_nc_audit.lookahead import DiffersError, Lookahead
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import Checked, check_recording, missing_recording
+from tibet_nc_audit.recordings import Checked, check_recording, missing_recording, name_of
 from tibet_nc_protocol.layout import PAYLOADS, TOKENS, segment_name
 from tibet_nc_protocol.records import (
     Intent,
     Outcome,
     Record,
     Refusal,
+    Remainder,
     Security,
     SecurityEvent,
 )
@@ -66,8 +67,8 @@ class Evidence:
         self._erased: dict[str, tuple[int, int]] = {}
         self._last = (0, 0)
         self._erasures: set[int] = set()
-        self._absent: dict[int, tuple[int, int]] = {}
-        """Commands whose recording isn't there, with where that was found."""
+        self._absent: dict[str, tuple[int, int, int]] = {}
+        """Recordings that aren't there: the command's number, and where that was found."""
 
     def __enter__(self) -> Self:
         file = self._files.enter_context(self._state.open_if_there(TOKENS, tokens.LINE_BYTES))
@@ -100,6 +101,8 @@ class Evidence:
             case Outcome():
                 self._check_recording(record, place)
                 self._check_token(record, place)
+            case Remainder():
+                self._check_recording(record, place)
             case Security() if record.what is SecurityEvent.ERASED and record.number is not None:
                 self._erasures.add(record.number)
             case _:
@@ -129,11 +132,11 @@ class Evidence:
 
     def finish(self) -> None:
         """Leave the chain: what is missing without a reason, and what nobody asked for."""
-        for number, where in self._absent.items():
+        for name, (number, *where) in self._absent.items():
             if number in self._erasures:
                 self.counts.erased_recordings += 1
             else:
-                self._find(What.RECORDING, where, missing_recording(number))
+                self._find(What.RECORDING, (where[0], where[1]), missing_recording(name))
         self.counts.erasures = len(self._erasures)
         self.counts.undone_erasures = self._count_undone()
         self.counts.unclaimed_tokens = sum(1 for _ in self._tokens.rest())
@@ -154,12 +157,12 @@ class Evidence:
         if len(self._erased) < _REMEMBERED:
             self._erased[digest] = (seq, place)
 
-    def _check_recording(self, outcome: Outcome, place: int) -> None:
+    def _check_recording(self, outcome: Outcome | Remainder, place: int) -> None:
         try:
             checked = check_recording(self._state, outcome)
         except MissingError as wrong:
             if len(self._absent) < _ABSENT:
-                self._absent[outcome.intent] = (outcome.seq, place)
+                self._absent[name_of(outcome)] = (outcome.intent, outcome.seq, place)
             else:
                 self._find(What.RECORDING, (outcome.seq, place), wrong)
             return

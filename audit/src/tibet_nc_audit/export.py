@@ -14,11 +14,11 @@ from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.locate import locate
 from tibet_nc_audit.lookahead import Lookahead
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import Checked, check_recording
+from tibet_nc_audit.recordings import Checked, check_recording, name_of
 from tibet_nc_audit.table import command_text, json_line
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.errors import DecodeError
-from tibet_nc_protocol.layout import RECORDINGS, TOKENS, recording_name
+from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
 from tibet_nc_protocol.records import RECORDS, Outcome
 
@@ -111,12 +111,12 @@ def cast_lines(state: State, number: int) -> Iterator[bytes]:
 
     Raises AuditError when there is none, DisagreementError when it is another.
     """
-    outcome = locate(state, number).outcome
+    outcome = locate(state, number).recorded
     if outcome is None:
         raise AuditError(f"record {number}: not a command that ended")
     if check_recording(state, outcome) is Checked.NONE or not outcome.recording:
         raise AuditError(f"record {number}: nothing was recorded")
-    name = recording_name(outcome.intent)
+    name = name_of(outcome)
     with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
         for line in file:
             yield line + b"\n"

@@ -16,6 +16,7 @@ from tibet_nc_protocol.records import (
     Key,
     Outcome,
     Record,
+    Remainder,
     Security,
     SecurityEvent,
     verify_signature,
@@ -48,6 +49,12 @@ class Command:
         """The record of how the command ended, if it is one that ended."""
         record = None if self.end is None else self.end.record
         return record if isinstance(record, Outcome) else None
+
+    @property
+    def recorded(self) -> Outcome | Remainder | None:
+        """The record that speaks of a recording, if there is one."""
+        record = self.begin.record
+        return record if isinstance(record, Remainder) else self.outcome
 
 
 def locate(state: State, number: int) -> Command:

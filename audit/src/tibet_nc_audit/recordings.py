@@ -16,10 +16,10 @@ import msgspec
 from tibet_nc_audit.errors import DisagreementError, MissingError, MissingFileError, NotAFileError
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol.errors import DecodeError
-from tibet_nc_protocol.layout import RECORDINGS, recording_name
+from tibet_nc_protocol.layout import RECORDINGS, recording_name, remainder_name
 from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
 from tibet_nc_protocol.recording import CastReader
-from tibet_nc_protocol.records import Outcome
+from tibet_nc_protocol.records import Outcome, Remainder
 
 
 class Checked(StrEnum):
@@ -34,13 +34,20 @@ class Checked(StrEnum):
 _EVENT: Final = msgspec.json.Decoder(tuple[float, str, str])
 
 
-def check_recording(state: State, outcome: Outcome) -> Checked:
-    """Say how far the recording of a command agrees with its outcome.
+def name_of(record: Outcome | Remainder) -> str:
+    """Return the name that the recording has of which a record speaks."""
+    if isinstance(record, Remainder):
+        return remainder_name(record.intent)
+    return recording_name(record.intent)
+
+
+def check_recording(state: State, outcome: Outcome | Remainder) -> Checked:
+    """Say how far the recording of a command, or of what it left running, agrees with its record.
 
     Raises DisagreementError when it doesn't, MissingError when it isn't there, and AuditError when
     it can't be read.
     """
-    name = recording_name(outcome.intent)
+    name = name_of(outcome)
     shown = f"{RECORDINGS}/{name}"
     if outcome.recorded_bytes > outcome.output_bytes:
         raise DisagreementError(
@@ -60,7 +67,7 @@ def check_recording(state: State, outcome: Outcome) -> Checked:
             length, found = _derive(file, shown)
             torn = file.torn
     except MissingFileError:
-        raise missing_recording(outcome.intent) from None
+        raise missing_recording(name) from None
     except NotAFileError:
         raise DisagreementError(shown, "not a regular file") from None
     if torn:
@@ -81,9 +88,9 @@ def check_recording(state: State, outcome: Outcome) -> Checked:
     return Checked.AGREES
 
 
-def missing_recording(number: int) -> MissingError:
-    """Return the error for a command whose recording isn't there."""
-    return MissingError(f"{RECORDINGS}/{recording_name(number)}", "not there")
+def missing_recording(name: str) -> MissingError:
+    """Return the error for a recording that isn't there."""
+    return MissingError(f"{RECORDINGS}/{name}", "not there")
 
 
 def played(lines: Iterable[bytes]) -> Iterator[tuple[float, bytes]]:

@@ -16,7 +16,7 @@ from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import played
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.errors import DecodeError
-from tibet_nc_protocol.layout import RECORDINGS, recording_name
+from tibet_nc_protocol.layout import RECORDINGS
 from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
 
 LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
@@ -26,9 +26,8 @@ LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
 RESET: Final = b"\x1b[?1049l\x1b[?1000;1002;1003;1004;1006l\x1b[?2004l\x1b[!p\x1b[?25h\x1b[0m"
 
 
-def frames(state: State, number: int) -> Iterator[tuple[float, bytes]]:
-    """Yield (seconds since the frame before, bytes printed) of a command; raises AuditError."""
-    name = recording_name(number)
+def frames(state: State, name: str) -> Iterator[tuple[float, bytes]]:
+    """Yield (seconds since the frame before, bytes printed) of a recording; raises AuditError."""
     with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
         try:
             yield from played(file)

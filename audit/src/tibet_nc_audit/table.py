@@ -87,5 +87,5 @@ def _subject(entry: Entry) -> str:
             return f"[security, {entry.what}: {detail}]"
         case Kind.SESSION:
             return f"[session {visible(entry.session or '')} {entry.state}: {detail}]"
-        case Kind.GENESIS | Kind.CHECKPOINT | Kind.KEY | Kind.DAMAGED:
+        case Kind.REMAINDER | Kind.GENESIS | Kind.CHECKPOINT | Kind.KEY | Kind.DAMAGED:
             return f"[{detail}]"

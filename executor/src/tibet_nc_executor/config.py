@@ -45,10 +45,13 @@ class ShellSection(_Section, frozen=True, kw_only=True):
     path: str = "/usr/local/tibet-nc-bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
     idle_s: Positive = 120
     total_s: Positive = 3600
+    session_idle_s: Positive = 3600
+    session_total_s: Positive = 86400
     processes: Positive = 256
     memory_bytes: Positive = 2 * 1024**3
+    address_space_bytes: Positive = 4 * 1024**3
     file_bytes: Positive = 256 * 1024**2
-    open_files: Positive = 256
+    open_files: Annotated[int, Meta(ge=64)] = 256
     rows: Positive = 24
     columns: Positive = 80
 

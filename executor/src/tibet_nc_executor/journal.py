@@ -23,6 +23,7 @@ from tibet_nc_protocol.records import (
     Outcome,
     Record,
     Refusal,
+    Remainder,
     Security,
     Session,
 )
@@ -111,6 +112,8 @@ def summary(record: Record) -> str:
             return f"command #{record.intent} ended: {ending(record)}, {record.reason}"
         case Aborted():
             return f"command #{record.intent} was aborted: {record.detail}"
+        case Remainder():
+            return f"what command #{record.intent} had left running ended: {record.reason}"
         case Refusal():
             return f"{record.sender} was refused at {record.stage}: {record.detail}"
         case Security():

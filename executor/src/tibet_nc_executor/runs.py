@@ -271,6 +271,7 @@ class Runs:
                 seconds=int(now - since),
                 output_bytes=execution.output_bytes,
                 command=execution.request.command[:JOB_COMMAND_CHARACTERS],
+                left=0,
             )
             for execution, since in self._active.values()
             if execution.is_started

@@ -64,7 +64,7 @@ def shell_settings(config: Config) -> ShellSettings:
         restricted=shell.restricted,
         limits=ResourceLimits(
             processes=shell.processes,
-            address_space=shell.memory_bytes,
+            address_space=shell.address_space_bytes,
             file_size=shell.file_bytes,
             open_files=shell.open_files,
             memory=shell.memory_bytes,

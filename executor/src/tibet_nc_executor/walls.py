@@ -40,8 +40,11 @@ def limits(config: Config) -> Limits:
     return Limits(
         idle_s=shell.idle_s,
         total_s=shell.total_s,
+        session_idle_s=shell.session_idle_s,
+        session_total_s=shell.session_total_s,
         processes=shell.processes,
         memory_bytes=shell.memory_bytes,
+        address_space_bytes=shell.address_space_bytes,
         file_bytes=shell.file_bytes,
         open_files=shell.open_files,
         recording_bytes=config.audit.recording_bytes,

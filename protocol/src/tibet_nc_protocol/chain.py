@@ -2,7 +2,7 @@
 """Whether a sequence of lines is one unbroken chain (SPEC §7; I8).
 
 The verifier is fed one line after the other and keeps only where it is, so its memory doesn't
-grow with the chain but for the commands that are open at once.
+grow with the chain but for the commands that are open at once or have left something running.
 """
 
 from tibet_nc_protocol import note
@@ -19,6 +19,7 @@ from tibet_nc_protocol.records import (
     Key,
     Outcome,
     Record,
+    Remainder,
     digest,
     verify_signature,
 )
@@ -42,6 +43,8 @@ class ChainVerifier:
         self.head = FIRST_PREV
         self.open: dict[int, str] = {}
         """Intents without an outcome so far: record number to run id."""
+        self.left: dict[int, str] = {}
+        """Intents whose outcome left something running, and without a remainder so far."""
         self.frontier = Frontier()
         """The tree over the lines so far; only with ``roots``."""
         self.origin = ""
@@ -112,7 +115,7 @@ class ChainVerifier:
             raise RecordError(record.seq, f"the new key: {error}") from None
 
     def _follow(self, record: Record) -> None:
-        """Step 7: a command ends once, and only one that began."""
+        """Step 7: a command ends once, and only one that began; so does what it left running."""
         if isinstance(record, Intent):
             self.open[record.seq] = record.run
         elif isinstance(record, Outcome | Aborted):
@@ -124,6 +127,19 @@ class ChainVerifier:
             if run != record.run:
                 raise RecordError(record.seq, "ends another run", expected=run, found=record.run)
             del self.open[record.intent]
+            if isinstance(record, Outcome) and record.leftover:
+                self.left[record.intent] = run
+        elif isinstance(record, Remainder):
+            run = self.left.get(record.intent)
+            if run is None:
+                raise RecordError(
+                    record.seq,
+                    "ends what no command has left running",
+                    found=str(record.intent),
+                )
+            if run != record.run:
+                raise RecordError(record.seq, "ends another run", expected=run, found=record.run)
+            del self.left[record.intent]
 
     def _check(self, record: Checkpoint, key: PublicKey) -> None:
         """Step 8: a checkpoint is of the lines before it, and its note says the same."""

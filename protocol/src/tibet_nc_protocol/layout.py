@@ -2,7 +2,8 @@
 """Names of the files in the executor's state directory (SPEC §9).
 
 ``chain/`` holds the records, ``payloads/`` the command texts with their salts, in segments that
-begin at the same record; ``recordings/`` one file for each command that printed something.
+begin at the same record; ``recordings/`` one file for each command that printed something,
+and one more for what it left running.
 """
 
 import re
@@ -53,3 +54,8 @@ def segment_first(name: str) -> int | None:
 def recording_name(number: int) -> str:
     """Return the file name of the recording of the command with this intent."""
     return f"{number:012d}.cast"
+
+
+def remainder_name(number: int) -> str:
+    """Return the file name of what processes printed after the command with this intent ended."""
+    return f"{number:012d}.remainder.cast"

@@ -27,6 +27,9 @@ INLINE_BYTES: Final = 32 * 1024
 OPEN_RUNS: Final = 64
 """Most commands that run at once; the 50-command burst of one room fits."""
 
+BACKGROUND_RUNS: Final = 32
+"""Most commands that have ended and left something running, so that they leave room for others."""
+
 INPUT_CHARACTERS: Final = 4096
 """Most typed at once into a running command: a line of a terminal holds no more."""
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from tibet_nc_protocol.codec import MessageCodec
 from tibet_nc_protocol.limits import (
+    BACKGROUND_RUNS,
     CHAIN_TAIL,
     CHUNK_BYTES,
     COMMAND_CHARACTERS,
@@ -402,15 +403,31 @@ class Cage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one command may take, and how much of its output is kept."""
+    """What one command may take, how much of its output is kept, and how long a session lasts."""
 
     idle_s: Count
     total_s: Count
+    session_idle_s: Count
+    session_total_s: Count
     processes: Count
     memory_bytes: Count
+    address_space_bytes: Count
     file_bytes: Count
     open_files: Count
     recording_bytes: Count
+
+
+class SessionNotice(_Message, frozen=True, kw_only=True, tag="session-notice"):
+    """A session ends soon, or has ended; nobody asked. The agent tells the room.
+
+    ``seconds`` is how long it has left: 0 when it has ended.
+    """
+
+    room: RoomId
+    sender: UserId
+    session: Text
+    seconds: Count
+    reason: Text
 
 
 class StatusReport(_Message, frozen=True, kw_only=True, tag="status-report"):
@@ -459,20 +476,24 @@ class ChainReport(_Message, frozen=True, kw_only=True, tag="chain-report"):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One command that runs."""
+    """One command that runs, or has ended and left ``left`` processes running.
+
+    Of the latter ``seconds`` and ``output_bytes`` count from the end of the command on.
+    """
 
     number: Count
     sender: UserId
     seconds: Count
     output_bytes: Count
     command: Text
+    left: Count
 
 
 class JobsReport(_Message, frozen=True, kw_only=True, tag="jobs-report"):
     """What runs, oldest first."""
 
     request: Count
-    jobs: Annotated[tuple[Job, ...], Meta(max_length=OPEN_RUNS)]
+    jobs: Annotated[tuple[Job, ...], Meta(max_length=OPEN_RUNS + BACKGROUND_RUNS)]
 
 
 class Failure(_Message, frozen=True, kw_only=True, tag="failure"):
@@ -495,6 +516,7 @@ type Response = (
     | TailReport
     | Done
     | Announcement
+    | SessionNotice
     | Failure
 )
 

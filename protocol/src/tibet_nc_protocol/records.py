@@ -124,7 +124,8 @@ class Outcome(_Record, frozen=True, kw_only=True, tag="outcome"):
     """A command ended; it is on disk before the result is told (I1).
 
     ``intent`` is that record's number. ``output_bytes`` and ``output_sha256`` are of everything
-    that was printed, ``recorded_bytes`` how much of it the recording holds.
+    that was printed, ``recorded_bytes`` how much of it the recording holds. With ``leftover`` a
+    remainder follows when those processes have ended.
     """
 
     seq: Count
@@ -157,6 +158,30 @@ class Aborted(_Record, frozen=True, kw_only=True, tag="aborted"):
     intent: Count
     run: RunId
     detail: Text
+    sig: SignatureHex = ""
+
+
+class Remainder(_Record, frozen=True, kw_only=True, tag="remainder"):
+    """What a command had left running has ended, by itself or with its session.
+
+    Output and duration are of the time after the command's outcome. With the reason ``aborted``
+    nothing is known of them, and all of them are 0 or empty.
+    """
+
+    seq: Count
+    prev: Digest
+    time: Time
+    intent: Count
+    run: RunId
+    session: Text
+    reason: Reason
+    duration_ms: Count
+    output_bytes: Count
+    output_sha256: Digest
+    recorded_bytes: Count
+    recording: Text
+    killed: Count
+    notes: Notes = ()
     sig: SignatureHex = ""
 
 
@@ -237,7 +262,18 @@ class Key(_Record, frozen=True, kw_only=True, tag="key"):
     sig: SignatureHex = ""
 
 
-type Record = Genesis | Intent | Outcome | Aborted | Refusal | Security | Session | Checkpoint | Key
+type Record = (
+    Genesis
+    | Intent
+    | Outcome
+    | Aborted
+    | Remainder
+    | Refusal
+    | Security
+    | Session
+    | Checkpoint
+    | Key
+)
 
 RECORDS: Final[JsonCodec[Record]] = JsonCodec(Record.__value__, max_bytes=RECORD_BYTES)
 
