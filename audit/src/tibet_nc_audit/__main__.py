@@ -23,6 +23,7 @@ from tibet_nc_audit.export import Format
 from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.locate import locate
 from tibet_nc_audit.output import refuse_inside, replace_file
+from tibet_nc_audit.page import html_lines
 from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import check_recording, name_of
@@ -176,6 +177,9 @@ def _export(options: argparse.Namespace, state: State) -> int:
             lines = export.json_lines(state, wanted, complain)
         case Format.CSV:
             lines = export.csv_lines(state, wanted, complain)
+        case Format.HTML:
+            key = None if options.key is None else _key(options.key)
+            lines = html_lines(state, wanted, key, datetime.now(UTC))
         case Format.TIBET | Format.CAST if wanted != Filter():
             raise AuditError(f"--format {options.format} takes no filters")
         case Format.TIBET:
@@ -186,6 +190,8 @@ def _export(options: argparse.Namespace, state: State) -> int:
             lines = export.cast_lines(state, options.number)
     if options.number is not None and options.format is not Format.CAST:
         raise AuditError(f"--format {options.format} takes no number")
+    if options.key is not None and options.format is not Format.HTML:
+        raise AuditError(f"--format {options.format} takes no key")
     try:
         _write(options, state, lines)
     except DisagreementError as wrong:
@@ -195,7 +201,7 @@ def _export(options: argparse.Namespace, state: State) -> int:
 
 def _write(options: argparse.Namespace, state: State, lines: Iterable[bytes]) -> None:
     if options.output is None:
-        if sys.stdout.isatty() and options.format in {Format.TIBET, Format.CAST}:
+        if sys.stdout.isatty() and options.format in {Format.TIBET, Format.CAST, Format.HTML}:
             raise AuditError(f"--format {options.format} is not for a terminal: use --output")
         for line in lines:
             sys.stdout.buffer.write(line)

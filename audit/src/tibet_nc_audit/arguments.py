@@ -148,12 +148,16 @@ def _export_arguments(verbs: _Verbs) -> None:
         "write the chain in a format that other programs load",
         "jsonl: one object for each command, refusal and event. csv: the same for spreadsheets,"
         " with an apostrophe before text that one could take for a formula. tibet: the TIBET tokens"
-        " that the chain anchors, for tibet-core's FileStore. cast: one recording, for asciinema.",
+        " that the chain anchors, for tibet-core's FileStore. cast: one recording, for asciinema."
+        " html: one page that shows what ran, and checks the chain in the browser by itself.",
     )
     parser.add_argument(
         "number", type=_number, nargs="?", metavar="SEQ", help="with cast: the command's number"
     )
     parser.add_argument("--format", type=Format, choices=list(Format), required=True)
+    parser.add_argument(
+        "--key", metavar="HEX|FILE", help=f"with html: {_KEY_HELP}; the page checks with it"
+    )
     parser.add_argument(
         "--output",
         type=Path,

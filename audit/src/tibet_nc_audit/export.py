@@ -30,6 +30,7 @@ class Format(StrEnum):
     CSV = "csv"
     TIBET = "tibet"
     CAST = "cast"
+    HTML = "html"
 
 
 COLUMNS: Final = (

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""The part of a chain that a page holds: records without a gap, and what they go on from.
+
+A page can't hold any chain there is. It holds the newest records that fit, or those of the times
+asked for. What stood before them is summed up by the digest they link to, the key in force, and
+the subtrees of RFC 6962: from these, the roots in later checkpoints can be computed.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from tibet_nc_audit.filters import Filter
+from tibet_nc_audit.reader import State
+from tibet_nc_protocol.errors import DecodeError, SignatureError
+from tibet_nc_protocol.merkle import Frontier, leaf_hash
+from tibet_nc_protocol.records import (
+    FIRST_PREV,
+    RECORDS,
+    Genesis,
+    Key,
+    Record,
+    digest,
+    verify_signature,
+)
+from tibet_nc_protocol.signing import PublicKey
+
+LINES_BYTES: Final = 32 * 1024 * 1024
+"""Most bytes of records: about 45,000, which a browser checks in under a minute."""
+
+
+class Excerpt:
+    """Where the page's records begin and end; known once ``lines`` is used up."""
+
+    def __init__(self, state: State, wanted: Filter, key: PublicKey | None) -> None:
+        self.start = 0
+        self.end = 0
+        """The number after the last record."""
+        self.total = 0
+        """How many records the chain has, as far as it was read."""
+        self.prev = FIRST_PREV
+        self.key = key
+        """The key that signs the first record here."""
+        self.host = ""
+        self.origin = ""
+        self._state = state
+        self._since, self._until = wanted.since, wanted.until
+        self._tree: Frontier | None = Frontier()
+
+    @property
+    def subtrees(self) -> list[str] | None:
+        """The subtrees over the records before, None if there is a gap in those."""
+        return None if self._tree is None else [digest.hex() for digest in self._tree.digests]
+
+    def lines(self, limit: int = LINES_BYTES) -> Iterator[bytes]:
+        """Yield the lines of the records; raises AuditError."""
+        surplus = self._state.chain_bytes() - limit
+        within = False
+        for number, line in self._state.records_from(0):
+            self.total = number + 1
+            record = _decode(line)
+            if number == 0 and isinstance(record, Genesis):
+                self.host, self.origin = record.host, record.executor
+            time = "" if record is None else record.time
+            if not within:
+                # What is no record has no time: it is where the one before it is.
+                early = bool(self._since) and (not time or time < (self._since or ""))
+                if surplus > 0 or early:
+                    surplus -= len(line) + 1
+                    self._pass(number, line, record)
+                    continue
+                within = True
+            if self._until and time >= self._until:
+                return
+            self.end = number + 1
+            yield line
+        if not within:
+            self.end = self.start
+
+    def _pass(self, number: int, line: bytes, record: Record | None) -> None:
+        """Sum up a record that the page doesn't hold."""
+        if self._tree is not None:
+            self._tree.append(leaf_hash(line))
+            if self._tree.size != number + 1:
+                self._tree = None
+        if isinstance(record, Genesis) and number == 0 and self.key is None:
+            self.key = _key(record.key)
+        elif isinstance(record, Key) and self.key is not None:
+            self.key = _next_key(record, self.key)
+        self.start, self.prev = number + 1, digest(line)
+
+
+def _next_key(record: Key, key: PublicKey) -> PublicKey | None:
+    try:
+        verify_signature(record, key)
+    except SignatureError:
+        return key
+    return _key(record.key)
+
+
+def _key(text: str) -> PublicKey | None:
+    try:
+        return PublicKey.from_hex(text)
+    except SignatureError:
+        return None
+
+
+def _decode(line: bytes) -> Record | None:
+    try:
+        return RECORDS.decode(line)
+    except DecodeError:
+        return None

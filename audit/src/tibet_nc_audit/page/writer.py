@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""Writing the page: its frame, the chain's lines, texts and recordings, and what was left out.
+
+Data stands in elements that aren't shown, as text in which ``&`` and ``<`` are escaped; so every
+line is there for any reader, byte for byte, and none can end its element. Nothing is kept in
+memory but the numbers of the entries that are wanted.
+"""
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from importlib import resources
+from importlib.metadata import version
+from typing import Final
+
+from tibet_nc_audit import payloads
+from tibet_nc_audit.entries import Entry, entries
+from tibet_nc_audit.errors import MissingFileError, NotAFileError
+from tibet_nc_audit.filters import Filter
+from tibet_nc_audit.page.excerpt import Excerpt
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.visible import visible
+from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, recording_name, segment_name
+from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
+from tibet_nc_protocol.signing import PublicKey
+
+TEXTS_BYTES: Final = 8 * 1024 * 1024
+"""Most bytes of command texts."""
+
+RECORDING_BYTES: Final = 2 * 1024 * 1024
+"""Largest recording: nobody reads more in a browser."""
+
+RECORDINGS_BYTES: Final = 24 * 1024 * 1024
+"""Most bytes of recordings: with all the rest, what a browser loads without trouble."""
+
+BLOCK_LINES: Final = 4096
+"""Lines in one element."""
+
+_SCRIPTS: Final = ("data.js", "check.js", "entries.js", "view.js", "main.js")
+
+
+def html_lines(
+    state: State, wanted: Filter, key: PublicKey | None, now: datetime
+) -> Iterator[bytes]:
+    """Yield the page, piece by piece; raises AuditError.
+
+    Times in the filter say which records are in it; the rest of the filter, whose texts and output
+    are, and what is shown of the others: nothing.
+    """
+    excerpt = Excerpt(state, wanted, key)
+    evidence = _Evidence(state, excerpt)
+    lines = excerpt.lines()
+    first = next(lines, None)
+    top, bottom = _frame(excerpt.host)
+    yield top
+    yield from _blocks("chain", iter(()) if first is None else _chained(first, lines))
+    yield from evidence.blocks(wanted)
+    about = _about(excerpt, evidence, key, now, selected=_selects(wanted))
+    yield from _blocks("about", iter([json.dumps(about).encode()]))
+    yield bottom
+
+
+class _Evidence:
+    """Texts and recordings of the wanted entries, and how many there was no room for."""
+
+    def __init__(self, state: State, excerpt: Excerpt) -> None:
+        self.texts_omitted = 0
+        self.recordings_omitted = 0
+        self._state = state
+        self._excerpt = excerpt
+
+    def blocks(self, wanted: Filter) -> Iterator[bytes]:
+        """Yield the elements."""
+        numbers: set[int] = set()
+        room = RECORDINGS_BYTES
+        for entry in entries(self._state):
+            if not self._inside(entry) or not wanted.matches(entry):
+                continue
+            numbers.add(entry.seq)
+            if entry.recording is None or (entry.outcome or 0) >= self._excerpt.end:
+                continue
+            recording = self._recording(entry.seq, min(room, RECORDING_BYTES))
+            room -= sum(len(line) for line in recording)
+            if recording:
+                attribute = f'recording" data-number="{entry.seq}'
+                yield from _blocks(attribute, iter(recording), whole=True)
+        if _selects(wanted):
+            yield from _blocks("selected", (b"%d" % number for number in sorted(numbers)))
+        yield from _blocks("texts", self._texts(numbers))
+
+    def _inside(self, entry: Entry) -> bool:
+        return self._excerpt.start <= entry.seq < self._excerpt.end
+
+    def _recording(self, number: int, limit: int) -> list[bytes]:
+        """Return the lines of a recording; none if it isn't there, or there is no room for it."""
+        try:
+            with self._state.open(recording_name(number), RECORDING_LINE_BYTES, RECORDINGS) as file:
+                if file.size <= limit:
+                    return list(file)
+        except (MissingFileError, NotAFileError):
+            return []
+        self.recordings_omitted += 1
+        return []
+
+    def _texts(self, numbers: set[int]) -> Iterator[bytes]:
+        room = TEXTS_BYTES
+        start = self._state.segment_of(self._excerpt.start)
+        for first in self._state.segments():
+            if not start <= first < self._excerpt.end:
+                continue
+            with self._state.open_if_there(
+                segment_name(first), payloads.LINE_BYTES, PAYLOADS
+            ) as file:
+                for line in file or ():
+                    item = payloads.read_payload(line)
+                    if item is None or item.key not in numbers:
+                        continue
+                    if len(line) > room:
+                        self.texts_omitted += 1
+                        continue
+                    room -= len(line)
+                    yield line
+
+
+def _about(
+    excerpt: Excerpt,
+    evidence: _Evidence,
+    key: PublicKey | None,
+    now: datetime,
+    *,
+    selected: bool,
+) -> dict[str, object]:
+    """Return what the page has to know beside the data."""
+    omitted = []
+    if excerpt.start:
+        omitted.append(
+            f"The chain's first {excerpt.start} records are not here; the page checks from record"
+            f" {excerpt.start} on, and takes the state before that from this file."
+        )
+    if excerpt.end < excerpt.total:
+        omitted.append(f"Records from {excerpt.end} on are not here: they are later.")
+    if selected:
+        omitted.append("Only some entries are shown, as was asked for; every record is checked.")
+    for number, what in (
+        (evidence.texts_omitted, "command texts"),
+        (evidence.recordings_omitted, "recordings"),
+    ):
+        if number:
+            omitted.append(f"Too large for this page, {what}: {number}.")
+    return {
+        "version": version("tibet-nc-audit"),
+        "made": now.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "host": excerpt.host,
+        "origin": excerpt.origin,
+        "pinned": key is not None,
+        "key": "" if key is None else key.hex,
+        "key_here": "" if excerpt.key is None else excerpt.key.hex,
+        "start": excerpt.start,
+        "prev": excerpt.prev,
+        "subtrees": excerpt.subtrees,
+        "selected": selected,
+        "omitted": omitted,
+    }
+
+
+def _selects(wanted: Filter) -> bool:
+    """Tell whether a filter asks for more than times."""
+    return wanted != Filter(since=wanted.since, until=wanted.until)
+
+
+def _frame(host: str) -> tuple[bytes, bytes]:
+    """Return what stands before and after the data."""
+    folder = resources.files(__package__)
+    style = folder.joinpath("page.css").read_text()
+    script = "".join(folder.joinpath(name).read_text() for name in _SCRIPTS)
+    policy = (
+        f"default-src 'none'; script-src '{_source(script)}'; style-src '{_source(style)}';"
+        " require-trusted-types-for 'script'; trusted-types 'none'; base-uri 'none';"
+        " form-action 'none'"
+    )
+    top, bottom = folder.joinpath("page.html").read_text().split("{{data}}\n")
+    top = top.replace("{{policy}}", policy).replace("{{style}}", style)
+    title = html.escape(f"{visible(host)}: tibet-nc evidence")
+    return top.replace("{{title}}", title).encode(), bottom.replace("{{script}}", script).encode()
+
+
+def _source(text: str) -> str:
+    """Return what names an inline script or style in a policy (CSP Level 3)."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _blocks(kind: str, lines: Iterator[bytes], *, whole: bool = False) -> Iterator[bytes]:
+    """Yield lines in elements that aren't shown, in one if they belong together."""
+    written = 0
+    for line in lines:
+        if written % BLOCK_LINES == 0 and not (whole and written):
+            yield b"</pre>\n" if written else b""
+            # HTML drops a line end directly after the tag.
+            yield f'<pre hidden data-of="{kind}">\n'.encode()
+        written += 1
+        yield _exact(line) + b"\n"
+    if written:
+        yield b"</pre>\n"
+
+
+def _exact(line: bytes) -> bytes:
+    """Return a line as HTML from whose text a reader gets the very bytes."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text or "\r" in text or text.startswith("base64:"):
+        return b"base64:" + base64.b64encode(line)
+    return line.replace(b"&", b"&amp;").replace(b"<", b"&lt;")

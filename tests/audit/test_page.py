@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""The HTML report as a file; what it does in a browser is tests/integration/test_report_page.py."""
+
+import base64
+import hashlib
+import html
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.audit.chains import EXECUTOR, Chain, sample
+from tests.audit.program import within
+from tests.audit.verdicts import lines_of
+from tibet_nc_audit.page import writer
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a chain with a bit of everything."""
+    sample(tmp_path / "state")
+    return tmp_path / "state"
+
+
+def _page(root: Path, *arguments: str) -> str:
+    done = within("export", "--state", root, "--format", "html", *arguments)
+    assert (done.status, done.err) == (0, "")
+    return done.out
+
+
+def _block(page: str, kind: str) -> list[str]:
+    found = re.findall(rf'<pre hidden data-of="{kind}"[^>]*>\n(.*?)</pre>', page, re.DOTALL)
+    return html.unescape("".join(found)).splitlines()
+
+
+def test_every_line_is_in_it(root: Path) -> None:
+    """The page holds each line of the chain, byte for byte, over however many elements."""
+    assert [line.encode() for line in _block(_page(root), "chain")] == lines_of(root)
+
+
+def test_many_elements(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines in several elements are the same lines."""
+    monkeypatch.setattr(writer, "BLOCK_LINES", 4)
+    page = _page(root)
+    assert page.count('data-of="chain"') == 5
+    assert [line.encode() for line in _block(page, "chain")] == lines_of(root)
+
+
+def test_it_needs_nothing_else(root: Path) -> None:
+    """No address but a name space is in the page, and its policy permits its own parts alone."""
+    page = _page(root)
+    assert set(re.findall(r"https?://[^\s\"')]+", page)) == {"http://www.w3.org/2000/svg"}
+    policy = re.search('Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'; ")
+    for part in ("script", "style"):
+        text = re.search(rf"<{part}>(.*?)</{part}>", page, re.DOTALL)
+        assert text is not None
+        digest = base64.b64encode(hashlib.sha256(text[1].encode()).digest()).decode()
+        assert f"{part}-src 'sha256-{digest}'" in policy[1]
+    assert "innerHTML" not in page
+    assert "eval(" not in page
+
+
+def test_what_is_too_large_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recordings and texts over the bounds are left out, and counted on the page."""
+    whole = _page(root)
+    monkeypatch.setattr(writer, "RECORDING_BYTES", 200)
+    monkeypatch.setattr(writer, "TEXTS_BYTES", 200)
+    page = _page(root)
+    about = _block(page, "about")[0]
+    omitted = re.findall(r"Too large for this page, ([a-z ]+): (\d+)", about)
+    texts = len(_block(whole, "texts")) - len(_block(page, "texts"))
+    recordings = whole.count('data-of="recording"') - page.count('data-of="recording"')
+    assert dict(omitted) == {"command texts": str(texts), "recordings": str(recordings)}
+    assert all(int(number) > 0 for _, number in omitted)
+
+
+def test_times(root: Path) -> None:
+    """Times choose the records; the page says where it begins and from what it goes on."""
+    page = _page(root, "--since", "2026-11-25T10:00:05", "--until", "2026-11-25T10:00:09")
+    assert [line.encode() for line in _block(page, "chain")] == lines_of(root)[5:9]
+    about = _block(page, "about")[0]
+    assert f'"prev": "{hashlib.sha256(lines_of(root)[4]).hexdigest()}"' in about
+    assert f'"key_here": "{EXECUTOR.public_key.hex}"' in about
+
+
+def test_a_name_that_is_markup(tmp_path: Path) -> None:
+    """What records say can't end the title, the style or the script."""
+    chain = Chain(tmp_path)
+    chain.refusal("</title></style></script></pre>", detail="</pre><script>")
+    page = _page(tmp_path)
+    assert page.count("</script>") == page.count("</style>") == page.count("</title>") == 1
+
+
+def test_other_formats_take_no_key(root: Path) -> None:
+    """A key given to a format that checks nothing is wrong usage."""
+    key = EXECUTOR.public_key.hex
+    done = within("export", "--state", root, "--format", "csv", "--key", key)
+    assert done.status == 2
+    assert "takes no key" in done.err
