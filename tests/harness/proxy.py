@@ -4,10 +4,12 @@
     async with Proxy(synapse.url) as proxy:
         proxy.refuse("/sendToDevice/", status=403, times=1)
         proxy.rewrite("/keys/query", lambda body: {**body, "master_keys": {}})
+        reached = proxy.hang(3, heard=True)  # and the client can be killed then
 
 Clients use ``proxy.url``. Whatever no rule names passes unchanged.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +32,13 @@ class _Refusal:
     times: int
 
 
+@dataclass
+class _Hang:
+    number: int
+    heard: bool
+    reached: asyncio.Event
+
+
 class Proxy:
     """A reverse proxy on a free loopback port; rules match by a part of the path.
 
@@ -40,6 +49,8 @@ class Proxy:
         self._upstream = upstream
         self._refusals: list[_Refusal] = []
         self._changes: list[tuple[str, Change]] = []
+        self._hang: _Hang | None = None
+        self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._session: ClientSession | None = None
         self.seen: Final[list[tuple[str, str]]] = []
@@ -62,6 +73,7 @@ class Proxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing.set()
         if self._session is not None:
             await self._session.close()
         if self._runner is not None:
@@ -78,14 +90,28 @@ class Proxy:
         """Change the JSON object of every good answer to a path that has ``part`` in it."""
         self._changes.append((part, change))
 
+    def hang(self, number: int, *, heard: bool) -> asyncio.Event:
+        """Never answer the request of a number, counted from 1 and from now on.
+
+        The homeserver has ``heard`` it, or hasn't. Returns what is set when it has come so far.
+        """
+        self._hang = _Hang(len(self.seen) + number, heard, asyncio.Event())
+        return self._hang.reached
+
     def pass_all(self) -> None:
         """Forget all rules."""
+        self._hang = None
         self._refusals.clear()
         self._changes.clear()
 
     async def _handle(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path
         self.seen.append((request.method, path))
+        hang = self._hang
+        if hang is not None and hang.number != len(self.seen):
+            hang = None
+        if hang is not None and not hang.heard:
+            return await self._never(hang)
         for refusal in self._refusals:
             if refusal.part in path and refusal.times > 0:
                 refusal.times -= 1
@@ -105,7 +131,14 @@ class Proxy:
             data = await answer.read()
             status, content_type = answer.status, answer.content_type
             kept = {name: value for name, value in answer.headers.items() if name == "Date"}
+        if hang is not None:
+            return await self._never(hang)
         for part, change in self._changes:
             if part in path and status == 200:
                 data = json.dumps(change(json.loads(data))).encode()
         return web.Response(body=data, status=status, content_type=content_type, headers=kept)
+
+    async def _never(self, hang: _Hang) -> web.Response:
+        hang.reached.set()
+        await self._closing.wait()
+        return web.Response(status=503)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.integration.agent import Agent, invited_agent
+from tests.integration.devices import devices
 from tibet_nc_agent.matrix import MatrixSettings
 from tibet_nc_agent.matrix_errors import (
     NotLoggedIn,
@@ -38,15 +39,6 @@ async def stopped(bot: Account, synapse: Synapse, tmp_path: Path) -> Agent:
     await agent.open()
     await agent.stop()
     return agent
-
-
-def devices(synapse: Synapse, account: Account) -> set[str]:
-    """Return the devices of an account but the one of its registration."""
-    answer = synapse.request("GET", "/_matrix/client/v3/devices", token=account.access_token)
-    listed = answer.body["devices"]
-    assert isinstance(listed, list)
-    ids = {str(device["device_id"]) for device in listed if isinstance(device, dict)}
-    return ids - {account.device_id}
 
 
 async def test_login_is_restored(synapse: Synapse, bot: Account, stopped: Agent) -> None:
@@ -139,7 +131,7 @@ async def test_unreachable_homeserver(stopped: Agent) -> None:
 async def test_lost_store_is_noticed(stopped: Agent) -> None:
     """A store that vanished is not silently a new identity; the error says how to recover."""
     (stopped.settings.store / "olm.db").unlink()
-    with pytest.raises(StoreMismatch, match="log in anew"):
+    with pytest.raises(StoreMismatch, match="&& tibet-nc-agent login"):
         await stopped.open()
 
 
@@ -159,7 +151,7 @@ async def test_deleted_device_is_noticed(stopped: Agent, synapse: Synapse, bot: 
     device_id = matrix.device_id
     await stopped.stop()
     synapse.delete_device(bot.user_id, device_id)
-    with pytest.raises(TokenRevoked, match="log in again"):
+    with pytest.raises(TokenRevoked, match="run tibet-nc-agent login"):
         await stopped.open()
 
 
@@ -201,7 +193,7 @@ async def test_revoked_token_ends_listening(agent: Agent, synapse: Synapse) -> N
     synapse.delete_device(agent.account.user_id, agent.matrix.device_id)
     error = await agent.ended()
     assert isinstance(error, TokenRevoked)
-    assert "log in again" in str(error)
+    assert "run tibet-nc-agent login" in str(error)
 
 
 async def test_logs_hold_no_secret(stopped: Agent, caplog: pytest.LogCaptureFixture) -> None:

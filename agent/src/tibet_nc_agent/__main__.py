@@ -75,7 +75,7 @@ async def _run(config: Config) -> None:
 async def _login(config: Config) -> None:
     """Log in, and print what an operator compares and what the executor must be told."""
     prepare_state(config)
-    async with logged_in(config) as matrix:
+    async with logged_in(config, renew=True) as matrix:
         keys = await cross_sign(config, matrix)
         print(f"user           {config.user_id}")
         print(f"device         {matrix.device_id}")

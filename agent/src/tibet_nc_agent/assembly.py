@@ -2,7 +2,6 @@
 """From settings to the parts that work: opened in order, closed in reverse, nothing left behind."""
 
 import functools
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,15 +17,12 @@ from tibet_nc_agent.disk import Disk
 from tibet_nc_agent.executor_link import ExecutorLink
 from tibet_nc_agent.inbox import Inbox
 from tibet_nc_agent.matrix import Matrix, MatrixSettings
-from tibet_nc_agent.matrix_errors import AuthenticationNeeded, IdentityError
 from tibet_nc_agent.outbox import Outbox
 from tibet_nc_agent.render import Answerer
 from tibet_nc_agent.safety import RulesError, Verdict, judge, load_rules
 
 STORE_NAME: Final = "matrix"
 CROSS_SIGNING_NAME: Final = "cross-signing.json"
-
-log: Final = logging.getLogger(__name__)
 
 
 def prepare_state(config: Config) -> None:
@@ -42,8 +38,11 @@ def prepare_state(config: Config) -> None:
 
 
 @asynccontextmanager
-async def logged_in(config: Config) -> AsyncIterator[Matrix]:
-    """Open the Matrix side for the length of a block; raises MatrixError and ConfigError."""
+async def logged_in(config: Config, *, renew: bool = False) -> AsyncIterator[Matrix]:
+    """Open the Matrix side for the length of a block; raises MatrixError and ConfigError.
+
+    ``renew`` replaces a token that was revoked.
+    """
     pickle_key = keyfile.pickle_key(config.state)
     matrix = await Matrix.open(
         MatrixSettings(
@@ -57,6 +56,7 @@ async def logged_in(config: Config) -> AsyncIterator[Matrix]:
         access_token=None if config.access_token is None else config.access_token.reveal(),
         password=None if config.password is None else config.password.reveal(),
         pickle_key=pickle_key,
+        renew=renew,
         trusts=lambda user, *_: user in config.allowed,
     )
     try:
@@ -68,15 +68,11 @@ async def logged_in(config: Config) -> AsyncIterator[Matrix]:
 async def cross_sign(config: Config, matrix: Matrix) -> CrossSigning:
     """Have the account vouch for this device, so that careful clients talk to it.
 
-    Raises MatrixError; what the homeserver or the account object to is only logged: without it,
-    clients that are not that careful still work.
+    Raises MatrixError.
     """
     keys = CrossSigning.open(config.state / CROSS_SIGNING_NAME, keyfile.pickle_key(config.state))
     password = None if config.password is None else config.password.reveal()
-    try:
-        await matrix.cross_sign(keys, password=password)
-    except (AuthenticationNeeded, IdentityError) as error:
-        log.warning("this device is not cross-signed: %s", error)
+    await matrix.cross_sign(keys, password=password)
     return keys
 
 

@@ -231,7 +231,7 @@ def _refusal(status: int, answer: JsonObject, *, size: int) -> MatrixError:
         return RateLimited("the homeserver limits our rate", retry_after_s=wait_s)
     if code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
         return TokenRevoked(
-            f"the homeserver does not accept the access token ({code}): log in again"
+            f"the homeserver does not accept the access token ({code}): run tibet-nc-agent login"
         )
     if status == 401 and "flows" in answer:
         session = as_text(answer.get("session"))

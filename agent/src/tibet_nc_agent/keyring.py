@@ -27,6 +27,7 @@ from tibet_nc_agent.matrix_errors import (
     StoreDamaged,
     StoreMismatch,
     TokenRevoked,
+    start_anew,
 )
 from tibet_nc_agent.olm import OlmMachine
 from tibet_nc_agent.olm_messages import ToDevice
@@ -86,8 +87,7 @@ class Keyring:
         if found != ours and (machine.announced or found is not None):
             raise StoreMismatch(
                 f"the homeserver knows other keys for our device {device_id} than the store in"
-                f" {store}, which was lost or replaced: restore it, or move it away and log in"
-                " anew; the kept cross-signing keys then vouch for the new device"
+                f" {store}, which was lost or replaced: restore it, or {start_anew(store)}"
             )
         if not machine.announced:
             await self._upload(self._homeserver.once)

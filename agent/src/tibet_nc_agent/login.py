@@ -14,7 +14,14 @@ import msgspec
 
 from tibet_nc_agent.canonical import as_text
 from tibet_nc_agent.homeserver import CLIENT, Homeserver
-from tibet_nc_agent.matrix_errors import NotLoggedIn, Refused, StoreDamaged, WrongLogin
+from tibet_nc_agent.matrix_errors import (
+    NotLoggedIn,
+    Refused,
+    StoreDamaged,
+    TokenRevoked,
+    WrongLogin,
+    start_anew,
+)
 from tibet_nc_agent.statefile import read_private, write_private
 
 DEVICE_ID_CHARACTERS: Final = 10
@@ -36,10 +43,13 @@ async def log_in(
     file: Path,
     access_token: str | None,
     password: str | None,
+    renew: bool,
 ) -> Login:
     """Return the saved login, or make one and save it; ``homeserver`` has its token afterwards.
 
     A given token must belong to the configured user, and to the saved device if there is one.
+    With ``renew``, a saved token that is no longer valid is replaced by the password's, for the
+    same device: only a person at the host may undo a revocation.
     Raises :class:`NotLoggedIn`, :class:`WrongLogin`, :class:`StoreDamaged`, or as
     :meth:`Homeserver.once`.
     """
@@ -52,7 +62,7 @@ async def log_in(
         if login is not None and login.device_id != device_id:
             raise WrongLogin(
                 f"the access token belongs to device {device_id}, the store to {login.device_id}:"
-                f" use a token of that device, or move {file.parent} away to start anew"
+                f" use a token of that device, or {start_anew(file.parent)}"
             )
         fresh = Login(user_id=user_id, device_id=device_id, access_token=access_token)
         if fresh != login:
@@ -60,7 +70,8 @@ async def log_in(
         return fresh
     if login is not None and login.access_token:
         homeserver.token = login.access_token
-        return login
+        if not (renew and password) or await _accepted(homeserver):
+            return login
     if not password:
         raise NotLoggedIn(f"there is no login of {user_id} yet: run tibet-nc-agent login")
     if login is None:
@@ -71,6 +82,16 @@ async def log_in(
     _write(file, login)
     homeserver.token = token
     return login
+
+
+async def _accepted(homeserver: Homeserver) -> bool:
+    """Whether the homeserver takes our token; without one we go on, if it doesn't."""
+    try:
+        await homeserver.once("GET", f"{CLIENT}/account/whoami")
+    except TokenRevoked:
+        homeserver.token = ""
+        return False
+    return True
 
 
 async def _device_of_token(homeserver: Homeserver, user_id: str) -> str:
@@ -119,7 +140,7 @@ def _read(file: Path) -> Login | None:
     try:
         return msgspec.json.decode(data, type=Login)
     except msgspec.MsgspecError as error:
-        raise StoreDamaged(f"{file} is damaged ({error}): move it away and log in anew") from error
+        raise StoreDamaged(f"{file} is damaged ({error}): {start_anew(file.parent)}") from error
 
 
 def _write(file: Path, login: Login) -> None:

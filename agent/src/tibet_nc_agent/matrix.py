@@ -100,6 +100,7 @@ class Matrix:
         password: str | None,
         pickle_key: bytes,
         trusts: Trust,
+        renew: bool = False,
     ) -> Self:
         """Restore the saved login, or make one, and see that its keys are the homeserver's.
 
@@ -119,6 +120,7 @@ class Matrix:
                 file=settings.store / "login.json",
                 access_token=access_token,
                 password=password,
+                renew=renew,
             )
             rooms: dict[str, Room] = {}
             machine = OlmMachine.open(

@@ -3,6 +3,17 @@
 
 # ruff: noqa: N818 - the names say what is the case; that it is an error is where they are raised
 
+from pathlib import Path
+
+
+def start_anew(store: Path) -> str:
+    """Say how to go on without a store: as another device, which the kept identity vouches for."""
+    return (
+        f"mv {store} {store}.lost && tibet-nc-agent login"
+        " (by password, or a new device's access token): the kept cross-signing keys then vouch"
+        " for the new device, and operators have nothing to do"
+    )
+
 
 class MatrixError(Exception):
     """The root of everything that the Matrix side raises."""

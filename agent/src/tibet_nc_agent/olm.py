@@ -34,7 +34,7 @@ from peewee import PeeweeException  # type: ignore[import-untyped] # it ships no
 from tibet_nc_agent.canonical import JsonObject, as_count, as_object, as_text
 from tibet_nc_agent.identity import Device, devices_of
 from tibet_nc_agent.login import Login
-from tibet_nc_agent.matrix_errors import SendError, StoreDamaged
+from tibet_nc_agent.matrix_errors import SendError, StoreDamaged, start_anew
 from tibet_nc_agent.olm_messages import KeyMissing, NotReadable, Opened, ToDevice
 from tibet_nc_agent.statefile import make_private
 
@@ -77,7 +77,7 @@ class OlmMachine:
         except (PeeweeException, ValueError) as error:  # vodozemac's are ValueErrors
             raise StoreDamaged(
                 f"the Olm store in {directory} can't be read ({type(error).__name__}):"
-                " restore it with its pickle key, or move it away and log in anew"
+                f" restore it with its pickle key, or {start_anew(directory)}"
             ) from error
         return cls(machine, store)
 

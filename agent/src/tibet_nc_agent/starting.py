@@ -10,7 +10,12 @@ from tibet_nc_agent.assembly import assembled, cross_sign, logged_in
 from tibet_nc_agent.config import Config, read_executor_key
 from tibet_nc_agent.homeserver import LONGEST_WAIT_SECONDS, waits
 from tibet_nc_agent.matrix import Matrix
-from tibet_nc_agent.matrix_errors import RateLimited, Unreachable
+from tibet_nc_agent.matrix_errors import (
+    AuthenticationNeeded,
+    IdentityError,
+    RateLimited,
+    Unreachable,
+)
 from tibet_nc_agent.service import Service
 from tibet_nc_agent.supervision import Supervisor
 
@@ -47,7 +52,7 @@ async def _open(config: Config, supervisor: Supervisor, stack: AsyncExitStack) -
         try:
             if matrix is None:
                 matrix = await stack.enter_async_context(logged_in(config))
-            await cross_sign(config, matrix)
+            await _cross_sign(config, matrix)
         except Unreachable as error:
             pause, reason = next(pauses), str(error)
         except RateLimited as error:
@@ -57,3 +62,14 @@ async def _open(config: Config, supervisor: Supervisor, stack: AsyncExitStack) -
         log.warning("%s; trying again in %.1f s", reason, pause)
         supervisor.waiting(reason, seconds=pause + LONGEST_WAIT_SECONDS)
         await asyncio.sleep(pause)
+
+
+async def _cross_sign(config: Config, matrix: Matrix) -> None:
+    """Have our device signed; what the account objects to is only logged.
+
+    Clients that are not that careful still work without it.
+    """
+    try:
+        await cross_sign(config, matrix)
+    except (AuthenticationNeeded, IdentityError) as error:
+        log.warning("this device is not cross-signed: %s", error)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""``tibet-nc-agent login``: killed at every step, its token revoked, its store lost.
+
+Every request is a step. It is killed when the homeserver hasn't heard it yet, and when it has and
+the program doesn't know.
+"""
+
+import asyncio
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import Account, Synapse
+from tests.harness.proxy import Proxy
+from tests.integration.agent_program import AgentProgram
+from tests.integration.devices import devices
+from tibet_nc_agent.identity import verify_identity
+
+
+@pytest.fixture
+def program(tmp_path: Path, bot: Account, synapse: Synapse) -> AgentProgram:
+    """Write the settings of an agent that has never logged in."""
+    return AgentProgram(tmp_path, bot, synapse.url)
+
+
+def signed_devices(synapse: Synapse, bot: Account, master: str) -> set[str]:
+    """Return the devices that the account's identity vouches for; its master key must be this."""
+    wanted: Any = {"device_keys": {bot.user_id: []}}
+    path = "/_matrix/client/v3/keys/query"
+    answer: Any = synapse.request("POST", path, wanted, bot.access_token)
+    identity = verify_identity(answer.body, bot.user_id, pinned=master)
+    return {device.device_id for device in identity.devices if device.cross_signed}
+
+
+async def killed_when(program: AgentProgram, reached: asyncio.Event) -> bool:
+    """Log in, and kill it when something is ``reached``; return False if it ended before."""
+    process = await program.begin("login")
+    ended = asyncio.create_task(process.communicate())
+    waiting = asyncio.create_task(reached.wait())
+    async with asyncio.timeout(60):
+        await asyncio.wait([ended, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if ended.done():
+        return False
+    process.kill()
+    await ended
+    return True
+
+
+@pytest.mark.parametrize("heard", [False, True])
+async def test_login_killed_at_every_step_is_one_device(
+    synapse: Synapse, new_account: Callable[[str], Account], tmp_path: Path, heard: bool
+) -> None:
+    """Killed at any of its requests, the next login ends as one device, signed by one identity."""
+    async with Proxy(synapse.url) as proxy:
+        steps = 0
+        while True:
+            bot = new_account("bot")
+            directory = tmp_path / str(steps)
+            directory.mkdir()
+            program = AgentProgram(directory, bot, proxy.url)
+            if not await killed_when(program, proxy.hang(steps + 1, heard=heard)):
+                break
+            steps += 1
+            done = await program.run("login")
+            assert done.status == 0, done.err
+            device = done.shown("device")
+            assert devices(synapse, bot) == {device}, proxy.seen
+            assert signed_devices(synapse, bot, done.shown("cross-signing")) == {device}
+    assert steps >= 7  # login, own keys, upload, identity twice, and the two signatures
+
+
+async def test_login_again_changes_nothing(
+    synapse: Synapse, bot: Account, program: AgentProgram
+) -> None:
+    """A second login is the first one: same device, same keys, the same fingerprints shown."""
+    first = await program.run("login")
+    again = await program.run("login")
+    assert (again.status, again.out) == (0, first.out)
+    assert devices(synapse, bot) == {first.shown("device")}
+
+
+async def test_invalid_token_is_renewed_for_the_same_device(
+    synapse: Synapse, bot: Account, program: AgentProgram
+) -> None:
+    """A login whose token ended is renewed by password, by ``login`` alone, as the same device."""
+    first = await program.run("login")
+    login = program.store / "login.json"
+    login.write_text(
+        re.sub(r'"access_token":"[^"]*"', '"access_token":"syt_ended"', login.read_text())
+    )
+    refused = await program.run("run")
+    assert refused.status == 1
+    assert refused.err.strip().endswith("run tibet-nc-agent login")
+    again = await program.run("login")
+    assert (again.status, again.out) == (0, first.out)
+    assert devices(synapse, bot) == {first.shown("device")}
+
+
+async def test_without_password_an_invalid_token_is_told(program: AgentProgram) -> None:
+    """Where nothing can be renewed, one line says what to do, and the store stays as it is."""
+    await program.run("login")
+    login = program.store / "login.json"
+    spoiled = re.sub(r'"access_token":"[^"]*"', '"access_token":"syt_ended"', login.read_text())
+    login.write_text(spoiled)
+    program.password.unlink()
+    program.use(program.homeserver, by_password=False)
+    done = await program.run("login")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert "does not accept the access token" in done.err
+    assert login.read_text() == spoiled
+
+
+def removed(store: Path) -> None:
+    """Lose the keys."""
+    (store / "olm.db").unlink()
+
+
+def emptied(store: Path) -> None:
+    """Leave an empty file, as a full disk may."""
+    (store / "olm.db").write_bytes(b"")
+
+
+def without_account(store: Path) -> None:
+    """Take the account out of a store that is sound otherwise."""
+    with closing(sqlite3.connect(store / "olm.db", autocommit=True)) as database:
+        assert database.execute("delete from accounts").rowcount == 1
+
+
+def garbage(store: Path) -> None:
+    """Overwrite the middle of the file."""
+    data = bytearray((store / "olm.db").read_bytes())
+    data[100:] = b"garbage " * (len(data) // 8)
+    (store / "olm.db").write_bytes(data)
+
+
+def half_a_login(store: Path) -> None:
+    """Cut the login's file."""
+    (store / "login.json").write_text((store / "login.json").read_text()[:20])
+
+
+@pytest.mark.parametrize("damage", [removed, emptied, without_account, garbage, half_a_login])
+async def test_damaged_store_is_told_and_recovered_from(
+    synapse: Synapse, bot: Account, program: AgentProgram, damage: Callable[[Path], None]
+) -> None:
+    """It is noticed, and what the one line says makes a new device of the same identity."""
+    first = await program.run("login")
+    damage(program.store)
+    noticed = await program.run("run")
+    assert (noticed.status, noticed.err.count("\n")) == (1, 1)
+    lost = program.store.with_name("matrix.lost")
+    assert f"mv {program.store} {lost} && tibet-nc-agent login" in noticed.err
+    program.store.rename(lost)
+    again = await program.run("login")
+    assert again.status == 0, again.err
+    master = again.shown("cross-signing")
+    assert master == first.shown("cross-signing")
+    assert signed_devices(synapse, bot, master) == {first.shown("device"), again.shown("device")}
+
+
+async def test_foreign_store_is_told(
+    program: AgentProgram,
+    tmp_path: Path,
+    new_account: Callable[[str], Account],
+    synapse: Synapse,
+) -> None:
+    """The keys of another account, in the place of ours, are noticed."""
+    await program.run("login")
+    other = tmp_path / "other"
+    other.mkdir()
+    foreign = AgentProgram(other, new_account("bot"), synapse.url)
+    foreign.state.mkdir(mode=0o700)
+    shutil.copy(program.state / "pickle.key", foreign.state / "pickle.key")
+    await foreign.run("login")
+    shutil.copy(foreign.store / "olm.db", program.store / "olm.db")
+    noticed = await program.run("run")
+    assert (noticed.status, noticed.err.count("\n")) == (1, 1)
+    assert "which was lost or replaced" in noticed.err
+
+
+async def test_deleted_device_is_told_and_recovered_from(
+    synapse: Synapse, bot: Account, program: AgentProgram
+) -> None:
+    """A device that somebody deleted is not silently made anew; the one line says how to go on."""
+    first = await program.run("login")
+    synapse.delete_device(bot.user_id, first.shown("device"))
+    noticed = await program.run("login")
+    assert (noticed.status, noticed.err.count("\n")) == (1, 1)
+    assert "&& tibet-nc-agent login" in noticed.err
+    program.store.rename(program.store.with_name("matrix.lost"))
+    again = await program.run("login")
+    assert again.shown("device") in signed_devices(synapse, bot, first.shown("cross-signing"))
+
+
+async def test_foreign_identity_fails_the_login(program: AgentProgram) -> None:
+    """No fingerprint is shown for an identity that the account doesn't have."""
+    await program.run("login")
+    (program.state / "cross-signing.json").unlink()
+    done = await program.run("login")
+    assert (done.status, done.out) == (1, "")
+    assert "another cross-signing identity" in done.err
+
+
+async def test_second_agent_on_a_store_is_told(program: AgentProgram) -> None:
+    """While one agent has the store, another ends at once, with one line."""
+    await program.run("login")
+    running = await program.begin("run")
+    try:
+        assert running.stderr is not None
+        await running.stderr.readline()  # it waits for the executor, and has the store
+        second = await program.run("run")
+    finally:
+        running.kill()
+        await running.communicate()
+    assert (second.status, second.err.count("\n")) == (1, 1)
+    assert "another agent is using" in second.err
