@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from tibet_nc_agent import homeserver as module
+from tibet_nc_agent import sync
+from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.homeserver import Homeserver
 from tibet_nc_agent.matrix_errors import (
     AuthenticationNeeded,
@@ -19,6 +21,7 @@ from tibet_nc_agent.matrix_errors import (
     TooLarge,
     Unreachable,
 )
+from tibet_nc_agent.sync import RoomUpdate
 
 OBJECT = b'{"ok": true}'
 
@@ -115,6 +118,34 @@ async def test_rate_limit_says_how_long(asked_ms: object, wait_s: float) -> None
         with pytest.raises(RateLimited) as caught:
             await homeserver.once("GET", "/x")
     assert caught.value.retry_after_s == wait_s
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [("7", 7.0), ("0", 1.0), ("99999", 600.0), ("soon", 5.0), ("-1", 5.0), ("9" * 5000, 5.0)],
+)
+async def test_rate_limit_by_header(header: str, wait_s: float) -> None:
+    """Where the answer doesn't say how long, its header does."""
+    body = b'{"errcode": "M_LIMIT_EXCEEDED"}'
+    async with answering(answer(429, body, f"Retry-After: {header}\r\n")) as (homeserver, _):
+        with pytest.raises(RateLimited) as caught:
+            await homeserver.once("GET", "/x")
+    assert caught.value.retry_after_s == wait_s
+
+
+async def test_pages_without_end_are_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A homeserver that gives the same page of messages for ever is asked only so often."""
+    monkeypatch.setattr(sync, "GAP_PAGES", 3)
+    event: JsonObject = {"event_id": "$known", "type": "m.room.message"}
+    page = json.dumps({"chunk": [event], "end": "further"}).encode()
+    update = RoomUpdate(room_id="!room", state=(), timeline=(event,), gap_start="here")
+    async with answering(*[answer(200, page)] * 10) as (homeserver, requests):
+        filled, complete = await sync.fill_gap(
+            homeserver, update, user_id="@bot:example.org", since="before"
+        )
+    assert not complete
+    assert filled.timeline == (event,)
+    assert len(requests) == 3
 
 
 async def test_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

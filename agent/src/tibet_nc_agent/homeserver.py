@@ -46,6 +46,9 @@ LONGEST_WAIT_SECONDS: Final = 60.0
 LONGEST_RATE_WAIT_SECONDS: Final = 600.0
 """However long a homeserver asks us to wait, we ask again after this."""
 
+UNSAID_WAIT_SECONDS: Final = 5.0
+"""How long we wait when a homeserver limits our rate and doesn't say for how long."""
+
 ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Largest answer that is read: 500 events of the largest kind, twice."""
 
@@ -184,7 +187,7 @@ class Homeserver:
                     response.headers.get("Date", ""), sent_s=sent_s, received_s=time.time()
                 )
                 answer = parsed(await _read(response))
-                status = response.status
+                status, retry_after = response.status, response.headers.get("Retry-After", "")
         except TimeoutError as error:
             raise Unreachable(f"the homeserver did not answer within {seconds:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -192,7 +195,10 @@ class Homeserver:
             raise Unreachable(f"the homeserver at {self._url} can't be reached ({kind})") from error
         if status != 200:
             raise _refusal(
-                status, as_object(answer), size=len(data) if isinstance(data, bytes) else 0
+                status,
+                as_object(answer),
+                size=len(data) if isinstance(data, bytes) else 0,
+                retry_after=retry_after,
             )
         if not isinstance(answer, dict):
             raise Unreachable("the homeserver's answer is not a JSON object")
@@ -221,13 +227,22 @@ def parsed(data: bytes) -> Json:
     return wholly(value) if _HALF_A_CHARACTER.search(text) else value
 
 
-def _refusal(status: int, answer: JsonObject, *, size: int) -> MatrixError:
+def _wait_s(answer: JsonObject, retry_after: str) -> float:
+    """Return how long we are asked to wait: by the answer, or by its header, which came later."""
+    wait_ms = as_count(answer.get("retry_after_ms"))
+    if wait_ms:
+        return wait_ms / 1000
+    if retry_after.isascii() and retry_after.isdecimal() and len(retry_after) < 9:
+        return max(float(retry_after), FIRST_WAIT_SECONDS)
+    return UNSAID_WAIT_SECONDS
+
+
+def _refusal(status: int, answer: JsonObject, *, size: int, retry_after: str) -> MatrixError:
     """Turn an error answer into our error (Client-Server API v1.16, "Standard error response")."""
     code = as_text(answer.get("errcode"))
     said = as_text(answer.get("error"))[:200] or f"HTTP {status}"
     if status == 429 or code == "M_LIMIT_EXCEEDED":
-        wait_ms = as_count(answer.get("retry_after_ms")) or 5000
-        wait_s = min(wait_ms / 1000, LONGEST_RATE_WAIT_SECONDS)
+        wait_s = min(_wait_s(answer, retry_after), LONGEST_RATE_WAIT_SECONDS)
         return RateLimited("the homeserver limits our rate", retry_after_s=wait_s)
     if code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
         return TokenRevoked(

@@ -30,6 +30,10 @@ PAGE_EVENTS: Final = 500
 GAP_EVENTS: Final = 5_000
 """Most events that are fetched to fill a gap; commands that old are refused as stale anyway."""
 
+GAP_PAGES: Final = 50
+"""Most requests that fill a gap: a homeserver may give few events a page, or the same ones for
+ever."""
+
 SIGNED_CURVE25519: Final = "signed_curve25519"
 
 _log = logging.getLogger(__name__)
@@ -135,7 +139,9 @@ async def fill_gap(
     """
     position, older = update.gap_start, list[JsonObject]()
     known = {as_text(event.get("event_id")) for event in update.timeline}
-    while position is not None and len(older) < GAP_EVENTS:
+    for _ in range(GAP_PAGES):
+        if position is None or len(older) >= GAP_EVENTS:
+            break
         query = {"from": position, "to": since, "dir": "b", "limit": str(PAGE_EVENTS)}
         path = f"{CLIENT}/rooms/{quoted(update.room_id)}/messages?{urlencode(query)}"
         try:
