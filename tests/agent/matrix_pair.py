@@ -81,13 +81,12 @@ class Pair:
             machine=self.agent.machine,
             replay=replay,
             rooms=self.rooms,
-            allowed=frozenset({OPERATOR}),
+            members=lambda: frozenset({OPERATOR}),
         )
         self.rules: Final = Rules(
             user_id=BOT,
             rooms=frozenset({ROOM}),
             dedicated_room=ROOM,
-            allowed=frozenset({OPERATOR}),
             timebox_ms=30_000,
             judge=judge,
         )

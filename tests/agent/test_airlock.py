@@ -48,6 +48,7 @@ from tibet_nc_agent.event import (
     Undecryptable,
     Unreadable,
 )
+from tibet_nc_agent.operators import Standing
 from tibet_nc_agent.safety import Decision as Safety
 from tibet_nc_agent.safety import Family, Finding, Verdict, judge
 from tibet_nc_protocol.limits import COMMAND_CHARACTERS, INPUT_CHARACTERS, TEXT_CHARACTERS
@@ -62,12 +63,17 @@ RULES = Rules(
     user_id=BOT,
     rooms=frozenset({DEDICATED, SHARED}),
     dedicated_room=DEDICATED,
-    allowed=frozenset({OPERATOR}),
     timebox_ms=TIMEBOX,
     judge=judge,
 )
 SITUATION = Situation(
-    now_ms=NOW, listening_since_ms=NOW - 3_600_000, skew_ms=120, device="DEVICE", device_problem=""
+    now_ms=NOW,
+    listening_since_ms=NOW - 3_600_000,
+    skew_ms=120,
+    standing=Standing.OPERATOR,
+    pins_problem="",
+    device="DEVICE",
+    device_problem="",
 )
 ORIGIN = Origin(sender_key="key", session_id="session", ciphertext="0" * 64)
 
@@ -153,6 +159,8 @@ SITUATIONS = st.builds(
     now_ms=st.just(NOW),
     listening_since_ms=st.sampled_from([0, NOW - 1, NOW]),
     skew_ms=st.sampled_from([None, 0, -40_000, 40_000]),
+    standing=st.sampled_from(Standing),
+    pins_problem=st.sampled_from(["", "the file is not there"]),
     device=st.sampled_from([None, "DEVICE"]),
     device_problem=st.text(),
 )
@@ -179,7 +187,7 @@ def test_what_passes(event: Incoming, situation: Situation) -> None:
     if not isinstance(decide(event, situation, RULES), Passed):
         return
     assert isinstance(event, TextMessage)
-    assert event.sender == OPERATOR
+    assert situation.standing is Standing.OPERATOR
     assert event.room_id in {DEDICATED, SHARED}
     assert event.origin is not None
     assert not event.is_edit
@@ -216,9 +224,37 @@ def test_every_refusal_says_why_and_can_be_recorded(event: Incoming, situation: 
 def test_strangers_words_are_not_kept(event: Incoming, situation: Situation) -> None:
     """Who may not command decides neither what runs nor how much is recorded (I5)."""
     decision = decide(event, situation, RULES)
-    if getattr(event, "sender", None) == STRANGER and not isinstance(decision, Ignored):
+    if situation.standing is not Standing.OPERATOR and not isinstance(decision, Ignored):
         assert isinstance(decision, Refused)
-        assert (decision.family, decision.command) == (Cause.STRANGER, None)
+        assert (decision.stage, decision.command) == (Stage.SENDER, None)
+
+
+@pytest.mark.parametrize(
+    ("standing", "cause", "next_step"),
+    [
+        (Standing.STRANGER, Cause.STRANGER, f"tibet-nc-agent trust {OPERATOR}"),
+        (Standing.UNPINNED, Cause.UNPINNED, f"tibet-nc-agent trust {OPERATOR}"),
+        (Standing.READER, Cause.READER, "administrator"),
+    ],
+)
+def test_who_may_not_command_is_told_what_next(
+    standing: Standing, cause: Cause, next_step: str
+) -> None:
+    """Who isn't pinned is told the very command that the host's administrator has to type (I5)."""
+    refusal = refused(text("uptime"), dataclasses.replace(SITUATION, standing=standing))
+    assert refusal.family == cause
+    assert next_step in refusal.next_step
+
+
+def test_pins_that_can_not_be_used_are_said_to_be_so() -> None:
+    """When the file of the pins is unusable, nobody is told to pin anybody in it."""
+    situation = dataclasses.replace(
+        SITUATION, standing=Standing.UNPINNED, pins_problem="/etc/x: Permission denied"
+    )
+    refusal = refused(text("uptime"), situation)
+    assert "can't be used" in refusal.reason
+    assert "doctor" in refusal.next_step
+    assert "/etc/x" not in refusal.reason
 
 
 @given(st.sampled_from([OTHER, SHARED]), BODIES)
@@ -234,9 +270,9 @@ def test_talk_is_ignored(room_id: str, body: str) -> None:
 
 def test_first_objection_decides() -> None:
     """The stages are passed in order: who, how old, what."""
-    worst = text("reboot", sender=STRANGER, age_ms=10**6)
-    stages = [refused(worst).stage]
-    stages.append(refused(msgspec.structs.replace(worst, sender=OPERATOR)).stage)
+    worst = text("reboot", age_ms=10**6)
+    stages = [refused(worst, dataclasses.replace(SITUATION, standing=Standing.STRANGER)).stage]
+    stages.append(refused(worst).stage)
     stages.append(refused(text("reboot")).stage)
     assert stages == [Stage.SENDER, Stage.FRESHNESS, Stage.SAFETY]
 
@@ -283,10 +319,8 @@ def test_unauthenticated_messages(event: Incoming, cause: Cause) -> None:
 
 def test_unknown_device() -> None:
     """A message that no checked device of the sender sent is refused with the reason (I5)."""
-    situation = Situation(
-        now_ms=NOW,
-        listening_since_ms=0,
-        skew_ms=None,
+    situation = dataclasses.replace(
+        SITUATION,
         device=None,
         device_problem="no device of @op:example.org owns the key that sent this message",
     )
@@ -312,9 +346,7 @@ def test_edited_talk_is_ignored() -> None:
 
 def test_stale_says_how_old_and_whose_clock() -> None:
     """A stale message is refused with its age, the limit and the skew of the clocks in numbers."""
-    situation = Situation(
-        now_ms=NOW, listening_since_ms=NOW - 5_000, skew_ms=-37_000, device="D", device_problem=""
-    )
+    situation = dataclasses.replace(SITUATION, listening_since_ms=NOW - 5_000, skew_ms=-37_000)
     refusal = refused(text("uptime", age_ms=31_500), situation)
     assert (refusal.stage, refusal.family) == (Stage.FRESHNESS, Cause.STALE)
     assert refusal.reason == (

@@ -52,6 +52,7 @@ def test_good_settings(tmp_path: Path) -> None:
         rooms=("!one:example.org", "!two"),
         dedicated_room="!one:example.org",
         device_name="tibet-nc",
+        operators_file=Path("/etc/tibet-nc/operators.toml"),
         allowed=frozenset({"@op:example.org"}),
         timebox_ms=30_000,
         socket=Path("/run/tibet-nc/executor.sock"),
@@ -63,6 +64,12 @@ def test_good_settings(tmp_path: Path) -> None:
         access_token=None,
         password=None,
     )
+
+
+def test_without_a_list_every_pinned_operator_counts(tmp_path: Path) -> None:
+    """The settings need not name the operators: then the pins alone say who commands."""
+    settings = load(GOOD.replace('[operators]\nallowed = ["@op:example.org"]\n', ""), tmp_path)
+    assert settings.allowed == frozenset()
 
 
 WRONG = {
@@ -82,6 +89,7 @@ WRONG = {
     "matrix.device_name": ['device_name = ""', f'device_name = "{"x" * 65}"'],
     "matrix.access_token_file": ['access_token_file = "relative"', "access_token_file = 1"],
     "matrix.password_file": ['password_file = "/does/not/exist"'],
+    "operators.file": ['file = "operators.toml"', "file = 1"],
     "operators.allowed": ["allowed = []", 'allowed = ["op"]'],
     "airlock.timebox_s": [
         "timebox_s = 0",
@@ -127,7 +135,6 @@ def test_every_setting_has_a_wrong_value_above() -> None:
         (GOOD + "[nothing]\n", "nothing", "[matrix]"),
         (GOOD.replace("[host]\nname", "[host]\nnome"), "host.nome", "name"),
         (GOOD.replace('user_id = "@bot:example.org"\n', ""), "matrix.user_id", "@tibet-nc:"),
-        (GOOD.replace('[operators]\nallowed = ["@op:example.org"]\n', ""), "operators", ""),
         (
             GOOD.replace("[matrix]", f'[matrix]\naccess_token = "{SECRET}"'),
             "matrix.access_token",

@@ -106,7 +106,8 @@ async def _agents(report: Report, settings: Settings, n: int) -> None:
                     homeserver=synapse.url,
                     bot=bot,
                     # A room with strangers is not spoken in: agents must know one another.
-                    operators=[person.user_id, *(user for user in users if user != bot.user_id)],
+                    operators={operator.user_id: operator.master_key},
+                    allowed=[person.user_id, *(user for user in users if user != bot.user_id)],
                     rooms=[room],
                     name=f"host{number}",
                     uids=new_uids(),

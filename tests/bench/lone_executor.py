@@ -2,7 +2,6 @@
 """An executor without an agent, contained as under systemd, and a client that asks in parallel."""
 
 import asyncio
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -30,11 +29,7 @@ class LoneExecutor(Executor):
         self._cgroup: Path | None = None
         super().__init__(directory, settings=settings)
         if operators is not None:
-            config = directory / "executor.toml"
-            one = f"operators = {json.dumps([OPERATOR])}"
-            config.write_text(
-                config.read_text().replace(one, f"operators = {json.dumps(operators)}")
-            )
+            self.pin(*operators)
         if self.uids.separated:
             name = f"tibet-nc-bench-{os.getpid()}-{id(self)}"
             self._cgroup = delegate_cgroup(name, self.uids.executor)

@@ -65,7 +65,7 @@ async def world(directory: Path, *, operators: int = 1, rooms: int = 1) -> Async
                 directory / "host",
                 homeserver=synapse.url,
                 bot=bot,
-                operators=[person.user_id for person in people],
+                operators={client.user_id: client.master_key for client in clients},
                 rooms=places,
                 uids=new_uids(),
                 timebox_s=TIMEBOX_SECONDS,

@@ -2,6 +2,7 @@
 """A real executor process and a client on its socket, for the tests of the upper half."""
 
 import asyncio
+import base64
 import json
 import os
 import secrets
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,6 +35,7 @@ from tibet_nc_protocol.messages import (
     Started,
     Welcome,
 )
+from tibet_nc_protocol.pins import How, Pin, render
 from tibet_nc_protocol.records import Record
 from tibet_nc_protocol.signing import Identity, PublicKey, Purpose
 
@@ -51,6 +54,7 @@ class Executor:
         self.state = directory / "state"
         self.socket = directory / "run" / "executor.sock"
         self.log = directory / "executor.log"
+        self.pins = directory / "operators.toml"
         # The tests are the agent, so its uid is ours.
         chosen = choose_uids()
         self.uids = Uids(
@@ -87,6 +91,7 @@ class Executor:
             path.chmod(0o755 if path == directory else 0o700)
             os.chown(path, owner, owner)
         (directory / "agent.pub").write_text(AGENT.public_key.hex + "\n")
+        self.pin(OPERATOR)
         quoted = json.dumps
         self._config.write_text(f"""\
 [agent]
@@ -97,7 +102,7 @@ user = {self.uids.shell}
 home = {quoted(str(directory / "home"))}
 {shell}
 [policy]
-operators = [{quoted(OPERATOR)}]
+operators_file = {quoted(str(self.pins))}
 rooms = [{quoted(ROOM)}]
 [socket]
 path = {quoted(str(self.socket))}
@@ -110,6 +115,13 @@ name = "host"
 {settings}
 """)
         self.key = PublicKey.from_hex(self.verb("init").split()[-1])
+
+    def pin(self, *users: str) -> None:
+        """Pin these users and nobody else, by a new file in the old one's place."""
+        draft = self.pins.with_suffix(".new")
+        draft.write_bytes(render(_pin(user) for user in users))
+        draft.chmod(0o644)
+        draft.replace(self.pins)
 
     def _argv(self) -> list[str]:
         return [
@@ -258,6 +270,12 @@ class Client:
         self.writer.close()
         with suppress(OSError):
             await self.writer.wait_closed()
+
+
+def _pin(user: str) -> Pin:
+    """Return a pin; the executor asks for the user only, so any key does."""
+    key = base64.b64encode(AGENT.public_key.data).decode().rstrip("=")
+    return Pin(user=user, master_key=key, pinned=datetime.now(UTC), how=How.COMPARED)
 
 
 def raw_socket(executor: Executor) -> socket.socket:

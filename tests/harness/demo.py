@@ -142,7 +142,7 @@ async def demonstrate(directory: Path, show: Show, *, interactive: bool) -> None
                 directory / "host",
                 homeserver=synapse.url,
                 bot=bot,
-                operators=[person.user_id],
+                operators={operator.user_id: operator.master_key},
                 rooms=[room],
             ) as host:
                 _say_uids(host, show)

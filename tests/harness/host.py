@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.harness.pins import write_pins
 from tests.harness.synapse import Account
 from tests.separation import (
     Uids,
@@ -108,6 +110,7 @@ class Daemon:
 class Host:
     """Everything that one installation has, under one directory.
 
+    ``operators`` are pinned: the master key of each user. With ``allowed`` only those may command.
     Use as a context manager: leaving it stops the daemons and ends what they left.
     """
 
@@ -117,11 +120,12 @@ class Host:
         *,
         homeserver: str,
         bot: Account,
-        operators: list[str],
+        operators: Mapping[str, str],
         rooms: list[str],
         name: str = "demo-host",
         uids: Uids | None = None,
         timebox_s: int = 30,
+        allowed: Sequence[str] = (),
         executor_settings: str = "",
     ) -> None:
         self.uids = choose_uids() if uids is None else uids
@@ -132,24 +136,26 @@ class Host:
         self._cgroup: Path | None = None
         self._homeserver = homeserver
         self._bot = bot
-        self._operators = operators
+        self.pins = self.etc / "operators.toml"
+        self._allowed = allowed
         self._rooms = rooms
         self._name = name
         self._timebox_s = timebox_s
         self._executor_settings = executor_settings
         self._make_directories()
         self._write_settings()
+        self.pin(operators)
         self._make_keys()
         if self.uids.separated:
             self._cgroup = delegate_cgroup(f"tibet-nc-{os.getpid()}-{id(self)}", self.uids.executor)
         self.executor = Daemon(
             "the executor",
-            [*as_executor(self.uids, self._cgroup), *self._program("executor"), "run"],
+            [*as_executor(self.uids, self._cgroup), *self.program("executor"), "run"],
             directory / "executor.log",
         )
         self.agent = Daemon(
             "the agent",
-            [*as_agent(self.uids), *self._program("agent"), "run"],
+            [*as_agent(self.uids), *self.program("agent"), "run"],
             directory / "agent.log",
         )
 
@@ -184,6 +190,34 @@ class Host:
         if self._cgroup is not None:
             remove_cgroup(self._cgroup)
 
+    def pin(self, operators: Mapping[str, str]) -> None:
+        """Pin the master keys of these users, and nobody else, as root does it."""
+        write_pins(self.pins, operators)
+
+    def allow(self, *users: str) -> None:
+        """Name those in both settings who alone may command; before the start."""
+        self._allowed = users
+        self._write_settings()
+
+    def wait_log(self, text: str, seconds: float = READY_SECONDS) -> None:
+        """Wait until a text is in the agent's log; raises HostError."""
+        end = time.monotonic() + seconds
+        while text not in self.agent.log.read_text(errors="replace"):
+            if time.monotonic() > end:
+                raise HostError(f"{text!r} is not in the log: {self.agent.tail()}")
+            time.sleep(0.02)
+
+    def root(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a verb of the agent's command line as whoever runs this, as a sysadmin would."""
+        return subprocess.run(
+            [*self.program("agent"), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+
     def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the auditor's tool on what the executor wrote."""
         return subprocess.run(
@@ -203,7 +237,7 @@ class Host:
         """Run a verb of a daemon's command line as that daemon's uid."""
         prefix = as_agent(self.uids) if daemon == "agent" else as_executor(self.uids, None)
         return subprocess.run(
-            [*prefix, *self._program(daemon), *arguments],
+            [*prefix, *self.program(daemon), *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -215,7 +249,8 @@ class Host:
         """The executor's public key, as the auditor is given it."""
         return (self.etc / "executor.pub").read_text().strip()
 
-    def _program(self, daemon: str) -> list[str]:
+    def program(self, daemon: str) -> list[str]:
+        """Return the command line of a daemon, without its verb."""
         python = str(ROOT / f".venv/{daemon}/bin/python")
         settings = str(self.etc / f"{daemon}.toml")
         return [python, "-I", "-m", f"tibet_nc_{daemon}", "--config", settings]
@@ -252,7 +287,8 @@ rooms = {quoted(self._rooms)}
 access_token_file = {quoted(str(secret))}
 
 [operators]
-allowed = {quoted(self._operators)}
+file = {quoted(str(self.pins))}
+{f"allowed = {quoted(list(self._allowed))}" if self._allowed else ""}
 
 [airlock]
 timebox_s = {self._timebox_s}
@@ -278,7 +314,8 @@ user = {self.uids.shell}
 home = {quoted(str(self.directory / "home"))}
 
 [policy]
-operators = {quoted(self._operators)}
+operators_file = {quoted(str(self.pins))}
+{f"operators = {quoted(list(self._allowed))}" if self._allowed else ""}
 rooms = {quoted(self._rooms)}
 timebox_s = {self._timebox_s}
 

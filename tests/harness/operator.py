@@ -7,7 +7,8 @@
         command = await operator.send_text(room_id, "$ uptime")
         answer = await operator.answer_to(command)
 
-It trusts every device it sees, and it is not hardened: a batch with an event that crashes nio is
+It has a cross-signing identity, which signs the device it logs in as, as Element does. It trusts
+every device it sees, and it is not hardened: a batch with an event that crashes nio is
 skipped. Every login is a new device; its store lives in a temporary directory and goes with it.
 """
 
@@ -19,6 +20,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -34,6 +36,9 @@ from nio import (
 )
 from nio.crypto.attachments import decrypt_attachment
 
+from tibet_nc_agent.crosssign import CrossSigning, Use, bootstrap
+from tibet_nc_agent.homeserver import Homeserver
+
 RESULT_KEY: Final = "nc.tibet.result"
 """Where an answer of the agent carries its machine-readable part."""
 
@@ -46,6 +51,12 @@ _FILTER: Final = {
 }
 
 logging.getLogger("nio").setLevel(logging.ERROR)
+
+
+def new_identity() -> CrossSigning:
+    """Make a cross-signing identity, which lives as long as the object."""
+    with tempfile.TemporaryDirectory(prefix="identity-") as directory:
+        return CrossSigning.open(Path(directory) / "keys", secrets.token_bytes(32))
 
 
 class OperatorError(Exception):
@@ -98,10 +109,15 @@ class Operator:
     """
 
     def __init__(
-        self, client: AsyncClient, password: str, store: tempfile.TemporaryDirectory[str]
+        self,
+        client: AsyncClient,
+        password: str,
+        store: tempfile.TemporaryDirectory[str],
+        identity: CrossSigning,
     ) -> None:
         self.client: Final = client
         self.password: Final = password
+        self.identity = identity
         self.events: Final[list[Seen]] = []
         self._store = store
         self._sending = asyncio.Lock()
@@ -110,10 +126,20 @@ class Operator:
         self._loop: asyncio.Task[None] | None = None
 
     @classmethod
-    async def login(cls, url: str, user_id: str, password: str) -> Self:
+    async def login(
+        cls,
+        url: str,
+        user_id: str,
+        password: str,
+        *,
+        identity: CrossSigning | None = None,
+        signed: bool = True,
+    ) -> Self:
         """Log in as a new device, upload its keys and start to sync.
 
-        Raises :class:`OperatorError` when the homeserver refuses.
+        The account's ``identity``, a new one by default, signs the device unless ``signed`` is
+        false. An account has one identity: give that of the first login to further ones. Raises
+        :class:`OperatorError` when the homeserver refuses.
         """
         store = tempfile.TemporaryDirectory(prefix="operator-")
         client = AsyncClient(
@@ -122,9 +148,11 @@ class Operator:
             store_path=store.name,
             config=AsyncClientConfig(pickle_key=secrets.token_hex(16)),
         )
-        operator = cls(client, password, store)
+        operator = cls(client, password, store, identity or new_identity())
         try:
             await operator._log_in(password)
+            if signed:
+                await operator.sign_device()
             await operator._sync(0)
         except BaseException:
             await operator.close()
@@ -163,6 +191,46 @@ class Operator:
     def device_id(self) -> str:
         """The device of this login."""
         return str(self.client.device_id)
+
+    @property
+    def master_key(self) -> str:
+        """The key that a host pins, unpadded base64."""
+        return self.identity.public_key(Use.MASTER)
+
+    async def sign_device(self) -> None:
+        """Have the account's identity sign this device; raises MatrixError."""
+        homeserver = Homeserver(self.client.homeserver)
+        homeserver.token = self.client.access_token
+        try:
+            await bootstrap(
+                homeserver,
+                self.identity,
+                user_id=self.user_id,
+                device_id=self.device_id,
+                device_sign=lambda data: str(self.client.olm.account.sign(data.decode())),
+                password=self.password,
+            )
+        finally:
+            await homeserver.close()
+
+    async def reset_identity(self) -> None:
+        """Give the account a new cross-signing identity, which signs this device."""
+        self.identity = new_identity()
+        objects = self.identity.key_objects(self.user_id)
+        body: dict[str, Any] = {f"{use}_key": value for use, value in objects.items()}
+        path = "/_matrix/client/v3/keys/device_signing/upload"
+        status, answer = await self.request("POST", path, body)
+        if status == 401:
+            body["auth"] = {
+                "type": "m.login.password",
+                "identifier": {"type": "m.id.user", "user": self.user_id},
+                "password": self.password,
+                "session": answer["session"],
+            }
+            status, answer = await self.request("POST", path, body)
+        if status != 200:
+            raise OperatorError(f"new identity: {status} {answer}")
+        await self.sign_device()
 
     async def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None

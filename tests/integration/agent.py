@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Final
 
 from tests.harness import Account, Operator
+from tests.harness.pins import write_pins
 from tibet_nc_agent.event import Batch, Incoming, TextMessage
 from tibet_nc_agent.matrix import Matrix, MatrixSettings
+from tibet_nc_agent.operators import Operators
 
 WAIT_SECONDS: Final = 20.0
-
-EVERY_DEVICE: Final = "*"
 
 
 class Agent:
     """A :class:`Matrix` whose batches are collected; ``token`` is what a caller would save.
 
-    ``events`` holds everything received so far. ``trusted`` are the devices that may have its
-    keys. The password is given at every opening, as a configuration file would.
+    ``events`` holds everything received so far. ``allowed`` are the users that its settings name,
+    and :meth:`pin` says who is pinned. The password is given at every opening, as
+    a configuration file would.
     """
 
     def __init__(self, settings: MatrixSettings, account: Account) -> None:
@@ -31,7 +32,8 @@ class Agent:
         self.pickle_key = secrets.token_bytes(32)
         self.password: str | None = account.password
         self.access_token: str | None = None
-        self.trusted: Final = {EVERY_DEVICE}
+        self.allowed = frozenset[str]()
+        self._pins = settings.store.with_name(f"{settings.store.name}-operators.toml")
         self.token: str | None = None
         self.events: Final[list[Incoming]] = []
         self._matrix: Matrix | None = None
@@ -56,9 +58,13 @@ class Agent:
             access_token=self.access_token,
             password=self.password,
             pickle_key=self.pickle_key,
-            trusts=lambda _user, device, *_: bool({device, EVERY_DEVICE} & self.trusted),
+            operators=Operators(self._pins, self.allowed),
         )
         return self._matrix
+
+    def pin(self, *operators: Operator) -> None:
+        """Pin these operators and nobody else."""
+        write_pins(self._pins, {each.user_id: each.master_key for each in operators})
 
     async def listen(self) -> None:
         """Open if need be, and collect what comes from the saved token on."""
@@ -144,10 +150,11 @@ async def invited_agent(
         user_id=account.user_id,
         device_name="tibet-nc",
         rooms=(room_id,),
-        allowed=frozenset({operator.user_id}),
         store=store,
     )
     agent = Agent(replace(settings, **changes), account)  # type: ignore[arg-type] # any of them
+    agent.allowed = frozenset({operator.user_id})
+    agent.pin(operator)
     await (await agent.open()).join(room_id)
     await agent.listen()
     await operator.wait_member(room_id, account.user_id)

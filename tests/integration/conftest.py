@@ -35,13 +35,15 @@ async def new_operator(
     """Log operators in, on a new account or on that of an earlier one, and close them."""
     opened: list[Operator] = []
 
-    async def login(earlier: Operator | None = None) -> Operator:
+    async def login(earlier: Operator | None = None, *, signed: bool = True) -> Operator:
         if earlier is None:
             account = new_account("op")
-            user_id, password = account.user_id, account.password
+            user_id, password, identity = account.user_id, account.password, None
         else:
-            user_id, password = earlier.user_id, earlier.password
-        operator = await Operator.login(synapse.url, user_id, password)
+            user_id, password, identity = earlier.user_id, earlier.password, earlier.identity
+        operator = await Operator.login(
+            synapse.url, user_id, password, identity=identity, signed=signed
+        )
         opened.append(operator)
         return operator
 

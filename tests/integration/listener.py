@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from tibet_nc_agent.matrix import Matrix, MatrixSettings
+from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.statefile import read_private, write_private
 
 
@@ -24,7 +25,6 @@ async def listen(file: Path) -> None:
         user_id=configuration["user_id"],
         device_name="tibet-nc",
         rooms=(configuration["room"],),
-        allowed=frozenset({configuration["operator"]}),
         store=Path(configuration["store"]),
     )
     token_file = file.with_suffix(".token")
@@ -34,7 +34,7 @@ async def listen(file: Path) -> None:
         access_token=None,
         password=None,
         pickle_key=bytes.fromhex(configuration["pickle_key"]),
-        trusts=lambda *_: True,
+        operators=Operators(file.with_suffix(".toml"), frozenset({configuration["operator"]})),
     )
     async for batch in matrix.batches(saved.decode() if saved else None):
         for event in batch.events:

@@ -57,7 +57,7 @@ async def host(
         directory / "host",
         homeserver=synapse.url,
         bot=bot,
-        operators=[operator.user_id, colleague.user_id],
+        operators={each.user_id: each.master_key for each in (operator, colleague)},
         rooms=[room],
         executor_settings="[audit]\ncheckpoint_records = 10\n",
     ) as made:
@@ -219,7 +219,7 @@ async def test_login_shows_what_to_compare_and_keeps_its_secrets(
         directory / "host",
         homeserver=synapse.url,
         bot=account,
-        operators=[operator.user_id],
+        operators={operator.user_id: operator.master_key},
         rooms=[room],
     )
     with host:

@@ -55,7 +55,7 @@ async def scene(synapse: Synapse) -> AsyncIterator[Scene]:
     async with await ElementOperator.login(
         synapse.url, account.user_id, account.password
     ) as operator:
-        await operator.cross_sign()
+        master_key = await operator.cross_sign()
         room = await operator.create_room(invite=[bot.user_id])
         with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
             Path(name).chmod(0o755)
@@ -63,7 +63,7 @@ async def scene(synapse: Synapse) -> AsyncIterator[Scene]:
                 Path(name) / "host",
                 homeserver=synapse.url,
                 bot=bot,
-                operators=[operator.user_id],
+                operators={operator.user_id: master_key},
                 rooms=[room],
             ) as host:
                 await asyncio.to_thread(host.start)

@@ -48,7 +48,7 @@ def make_host(
             directory / f"host{len(hosts)}",
             homeserver=synapse.url,
             bot=bot,
-            operators=[operator.user_id],
+            operators={operator.user_id: operator.master_key},
             rooms=[room],
             **settings,  # type: ignore[arg-type]  # passed on as they are
         )

@@ -289,7 +289,7 @@ async def test_session_keeps_its_first_owner(
     """Another operator can't take over a session whose key he was given, even after a restart."""
     second = await new_operator()
     await agent.stop()
-    agent.settings = replace(agent.settings, allowed=agent.settings.allowed | {second.user_id})
+    agent.pin(operator, second)
     await agent.listen()
     await agent.text(await operator.send_text(agent.room_id, "$ 1"))
     session = operator.client.olm.outbound_group_sessions[agent.room_id]
@@ -308,7 +308,7 @@ async def test_relabelled_sender_owns_no_such_key(
     """One operator's message under another's name is of no device of the other (I5)."""
     second = await new_operator()
     await agent.stop()
-    agent.settings = replace(agent.settings, allowed=agent.settings.allowed | {second.user_id})
+    agent.pin(operator, second)
     await operator.invite(agent.room_id, second.user_id)
     await second.join(agent.room_id)
     await second.wait_member(agent.room_id, agent.account.user_id)
@@ -400,18 +400,17 @@ async def test_hidden_encryption_changes_nothing(operator: Operator, agent: Agen
         await agent.stop()
 
 
-async def test_untrusted_device_can_not_read(
+async def test_unsigned_device_can_not_read(
     operator: Operator, agent: Agent, new_operator: NewOperator
 ) -> None:
-    """A device that isn't trusted gets no key; one that is reads on."""
-    second = await new_operator(operator)
+    """A device that its owner hasn't signed gets no key; once signed it reads on (I5)."""
+    second = await new_operator(operator, signed=False)
     await second.wait_member(agent.room_id, agent.account.user_id)
-    agent.trusted.clear()
-    agent.trusted.add(operator.device_id)
     sent = await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "x"}, "t1")
     assert (await operator.wait(lambda seen: seen.event_id == sent)).decrypted
     assert not (await second.wait(lambda seen: seen.event_id == sent)).decrypted
-    agent.trusted.add(second.device_id)
+    await second.sign_device()
+    await agent.matrix.keys_of(second.user_id, fresh=True)
     sent = await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "y"}, "t2")
     assert (await second.wait(lambda seen: seen.event_id == sent and seen.decrypted)).body == "y"
 

@@ -32,7 +32,6 @@ async def stopped(bot: Account, synapse: Synapse, tmp_path: Path) -> Agent:
         user_id=bot.user_id,
         device_name="tibet-nc",
         rooms=("!none",),
-        allowed=frozenset(),
         store=tmp_path / "store",
     )
     agent = Agent(settings, bot)

@@ -156,7 +156,7 @@ async def test_history_from_before_joining_is_not_received(
 
 
 async def test_without_a_trusted_device_nothing_is_sent(agent: Agent) -> None:
-    """When no device in the room may have our keys, sending says so."""
-    agent.trusted.clear()
+    """When nobody in the room is pinned, no device may have our keys, and sending says so."""
+    agent.pin()
     with pytest.raises(NobodyCanRead):
         await agent.matrix.send(agent.room_id, {"msgtype": "m.text", "body": "x"}, "t1")

@@ -13,21 +13,32 @@ from typing import Final
 
 import msgspec
 
-from tibet_nc_agent import VERSION, explain, keyfile, starting
-from tibet_nc_agent.assembly import cross_sign, logged_in, prepare_state
+from tibet_nc_agent import VERSION, explain, keyfile, starting, trust
+from tibet_nc_agent.assembly import cross_sign, logged_in, operators_of, prepare_state
 from tibet_nc_agent.config import DEFAULT_PATH, Config, load
 from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.crosssign import Use
+from tibet_nc_agent.descent import DescentError
 from tibet_nc_agent.doctor import Check, examine
+from tibet_nc_agent.fingerprint import spaced
 from tibet_nc_agent.inbox import InboxError
 from tibet_nc_agent.matrix_errors import MatrixError
 from tibet_nc_agent.supervision import StalledError, Supervisor
+from tibet_nc_protocol.errors import PinsError
 
 GOOD: Final = 0
 BAD: Final = 1
 USAGE: Final = 2
 
-_FAILURES: Final = (MatrixError, InboxError, StalledError, OSError)
+_FAILURES: Final = (
+    MatrixError,
+    InboxError,
+    StalledError,
+    PinsError,
+    trust.NotTrustedError,
+    DescentError,
+    OSError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +70,12 @@ def _carry_out(options: argparse.Namespace, config: Config) -> int:
             asyncio.run(_login(config))
         case "identity":
             _identity(config)
+        case "trust":
+            trust.trust(config, trust.user_id(options.user), options.fingerprint, out=sys.stdout)
+        case "untrust":
+            trust.untrust(config, options.user, out=sys.stdout)
+        case "operators":
+            trust.operators(config, as_json=options.json, out=sys.stdout)
         case "doctor":
             return asyncio.run(_doctor(config, as_json=options.json))
     return GOOD
@@ -75,12 +92,12 @@ async def _run(config: Config) -> None:
 async def _login(config: Config) -> None:
     """Log in, and print what an operator compares and what the executor must be told."""
     prepare_state(config)
-    async with logged_in(config, renew=True) as matrix:
+    async with logged_in(config, operators_of(config), renew=True) as matrix:
         keys = await cross_sign(config, matrix)
         print(f"user           {config.user_id}")
         print(f"device         {matrix.device_id}")
-        print(f"session key    {_spaced(matrix.ed25519)}")
-        print(f"cross-signing  {_spaced(keys.public_key(Use.MASTER))}")
+        print(f"session key    {spaced(matrix.ed25519)}")
+        print(f"cross-signing  {spaced(keys.public_key(Use.MASTER))}")
     public_key = keyfile.identity(config.state).public_key.hex
     print(f"agent key      {public_key}")
     print(f"next: tibet-nc-executor enrol-agent {public_key}")
@@ -122,11 +139,6 @@ def _leaves(error: BaseException) -> list[BaseException]:
     return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
 
 
-def _spaced(key: str) -> str:
-    """Return a key in groups of four, as clients show it for comparing."""
-    return " ".join(key[start : start + 4] for start in range(0, len(key), 4))
-
-
 def _log_to_stderr() -> None:
     """Log one line a decision; the journal adds the time, a terminal needs it."""
     journal = bool(os.environ.get("JOURNAL_STREAM"))
@@ -147,6 +159,15 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("run", help="serve the rooms until stopped")
     verbs.add_parser("login", help="log in; show fingerprints and the key to enrol")
     verbs.add_parser("identity", help="show the agent's JIS identity and public key")
+    pinning = verbs.add_parser("trust", help="pin an operator, who may command from then on")
+    pinning.add_argument("user", metavar="@USER:SERVER")
+    pinning.add_argument(
+        "--fingerprint", metavar="KEY", help="the operator's master key, instead of asking"
+    )
+    unpinning = verbs.add_parser("untrust", help="take an operator's pin back, at once")
+    unpinning.add_argument("user", metavar="@USER:SERVER")
+    listing = verbs.add_parser("operators", help="list the pinned operators")
+    listing.add_argument("--json", action="store_true", help="for programs")
     doctor = verbs.add_parser("doctor", help="check everything, one line each, with the fix")
     doctor.add_argument("--json", action="store_true", help="for programs")
     explain.add_arguments(verbs.add_parser("explain", help="what the airlock says of a command"))

@@ -22,6 +22,7 @@ from tibet_nc_agent.event import (
     Undecryptable,
     Unreadable,
 )
+from tibet_nc_agent.operators import Standing
 from tibet_nc_agent.safety.verdict import Decision as Safety
 from tibet_nc_agent.safety.verdict import Verdict
 from tibet_nc_agent.typography import meant
@@ -40,6 +41,8 @@ class Cause(StrEnum):
     """Why a message was refused, where the safety stage's families don't say it."""
 
     STRANGER = "stranger"
+    UNPINNED = "unpinned"
+    READER = "reader"
     PLAINTEXT = "plaintext"
     UNDECRYPTABLE = "undecryptable"
     UNREADABLE = "unreadable"
@@ -91,7 +94,6 @@ class Rules:
     user_id: str
     rooms: frozenset[str]
     dedicated_room: str
-    allowed: frozenset[str]
     timebox_ms: int
     judge: Callable[[str], Verdict]
 
@@ -100,14 +102,17 @@ class Rules:
 class Situation:
     """What is known when a message is judged; times are in milliseconds since 1970, by our clock.
 
-    ``device`` is the sender's device whose key the message was encrypted with, checked, or None;
-    then ``device_problem`` says why there is none. ``skew_ms`` is how far the homeserver's clock
-    is ahead of ours, None when that isn't known.
+    ``standing`` is what the sender is to this host; ``pins_problem`` says why nobody is pinned, ""
+    if that isn't so. ``device`` is the sender's device whose key the message was encrypted with,
+    checked, or None; then ``device_problem`` says why there is none. ``skew_ms`` is how far the
+    homeserver's clock is ahead of ours, None when that isn't known.
     """
 
     now_ms: int
     listening_since_ms: int
     skew_ms: int | None
+    standing: Standing
+    pins_problem: str
     device: str | None
     device_problem: str
 
@@ -135,7 +140,7 @@ def decide(event: Incoming, situation: Situation, rules: Rules) -> Decision:
     if isinstance(message, Ignored):
         return message
     return (
-        _sender(message, situation, rules)
+        _sender(message, situation)
         or _freshness(message, situation, rules)
         or _safety(message, rules)
     )
@@ -169,15 +174,38 @@ def malformed(command: str) -> Refused | None:
 # --- the stages -----------------------------------------------------------------------------------
 
 
-def _sender(message: Message, situation: Situation, rules: Rules) -> Refused | None:
-    if message.sender not in rules.allowed:
-        return Refused(
-            stage=Stage.SENDER,
-            family=Cause.STRANGER,
-            reason="you are not an operator of this host",
-            next_step="ask its administrator",
-            command=None,  # a stranger doesn't decide how much is recorded
-        )
+def _standing(message: Message, situation: Situation) -> Refused | None:
+    """Refuse who is no operator; such a sender doesn't decide how much is recorded."""
+    trust = f"on the host, as root: tibet-nc-agent trust {one_line(message.sender)}"
+    match situation.standing:
+        case Standing.OPERATOR:
+            return None
+        case _ if situation.pins_problem:
+            return _unreadable(
+                Cause.UNPINNED,
+                "nobody may command this host: the file of its operators can't be used",
+                "see `tibet-nc-agent doctor` on the host",
+            )
+        case Standing.UNPINNED:
+            return _unreadable(
+                Cause.UNPINNED,
+                "your identity is not pinned on this host, so nobody knows whether this is you",
+                trust,
+            )
+        case Standing.READER:
+            return _unreadable(
+                Cause.READER,
+                "you may read here; [operators] allowed doesn't name you",
+                "ask the host's administrator",
+            )
+        case Standing.STRANGER:
+            return _unreadable(Cause.STRANGER, "you are not an operator of this host", trust)
+
+
+def _sender(message: Message, situation: Situation) -> Refused | None:
+    objection = _standing(message, situation)
+    if objection is not None:
+        return objection
     match message:
         case Undecryptable():
             return _unreadable(
@@ -210,7 +238,7 @@ def _sender(message: Message, situation: Situation, rules: Rules) -> Refused | N
                 stage=Stage.SENDER,
                 family=Cause.DEVICE,
                 reason=situation.device_problem or "the sender's device is not known",
-                next_step="send it from a verified session of yours",
+                next_step="verify this session in your client, then send it again",
                 command=_recordable(_text_of(message)),
             )
     return None

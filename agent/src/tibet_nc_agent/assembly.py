@@ -16,13 +16,26 @@ from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.disk import Disk
 from tibet_nc_agent.executor_link import ExecutorLink
 from tibet_nc_agent.inbox import Inbox
+from tibet_nc_agent.login import LOGIN_NAME, saved
 from tibet_nc_agent.matrix import Matrix, MatrixSettings
+from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.outbox import Outbox
 from tibet_nc_agent.render import Answerer
 from tibet_nc_agent.safety import RulesError, Verdict, judge, load_rules
 
 STORE_NAME: Final = "matrix"
 CROSS_SIGNING_NAME: Final = "cross-signing.json"
+
+
+def saved_token(config: Config) -> str:
+    """Return a token to ask the homeserver with, beside the running agent; "" if there is none.
+
+    Raises StoreDamaged.
+    """
+    login = saved(config.state / STORE_NAME / LOGIN_NAME)
+    if login is not None and login.user_id == config.user_id and login.access_token:
+        return login.access_token
+    return "" if config.access_token is None else config.access_token.reveal()
 
 
 def prepare_state(config: Config) -> None:
@@ -38,7 +51,9 @@ def prepare_state(config: Config) -> None:
 
 
 @asynccontextmanager
-async def logged_in(config: Config, *, renew: bool = False) -> AsyncIterator[Matrix]:
+async def logged_in(
+    config: Config, operators: Operators, *, renew: bool = False
+) -> AsyncIterator[Matrix]:
     """Open the Matrix side for the length of a block; raises MatrixError and ConfigError.
 
     ``renew`` replaces a token that was revoked.
@@ -50,14 +65,13 @@ async def logged_in(config: Config, *, renew: bool = False) -> AsyncIterator[Mat
             user_id=config.user_id,
             device_name=config.device_name,
             rooms=config.rooms,
-            allowed=config.allowed,
             store=config.state / STORE_NAME,
         ),
         access_token=None if config.access_token is None else config.access_token.reveal(),
         password=None if config.password is None else config.password.reveal(),
         pickle_key=pickle_key,
+        operators=operators,
         renew=renew,
-        trusts=lambda user, *_: user in config.allowed,
     )
     try:
         yield matrix
@@ -74,6 +88,11 @@ async def cross_sign(config: Config, matrix: Matrix) -> CrossSigning:
     password = None if config.password is None else config.password.reveal()
     await matrix.cross_sign(keys, password=password)
     return keys
+
+
+def operators_of(config: Config) -> Operators:
+    """Return who may command."""
+    return Operators(config.operators_file, config.allowed)
 
 
 def judge_of(config: Config) -> Callable[[str], Verdict]:
@@ -100,7 +119,7 @@ def link_of(config: Config) -> ExecutorLink:
 
 
 @asynccontextmanager
-async def assembled(config: Config, matrix: Matrix) -> AsyncIterator[Desk]:
+async def assembled(config: Config, matrix: Matrix, operators: Operators) -> AsyncIterator[Desk]:
     """Put everything together for the length of a block; raises ConfigError and InboxError."""
     async with AsyncExitStack() as stack:
         link = link_of(config)
@@ -113,10 +132,10 @@ async def assembled(config: Config, matrix: Matrix) -> AsyncIterator[Desk]:
                 user_id=config.user_id,
                 rooms=frozenset(config.rooms),
                 dedicated_room=config.dedicated_room,
-                allowed=config.allowed,
                 timebox_ms=config.timebox_ms,
                 judge=judge_of(config),
             ),
+            operators=operators,
             matrix=matrix,
             link=link,
             inbox=inbox,

@@ -55,9 +55,10 @@ class MatrixSection(_Section, frozen=True, kw_only=True):
 
 
 class OperatorsSection(_Section, frozen=True, kw_only=True):
-    """Who may command."""
+    """Who may command: who is pinned in a file; if anybody is listed here, only those of them."""
 
-    allowed: Annotated[tuple[UserId, ...], Meta(min_length=1)]
+    file: str = "/etc/tibet-nc/operators.toml"
+    allowed: Annotated[tuple[UserId, ...], Meta(min_length=1)] | None = None
 
 
 class AirlockSection(_Section, frozen=True, kw_only=True):
@@ -89,7 +90,7 @@ class HostSection(_Section, frozen=True, kw_only=True):
 
 class _File(_Section, frozen=True, kw_only=True):
     matrix: MatrixSection
-    operators: OperatorsSection
+    operators: OperatorsSection = OperatorsSection()
     airlock: AirlockSection = AirlockSection()
     executor: ExecutorSection = ExecutorSection()
     state: StateSection = StateSection()
@@ -99,8 +100,9 @@ class _File(_Section, frozen=True, kw_only=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The settings, checked; paths are absolute, ``timebox_ms`` is in milliseconds.
 
-    ``executor_uid`` is the uid that the executor's socket must belong to, None when no user is
-    configured: then its signature alone says who it is.
+    ``allowed`` is empty when every pinned operator may command. ``executor_uid`` is the uid that
+    the executor's socket must belong to, None when no user is configured: then its signature alone
+    says who it is.
     """
 
     homeserver: str
@@ -108,6 +110,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rooms: tuple[str, ...]
     dedicated_room: str
     device_name: str
+    operators_file: Path
     allowed: frozenset[str]
     timebox_ms: int
     rules_file: Path | None
@@ -128,7 +131,8 @@ _RIGHT: Final[Mapping[str, str]] = {
     "matrix.device_name": 'a name of 1 to 64 characters, as "tibet-nc"',
     "matrix.access_token_file": '"/etc/tibet-nc/access-token"',
     "matrix.password_file": '"/etc/tibet-nc/password"',
-    "operators.allowed": '["@op:example.org"]',
+    "operators.file": '"/etc/tibet-nc/operators.toml"',
+    "operators.allowed": '["@op:example.org"], or nothing: then all that are pinned',
     "airlock.timebox_s": f"a whole number of seconds from 1 to {LONGEST_TIMEBOX_SECONDS}",
     "airlock.rules_file": '"/etc/tibet-nc/safety.toml"',
     "executor.socket": '"/run/tibet-nc/executor.sock"',
@@ -269,7 +273,8 @@ class _Loader:
             rooms=file.matrix.rooms,
             dedicated_room=dedicated,
             device_name=file.matrix.device_name,
-            allowed=frozenset(file.operators.allowed),
+            operators_file=self._path_of("operators.file", file.operators.file),
+            allowed=frozenset(file.operators.allowed or ()),
             timebox_ms=file.airlock.timebox_s * 1000,
             rules_file=None if rules is None else self._path_of("airlock.rules_file", rules),
             socket=self._path_of("executor.socket", file.executor.socket),

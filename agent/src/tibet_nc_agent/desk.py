@@ -17,6 +17,7 @@ from tibet_nc_agent.executor_link import ExecutorLink
 from tibet_nc_agent.inbox import Inbox
 from tibet_nc_agent.link_error import LinkError
 from tibet_nc_agent.matrix import Matrix
+from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.outbox import Outbox
 from tibet_nc_agent.render import REASON_CHARACTERS, Answerer
 from tibet_nc_agent.visible import one_line
@@ -33,6 +34,7 @@ class Desk:
     """The parts that every message passes."""
 
     rules: Rules
+    operators: Operators
     matrix: Matrix
     link: ExecutorLink
     inbox: Inbox

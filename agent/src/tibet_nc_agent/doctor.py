@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from tibet_nc_agent.assembly import STORE_NAME, link_of
+from tibet_nc_agent.assembly import STORE_NAME, link_of, operators_of
 from tibet_nc_agent.canonical import as_list, as_object, as_text
 from tibet_nc_agent.config import Config
 from tibet_nc_agent.config_error import ConfigError
@@ -130,10 +130,10 @@ async def _room(config: Config, homeserver: Homeserver, room_id: str) -> Check:
         return Check(name=name, ok=False, detail=str(error), fix=fix)
     except MatrixError as error:
         return Check(name=name, ok=False, detail=str(error), fix="try again")
-    strangers = sorted(members - config.allowed - {config.user_id})
+    strangers = sorted(members - operators_of(config).members() - {config.user_id})
     if strangers:
         detail = f"it has members that are no operators: {', '.join(strangers[:3])}"
-        fix = "remove them from the room, or add them to operators.allowed"
+        fix = f"remove them from the room, or: tibet-nc-agent trust {strangers[0]}"
         return Check(name=name, ok=False, detail=detail, fix=fix)
     algorithm = as_text(encryption.get("algorithm"))
     return Check(name=name, ok=True, detail=f"joined, {len(members)} members, {algorithm}")

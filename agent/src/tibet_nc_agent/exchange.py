@@ -34,6 +34,7 @@ from tibet_nc_agent.inquiry import Inquiry
 from tibet_nc_agent.lanes import Turn
 from tibet_nc_agent.matrix_errors import IdentityError, MatrixError, TooLarge
 from tibet_nc_agent.matrix_errors import Refused as RefusedByHomeserver
+from tibet_nc_agent.operators import Standing
 from tibet_nc_protocol.limits import TEXT_CHARACTERS
 from tibet_nc_protocol.messages import Denied, Recorded, Refuse
 
@@ -123,10 +124,11 @@ class Exchanges:
                 return await inquiry.answer(action)
 
     async def _situation(self, message: Message) -> Situation:
-        """Look up whose device a message came from; only an allowed sender's is asked for (I5)."""
+        """Look up whose device a message came from; only an operator's is asked for (I5)."""
         desk, device, problem = self._desk, None, ""
+        standing = desk.operators.standing(message.sender)
         if (
-            message.sender in desk.rules.allowed
+            standing is Standing.OPERATOR
             and isinstance(message, TextMessage)
             and message.origin is not None
         ):
@@ -138,6 +140,8 @@ class Exchanges:
             now_ms=int(time.time() * 1000),
             listening_since_ms=desk.listening_since_ms,
             skew_ms=desk.matrix.skew_ms,
+            standing=standing,
+            pins_problem=desk.operators.problem,
             device=device,
             device_problem=problem,
         )
@@ -168,10 +172,12 @@ class Exchanges:
         else:
             number, head = recorded.number, recorded.head
         answer = desk.answerer.refused(message.event_id, refusal, number=number, head=head)
-        if message.sender in desk.rules.allowed:
+        if situation.standing is Standing.OPERATOR:
             return answer
-        if self._may_be_told(message.sender):
-            await desk.outbox.mention(message.room_id, answer, transaction_of(message, FINAL))
+        if situation.standing is Standing.STRANGER and not self._may_be_told(message.sender):
+            return None
+        txn_id = transaction_of(message, FINAL)
+        await desk.outbox.mention(message.room_id, answer, txn_id, also=message.sender)
         return None
 
     def _may_be_told(self, stranger: str) -> bool:

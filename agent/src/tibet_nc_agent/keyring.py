@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Who has which keys: ours kept on the homeserver, others' devices, and the key of each room.
 
-A room key goes to the devices of the members that are trusted with it, and to no others. What a
-user's devices are is asked anew whenever the homeserver says that they have changed.
+A room key goes to those devices of the members that a pinned identity has signed, and to no others.
+What a user's devices are is asked anew whenever the homeserver says that they have changed, and
+before a command is judged by an answer that is not fresh.
 """
 
 import asyncio
@@ -11,13 +12,15 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tibet_nc_agent.canonical import JsonObject, as_object
 from tibet_nc_agent.event import TextMessage
 from tibet_nc_agent.homeserver import CLIENT, Homeserver
-from tibet_nc_agent.identity import Device, device_with, devices_of, verify_identity
+from tibet_nc_agent.identity import Device, verify_identity
 from tibet_nc_agent.login import Login
 from tibet_nc_agent.matrix_errors import (
     IdentityError,
@@ -36,13 +39,43 @@ from tibet_nc_agent.rooms import Room
 RESHARE_SECONDS: Final = 60.0
 """How long a device that has run out of one-time keys waits for the next offer of our key."""
 
-type Trust = Callable[[str, str, str, str], bool]
-"""Whether a device may have our room keys: user id, device id, Ed25519 key, Curve25519 key."""
+FRESH_SECONDS: Final = 60.0
+"""How old an answer about a user's keys may be that a command is judged by. The homeserver tells of
+changes by itself; this is for the case that such a notice was lost."""
+
+type MasterKey = Callable[[str], str | None]
+"""The pinned master key of a user, None if there is none."""
 
 type Ask = Callable[[str, str, JsonObject], Awaitable[JsonObject]]
 """One of the homeserver's two ways to send a request: once, or until it is answered."""
 
 _log = logging.getLogger(__name__)
+
+
+class _Answer:
+    """What the homeserver said of users' keys, and when."""
+
+    def __init__(self, body: JsonObject) -> None:
+        self.body: Final = body
+        self._received = time.monotonic()
+        self._signed: dict[tuple[str, str], frozenset[Device]] = {}
+
+    @property
+    def age_s(self) -> float:
+        """How many seconds ago it came."""
+        return time.monotonic() - self._received
+
+    def signed_devices(self, user_id: str, pinned: str) -> frozenset[Device]:
+        """Return the devices that a pinned identity has signed, none if it isn't that identity."""
+        signed = self._signed.get((user_id, pinned))
+        if signed is None:
+            try:
+                devices = verify_identity(self.body, user_id, pinned=pinned).devices
+            except IdentityError:
+                devices = ()
+            signed = frozenset(device for device in devices if device.cross_signed)
+            self._signed[user_id, pinned] = signed
+        return signed
 
 
 class Keyring:
@@ -55,14 +88,14 @@ class Keyring:
         homeserver: Homeserver,
         machine: OlmMachine,
         rooms: Mapping[str, Room],
-        trusts: Trust,
+        master_key: MasterKey,
     ) -> None:
         self._login = login
         self._homeserver = homeserver
         self._machine = machine
         self._rooms = rooms
-        self._trusts = trusts
-        self._answers: dict[str, JsonObject] = {}
+        self._master_key = master_key
+        self._answers: dict[str, _Answer] = {}
         self._changed: set[str] = set()
         self._lacking: dict[str, float] = {}
         self.lock: Final = asyncio.Lock()
@@ -132,17 +165,20 @@ class Keyring:
         """Return a ``/keys/query`` answer that holds a user's keys; asked for anew if ``fresh``."""
         async with self.lock:
             known = None if fresh else self._answers.get(user_id)
-            if known is None:
+            if known is None or known.age_s > FRESH_SECONDS:
                 return await self._query((user_id,), self._homeserver.request)
-            return known
+            return known.body
 
-    async def device_of(self, message: TextMessage, *, pinned: str | None) -> Device:
-        """Return the device of the sender that a message came from.
+    async def device_of(self, message: TextMessage) -> Device:
+        """Return the device of the operator that a message came from (I5).
 
-        With ``pinned``, the sender's master key must be that one and vouch for the device. Raises
-        :class:`IdentityError` if it was sent in plain text, if no device of the sender owns the
-        key that sent it, or if the session's key was forwarded or names another device.
+        Raises :class:`IdentityError` if the sender is not pinned or has another identity now, if
+        it was sent in plain text, if no device that the identity has signed owns the key that sent
+        it, or if the session's key was forwarded or names another device.
         """
+        pinned = self._master_key(message.sender)
+        if pinned is None:
+            raise IdentityError(f"{message.sender} is not pinned")
         known = message.sender in self._answers
         try:
             return self._owner(await self.keys_of(message.sender), message, pinned)
@@ -151,19 +187,16 @@ class Keyring:
                 raise
         return self._owner(await self.keys_of(message.sender, fresh=True), message, pinned)
 
-    def _owner(self, answer: JsonObject, message: TextMessage, pinned: str | None) -> Device:
+    def _owner(self, answer: JsonObject, message: TextMessage, pinned: str) -> Device:
         origin, sender = message.origin, message.sender
         if origin is None:
             raise IdentityError("the message was sent in plain text")
         signer = self._machine.session_signer(message.room_id, origin.session_id)
         if signer is None:
             raise IdentityError("the message's key did not come from the device that sent it")
-        if pinned is None:
-            device = device_with(devices_of(answer, sender, None), sender, origin.sender_key)
-        else:
-            device = verify_identity(answer, sender, pinned=pinned).device_with(origin.sender_key)
-            if not device.cross_signed:
-                raise IdentityError(f"device {device.device_id} is not signed by {sender}")
+        device = verify_identity(answer, sender, pinned=pinned).device_with(origin.sender_key)
+        if not device.cross_signed:
+            raise IdentityError(f"device {device.device_id} is not signed by {sender}")
         if device.ed25519 != signer:
             raise IdentityError(f"the session names another key than device {device.device_id}")
         return device
@@ -175,7 +208,7 @@ class Keyring:
         wanted: JsonObject = {user: [] for user in users}
         answer = await ask("POST", f"{CLIENT}/keys/query", {"device_keys": wanted})
         renewed = self._machine.learn_devices(answer, users)
-        self._answers |= dict.fromkeys(users, answer)
+        self._answers |= {user: _Answer(answer) for user in users}
         self.changed(tuple(self._changed))  # while we asked
         for room in self._rooms.values():
             if renewed & room.members.keys():
@@ -184,17 +217,18 @@ class Keyring:
 
     # --- room keys ----------------------------------------------------------------------------
 
-    async def ready(self, room: Room) -> None:
+    async def ready(self, room: Room, also: str | None = None) -> None:
         """Give the key for the room's next message to every trusted device of its members.
 
-        The caller holds ``lock``. Raises :class:`NobodyCanRead` if there are members but no
+        Every device of the user ``also`` is trusted with this one message; the next has another
+        key. The caller holds ``lock``. Raises :class:`NobodyCanRead` if there are members but no
         trusted device.
         """
         ask = self._homeserver.request
         while True:
             users = tuple(room.members)
-            await self._query(self._machine.users_to_query(users), ask)
-            trusted, changed = self._machine.trust(users, self._may_have_keys)
+            await self._query(self._unknown(users), ask)
+            trusted, changed = self._machine.trust(users, partial(self._may_have_keys, also))
             if changed or self._must_offer_again(room.room_id):
                 self._machine.discard_room_key(room.room_id)
             if not trusted and room.members.keys() - {self._login.user_id}:
@@ -216,8 +250,18 @@ class Keyring:
         del self._lacking[room_id]
         return True
 
-    def _may_have_keys(self, device: Device) -> bool:
-        return self._trusts(device.user_id, device.device_id, device.ed25519, device.curve25519)
+    def _unknown(self, users: Collection[str]) -> set[str]:
+        """Return the users whose keys have to be asked for; what nio kept is no answer."""
+        return {*self._machine.users_to_query(users), *(set(users) - self._answers.keys())}
+
+    def _may_have_keys(self, also: str | None, device: Device) -> bool:
+        user, pinned = device.user_id, self._master_key(device.user_id)
+        if user == also and user != self._login.user_id:
+            return True
+        answer = self._answers.get(user)
+        if pinned is None or answer is None:
+            return False
+        return replace(device, cross_signed=True) in answer.signed_devices(user, pinned)
 
     async def _claim(self, users: Collection[str], ask: Ask) -> None:
         claim = self._machine.keys_to_claim(users)

@@ -26,6 +26,8 @@ from tibet_nc_agent.statefile import read_private, write_private
 
 DEVICE_ID_CHARACTERS: Final = 10
 
+LOGIN_NAME: Final = "login.json"
+
 
 class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who we are to the homeserver; ``access_token`` is "" while the first login is under way."""
@@ -53,7 +55,7 @@ async def log_in(
     Raises :class:`NotLoggedIn`, :class:`WrongLogin`, :class:`StoreDamaged`, or as
     :meth:`Homeserver.once`.
     """
-    login = _read(file)
+    login = saved(file)
     if login is not None and login.user_id != user_id:
         raise WrongLogin(f"{file} is a login of {login.user_id}, not of {user_id}")
     if access_token:
@@ -133,7 +135,8 @@ def _new_device_id() -> str:
     return "".join(letters)
 
 
-def _read(file: Path) -> Login | None:
+def saved(file: Path) -> Login | None:
+    """Return the saved login, None if there is none; raises :class:`StoreDamaged`."""
     data = read_private(file)
     if data is None:
         return None

@@ -24,8 +24,8 @@ from tibet_nc_agent.crosssign import CrossSigning, bootstrap
 from tibet_nc_agent.event import Batch, Incoming, Missed, TextMessage
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, Upload, quoted, waits
 from tibet_nc_agent.identity import Device
-from tibet_nc_agent.keyring import Keyring, Trust
-from tibet_nc_agent.login import Login, log_in
+from tibet_nc_agent.keyring import Keyring
+from tibet_nc_agent.login import LOGIN_NAME, Login, log_in
 from tibet_nc_agent.matrix_errors import (
     NotJoined,
     Strangers,
@@ -34,6 +34,7 @@ from tibet_nc_agent.matrix_errors import (
     Unreachable,
 )
 from tibet_nc_agent.olm import OlmMachine, encrypted_file
+from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.receiver import Receiver
 from tibet_nc_agent.replay import ReplayGuard
 from tibet_nc_agent.rooms import Room
@@ -50,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixSettings:
-    """Who the agent is, where it listens, who may be there beside it, and where it keeps its keys.
+    """Who the agent is, where it listens, and where it keeps its keys.
 
     ``store`` is a directory for the agent alone. ``timeline_events`` is the most that one sync
     brings of one room.
@@ -60,7 +61,6 @@ class MatrixSettings:
     user_id: str
     device_name: str
     rooms: tuple[str, ...]
-    allowed: frozenset[str]
     store: Path
     timeline_events: int = sync.TIMELINE_EVENTS
 
@@ -78,9 +78,11 @@ class Matrix:
         receiver: Receiver,
         rooms: Mapping[str, Room],
         keyring: Keyring,
+        operators: Operators,
         resources: AsyncExitStack,
     ) -> None:
         self._settings = settings
+        self._operators = operators
         self._login = login
         self._homeserver = homeserver
         self._machine = machine
@@ -99,14 +101,14 @@ class Matrix:
         access_token: str | None,
         password: str | None,
         pickle_key: bytes,
-        trusts: Trust,
+        operators: Operators,
         renew: bool = False,
     ) -> Self:
         """Restore the saved login, or make one, and see that its keys are the homeserver's.
 
-        ``pickle_key`` (32 bytes) encrypts the store. A device for which ``trusts`` is false gets
-        no keys from us. Nothing is tried twice. Raises any :class:`MatrixError`; nothing is open
-        or locked then.
+        ``pickle_key`` (32 bytes) encrypts the store. Only a device that a pinned operator has
+        signed gets keys from us. Nothing is tried twice. Raises any :class:`MatrixError`; nothing
+        is open or locked then.
         """
         async with AsyncExitStack() as resources:
             lock = DirectoryLock(settings.store)
@@ -117,14 +119,14 @@ class Matrix:
                 homeserver,
                 user_id=settings.user_id,
                 device_name=settings.device_name,
-                file=settings.store / "login.json",
+                file=settings.store / LOGIN_NAME,
                 access_token=access_token,
                 password=password,
                 renew=renew,
             )
             rooms: dict[str, Room] = {}
             machine = OlmMachine.open(
-                settings.store, login, pickle_key, admits=partial(_admits, settings)
+                settings.store, login, pickle_key, admits=partial(_admits, settings, operators)
             )
             resources.callback(machine.close)
             replay = ReplayGuard.open(settings.store / "replay.db")
@@ -134,14 +136,14 @@ class Matrix:
                 machine=machine,
                 replay=replay,
                 rooms=rooms,
-                allowed=settings.allowed,
+                members=operators.members,
             )
             keyring = Keyring(
                 login=login,
                 homeserver=homeserver,
                 machine=machine,
                 rooms=rooms,
-                trusts=trusts,
+                master_key=operators.master_key,
             )
             await keyring.check_own(settings.store)
             return cls(
@@ -152,6 +154,7 @@ class Matrix:
                 receiver=receiver,
                 rooms=rooms,
                 keyring=keyring,
+                operators=operators,
                 resources=resources.pop_all(),
             )
 
@@ -232,9 +235,9 @@ class Matrix:
             whole.append(sync.after_own_join(filled, user_id))
         return whole, missed
 
-    async def device_of(self, message: TextMessage, *, pinned: str | None = None) -> Device:
-        """Return the device of the sender that a message came from; see Keyring.device_of."""
-        return await self._keyring.device_of(message, pinned=pinned)
+    async def device_of(self, message: TextMessage) -> Device:
+        """Return the device of the operator that a message came from; see Keyring.device_of."""
+        return await self._keyring.device_of(message)
 
     async def keys_of(self, user_id: str, *, fresh: bool = False) -> JsonObject:
         """Return a ``/keys/query`` answer that holds a user's keys, for ``verify_identity``."""
@@ -253,8 +256,12 @@ class Matrix:
 
     # --- sending ------------------------------------------------------------------------------
 
-    async def send(self, room_id: str, content: JsonObject, txn_id: str) -> str:
+    async def send(
+        self, room_id: str, content: JsonObject, txn_id: str, *, also: str | None = None
+    ) -> str:
         """Send an ``m.room.message``, encrypted, and return its event id.
+
+        All devices of the member ``also`` may read this one message, signed or not.
 
         Messages are sent one at a time, in the order of the calls. Waits out whatever may pass;
         the homeserver takes the same ``txn_id`` once only. Raises :class:`SendError` when it must
@@ -263,7 +270,7 @@ class Matrix:
         """
         async with self._sending:
             async with self._keyring.lock:
-                await self._keyring.ready(self._sendable(room_id))
+                await self._keyring.ready(self._sendable(room_id), also)
                 room = self._sendable(room_id)  # somebody may have come in the meantime
                 encrypted = self._machine.encrypt(room.room_id, "m.room.message", content)
             size = len(json.dumps(encrypted))
@@ -303,6 +310,13 @@ class Matrix:
             "file": {**secret, "url": as_text(answer.get("content_uri"))},
         }
 
+    async def invitations(self) -> dict[str, str]:
+        """Return who invited the agent to each configured room that it has not joined."""
+        rooms = [room_id for room_id in self._settings.rooms if room_id not in self._rooms]
+        if not rooms:
+            return {}
+        return await sync.invitations(self._homeserver, rooms, self._login.user_id)
+
     async def join(self, room_id: str) -> None:
         """Accept an invitation; the room's messages come with the next batches."""
         await self._homeserver.request("POST", f"{CLIENT}/join/{quoted(room_id)}", {})
@@ -318,7 +332,7 @@ class Matrix:
             raise NotJoined(f"the agent is not in {room_id}")
         if not room.encrypted:
             raise Unencrypted(f"{room_id} is not encrypted: nothing is sent there")
-        strangers = room.strangers(self._settings.allowed | {self._login.user_id})
+        strangers = room.strangers(self._operators.members() | {self._login.user_id})
         if strangers:
             names = ", ".join(strangers[:3])
             raise Strangers(
@@ -327,13 +341,13 @@ class Matrix:
         return room
 
 
-def _admits(settings: MatrixSettings, room_id: str, sender: str) -> bool:
+def _admits(settings: MatrixSettings, operators: Operators, room_id: str, sender: str) -> bool:
     """Whether a room key is of use: for our rooms, from who may speak there.
 
     Anybody else's would fill the disk, and a member who knows an operator's key could pass it off
     as his own before it comes from the operator.
     """
-    return room_id in settings.rooms and sender in settings.allowed
+    return room_id in settings.rooms and sender in operators.members()
 
 
 def _too_large(what: str, size: int, limit: int) -> TooLarge:

@@ -4,6 +4,7 @@
 An auditor must know of the parts that touch who may read or command, so those go into the chain.
 """
 
+import asyncio
 import logging
 import secrets
 from typing import Final
@@ -20,8 +21,12 @@ from tibet_nc_agent.event import (
     Replayed,
     RoomUnencrypted,
 )
-from tibet_nc_agent.matrix_errors import Refused, SendError, Unreachable
+from tibet_nc_agent.matrix_errors import RateLimited, Refused, SendError, Unreachable
+from tibet_nc_agent.operators import Standing
 from tibet_nc_protocol.messages import Alert, Denied, Recorded, SessionNotice
+
+PINS_SECONDS: Final = 2.0
+"""How often the operators' file is looked at while nobody commands: invitations wait for it."""
 
 log: Final = logging.getLogger(__name__)
 
@@ -35,12 +40,12 @@ class News:
 
     async def take(self, event: Incoming) -> None:
         """Do what a piece of news asks for; raises TokenRevoked."""
-        rules = self._desk.rules
+        rules, operators = self._desk.rules, self._desk.operators
         match event:
             case Invite(room_id=room_id, sender=sender):
                 await self._invited(room_id, sender)
             case MemberAdded(room_id=room_id, user_id=user) if (
-                user not in rules.allowed and user != rules.user_id
+                user != rules.user_id and user not in operators.members()
             ):
                 log.warning("%s: %s is no operator; nothing is sent there", room_id, user)
                 what = "was invited" if event.invited else "joined"
@@ -81,18 +86,45 @@ class News:
             content = desk.answerer.told(None, *reports.checkpoint(announced), final=False)
             await desk.outbox.mention(desk.rules.dedicated_room, content, announced.root)
 
-    async def join_all(self) -> None:
-        """Try to join every configured room that the agent is not in; raises TokenRevoked."""
-        for room_id in sorted(self._desk.rules.rooms):
-            if room_id not in self._joined and not self._desk.matrix.members(room_id):
-                await self._join(room_id)
+    async def join_invited(self) -> None:
+        """Join the configured rooms that an operator has invited the agent to.
+
+        Raises TokenRevoked.
+        """
+        try:
+            invitations = await self._desk.matrix.invitations()
+        except (Refused, Unreachable, RateLimited) as error:
+            log.warning("invitations can't be asked for: %s", error)
+            return
+        for room_id, sender in invitations.items():
+            await self._invited(room_id, sender)
+
+    async def follow_pins(self) -> None:
+        """Act on every change of the operators' file, for ever; raises TokenRevoked."""
+        operators = self._desk.operators
+        known = operators.pins()
+        log.info("operators: %s", ", ".join(known) or "nobody is pinned")
+        while True:
+            await asyncio.sleep(PINS_SECONDS)
+            if (pins := operators.pins()) == known:
+                continue
+            known = pins
+            log.info("operators: %s", ", ".join(known) or "nobody is pinned")
+            await self.join_invited()
 
     async def _invited(self, room_id: str, sender: str) -> None:
-        rules = self._desk.rules
-        if room_id in rules.rooms and sender in rules.allowed:
+        if room_id not in self._desk.rules.rooms:
+            log.warning("ignored: an invitation to %s by %s", room_id, sender)
+        elif self._desk.operators.standing(sender) is not Standing.OPERATOR:
+            log.warning(
+                "an invitation to %s by %s waits: who invites must be pinned"
+                " (on the host, as root: tibet-nc-agent trust %s)",
+                room_id,
+                sender,
+                sender,
+            )
+        elif room_id not in self._joined:
             await self._join(room_id)
-            return
-        log.warning("ignored: an invitation to %s by %s", room_id, sender)
 
     async def _join(self, room_id: str) -> None:
         try:

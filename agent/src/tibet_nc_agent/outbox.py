@@ -51,10 +51,15 @@ class Outbox:
                 return
             await asyncio.sleep(next(pauses))
 
-    async def mention(self, room_id: str, content: JsonObject, txn_id: str) -> None:
-        """Send a message that nobody depends on; a failure is logged. Raises TokenRevoked."""
+    async def mention(
+        self, room_id: str, content: JsonObject, txn_id: str, *, also: str | None = None
+    ) -> None:
+        """Send a message that nobody depends on; a failure is logged. Raises TokenRevoked.
+
+        All devices of ``also`` may read this one, signed or not.
+        """
         try:
-            await self._send(room_id, content, txn_id)
+            await self._send(room_id, content, txn_id, also)
         except (SendError, Refused, Unreachable) as error:
             log.warning("a notice in %s was not sent: %s", room_id, error)
 
@@ -77,11 +82,13 @@ class Outbox:
         except TimeoutError:
             log.warning("stopped while something was being sent; it is sent at the next start")
 
-    async def _send(self, room_id: str, content: JsonObject, txn_id: str) -> None:
+    async def _send(
+        self, room_id: str, content: JsonObject, txn_id: str, also: str | None = None
+    ) -> None:
         self._sending += 1
         self._idle.clear()
         try:
-            await self._matrix.send(room_id, content, txn_id)
+            await self._matrix.send(room_id, content, txn_id, also=also)
         finally:
             self._sending -= 1
             if not self._sending:

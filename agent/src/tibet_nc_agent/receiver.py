@@ -6,7 +6,7 @@ for a key. Everything that a later batch relies on is on disk when :meth:`Receiv
 returns.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -36,7 +36,10 @@ PENDING_EVENTS: Final = 1_000
 
 
 class Receiver:
-    """Takes sync answers in; it keeps ``rooms``, the configured rooms that the agent is in."""
+    """Takes sync answers in; it keeps ``rooms``, the configured rooms that the agent is in.
+
+    ``members`` tells who may be there beside the agent.
+    """
 
     def __init__(
         self,
@@ -45,10 +48,10 @@ class Receiver:
         machine: OlmMachine,
         replay: ReplayGuard,
         rooms: dict[str, Room],
-        allowed: frozenset[str],
+        members: Callable[[], frozenset[str]],
     ) -> None:
         self._user_id = user_id
-        self._expected = allowed | {user_id}
+        self._members = members
         self._machine = machine
         self._replay = replay
         self._rooms = rooms
@@ -94,7 +97,8 @@ class Receiver:
         if room.members.keys() != before.keys():
             self._machine.discard_room_key(room.room_id)
         if first:  # what changed while we were away isn't known, but who shouldn't be there is
-            before = {user: room.members[user] for user in room.members.keys() & self._expected}
+            expected = self._members() | {self._user_id}
+            before = {user: room.members[user] for user in room.members.keys() & expected}
         yield from _member_changes(room, before)
 
     def _retry(self) -> Iterator[Incoming]:

@@ -80,7 +80,8 @@ class Service:
             self._supervisor.moved()
             if not self._synced.is_set():
                 self._synced.set()
-                group.create_task(self._news.join_all(), name="join")
+                group.create_task(self._news.join_invited(), name="join")
+                group.create_task(self._news.follow_pins(), name="pins")
 
     async def _take(self, group: asyncio.TaskGroup, batch: Batch) -> None:
         """Store a batch, then start what it asks for."""

@@ -6,7 +6,7 @@ import logging
 from contextlib import AsyncExitStack
 from typing import Final
 
-from tibet_nc_agent.assembly import assembled, cross_sign, logged_in
+from tibet_nc_agent.assembly import assembled, cross_sign, logged_in, operators_of
 from tibet_nc_agent.config import Config, read_executor_key
 from tibet_nc_agent.homeserver import LONGEST_WAIT_SECONDS, waits
 from tibet_nc_agent.matrix import Matrix
@@ -16,6 +16,7 @@ from tibet_nc_agent.matrix_errors import (
     RateLimited,
     Unreachable,
 )
+from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.service import Service
 from tibet_nc_agent.supervision import Supervisor
 
@@ -28,8 +29,9 @@ async def serve(config: Config, supervisor: Supervisor, stop: asyncio.Event) -> 
     Raises ConfigError, MatrixError and InboxError, and what :meth:`Service.run` raises.
     """
     read_executor_key(config)  # before the network is touched: a wrong setting is told at once
+    operators = operators_of(config)
     async with AsyncExitStack() as stack:
-        opening = asyncio.create_task(_open(config, supervisor, stack))
+        opening = asyncio.create_task(_open(config, operators, supervisor, stack))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -40,18 +42,20 @@ async def serve(config: Config, supervisor: Supervisor, stop: asyncio.Event) -> 
             for task in (opening, stopping):
                 task.cancel()
             await asyncio.wait([opening, stopping])
-        desk = await stack.enter_async_context(assembled(config, matrix))
+        desk = await stack.enter_async_context(assembled(config, matrix, operators))
         await Service(desk, supervisor).run(stop)
 
 
-async def _open(config: Config, supervisor: Supervisor, stack: AsyncExitStack) -> Matrix:
+async def _open(
+    config: Config, operators: Operators, supervisor: Supervisor, stack: AsyncExitStack
+) -> Matrix:
     """Log in, as often as it takes for the homeserver to be there; raises MatrixError."""
     pauses = waits()
     matrix: Matrix | None = None
     while True:
         try:
             if matrix is None:
-                matrix = await stack.enter_async_context(logged_in(config))
+                matrix = await stack.enter_async_context(logged_in(config, operators))
             await _cross_sign(config, matrix)
         except Unreachable as error:
             pause, reason = next(pauses), str(error)

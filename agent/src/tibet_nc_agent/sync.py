@@ -7,6 +7,7 @@ agent joined a room are not for the agent, and are cut off.
 """
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode
@@ -128,6 +129,24 @@ def read(answer: JsonObject, user_id: str) -> Sync:
         ),
         has_fallback_key=SIGNED_CURVE25519 in fallbacks if isinstance(fallbacks, list) else None,
     )
+
+
+async def invitations(
+    homeserver: Homeserver, rooms: Collection[str], user_id: str
+) -> dict[str, str]:
+    """Return who invited us to each of the rooms that an invitation is open for, by room.
+
+    Raises as :meth:`Homeserver.once`. It stands beside the running sync and moves nothing on.
+    """
+    nothing: JsonObject = {"types": []}
+    choice: JsonObject = {
+        "room": {"rooms": list(rooms), "timeline": {"limit": 1}, "ephemeral": nothing},
+        "presence": nothing,
+        "account_data": nothing,
+    }
+    query = {"filter": msgspec.json.encode(choice).decode(), "timeout": "0"}
+    answer = await homeserver.once("GET", f"{CLIENT}/sync?{urlencode(query)}")
+    return {room: sender for room, sender in read(answer, user_id).invites if room in rooms}
 
 
 async def fill_gap(

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from tibet_nc_executor.errors import ConfigError
-from tibet_nc_executor.policy import Policy
+from tibet_nc_executor.pinfile import PinFile
+from tibet_nc_executor.policy import Rules
 from tibet_nc_executor.selftest import Wall
 from tibet_nc_protocol.messages import RoomId, UserId
 
@@ -57,9 +58,13 @@ class ShellSection(_Section, frozen=True, kw_only=True):
 
 
 class PolicySection(_Section, frozen=True, kw_only=True):
-    """[policy]: who may command, where, and how old a message may be, in seconds."""
+    """[policy]: who may command, where, and how old a message may be, in seconds.
 
-    operators: tuple[UserId, ...] = ()
+    Who is pinned in ``operators_file`` may command; if ``operators`` names anybody, only those.
+    """
+
+    operators_file: str = "/etc/tibet-nc/operators.toml"
+    operators: Annotated[tuple[UserId, ...], Meta(min_length=1)] | None = None
     rooms: tuple[RoomId, ...] = ()
     timebox_s: Annotated[int, Meta(ge=1, le=3600)] = 30
 
@@ -110,10 +115,11 @@ class Config(_Section, frozen=True, kw_only=True):
     host: HostSection = HostSection()
     walls: WallsSection = WallsSection()
 
-    def decision(self) -> Policy:
-        """Return the policy."""
-        return Policy(
-            operators=frozenset(self.policy.operators),
+    def rules(self) -> Rules:
+        """Return what was decided about who may command."""
+        return Rules(
+            pins=PinFile(Path(self.policy.operators_file)),
+            only=frozenset(self.policy.operators or ()),
             rooms=frozenset(self.policy.rooms),
             timebox_ms=self.policy.timebox_s * 1000,
         )
@@ -156,10 +162,6 @@ def parse(values: Mapping[str, object], source: str) -> Config:
         config = msgspec.convert(values, Config, strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {_fault(str(error))}") from None
-    if not config.policy.operators:
-        raise ConfigError(
-            f'{source}: policy.operators: nobody may command; name at least one, as "@user:server"'
-        )
     if not config.policy.rooms:
         raise ConfigError(f'{source}: policy.rooms: no room; name at least one, as "!id:server"')
     if not config.host.name:

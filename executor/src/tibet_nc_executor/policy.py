@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""May this run? The executor's own answer, from its own root-owned settings.
+"""May this run? The executor's own answer, from root-owned files alone.
 
 The agent has judged already; but the agent reads the network, so the executor looks again at what
 it can look at: who, where, and how old.
@@ -7,16 +7,51 @@ it can look at: who, where, and how old.
 
 from dataclasses import dataclass
 
+from tibet_nc_executor.pinfile import PinFile
+from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.messages import DenialCode, Run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """Who may command, in which rooms, and how old a message may be."""
+    """Who may command, in which rooms, and how old a message may be, as of one moment.
 
-    operators: frozenset[str]
+    ``problem`` says why nobody is pinned, "" if that isn't so.
+    """
+
+    pinned: frozenset[str]
+    only: frozenset[str]
     rooms: frozenset[str]
     timebox_ms: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The rules of this host: the pins, which are looked up for each decision, and the settings.
+
+    With ``only``, which may be empty, a pin alone is not enough.
+    """
+
+    pins: PinFile
+    only: frozenset[str]
+    rooms: frozenset[str]
+    timebox_ms: int
+
+    def now(self) -> Policy:
+        """Return the policy of this moment; a file that can't be used means nobody."""
+        pinned, problem = frozenset[str](), ""
+        try:
+            pinned = frozenset(self.pins.pins())
+        except PinsError as error:
+            problem = str(error)
+        return Policy(
+            pinned=pinned,
+            only=self.only,
+            rooms=self.rooms,
+            timebox_ms=self.timebox_ms,
+            problem=problem,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +69,15 @@ class Refused:
 
 def admit(sender: str, room: str, policy: Policy) -> Allowed | Refused:
     """Judge who asks and where."""
-    if sender not in policy.operators:
-        return Refused(code=DenialCode.SENDER, reason=f"{sender} is not an operator of this host")
+    why = ""
+    if policy.problem:
+        why = f"nobody may command this host: {policy.problem}"
+    elif sender not in policy.pinned:
+        why = f"{sender} is not pinned on this host: tibet-nc-agent trust {sender}"
+    elif policy.only and sender not in policy.only:
+        why = f"{sender} is pinned, but not in policy.operators of this host"
+    if why:
+        return Refused(code=DenialCode.SENDER, reason=why)
     if room not in policy.rooms:
         return Refused(code=DenialCode.ROOM, reason=f"{room} is not a room of this host")
     return Allowed()

@@ -14,7 +14,7 @@ from typing import Final
 
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Place
-from tibet_nc_executor.policy import Policy, Refused, admit, decide
+from tibet_nc_executor.policy import Refused, Rules, admit, decide
 from tibet_nc_executor.recording import read_output
 from tibet_nc_executor.run import DeniedError, Execution, Result, Tools
 from tibet_nc_executor.session import SessionShell
@@ -69,10 +69,10 @@ class OperatorSession:
 class Runs:
     """What runs, what ran, and in which sessions."""
 
-    def __init__(self, tools: Tools, policy: Policy, clock: Callable[[], float]) -> None:
+    def __init__(self, tools: Tools, rules: Rules, clock: Callable[[], float]) -> None:
         self._tools = tools
         self._archive = tools.archive
-        self._policy = policy
+        self._rules = rules
         self._clock = clock
         self._active: dict[str, tuple[Execution, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,7 +105,7 @@ class Runs:
 
     async def _admit(self, request: Run, run: str) -> None:
         """Raise DeniedError, with the record of it, unless the command may run."""
-        decision = decide(request, self._policy, int(self._clock() * 1000))
+        decision = decide(request, self._rules.now(), int(self._clock() * 1000))
         if isinstance(decision, Refused):
             if decision.code is DenialCode.STALE:
                 await self._refuse(request, run, Stage.FRESHNESS, decision.code, decision.reason)
@@ -131,7 +131,7 @@ class Runs:
 
         Nothing is recorded. What depends on the event itself is not known before there is one.
         """
-        admitted = admit(sender, room, self._policy)
+        admitted = admit(sender, room, self._rules.now())
         return admitted.reason if isinstance(admitted, Refused) else self._busy()
 
     async def _refuse(
@@ -301,7 +301,7 @@ class Runs:
         return len(running)
 
     def _check_operator(self, room: str, sender: str) -> None:
-        admitted = admit(sender, room, self._policy)
+        admitted = admit(sender, room, self._rules.now())
         if isinstance(admitted, Refused):
             raise DeniedError(admitted.code, admitted.reason)
 

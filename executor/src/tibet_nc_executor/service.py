@@ -127,7 +127,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         columns=config.shell.columns,
         rows=config.shell.rows,
     )
-    runs = Runs(tools, config.decision(), time.time)
+    runs = Runs(tools, config.rules(), time.time)
     facts = Facts(
         host=config.host.name,
         version=VERSION,

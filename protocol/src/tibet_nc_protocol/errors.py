@@ -33,6 +33,10 @@ class NoteError(ProtocolError):
     """A signed note is malformed, or not signed by the key that should have signed it."""
 
 
+class PinsError(ProtocolError):
+    """The file of the pinned operators is not what it must be, so nobody is pinned."""
+
+
 class ProofError(ProtocolError):
     """A Merkle proof does not show what it should."""
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""The file of the pinned operators: read by the running agent, written by root alone.
+
+A change is a new file in the old one's place, made under a lock: a reader sees the old pins or the
+new ones, and of two changes at the same time neither is lost.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_agent.statefile import sync_directory
+from tibet_nc_protocol.errors import PinsError
+from tibet_nc_protocol.pins import PINS_BYTES, Pin, Pins, check_file, parse, render
+
+MODE: Final = 0o644
+"""Both daemons read the file; there is nothing secret in it."""
+
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class PinFile:
+    """One file of pins, read anew whenever it has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        self._read: tuple[int, ...] = ()
+        self._pins: Pins = {}
+
+    def pins(self) -> Pins:
+        """Return the pins as they are now; none if there is no file yet.
+
+        Raises PinsError, with the path, if the file can't be read, if others than root or this
+        uid could have written it, or if it isn't what docs/adr/0006 says.
+        """
+        try:
+            descriptor = os.open(self.path, _FLAGS)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise PinsError(f"{self.path}: {error.strerror}") from None
+        try:
+            with os.fdopen(descriptor, "rb") as file:
+                status = os.fstat(descriptor)
+                check_file(owner=status.st_uid, mode=status.st_mode, reader=os.geteuid())
+                version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+                if version != self._read:
+                    self._pins = parse(file.read(PINS_BYTES + 1))
+                    self._read = version
+        except OSError as error:
+            raise PinsError(f"{self.path}: {error.strerror}") from None
+        except PinsError as error:
+            raise PinsError(f"{self.path}: {error}") from None
+        return self._pins
+
+
+def pin(path: Path, new: Pin) -> None:
+    """Pin an operator, in place of an earlier pin of that user, and make it durable.
+
+    Raises PinsError, and then nothing has changed.
+    """
+    _change(path, lambda pins: [*(old for old in pins.values() if old.user != new.user), new])
+
+
+def unpin(path: Path, user_id: str) -> None:
+    """Take an operator's pin back, durably; raises PinsError, and then nothing has changed."""
+
+    def without(pins: Pins) -> list[Pin]:
+        if user_id not in pins:
+            raise PinsError(f"{path}: {user_id} is not pinned")
+        return [pin for pin in pins.values() if pin.user != user_id]
+
+    _change(path, without)
+
+
+def _change(path: Path, change: Callable[[Pins], list[Pin]]) -> None:
+    try:
+        with _locked(path.parent):
+            _replace(path, render(change(PinFile(path).pins())))
+    except OSError as error:
+        hint = "" if os.geteuid() == 0 else "; run this as root"
+        raise PinsError(f"{path}: {error.strerror}{hint}") from None
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{path.name}.new")
+    with suppress(FileNotFoundError):  # of a change that was cut short
+        draft.unlink()
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, MODE)  # whatever the umask is
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    draft.rename(path)
+    sync_directory(path.parent)

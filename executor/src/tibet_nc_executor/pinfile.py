@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""The pinned operators as root wrote them down, read anew whenever the file has changed.
+
+The executor has its own look at the file: what the agent says of an operator counts for nothing.
+"""
+
+import os
+from pathlib import Path
+
+from tibet_nc_protocol.errors import PinsError
+from tibet_nc_protocol.pins import PINS_BYTES, Pins, check_file, parse
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class PinFile:
+    """One file of pins."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: tuple[int, ...] = ()
+        self._pins: Pins = {}
+
+    def pins(self) -> Pins:
+        """Return the pins as they are now; none if there is no file yet.
+
+        Raises PinsError, with the path, if the file can't be read, if others than root or this
+        uid could have written it, or if it isn't what docs/adr/0006 says.
+        """
+        try:
+            descriptor = os.open(self._path, _FLAGS)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise PinsError(f"{self._path}: {error.strerror}") from None
+        try:
+            with os.fdopen(descriptor, "rb") as file:
+                status = os.fstat(descriptor)
+                check_file(owner=status.st_uid, mode=status.st_mode, reader=os.geteuid())
+                version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+                if version != self._read:
+                    self._pins = parse(file.read(PINS_BYTES + 1))
+                    self._read = version
+        except OSError as error:
+            raise PinsError(f"{self._path}: {error.strerror}") from None
+        except PinsError as error:
+            raise PinsError(f"{self._path}: {error}") from None
+        return self._pins

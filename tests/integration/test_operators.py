@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""Pinned operators, from the command line to the room: trust, untrust, and what holds when (I5)."""
+
+import asyncio
+import json
+import os
+import pty
+import select
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Account, Operator, Synapse
+from tests.harness.host import Host
+from tibet_nc_agent.fingerprint import spaced
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
+
+type NewOperator = Callable[..., Awaitable[Operator]]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Make a directory that every uid can reach."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+async def room(operator: Operator, bot: Account) -> str:
+    """Make an encrypted room with the bot invited."""
+    return await operator.create_room(invite=[bot.user_id])
+
+
+@pytest.fixture
+def host(synapse: Synapse, bot: Account, room: str, directory: Path) -> Iterator[Host]:
+    """Make a host, not started, on which nobody is pinned."""
+    with Host(
+        directory / "host", homeserver=synapse.url, bot=bot, operators={}, rooms=[room]
+    ) as made:
+        made.pins.unlink()
+        yield made
+
+
+async def trust(host: Host, user: str, key: str) -> subprocess.CompletedProcess[str]:
+    """Pin somebody as a sysadmin would with a key in hand."""
+    return await asyncio.to_thread(host.root, "trust", user, "--fingerprint", key)
+
+
+def typed(host: Host, user: str, answer: str) -> tuple[int, str]:
+    """Run ``trust`` on a terminal and type an answer; return its exit status and what it showed."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*host.program("agent"), "trust", user], stdin=theirs, stdout=theirs, stderr=theirs, cwd="/"
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        ready, _, _ = select.select([ours], [], [], 30)
+        assert ready, shown
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+        if b"Type 'yes'" in part:
+            os.write(ours, f"{answer}\n".encode())
+    os.close(ours)
+    return process.wait(30), shown.decode()
+
+
+async def test_from_nobody_to_an_operator_and_back(
+    host: Host, operator: Operator, bot: Account, room: str
+) -> None:
+    """Without a restart: the invitation waits for the pin, then commands run, then none does."""
+    await asyncio.to_thread(host.start)
+    await asyncio.to_thread(host.wait_log, f"tibet-nc-agent trust {operator.user_id}")
+    assert bot.user_id not in operator.client.rooms[room].users or (
+        operator.client.rooms[room].users[bot.user_id].invited
+    )
+    done = await trust(host, operator.user_id, spaced(operator.master_key))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert host.pins.stat().st_uid == 0
+    await operator.wait_member(room, bot.user_id)
+    answer = await operator.answer_to(await operator.send_text(room, "$ echo pinned"))
+    assert answer.body.startswith("pinned\n")
+    done = await asyncio.to_thread(host.root, "untrust", operator.user_id)
+    assert done.returncode == 0
+    sent = await operator.send_text(room, "$ echo again")
+    await asyncio.to_thread(host.wait_log, f"{sent}: refused at sender (stranger)")
+
+
+async def test_trust_asks_on_a_terminal(host: Host, operator: Operator) -> None:
+    """The key is shown in groups of four, only ``yes`` pins it, and the list shows it (I5)."""
+    status, shown = await asyncio.to_thread(typed, host, operator.user_id, "y")
+    assert (status, "nobody was pinned" in shown) == (1, True)
+    assert not host.pins.exists()
+    assert spaced(operator.master_key) in shown
+    assert operator.device_id in shown
+    status, shown = await asyncio.to_thread(typed, host, operator.user_id, "yes")
+    assert status == 0, shown
+    listed = await asyncio.to_thread(host.root, "operators", "--json")
+    (entry,) = json.loads(listed.stdout)
+    assert (entry["user"], entry["master_key"], entry["how"]) == (
+        operator.user_id,
+        operator.master_key,
+        "compared",
+    )
+    listed = await asyncio.to_thread(host.root, "operators")
+    assert spaced(operator.master_key) in listed.stdout
+
+
+async def test_trust_shows_that_a_key_is_another_one(host: Host, operator: Operator) -> None:
+    """A pin is replaced only after it was said that the identity is not the pinned one."""
+    first = operator.master_key
+    assert (await trust(host, operator.user_id, first)).returncode == 0
+    await operator.reset_identity()
+    status, shown = await asyncio.to_thread(typed, host, operator.user_id, "no")
+    assert status == 1
+    assert "NOT the key that was pinned" in shown
+    assert spaced(first) in shown
+    assert spaced(operator.master_key) in shown
+
+
+async def test_trust_refuses(host: Host, operator: Operator, new_operator: NewOperator) -> None:
+    """No terminal and no key, another key, no key, nobody's name: nothing is pinned, and why."""
+    other = (await new_operator()).master_key
+    for arguments, why in (
+        ([operator.user_id], "--fingerprint"),
+        ([operator.user_id, "--fingerprint", other], "another master key"),
+        ([operator.user_id, "--fingerprint", "abcd"], "43 characters"),
+        (["operator"], "no Matrix user"),
+        (["@none:localhost", "--fingerprint", other], "no usable master key"),
+    ):
+        done = await asyncio.to_thread(host.root, "trust", *arguments)
+        assert (done.returncode, why in done.stderr) == (1, True), (arguments, done.stderr)
+        assert done.stderr.startswith("tibet-nc-agent: ")
+    assert not host.pins.exists()
+
+
+async def test_only_root_pins(host: Host, operator: Operator) -> None:
+    """The agent's own uid, which reads the network, can pin nobody (I2, I5)."""
+    key = operator.master_key
+    arguments = ("trust", operator.user_id, "--fingerprint", key)
+    done = await asyncio.to_thread(host.admin, "agent", *arguments)
+    assert done.returncode == 1
+    assert "run this as root" in done.stderr
+    assert not host.pins.exists()
+
+
+async def test_the_unpinned_are_told_the_command(
+    host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
+) -> None:
+    """Who is named in the settings but not pinned gets one answer: what to type on the host."""
+    newcomer = await new_operator()
+    host.allow(operator.user_id, newcomer.user_id)
+    host.pin({operator.user_id: operator.master_key})
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    await operator.invite(room, newcomer.user_id)
+    await newcomer.join(room)
+    await newcomer.wait_member(room, bot.user_id)
+    sent = await newcomer.send_text(room, "$ id")
+    answer = await newcomer.answer_to(sent)
+    assert f"tibet-nc-agent trust {newcomer.user_id}" in answer.body
+    assert answer.result["stage"] == "sender"
+    # What is answered to others stays theirs.
+    later = await operator.answer_to(await operator.send_text(room, "$ echo secret"))
+    assert later.body.startswith("secret\n")
+    unread = await newcomer.wait(lambda seen: seen.event_id == later.event_id)
+    assert not unread.decrypted
+    assert (await trust(host, newcomer.user_id, newcomer.master_key)).returncode == 0
+    answer = await newcomer.answer_to(await newcomer.send_text(room, "$ echo welcome"))
+    assert answer.body.startswith("welcome\n")
+
+
+async def test_an_unsigned_device_commands_nothing(
+    host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
+) -> None:
+    """A device that was added to an operator's account runs nothing until the operator signs it."""
+    host.pin({operator.user_id: operator.master_key})
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    rogue = await new_operator(operator, signed=False)
+    await rogue.wait_member(room, bot.user_id)
+    sent = await rogue.send_text(room, "$ id")
+    answer = await operator.answer_to(sent)
+    assert "not signed" in answer.body
+    assert answer.result["verdict"] == "refused"
+    assert not (await rogue.wait(lambda seen: seen.event_id == answer.event_id)).decrypted
+    await rogue.sign_device()
+    answer = await rogue.answer_to(await rogue.send_text(room, "$ echo signed"))
+    assert answer.body.startswith("signed\n")
