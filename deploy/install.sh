@@ -29,7 +29,7 @@ Install, or bring an installation in line with this checkout:
   --homeserver URL         where the agent's account is
   --user-id @BOT:SERVER    the agent's own Matrix account
   --room !ROOM:SERVER      the room to serve (may be repeated)
-  --operator @YOU:SERVER   who may command (may be repeated)
+  --operator @YOU:SERVER   who is to command (may be repeated); pinned afterwards, by hand
   --from-env FILE          take these, and the access token, from a tibet-nc 0.1.2 environment file
   --upgrade                install anew from this checkout and restart what runs
   --wheels DIR             take all Python packages from DIR: no index and no compiler is needed
@@ -371,14 +371,12 @@ settings() {
         [ -z "$homeserver" ] || fill homeserver "\"$homeserver\""
         [ -z "$user_id" ] || fill user_id "\"$user_id\""
         ((!${#rooms[@]})) || fill rooms "$(toml_list "${rooms[@]}")"
-        ((!${#operators[@]})) || fill operators "$(toml_list "${operators[@]}")"
-        ((!${#operators[@]})) || fill allowed "$(toml_list "${operators[@]}")"
         [ -z "$hostname" ] || printf 's/^# \\[host\\]/[host]/;s/^# name = .*/name = "%s"/\n' "$hostname"
     } >"$script"
     for part in agent executor; do
         name=$ETC/$part.toml
         if [ -e "$name" ]; then
-            [ -z "$homeserver$user_id${rooms[*]:-}${operators[*]:-}" ] ||
+            [ -z "$homeserver$user_id${rooms[*]:-}" ] ||
                 say "$name is there and stays as it is"
             continue
         fi
@@ -416,7 +414,7 @@ access_token() {
 
 configured() {
     [ -r "$ETC/agent.toml" ] && [ -r "$ETC/executor.toml" ] &&
-        ! grep -qE '^(homeserver|user_id) = ""|^(rooms|allowed|operators) = \[\]' \
+        ! grep -qE '^(homeserver|user_id) = ""|^rooms = \[\]' \
             "$ETC/agent.toml" "$ETC/executor.toml"
 }
 
@@ -430,25 +428,31 @@ start() {
 }
 
 next_steps() {
+    local operator trust=''
+    for operator in "${operators[@]:-@you:example.org}"; do
+        trust+="${trust:+; }tibet-nc-agent trust $operator"
+    done
     echo
     if [ -n "$dry" ]; then
         echo "Nothing was changed."
     elif ! configured; then
         cat <<NEXT
 Installed. Next:
-  1. Fill in the four empty settings in $ETC/agent.toml and the two in $ETC/executor.toml.
+  1. Fill in the three empty settings in $ETC/agent.toml and the one in $ETC/executor.toml.
   2. Log the agent in (it asks the homeserver once; the password is not kept):
        see --help of: tibet-nc-agent login, and docs/install.md, "The agent's login"
   3. systemctl start tibet-nc-executor tibet-nc-agent
-  4. tibet-nc-executor doctor; runuser -u tibet-nc-agent -- tibet-nc-agent doctor
+  4. $trust
+  5. tibet-nc-executor doctor; runuser -u tibet-nc-agent -- tibet-nc-agent doctor
 NEXT
     else
         cat <<NEXT
 Installed. Next:
   1. Log the agent in, unless it is: docs/install.md, "The agent's login"
   2. systemctl start tibet-nc-executor tibet-nc-agent
-  3. tibet-nc-executor doctor; runuser -u tibet-nc-agent -- tibet-nc-agent doctor
-  4. In the room: status
+  3. $trust
+  4. tibet-nc-executor doctor; runuser -u tibet-nc-agent -- tibet-nc-agent doctor
+  5. In the room: status
 NEXT
     fi
 }

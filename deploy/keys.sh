@@ -15,7 +15,6 @@ trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 cat >"$work/executor.toml" <<'TOML'
 [policy]
-operators = ["@none:example.org"]
 rooms = ["!none:example.org"]
 TOML
 cat >"$work/agent.toml" <<'TOML'
@@ -23,8 +22,6 @@ cat >"$work/agent.toml" <<'TOML'
 homeserver = "https://example.org"
 user_id = "@none:example.org"
 rooms = ["!none:example.org"]
-[operators]
-allowed = ["@none:example.org"]
 TOML
 
 if [ ! -e "$etc/executor.pub" ] || [ -e /var/lib/tibet-nc/executor.key ]; then

@@ -5,6 +5,7 @@ import base64
 import stat
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -54,10 +55,13 @@ def test_what_is_written_is_read(pins: list[Pin]) -> None:
     assert parse(render(pins)) == {pin.user: pin for pin in pins}
 
 
-def test_an_example_is_read() -> None:
+def test_examples_are_read() -> None:
     """The form that the documentation shows is the form that is read."""
     assert parse(GOOD.encode()) == {PIN.user: PIN}
     assert parse(b"") == {}
+    text = (Path(__file__).parents[2] / "docs/adr/0006-pinned-operators.md").read_text("utf-8")
+    (example,) = parse(text.split("```toml\n")[1].split("```")[0].encode()).values()
+    assert (example.user, example.how) == ("@you:example.org", How.COMPARED)
 
 
 @given(st.one_of(st.binary(), st.text().map(str.encode), st.just(b"[[" * 5000 + b"]]")))

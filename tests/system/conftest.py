@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.operator import new_identity
 from tests.harness.synapse import Synapse
 from tests.system.base import prepare
 from tests.system.machine import Machine, leave_network
@@ -28,11 +29,20 @@ def site(fresh: Machine) -> Iterator[Site]:
     with tempfile.TemporaryDirectory() as directory, Synapse(Path(directory)) as homeserver:
         bot = homeserver.register("host1")
         person = homeserver.register("operator")
-        room = make_room(homeserver, bot, person)
-        site = Site(machine=fresh, homeserver=homeserver, bot=bot, person=person, room=room)
+        identity = new_identity()
+        room = make_room(homeserver, bot, person, identity)
+        site = Site(
+            machine=fresh,
+            homeserver=homeserver,
+            bot=bot,
+            person=person,
+            identity=identity,
+            room=room,
+        )
         fresh.write(ENV_FILE, environment(homeserver, bot, person, room), 0o600)
         site.install("--from-env", ENV_FILE)
         site.start()
+        site.trust()
         yield site
 
 

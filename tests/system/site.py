@@ -8,6 +8,7 @@ from typing import Final
 from tests.harness.operator import Operator, Seen
 from tests.harness.synapse import Account, Synapse
 from tests.system.machine import Machine
+from tibet_nc_agent.crosssign import CrossSigning, Use
 
 INSTALL: Final = "/srv/tibet-nc/deploy/install.sh"
 ENV_FILE: Final = "/root/tibet-nc.env"
@@ -25,13 +26,12 @@ class Site:
     homeserver: Synapse
     bot: Account
     person: Account
+    identity: CrossSigning
     room: str
 
     async def ask(self, *commands: str) -> list[Seen]:
         """Send commands one after another and return their final answers."""
-        async with await Operator.login(
-            self.homeserver.url, self.person.user_id, self.person.password
-        ) as operator:
+        async with await self.login() as operator:
             await operator.wait_member(self.room, self.bot.user_id)
             answers = []
             for command in commands:
@@ -39,6 +39,15 @@ class Site:
                 answers.append(await operator.answer_to(event, ANSWER_SECONDS))
                 assert len(operator.answers_to(event)) == 1
             return answers
+
+    async def login(self) -> Operator:
+        """Log the operator in on a new device, signed by the operator's identity."""
+        return await log_in(self.homeserver, self.person, self.identity)
+
+    def trust(self) -> None:
+        """Pin the operator, as the installer's last words say."""
+        key = self.identity.public_key(Use.MASTER)
+        self.machine.run("tibet-nc-agent", "trust", self.person.user_id, "--fingerprint", key)
 
     def install(self, *arguments: str, check: bool = True) -> str:
         """Run the installer and return what it said."""
@@ -83,12 +92,16 @@ TIBET_NC_HOSTNAME=host1
 """
 
 
-def make_room(homeserver: Synapse, bot: Account, person: Account) -> str:
+async def log_in(homeserver: Synapse, person: Account, identity: CrossSigning) -> Operator:
+    """Log a person in on a new device that the identity signs."""
+    return await Operator.login(homeserver.url, person.user_id, person.password, identity=identity)
+
+
+def make_room(homeserver: Synapse, bot: Account, person: Account, identity: CrossSigning) -> str:
     """Have the operator make an encrypted room and invite the agent; return its id."""
 
     async def make() -> str:
-        login = Operator.login(homeserver.url, person.user_id, person.password)
-        async with await login as operator:
+        async with await log_in(homeserver, person, identity) as operator:
             return await operator.create_room(invite=[bot.user_id])
 
     return asyncio.run(make())

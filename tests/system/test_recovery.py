@@ -5,7 +5,6 @@ import signal
 
 import pytest
 
-from tests.harness.operator import Operator
 from tests.system.machine import wait_until
 from tests.system.site import ANSWER_SECONDS, SOCKET, UNITS, Site
 
@@ -27,8 +26,7 @@ async def test_killed(site: Site, unit: str) -> None:
 async def test_killed_in_mid_command(site: Site) -> None:
     """I3, I4, I6: an executor killed in mid command leaves no process, and the answer says so."""
     machine = site.machine
-    login = Operator.login(site.homeserver.url, site.person.user_id, site.person.password)
-    async with await login as operator:
+    async with await site.login() as operator:
         await operator.wait_member(site.room, site.bot.user_id)
         event = await operator.send_text(site.room, "$ sleep 876543")
         wait_until(lambda: machine.sh("pgrep -f 'sleep 876543'", check=False) != "", "it runs")

@@ -53,7 +53,7 @@ _ENDINGS: Final = {
 }
 
 _DENIALS: Final = {
-    DenialCode.SENDER: "ask the administrator: policy.operators in executor.toml",
+    DenialCode.SENDER: "ask the administrator to run `tibet-nc-executor doctor` on the host",
     DenialCode.ROOM: "ask the administrator: policy.rooms in executor.toml",
     DenialCode.STALE: "send it again if you still want it",
     DenialCode.REPLAY: "nothing was run again; if you didn't send it, tell your administrator",

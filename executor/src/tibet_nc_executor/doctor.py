@@ -18,9 +18,11 @@ from typing import Final
 from tibet_nc_executor.cage import PRLIMIT, SETPRIV, SETSID
 from tibet_nc_executor.config import Config, group_id, secret_key, uid_of
 from tibet_nc_executor.errors import ConfigError
+from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.prologue import BASH
 from tibet_nc_executor.selftest import attempt
 from tibet_nc_executor.service import agent_key
+from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.signing import Identity
 
@@ -57,6 +59,7 @@ def examine(config: Config, environment: Mapping[str, str]) -> Iterator[Check]:
         "tibet-nc-executor enrol-agent KEY",
         lambda: f"enrolled: {agent_key(config).hex}",
     )
+    yield _operators(config)
     yield _state(config)
     yield _disk(config)
     yield _home(config)
@@ -80,6 +83,20 @@ def _accounts(config: Config) -> str:
     if shell in {0, agent}:
         raise ConfigError(f"shell.user: uid {shell} may not be root's or the agent's")
     return f"agent {agent}, shell {shell}"
+
+
+def _operators(config: Config) -> Check:
+    name, path = "operators", config.policy.operators_file
+    try:
+        pins = PinFile(Path(path)).pins()
+    except PinsError as error:
+        fix = f"chown root:root {path}; chmod 644 {path}; and see docs/adr/0006"
+        return Check(name=name, ok=False, detail=str(error), fix=fix)
+    commanding = sorted(pins.keys() & set(config.policy.operators or pins))
+    if not commanding:
+        fix = "tibet-nc-agent trust @you:server"
+        return Check(name=name, ok=False, detail="nobody who may command is pinned", fix=fix)
+    return Check(name=name, ok=True, detail=f"pinned: {', '.join(commanding)}")
 
 
 def _programs() -> Check:
