@@ -29,7 +29,7 @@ FULL = {"openat", "fallocate", "write", "mkdir"}
 """Calls that a full disk can fail."""
 
 
-def run(directory: Path, *options: str) -> tuple[list[str], str]:
+def run(directory: Path, *options: str, pace: str = "once") -> tuple[list[str], str]:
     """Run the writer under strace; return what it said and the trace of its writing calls."""
     watched = [directory, directory / "lock", directory / "reserve"]
     for name in ("chain", "payloads"):
@@ -41,7 +41,7 @@ def run(directory: Path, *options: str) -> tuple[list[str], str]:
                 *("strace", "-f", "-qq", "-o", trace.name, "-e", f"trace={','.join(CALLS)}"),
                 *(part for path in watched for part in ("-P", str(path))),
                 *options,
-                *(sys.executable, str(WRITER), str(directory), str(theirs.fileno())),
+                *(sys.executable, str(WRITER), str(directory), str(theirs.fileno()), pace),
             ],
             pass_fds=[theirs.fileno()],
             check=False,
@@ -88,25 +88,27 @@ def check(directory: Path, said: list[str], what: str) -> None:
     asyncio.run(ledger.close())
 
 
-def faults() -> list[tuple[str, str]]:
-    """Return each call with each thing that can happen at it."""
+def faults() -> list[tuple[str, str, str]]:
+    """Return each call with each thing that can happen at it, and how the ledger syncs."""
     found = [(call, fault) for call in CALLS for fault in ("error=EIO", "signal=KILL")]
-    return found + [(call, "error=ENOSPC") for call in sorted(FULL)]
+    found += [(call, "error=ENOSPC") for call in sorted(FULL)]
+    by_a_thread = [(call, fault, "thread") for call, fault in found if call == "fdatasync"]
+    return [(call, fault, "once") for call, fault in found] + by_a_thread
 
 
-@pytest.mark.parametrize(("call", "fault"), faults())
+@pytest.mark.parametrize(("call", "fault", "pace"), faults())
 def test_whatever_call_fails_the_next_start_is_whole(
-    calls: Counter[str], call: str, fault: str
+    calls: Counter[str], call: str, fault: str, pace: str
 ) -> None:
     """At every single call: what was promised is there, and the chain verifies and goes on."""
     assert calls[call] > 0
     for number in range(1, calls[call] + 1):
         directory = Path(tempfile.mkdtemp(prefix="tibet-nc-fault-"))
         what = f"{call} {number} of {calls[call]}: {fault}"
-        said, trace = run(directory, "-e", f"inject={call}:{fault}:when={number}")
+        said, trace = run(directory, "-e", f"inject={call}:{fault}:when={number}", pace=pace)
         assert "INJECTED" in trace or fault == "signal=KILL", what
         check(directory, said, what)
-        again, _ = run(directory)
+        again, _ = run(directory, pace=pace)
         assert len([line for line in again if line.startswith("run ")]) == 3, what
         check(directory, again, what)
         shutil.rmtree(directory)

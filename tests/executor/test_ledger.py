@@ -13,11 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.executor import chainkit as kit
+from tibet_nc_executor import ledger as module
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import RESERVE_BYTES, Ledger, Text
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC
 from tibet_nc_protocol.records import FIRST_PREV, commitment
 from tibet_nc_protocol.signing import Identity
+
+
+@pytest.fixture(params=["by a thread", "at once"], autouse=True)
+def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Sync as with a slow disk and as with a fast one, whatever this machine's is."""
+    chosen: str = request.param
+    monkeypatch.setattr(module, "AT_ONCE_S", 0.0 if chosen == "by a thread" else 1e9)
+    return chosen
 
 
 async def fill(directory: Path, count: int, *, segment_bytes: int = 1 << 20) -> None:
@@ -57,6 +66,7 @@ async def test_after_is_told_before_the_caller_and_in_order(tmp_path: Path) -> N
     assert told == list(range(23))
 
 
+@pytest.mark.parametrize("pace", ["by a thread"], indirect=True)
 async def test_a_caller_that_is_cancelled_leaves_a_whole_chain(tmp_path: Path) -> None:
     """A record whose caller went away is recorded all the same, and what follows is told."""
     told: list[int] = []

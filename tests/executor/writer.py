@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A program that writes a small chain and says, on a socket, what it was promised.
 
-    python writer.py DIRECTORY SOCKET_FD
+    python writer.py DIRECTORY SOCKET_FD thread|once
 
+The last word says how it syncs, whatever the disk is like: by a thread, or at once.
 ``run N`` is sent when record N is said to be on disk, which is when a command would start. The
 socket keeps the program's own words apart from its writes to files, which are made to fail.
 """
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Awaitable
 from pathlib import Path
 
+from tibet_nc_executor import ledger as ledger_module
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Ledger, Text
 from tibet_nc_protocol.records import Record, commitment
@@ -69,5 +71,6 @@ async def attempt(
 
 
 if __name__ == "__main__":
+    ledger_module.AT_ONCE_S = 1e9 if sys.argv[3] == "once" else 0.0  # type: ignore[misc]
     with socket.socket(fileno=int(sys.argv[2])) as channel:
         asyncio.run(write(Path(sys.argv[1]), channel))

@@ -7,8 +7,9 @@ The life of a record
 2. If it commits to a command, the text and its salt are written to the payload segment.
 3. The line is written to the chain's last segment. If that fails the file is cut back to where it
    was, and the caller is told: nothing was recorded.
-4. A thread syncs the payload segment and whatever else the record speaks of, then the chain. All
-   records written while a sync was under way share the next one.
+4. The payload segment is synced and whatever else the record speaks of, then the chain: by a
+   thread, or here and now while the disk answers faster than a thread could be asked. All records
+   written while a sync was under way share the next one.
 5. Only then is the caller told.
 
 A crash before 3 leaves nothing, or a payload without a record, which is harmless. A crash in 3
@@ -25,6 +26,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,6 +50,11 @@ from tibet_nc_protocol.signing import Identity
 
 RESERVE_BYTES: Final = 1024 * 1024
 """Room for about a thousand records after the disk is full."""
+AT_ONCE_S: Final = 0.001
+"""A disk that usually syncs faster than this isn't worth a thread, which costs 0.2 ms each time.
+One that has become slow holds everything else up for one record, and then has its thread."""
+
+type _Waiting = tuple[Record, str, asyncio.Future[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +107,10 @@ class Ledger:
         self._after = after
         self._failure: str | None = None
         self._unsynced: list[int] = []
+        self._usual_s = 0.0
         self._chain_file: int
         self._payload_file: int
-        self._waiting: list[tuple[Record, str, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._syncing: asyncio.Task[None] | None = None
         try:
             make_directory(self._chain)
@@ -253,24 +261,35 @@ class Ledger:
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((record, head, done))
         if self._syncing is None:
-            self._syncing = asyncio.create_task(self._sync())
+            if self._usual_s < AT_ONCE_S:
+                waiting, files = self._take()
+                self._tell(waiting, _sync_files(files))
+            else:
+                self._syncing = asyncio.create_task(self._sync())
         await asyncio.shield(done)
 
     async def _sync(self) -> None:
         while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            files, self._unsynced = self._unsynced, []
-            try:
-                await asyncio.to_thread(_sync_files, files)
-            except OSError as error:
-                self._failure = f"the chain could not be synced: {error.strerror}"
-            for record, head, done in waiting:
-                if self._failure is None:
-                    self._after(record, head)
-                    done.set_result(None)
-                else:
-                    done.set_exception(LedgerError(self._failure))
+            waiting, files = self._take()
+            self._tell(waiting, await asyncio.to_thread(_sync_files, files))
         self._syncing = None
+
+    def _take(self) -> tuple[list[_Waiting], list[int]]:
+        waiting, self._waiting = self._waiting, []
+        files, self._unsynced = self._unsynced, []
+        return waiting, files
+
+    def _tell(self, waiting: list[_Waiting], synced: float | OSError) -> None:
+        if isinstance(synced, OSError):
+            self._failure = f"the chain could not be synced: {synced.strerror}"
+        else:
+            self._usual_s = min((self._usual_s + synced) / 2, 2 * AT_ONCE_S)
+        for record, head, done in waiting:
+            if self._failure is None:
+                self._after(record, head)
+                done.set_result(None)
+            else:
+                done.set_exception(LedgerError(self._failure))
 
 
 def _payload(number: int, text: Text) -> bytes:
@@ -286,8 +305,12 @@ def _is_of(line: bytes, number: int) -> bool:
         return False
 
 
-def _sync_files(descriptors: Sequence[int]) -> None:
-    """Sync files in the order in which they were first named, each once, and close them."""
+def _sync_files(descriptors: Sequence[int]) -> float | OSError:
+    """Sync files in the order in which they were first named, each once, and close them.
+
+    Returns how long it took, in seconds, or what went wrong.
+    """
+    begin = time.monotonic()
     try:
         seen = set()
         for descriptor in descriptors:
@@ -295,6 +318,9 @@ def _sync_files(descriptors: Sequence[int]) -> None:
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 os.fdatasync(descriptor)
+        return time.monotonic() - begin
+    except OSError as error:
+        return error
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
