@@ -11,8 +11,11 @@ from tibet_nc_protocol.errors import ProofError
 from tibet_nc_protocol.merkle import (
     EMPTY_ROOT,
     Frontier,
+    RangeRoots,
     consistency_proof,
+    consistency_ranges,
     inclusion_proof,
+    inclusion_ranges,
     leaf_hash,
     tree_root,
     verify_consistency,
@@ -41,6 +44,42 @@ ROOTS = [
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
 
+# The proofs over them that the same implementations share: (index, size), (old, size).
+INCLUSION = {
+    (0, 8): [
+        "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+    ],
+    (5, 8): [
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+        "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    ],
+    (2, 3): ["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"],
+    (1, 5): [
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+    ],
+}
+CONSISTENCY = {
+    (1, 8): [
+        "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+    ],
+    (6, 8): [
+        "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+        "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    ],
+    (2, 5): [
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+    ],
+}
+
 SIZES = st.integers(1, 130)
 
 
@@ -68,6 +107,49 @@ def test_the_public_vectors_come_out() -> None:
     roots = [tree_root(digests[:size]).hex() for size in range(1, 9)]
     assert roots == ROOTS
     assert tree_root([]) == EMPTY_ROOT
+
+
+def test_the_public_proofs_come_out() -> None:
+    """The proofs over the shared test inputs are the published ones."""
+    digests = [leaf_hash(data) for data in INPUTS]
+    for (index, size), expected in INCLUSION.items():
+        assert [step.hex() for step in inclusion_proof(digests[:size], index)] == expected
+    for (old, size), expected in CONSISTENCY.items():
+        assert [step.hex() for step in consistency_proof(digests[:size], old)] == expected
+
+
+@given(size=SIZES, data=st.data())
+def test_proofs_are_made_in_one_pass(size: int, data: st.DataObject) -> None:
+    """What is told one leaf after the other makes the same proofs as all leaves at hand."""
+    digests = leaves(size)
+    index, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(1, size))
+    for ranges, proof in (
+        (inclusion_ranges(index, size), inclusion_proof(digests, index)),
+        (consistency_ranges(old, size), consistency_proof(digests, old)),
+    ):
+        roots = RangeRoots(ranges)
+        for number, leaf in enumerate(digests):
+            roots.append(number, leaf)
+        assert roots.roots() == proof
+    cut = RangeRoots([range(size)])
+    for number, leaf in enumerate(digests[:-1]):
+        cut.append(number, leaf)
+    with pytest.raises(ProofError):
+        cut.roots()
+
+
+@given(counts=st.lists(st.integers(0, 40), max_size=6))
+def test_many_leaves_at_once_are_the_same_tree(counts: list[int]) -> None:
+    """A frontier that grew by batches is the one that grew leaf by leaf."""
+    digests = leaves(sum(counts))
+    one, many = Frontier(), Frontier()
+    for leaf in digests:
+        one.append(leaf)
+    begin = 0
+    for count in counts:
+        many.extend(digests[begin : begin + count])
+        begin += count
+    assert (many.size, many.digests) == (one.size, one.digests)
 
 
 @given(count=st.integers(0, 200))

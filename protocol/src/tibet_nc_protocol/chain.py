@@ -5,6 +5,8 @@ The verifier is fed one line after the other and keeps only where it is, so its 
 grow with the chain but for the commands that are open at once or have left something running.
 """
 
+from collections.abc import Callable
+
 from tibet_nc_protocol import note
 from tibet_nc_protocol.errors import DecodeError, NoteError, RecordError, SignatureError
 from tibet_nc_protocol.merkle import Frontier, leaf_hash
@@ -30,13 +32,16 @@ class ChainVerifier:
     """Check each line against those before it.
 
     With ``key`` the chain must be of that executor; without it, the key is taken from the genesis
-    record, which proves only that the chain agrees with itself. ``signatures`` chooses whether
-    the signature of each record is verified, ``roots`` whether the tree over the lines is compared
-    with each checkpoint. The checkpoints' own signatures are always verified.
+    record, which proves only that the chain agrees with itself. ``verify`` is called with each
+    record and its key, and raises SignatureError; whoever gives another than verify_signature
+    answers for the signatures that it passes over. The checkpoints' notes are always verified.
     """
 
     def __init__(
-        self, key: PublicKey | None = None, *, signatures: bool = True, roots: bool = True
+        self,
+        key: PublicKey | None = None,
+        *,
+        verify: Callable[[Record, PublicKey], object] = verify_signature,
     ) -> None:
         self.key = key
         self.length = 0
@@ -47,10 +52,11 @@ class ChainVerifier:
         """Intents whose outcome left something running, and without a remainder so far."""
         self.frontier = Frontier()
         """The tree over the lines so far; only with ``roots``."""
+        self.roots = True
+        """Whether checkpoints are compared with the tree; without, it is let go."""
         self.origin = ""
         """The name of the chain in its checkpoints, from the genesis record."""
-        self._signatures = signatures
-        self._roots = roots
+        self._verify = verify
 
     def feed(self, line: bytes) -> Record:
         """Return the record in a line, given without its line end; raises RecordError.
@@ -69,18 +75,17 @@ class ChainVerifier:
                 place, "not linked to the record before", expected=self.head, found=record.prev
             )
         key = self._key_for(record)  # 5
-        if self._signatures:
-            try:
-                verify_signature(record, key)  # 6: altered, or written by another
-            except SignatureError as error:
-                raise RecordError(place, str(error)) from None
+        try:
+            self._verify(record, key)  # 6: altered, or written by another
+        except SignatureError as error:
+            raise RecordError(place, str(error)) from None
         self._follow(record)  # 7
         if isinstance(record, Checkpoint):
             self._check(record, key)  # 8
         if isinstance(record, Genesis):
             self.origin = record.executor
         self.key = self._next_key(record, key)
-        if self._roots:
+        if self.roots:
             self.frontier.append(leaf_hash(line))
         self.head = digest(line)
         self.length += 1
@@ -150,7 +155,7 @@ class ChainVerifier:
                 expected=str(record.seq),
                 found=str(record.size),
             )
-        if self._roots and record.root != (root := self.frontier.root().hex()):
+        if self.roots and record.root != (root := self.frontier.root().hex()):
             raise RecordError(
                 record.seq, "a checkpoint of another root", expected=root, found=record.root
             )

@@ -49,5 +49,9 @@ its notes, each character escaped. An ordinary record has under 1 KiB."""
 RECORDING_LINE_BYTES: Final = 6 * CHUNK_BYTES + 1024
 """Longest line of a recording: a chunk of control characters, which JSON writes with six bytes."""
 
+PROOF_BYTES: Final = 8 * 1024 * 1024
+"""Longest file of a proof: three records, of which each character may be escaped once more, and
+some thousand changes of keys."""
+
 EXACT_INTEGER: Final = 2**53 - 1
 """Largest integer that every JSON reader holds exactly (RFC 8785, §3.2.2.3; RFC 7493, §2.2)."""

@@ -2,11 +2,13 @@
 """Merkle trees over the record lines (RFC 6962, §2.1): root, inclusion, consistency.
 
 A leaf is hashed with 0x00 before it and a node with 0x01, so neither can pass for the other.
-``Frontier`` grows with the chain and holds one digest for each set bit of its size; the proofs are
-made from the leaf digests and verified from the roots alone. Verification raises.
+``Frontier`` grows with the chain and holds one digest for each set bit of its size; proofs are
+made from the leaf digests, all at hand or one after the other (``RangeRoots``), and verified from
+the roots alone. Verification raises.
 """
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -46,6 +48,22 @@ class Frontier:
         self.digests.append(digest)
         self.size += 1
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add the digests of many leaves, level by level: twice as fast as one by one."""
+        sha256 = hashlib.sha256
+        level = list(leaves)
+        size, self.size = self.size, self.size + len(level)
+        kept = []
+        while level:
+            if size & 1:
+                level.insert(0, self.digests.pop())
+            if len(level) & 1:
+                kept.append(level.pop())
+            pairs = itertools.batched(level, 2, strict=True)
+            level = [sha256(b"\1" + left + right).digest() for left, right in pairs]
+            size >>= 1
+        self.digests.extend(reversed(kept))
+
     def root(self) -> bytes:
         """Return the root of the tree as it is."""
         if not self.digests:
@@ -64,19 +82,32 @@ def tree_root(leaves: Sequence[bytes]) -> bytes:
     return frontier.root()
 
 
+def inclusion_ranges(index: int, size: int) -> list[range]:
+    """Return the leaves under each digest of an inclusion proof, from the leaf's sibling upwards.
+
+    (RFC 6962, §2.1.1.) Raises ProofError when there is no such leaf.
+    """
+    if not 0 <= index < size:
+        raise ProofError(f"there is no leaf {index} in a tree of {size}")
+    begin, end = 0, size
+    found = []
+    while end - begin > 1:
+        split = begin + _split(end - begin)
+        if index < split:
+            found.append(range(split, end))
+            end = split
+        else:
+            found.append(range(begin, split))
+            begin = split
+    return found[::-1]
+
+
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Return the digests that lead from one leaf to the root (RFC 6962, §2.1.1).
 
     Raises ProofError when there is no such leaf.
     """
-    if not 0 <= index < len(leaves):
-        raise ProofError(f"there is no leaf {index} in a tree of {len(leaves)}")
-    if len(leaves) == 1:
-        return []
-    split = _split(len(leaves))
-    if index < split:
-        return [*inclusion_proof(leaves[:split], index), tree_root(leaves[split:])]
-    return [*inclusion_proof(leaves[split:], index - split), tree_root(leaves[:split])]
+    return [_root_of(leaves, part) for part in inclusion_ranges(index, len(leaves))]
 
 
 def verify_inclusion(
@@ -105,14 +136,33 @@ def verify_inclusion(
         raise ProofError("the leaf is not in this tree")
 
 
+def consistency_ranges(old: int, size: int) -> list[range]:
+    """Return the leaves under each digest of a consistency proof, in its order.
+
+    (RFC 6962, §2.1.2.) Raises ProofError for an old size that is not within the tree.
+    """
+    if not 0 < old <= size:
+        raise ProofError(f"a tree of {old} is not within one of {size}")
+    begin, end, whole = 0, size, True
+    found = []
+    while old < end:
+        split = begin + _split(end - begin)
+        if old <= split:
+            found.append(range(split, end))
+            end = split
+        else:
+            found.append(range(begin, split))
+            begin, whole = split, False
+    # The old tree itself is known to whoever holds its root; a part of it has to be given.
+    return [*([] if whole else [range(begin, end)]), *found[::-1]]
+
+
 def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
     """Return the digests that show that the first ``size`` leaves are as they were.
 
     (RFC 6962, §2.1.2.) Raises ProofError for a size that is not within the tree.
     """
-    if not 0 < size <= len(leaves):
-        raise ProofError(f"a tree of {size} is not within one of {len(leaves)}")
-    return _subproof(leaves, size, whole=True)
+    return [_root_of(leaves, part) for part in consistency_ranges(size, len(leaves))]
 
 
 def verify_consistency(
@@ -152,13 +202,40 @@ def verify_consistency(
         raise ProofError("the new tree does not begin with the old one")
 
 
-def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
-    if size == len(leaves):
-        return [] if whole else [tree_root(leaves)]
-    split = _split(len(leaves))
-    if size <= split:
-        return [*_subproof(leaves[:split], size, whole=whole), tree_root(leaves[split:])]
-    return [*_subproof(leaves[split:], size - split, whole=False), tree_root(leaves[:split])]
+class RangeRoots:
+    """The roots over some ranges of leaves, of which it is told one leaf after the other.
+
+    So a proof is made in one pass over a chain, in memory that doesn't grow with it. The ranges
+    must not overlap.
+    """
+
+    def __init__(self, ranges: Sequence[range]) -> None:
+        self._ranges = ranges
+        self._trees = [Frontier() for _ in ranges]
+        self._order = sorted(range(len(ranges)), key=lambda at: ranges[at].start)
+        self._next = 0
+
+    def append(self, number: int, leaf: bytes) -> None:
+        """Take the digest of a leaf; they come in order, each once."""
+        while self._next < len(self._order):
+            at = self._order[self._next]
+            if number < self._ranges[at].start:
+                return
+            if number < self._ranges[at].stop:
+                self._trees[at].append(leaf)
+                return
+            self._next += 1
+
+    def roots(self) -> list[bytes]:
+        """Return the roots, in the order of the ranges; raises ProofError if leaves are missing."""
+        for part, tree in zip(self._ranges, self._trees, strict=True):
+            if tree.size != len(part):
+                raise ProofError(f"leaves {part.start} to {part.stop - 1} are not all there")
+        return [tree.root() for tree in self._trees]
+
+
+def _root_of(leaves: Sequence[bytes], part: range) -> bytes:
+    return tree_root(leaves[part.start : part.stop])
 
 
 def _split(size: int) -> int:

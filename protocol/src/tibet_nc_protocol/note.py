@@ -10,28 +10,29 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, Self
 
 from tibet_nc_protocol.errors import NoteError, SignatureError
 from tibet_nc_protocol.limits import EXACT_INTEGER
 from tibet_nc_protocol.merkle import DIGEST_BYTES
 from tibet_nc_protocol.signing import SIGNATURE_BYTES, Identity, PublicKey
 
-_ED25519: Final = b"\x01"
-"""The signature type in key ids and verifier keys (C2SP signed-note, §Signature types)."""
-
-_KEY_ID_BYTES: Final = 4
+KEY_ID_BYTES: Final = 4
 _NAME: Final = re.compile(r"\A[^\s+\ud800-\udfff]+\Z")
 _SIGNATURE_LINE: Final = re.compile(r"\A— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})\Z")
 _SIZE: Final = re.compile(r"\A(0|[1-9][0-9]{0,15})\Z")
 """Bounded, since int() refuses thousands of digits with an error of its own."""
 
 _MAX_SIGNATURES: Final = 100
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verifier:
     """A name with the key that signs under it."""
+
+    TYPE: ClassVar[bytes] = b"\x01"
+    """The signature type in key ids and verifier keys: Ed25519 (C2SP signed-note)."""
 
     name: str
     key: PublicKey
@@ -43,24 +44,24 @@ class Verifier:
     @property
     def key_id(self) -> bytes:
         """Four bytes that tell keys of one name apart."""
-        text = self.name.encode() + b"\n" + _ED25519 + self.key.data
-        return hashlib.sha256(text).digest()[:_KEY_ID_BYTES]
+        text = self.name.encode() + b"\n" + self.TYPE + self.key.data
+        return hashlib.sha256(text).digest()[:KEY_ID_BYTES]
 
     @property
     def vkey(self) -> str:
         """The verifier key as text: name, key id, key."""
-        key = base64.b64encode(_ED25519 + self.key.data).decode()
+        key = base64.b64encode(self.TYPE + self.key.data).decode()
         return f"{self.name}+{self.key_id.hex()}+{key}"
 
     @classmethod
-    def from_vkey(cls, text: str) -> "Verifier":
-        """Read a verifier key; raises NoteError."""
+    def from_vkey(cls, text: str) -> Self:
+        """Read a verifier key of this type; raises NoteError."""
         name, _, rest = text.partition("+")
         key_id, _, encoded = rest.partition("+")
         try:
-            data = _base64(encoded)
-            if data[:1] != _ED25519:
-                raise NoteError("the verifier key is of another type than Ed25519")
+            data = read_base64(encoded)
+            if data[:1] != cls.TYPE:
+                raise NoteError("the verifier key is of another type than is wanted here")
             verifier = cls(name=name, key=PublicKey(data[1:]))
         except SignatureError as error:
             raise NoteError(f"not a verifier key: {error}") from None
@@ -90,7 +91,7 @@ class Checkpoint:
         origin, size, encoded = lines[:3]
         if not _SIZE.match(size) or int(size) > EXACT_INTEGER:
             raise NoteError("the size of a checkpoint is a decimal number without leading zeros")
-        root = _base64(encoded)
+        root = read_base64(encoded)
         if len(root) != DIGEST_BYTES:
             raise NoteError(f"the root of a checkpoint is {DIGEST_BYTES} bytes in base64")
         return cls(origin=origin, size=int(size), root=root)
@@ -119,6 +120,8 @@ def split_note(note: str) -> tuple[str, Sequence[tuple[str, bytes]]]:
 
     Raises NoteError.
     """
+    if _CONTROL.search(note):
+        raise NoteError("a note has no control characters but line ends")
     text, separator, rest = note.rpartition("\n\n")
     if not separator or not rest.endswith("\n"):
         raise NoteError("a note is a text, an empty line and signature lines")
@@ -127,7 +130,7 @@ def split_note(note: str) -> tuple[str, Sequence[tuple[str, bytes]]]:
         match = _SIGNATURE_LINE.match(line)
         if match is None:
             raise NoteError("a note's signature line is malformed")
-        signatures.append((match[1], _base64(match[2])))
+        signatures.append((match[1], read_base64(match[2])))
     if len(signatures) > _MAX_SIGNATURES:
         raise NoteError(f"a note has more than {_MAX_SIGNATURES} signatures")
     return text + "\n", signatures
@@ -142,12 +145,12 @@ def open_note(note: str, verifier: Verifier) -> str:
     text, signatures = split_note(note)
     found = False
     for name, data in signatures:
-        if name != verifier.name or data[:_KEY_ID_BYTES] != verifier.key_id:
+        if name != verifier.name or data[:KEY_ID_BYTES] != verifier.key_id:
             continue
-        if len(data) != _KEY_ID_BYTES + SIGNATURE_BYTES:
+        if len(data) != KEY_ID_BYTES + SIGNATURE_BYTES:
             raise NoteError(f"the signature of {name} has the wrong length")
         try:
-            verifier.key.verify(text, data[_KEY_ID_BYTES:])
+            verifier.key.verify(text, data[KEY_ID_BYTES:])
         except SignatureError:
             raise NoteError(f"the signature of {name} does not verify") from None
         found = True
@@ -161,7 +164,7 @@ def open_checkpoint(note: str, verifier: Verifier) -> Checkpoint:
     return Checkpoint.from_text(open_note(note, verifier))
 
 
-def _base64(text: str) -> bytes:
+def read_base64(text: str) -> bytes:
     """Decode base64 in its one canonical form; decoders take others too (RFC 4648, §3.5).
 
     Raises NoteError.

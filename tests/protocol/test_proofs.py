@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+"""Proofs of single records and of growth: only the truth passes (SPEC §7, Proofs)."""
+
+import base64
+import json
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.vectors import samples
+from tibet_nc_protocol import proofs
+from tibet_nc_protocol.errors import ProofError
+from tibet_nc_protocol.layout import Payload
+from tibet_nc_protocol.merkle import (
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    tree_root,
+    verify_inclusion,
+)
+from tibet_nc_protocol.signing import Identity, PublicKey
+
+KEY = samples.EXECUTOR.public_key
+LINES = [line.line for line in samples.three_records()]
+LEAVES = [leaf_hash(line) for line in LINES]
+NOTE = samples.checkpoint(LINES).note
+OLD = samples.checkpoint(LINES[:2]).note
+TEXT = Payload(seq=1, salt="000102030405060708090a0b0c0d0e0f", command="uname")
+
+
+def command() -> proofs.CommandProof:
+    """Return the proof of the example's command."""
+    return proofs.CommandProof(
+        format=1,
+        genesis=LINES[0].decode(),
+        keys=[],
+        records=[
+            proofs.Shown(
+                line=LINES[number].decode(),
+                proof=proofs.tlog_proof(number, inclusion_proof(LEAVES, number), NOTE),
+            )
+            for number in (1, 2)
+        ],
+        text=TEXT,
+    )
+
+
+def growth() -> proofs.GrowthProof:
+    """Return the proof that the example's chain only grew."""
+    path = [base64.b64encode(step).decode() for step in consistency_proof(LEAVES, 2)]
+    return proofs.GrowthProof(
+        format=1, genesis=LINES[0].decode(), keys=[], old=OLD, new=NOTE, path=path
+    )
+
+
+def test_a_command_is_shown() -> None:
+    """The proof of a command shows its text, its records and whose they are, without the others."""
+    shown = proofs.verify_command(command(), KEY)
+    assert shown.text == "uname"
+    assert [record.seq for record in shown.records] == [1, 2]
+    assert (shown.keys.genesis.host, shown.checkpoint.size) == ("web1", 3)
+    written = proofs.encode(command())
+    assert proofs.decode(written) == command()
+
+
+def test_growth_is_shown() -> None:
+    """The proof of growth shows both checkpoints to be of one chain."""
+    shown = proofs.verify_growth(growth(), KEY)
+    assert (shown.old.size, shown.new.size) == (2, 3)
+    assert proofs.decode(proofs.encode(growth())) == growth()
+
+
+def test_the_public_form_holds_the_proof() -> None:
+    """The tlog-proof in it is checked by its text alone, as the public specification has it."""
+    head, _, note = command().records[0].proof.partition("\n\n")
+    name, index, *steps = head.split("\n")
+    assert (name, index) == ("c2sp.org/tlog-proof@v1", "index 1")
+    path = [base64.b64decode(step) for step in steps]
+    root = base64.b64decode(note.split("\n")[2])
+    verify_inclusion(LEAVES[1], 1, 3, path, root)
+    assert root == tree_root(LEAVES)
+
+
+def _forged(proof: proofs.CommandProof, **changes: object) -> proofs.CommandProof:
+    return msgspec.structs.replace(proof, **changes)
+
+
+@pytest.mark.parametrize(
+    ("_name", "changed", "reason"),
+    [
+        ("another text", {"text": msgspec.structs.replace(TEXT, command="rm -rf /")}, "text"),
+        ("another salt", {"text": msgspec.structs.replace(TEXT, salt="ff" * 16)}, "text"),
+        ("the text of another", {"text": msgspec.structs.replace(TEXT, seq=2)}, "text"),
+        ("records reversed", {"records": command().records[::-1]}, "not of the end"),
+        ("the end twice", {"records": [command().records[1]] * 2}, "not of the end"),
+        ("no genesis", {"genesis": LINES[1].decode()}, "genesis"),
+        ("a key that isn't", {"keys": [LINES[1].decode()]}, "key records"),
+    ],
+)
+def test_what_is_not_so_is_refused(_name: str, changed: dict[str, object], reason: str) -> None:
+    """Text, records and keys are those of the chain, or the proof is none."""
+    with pytest.raises(ProofError, match=reason):
+        proofs.verify_command(_forged(command(), **changed), KEY)
+
+
+def test_one_record_alone_is_shown() -> None:
+    """A command that still runs, or a record of another kind, has a proof of its own."""
+    alone = proofs.verify_command(_forged(command(), records=command().records[:1]), KEY)
+    assert [record.seq for record in alone.records] == [1]
+
+
+def test_the_key_is_the_readers() -> None:
+    """A proof that names another key than the reader holds is refused, good as it is in itself."""
+    stranger = Identity(b"stranger".ljust(32, b".")).public_key
+    proofs.verify_command(command())
+    with pytest.raises(ProofError, match="another executor"):
+        proofs.verify_command(command(), stranger)
+    with pytest.raises(ProofError, match="another executor"):
+        proofs.verify_growth(growth(), stranger)
+
+
+@given(data=st.data())
+@settings(max_examples=300)
+def test_no_character_of_a_proof_can_be_altered(data: st.DataObject) -> None:
+    """Altered anywhere, a proof fails or still shows the very same (I8)."""
+    proof: proofs.Proof = growth() if data.draw(st.booleans()) else command()
+    text = proofs.encode(proof).decode()
+    at = data.draw(st.integers(0, len(text) - 1))
+    flip = data.draw(st.integers(1, 127))
+    altered = text[:at] + chr(ord(text[at]) ^ flip) + text[at + 1 :]
+    try:
+        again = proofs.decode(altered.encode())
+        shown = _shown(again)
+    except ProofError:
+        return
+    assert shown == _shown(proof)
+
+
+def _shown(proof: proofs.Proof) -> tuple[object, ...]:
+    if isinstance(proof, proofs.CommandProof):
+        command = proofs.verify_command(proof, KEY)
+        return command.records, command.text, command.checkpoint
+    growth = proofs.verify_growth(proof, KEY)
+    return growth.old, growth.new
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_proof_or_our_error(data: bytes) -> None:
+    """Reading is total."""
+    with pytest.raises(ProofError):
+        proofs.decode(data)
+
+
+@given(data=st.data())
+@settings(max_examples=200)
+def test_any_parts_are_checked_or_our_error(data: st.DataObject) -> None:
+    """Checking is total: a part that is any text at all gives our error or a proof."""
+    plain = json.loads(proofs.encode(command()))
+    text = st.text(max_size=80)
+    match data.draw(st.sampled_from(["genesis", "keys", "line", "proof"])):
+        case "genesis":
+            plain["genesis"] = data.draw(text)
+        case "keys":
+            plain["keys"] = data.draw(st.lists(text, min_size=1, max_size=2))
+        case part:
+            plain["records"][0][part] = data.draw(text)
+    with pytest.raises(ProofError):
+        proofs.verify_command(_command(json.dumps(plain).encode()), KEY)
+
+
+def _command(data: bytes) -> proofs.CommandProof:
+    proof = proofs.decode(data)
+    assert isinstance(proof, proofs.CommandProof)
+    return proof
+
+
+def test_the_longest_proof_fits() -> None:
+    """A command and its end of the greatest length, all of it escaped, are within the limit."""
+    longest = proofs.Shown(line='"' * 131072, proof=command().records[0].proof)
+    proof = _forged(command(), records=[longest, longest], genesis='"' * 131072)
+    assert len(proofs.encode(proof)) < 8 * 1024 * 1024
+
+
+def test_another_kind_of_key_is_refused() -> None:
+    """A genesis that names a key of small order proves nothing."""
+    line = LINES[0].replace(KEY.hex.encode(), bytes(64).hex()[:64].encode())
+    with pytest.raises(ProofError):
+        proofs.verify_command(_forged(command(), genesis=line.decode()))
+    assert PublicKey.from_hex(KEY.hex) == KEY
