@@ -28,16 +28,19 @@ BY_HAND = [
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Return the chain of which the page speaks."""
-    sample(tmp_path)
-    return tmp_path
+    return sample(tmp_path / "state").root
 
 
 @pytest.mark.parametrize(
     ("altered", "command", "output"),
     re.findall(r"```console( altered)?\n\$ tibet-nc-audit (.*?)\n(.*?)```", PAGE, re.DOTALL),
 )
-def test_the_output_shown_is_real(root: Path, altered: str, command: str, output: str) -> None:
+def test_the_output_shown_is_real(
+    root: Path, monkeypatch: pytest.MonkeyPatch, altered: str, command: str, output: str
+) -> None:
     """Every output on the page is what the command prints, but for the time it takes."""
+    monkeypatch.chdir(root.parent)
+    within("--state", root, "checkpoint", "--prove", "2", "--output", "proof.json")
     if altered:
         recording = root / RECORDINGS / "000000000002.cast"
         recording.write_bytes(recording.read_bytes().replace(b"20G", b"30G"))

@@ -14,7 +14,7 @@ from tests.audit.program import safe, within
 VERBS = (
     ("verify",),
     ("verify", "--json"),
-    ("verify", "--no-signatures"),
+    ("verify", "--chain-only"),
     ("log",),
     ("log", "--json"),
     ("show", "2"),

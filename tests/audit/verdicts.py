@@ -6,22 +6,37 @@ from pathlib import Path
 from typing import Final
 
 from tests.audit.chains import EXECUTOR
-from tibet_nc_audit.heads import Held
+from tibet_nc_audit.heads import Depth, Held, SavedHead
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.verify import Depth, Report, verify
+from tibet_nc_audit.verify import Report, verify
 from tibet_nc_protocol.layout import CHAIN, segment_name
 
-ALL: Final = Depth.ALL
-LINKS: Final = Depth.LINKS
+ALL: Final = Depth.RECORDS
+CHAIN_ONLY: Final = Depth.CHAIN
+DEEP: Final = Depth.DEEP
 
 
 def report(
-    root: Path, *, depth: Depth = ALL, heads: Sequence[Held] = (), pinned: bool = False
+    root: Path,
+    *,
+    depth: Depth = ALL,
+    heads: Sequence[Held] = (),
+    pinned: bool = False,
+    resume: SavedHead | None = None,
+    jobs: int = 1,
 ) -> Report:
     """Verify a state directory, with the executor's key if it is pinned."""
     key = EXECUTOR.public_key if pinned else None
     with State(root) as state:
-        return verify(state, key=key, heads=heads, depth=depth)
+        return verify(state, key=key, heads=heads, depth=depth, resume=resume, jobs=jobs)
+
+
+def saved_head(root: Path, *, depth: Depth = ALL, resume: SavedHead | None = None) -> SavedHead:
+    """Verify a state directory that is good, and return where the next one can go on."""
+    kept: list[SavedHead] = []
+    with State(root) as state:
+        verify(state, key=EXECUTOR.public_key, depth=depth, resume=resume, keep=kept.append)
+    return kept[0]
 
 
 def lines_of(root: Path) -> list[bytes]:

@@ -166,7 +166,7 @@ def _long(report: Report, settings: Settings, executor: LoneExecutor) -> tuple[l
 
 
 def _verify(report: Report, settings: Settings, executor: LoneExecutor) -> None:
-    seconds, megabytes = _audit(executor.state, executor.key.hex, "--no-signatures")
+    seconds, megabytes = _audit(executor.state, executor.key.hex, "--chain-only")
     what = f"verify links, {settings.records:,} records"
     rate = settings.records / seconds
     bare = settings.records / _bare_walk(executor.state / CHAIN)

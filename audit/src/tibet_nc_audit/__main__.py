@@ -15,21 +15,37 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tibet_nc_audit import dossier, export, filters, heads, replay, show, summary, table
+from tibet_nc_audit import (
+    anchors,
+    cosigning,
+    dossier,
+    export,
+    filters,
+    heads,
+    proving,
+    replay,
+    show,
+    shown,
+    summary,
+    table,
+)
 from tibet_nc_audit.arguments import UNUSABLE, parser
 from tibet_nc_audit.entries import HOLD, Kind, entries
 from tibet_nc_audit.errors import AuditError, DisagreementError
 from tibet_nc_audit.export import Format
 from tibet_nc_audit.filters import Filter
+from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.locate import locate
 from tibet_nc_audit.output import refuse_inside, replace_file
 from tibet_nc_audit.page import html_lines
 from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import check_recording, name_of
-from tibet_nc_audit.verify import Depth, Report, verify
+from tibet_nc_audit.verify import verify
 from tibet_nc_audit.visible import visible
-from tibet_nc_protocol.errors import SignatureError
+from tibet_nc_protocol import proofs
+from tibet_nc_protocol.cosignature import Cosigner
+from tibet_nc_protocol.errors import NoteError, SignatureError
 from tibet_nc_protocol.layout import recording_name
 from tibet_nc_protocol.records import Intent, Remainder
 from tibet_nc_protocol.signing import PublicKey
@@ -40,6 +56,7 @@ INTERRUPTED: Final = 130
 
 FOLLOW_SECONDS: Final = 0.5
 _KEY_BYTES: Final = 4096
+_NUMBER_DIGITS: Final = 15
 
 
 def main() -> int:
@@ -56,6 +73,8 @@ def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say and return the exit status."""
     options = parser().parse_args(arguments)
     try:
+        if options.verb == "checkpoint" and (options.check or options.new_key):
+            return _offline(options)
         with State(options.state) as state:
             return _VERBS[options.verb](options, state)
     except AuditError as error:
@@ -72,32 +91,98 @@ def _verify(options: argparse.Namespace, state: State) -> int:
     if options.save_head is not None:
         refuse_inside(state.path, options.save_head)
     held = [heads.held(text) for text in options.against]
-    key = None if options.key is None else _key(options.key)
+    resume = None if options.resume_from is None else heads.load(options.resume_from)
     progress = Progress(sys.stderr, state.chain_bytes())
+    kept: list[heads.SavedHead] = []
     report = verify(
         state,
-        key=key,
+        key=_given_key(options),
         heads=held,
-        depth=Depth.LINKS if options.no_signatures else Depth.ALL,
+        depth=_depth(options),
+        resume=resume,
+        jobs=options.jobs,
         report=lambda done, records: progress.show(done, f"{records} records"),
+        keep=kept.append,
     )
     progress.clear()
     _print([table.json_line(report)] if options.json else summary.lines(report))
     if not report.good:
         return BAD
     if options.save_head is not None:
-        heads.save(options.save_head, _saved(report))
+        heads.save(options.save_head, kept[0])
     return GOOD
 
 
-def _saved(report: Report) -> heads.SavedHead:
-    return heads.SavedHead(
-        record=report.length - 1,
-        head=report.head,
-        key=report.key,
-        host=report.host,
-        time=report.ended,
-    )
+def _depth(options: argparse.Namespace) -> Depth:
+    if options.deep:
+        return Depth.DEEP
+    return Depth.CHAIN if options.chain_only else Depth.RECORDS
+
+
+def _checkpoint(options: argparse.Namespace, state: State) -> int:
+    note = None if options.note is None else proving.read_note(options.note)
+    try:
+        if options.prove is not None:
+            proof = proving.prove_command(
+                state, options.prove, note=note, text=not options.without_text
+            )
+            data = proofs.encode(proof)
+        elif options.grown_from is not None:
+            old = _old_note(state, options.grown_from)
+            data = proofs.encode(proving.prove_growth(state, old, note=note))
+        elif options.cosign is not None:
+            return _cosign(options, state)
+        else:
+            data = anchors.latest_checkpoint(state).note.encode()
+    except DisagreementError as wrong:
+        _complain(f"BAD: {wrong.file}: {wrong.reason}")
+        _show_evidence(wrong)
+        return BAD
+    _write(options, state, [data])
+    return GOOD
+
+
+def _old_note(state: State, text: str) -> str:
+    """Return the note of a checkpoint that is given as a record's number, or in a file."""
+    if text.isascii() and text.isdigit() and len(text) <= _NUMBER_DIGITS:
+        return anchors.checkpoint_at(state, int(text)).note
+    return proving.read_note(Path(text))
+
+
+def _cosign(options: argparse.Namespace, state: State) -> int:
+    """Verify the chain up to its latest checkpoint, then put the auditor's signature to that."""
+    if options.key is None:
+        raise AuditError("--cosign needs --key: a signature is for a chain whose key is known")
+    mine = cosigning.load_key(options.cosign)
+    origin = anchors.latest_checkpoint(state).note.partition("\n")[0]
+    before = cosigning.seen(mine, origin)
+    held = [] if before is None else [heads.held_note(before, f"{mine.file}.seen")]
+    report = verify(state, key=_key(options.key), heads=held, depth=Depth.CHAIN)
+    if not report.good:
+        _complain("not cosigned: the chain is bad")
+        for line in summary.verdict(report):
+            print(line, file=sys.stderr)
+        return BAD
+    signed = cosigning.cosign(mine, report.checkpoint, int(time.time()))
+    _write(options, state, [signed.encode()])
+    return GOOD
+
+
+def _offline(options: argparse.Namespace) -> int:
+    """Do what needs no chain: check a proof by itself, or make an auditor's key."""
+    if options.new_key is not None:
+        if options.name is None:
+            raise AuditError("--new-key needs --name, such as example.org/audit")
+        made = cosigning.make_key(options.new_key, options.name)
+        print(made.cosigner.vkey)
+        return GOOD
+    try:
+        cosigners = [Cosigner.from_vkey(text) for text in options.cosigner]
+    except NoteError as error:
+        raise AuditError(f"--cosigner: {error}") from None
+    verdict = shown.check(options.check, _given_key(options), cosigners)
+    _print([table.json_line(verdict)] if options.json else shown.lines(verdict))
+    return GOOD if verdict.good else BAD
 
 
 def _log(options: argparse.Namespace, state: State) -> int:
@@ -118,8 +203,7 @@ def _log(options: argparse.Namespace, state: State) -> int:
 
 
 def _show(options: argparse.Namespace, state: State) -> int:
-    key = None if options.key is None else _key(options.key)
-    found = dossier.dossier(state, options.number, key)
+    found = dossier.dossier(state, options.number, _given_key(options))
     _print([table.json_line(found)] if options.json else show.lines(found))
     return GOOD if found.good else BAD
 
@@ -218,10 +302,15 @@ _VERBS: Final[dict[str, Callable[[argparse.Namespace, State], int]]] = {
     "show": _show,
     "replay": _replay,
     "export": _export,
+    "checkpoint": _checkpoint,
 }
 
 
 # --- what they share ------------------------------------------------------------------------------
+
+
+def _given_key(options: argparse.Namespace) -> PublicKey | None:
+    return None if options.key is None else _key(options.key)
 
 
 def _key(text: str) -> PublicKey:
@@ -257,6 +346,12 @@ def _filter(options: argparse.Namespace) -> Filter:
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
+
+
+def _show_evidence(wrong: DisagreementError) -> None:
+    for name, text in (("expected", wrong.expected), ("found", wrong.found)):
+        if text:
+            print(f"  {name} {visible(text, keep='\n')}".rstrip("\n"), file=sys.stderr)
 
 
 def _complain(text: str) -> None:

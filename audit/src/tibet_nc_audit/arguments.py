@@ -15,6 +15,8 @@ from tibet_nc_protocol.limits import EXACT_INTEGER
 UNUSABLE: Final = 2
 """Exit status for wrong usage, and for files that can't be read."""
 
+_MOST_JOBS: Final = 256
+
 STATE: Final = Path("/var/lib/tibet-nc")
 
 
@@ -41,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     _show_arguments(verbs)
     _replay_arguments(verbs)
     _export_arguments(verbs)
+    _checkpoint_arguments(verbs)
     return program
 
 
@@ -65,10 +68,11 @@ def _verify_arguments(verbs: _Verbs) -> None:
         verbs,
         "verify",
         "say whether the chain is whole and true, and name the first record that isn't",
-        "Checks every record's number, link and signature, that each command ends once, and that"
-        " command texts, recordings and tokens are those that the records commit to. Goes on after"
-        " what is wrong and lists all of it. A chain that was cut short agrees with itself: only a"
-        " head that someone else holds (--against) shows it.",
+        "Checks every record's number and link, the roots and signatures of all checkpoints, which"
+        " vouch for the records before them, that each command ends once, and that command texts,"
+        " recordings and tokens are those that the records commit to. Goes on after what is wrong"
+        " and lists all of it. A chain that was cut short agrees with itself: only a head that"
+        " someone else holds (--against) shows it.",
     )
     parser.add_argument("--key", metavar="HEX|FILE", help=_KEY_HELP)
     parser.add_argument(
@@ -80,19 +84,92 @@ def _verify_arguments(verbs: _Verbs) -> None:
         " of it, from the journal; '#SEQ:HEAD' as an answer in the room shows them; a file made by"
         " --save-head, or one that holds a checkpoint's note; may be repeated",
     )
+    depth = parser.add_mutually_exclusive_group()
+    depth.add_argument(
+        "--deep", action="store_true", help="verify the signature of every record too, on all cores"
+    )
+    depth.add_argument(
+        "--chain-only",
+        action="store_true",
+        help="fast: numbers, links, roots and checkpoints; not what records say and speak of",
+    )
     parser.add_argument(
         "--save-head",
         type=Path,
         metavar="FILE",
-        help="write the head to a file, if all is good, for the next --against",
+        help="write the head to a file, if all is good, for the next --against or --resume-from",
     )
     parser.add_argument(
-        "--no-signatures",
-        action="store_true",
-        help="fast: numbers and links of all records, the signatures of the first and the last,"
-        " which vouches for all bytes before it; no texts, recordings, tokens",
+        "--resume-from",
+        type=Path,
+        metavar="FILE",
+        help="read only what came after that head: what is before isn't read again, so a change"
+        " there isn't seen",
+    )
+    parser.add_argument(
+        "--jobs", type=_jobs, metavar="N", help="with --deep: so many processes (default: cores)"
     )
     parser.add_argument("--json", action="store_true", help="the whole report as one JSON object")
+
+
+def _checkpoint_arguments(verbs: _Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "checkpoint",
+        "print the latest checkpoint, or make and check proofs with it",
+        "A checkpoint is a C2SP signed note. Without an option, prints the latest one.",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--prove",
+        type=_number,
+        metavar="SEQ",
+        help="make a proof of one record, or of a command and its end, for somebody who doesn't get"
+        " the others",
+    )
+    what.add_argument(
+        "--grown-from",
+        metavar="SEQ|FILE",
+        help="make a proof that the chain only grew since a checkpoint: its record, or its note",
+    )
+    what.add_argument(
+        "--check", type=Path, metavar="FILE", help="check a proof by itself; needs no chain"
+    )
+    what.add_argument(
+        "--cosign",
+        type=Path,
+        metavar="KEYFILE",
+        help="verify the chain (--chain-only), and print the latest checkpoint with a cosignature"
+        " by this key; never of fewer records than before, nor of other ones",
+    )
+    what.add_argument(
+        "--new-key",
+        type=Path,
+        metavar="KEYFILE",
+        help="make a key to cosign with, and print its verifier key",
+    )
+    parser.add_argument("--key", metavar="HEX|FILE", help=_KEY_HELP)
+    parser.add_argument("--name", help="with --new-key: the key's name, such as example.org/audit")
+    parser.add_argument(
+        "--note", type=Path, metavar="FILE", help="use this checkpoint, maybe cosigned, in a proof"
+    )
+    parser.add_argument(
+        "--without-text", action="store_true", help="with --prove: leave the command's text out"
+    )
+    parser.add_argument(
+        "--cosigner",
+        action="append",
+        default=[],
+        metavar="VKEY",
+        help="with --check: whose cosignature must be there; may be repeated",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="appears when it is complete; without it, to standard output",
+    )
+    parser.add_argument("--json", action="store_true", help="with --check: as one JSON object")
 
 
 def _log_arguments(verbs: _Verbs) -> None:
@@ -190,6 +267,12 @@ def _number(text: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 16):
         raise argparse.ArgumentTypeError(f"{text}: a record's number is wanted")
     return min(int(digits), EXACT_INTEGER)
+
+
+def _jobs(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:4]) <= _MOST_JOBS):
+        raise argparse.ArgumentTypeError(f"{text}: from 1 to {_MOST_JOBS} processes")
+    return int(text)
 
 
 def _speed(text: str) -> float:

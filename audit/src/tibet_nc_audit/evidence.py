@@ -55,8 +55,13 @@ class Counts(msgspec.Struct):
 class Evidence:
     """Checks each record's evidence; what is wrong goes to the findings, the rest is counted."""
 
-    def __init__(self, state: State, findings: Findings) -> None:
+    def __init__(
+        self, state: State, findings: Findings, *, first: int = 0, tokens_from: int = 0
+    ) -> None:
+        """Check from the record ``first`` on, and from so many bytes of the tokens."""
         self.counts = Counts()
+        self._first = first
+        self._tokens_from = tokens_from
         self._state = state
         self._findings = findings
         self._files = ExitStack()
@@ -72,6 +77,8 @@ class Evidence:
 
     def __enter__(self) -> Self:
         file = self._files.enter_context(self._state.open_if_there(TOKENS, tokens.LINE_BYTES))
+        if file is not None:
+            file.skip(self._tokens_from)
         self._tokens = Lookahead(file, tokens.read_token)
         return self
 
@@ -86,8 +93,13 @@ class Evidence:
         file = self._segment.enter_context(
             self._state.open_if_there(name, payloads.LINE_BYTES, PAYLOADS)
         )
-        self._texts = Lookahead(file, payloads.read_payload)
+        self._texts = Lookahead(file, payloads.read_payload, skip=lambda seq: seq < self._first)
         self._erased = {}
+
+    @property
+    def claimed_tokens(self) -> int:
+        """Bytes of the tokens before the first that no record has named yet."""
+        return self._tokens.claimed
 
     def check(self, record: Record, place: int) -> None:
         """Check what one record speaks of; ``place`` is how many lines stand before it."""

@@ -7,6 +7,7 @@ and the digest of a record that the journal, the room or an earlier verification
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.output import replace_file
 from tibet_nc_protocol.errors import ProtocolError
 from tibet_nc_protocol.limits import EXACT_INTEGER
+from tibet_nc_protocol.merkle import Frontier
 from tibet_nc_protocol.messages import Count, Digest, Text
 from tibet_nc_protocol.note import Checkpoint, split_note
 from tibet_nc_protocol.signing import PublicKey
@@ -23,7 +25,7 @@ from tibet_nc_protocol.signing import PublicKey
 SHORTEST_DIGITS: Final = 8
 """Fewest digits of a digest that count as one: the room shows so many."""
 
-_FILE_BYTES: Final = 8 * 1024
+_FILE_BYTES: Final = 1024 * 1024
 _NEITHER: Final = "neither SEQ:HEAD, nor a head file, nor a checkpoint"
 _WRITTEN: Final = re.compile(r"\A(#?)([0-9]{1,15}):([0-9a-fA-F]{1,64})\Z")
 
@@ -42,6 +44,8 @@ class Held:
     root: str = ""
     command: int | None = None
     key: PublicKey | None = None
+    note: str = ""
+    """The checkpoint's note itself, to be shown as evidence."""
 
     @property
     def what(self) -> str:
@@ -50,14 +54,39 @@ class Held:
         return f"{which} with root {self.root}" if self.root else f"{which} with head {self.head}"
 
 
+class Depth(StrEnum):
+    """How much is checked of a chain."""
+
+    CHAIN = "chain"
+    """Every number, link, root and checkpoint; the signatures of the anchors."""
+    RECORDS = "records"
+    """What each record says as well, and all that it speaks of."""
+    DEEP = "deep"
+    """The signature of each record as well."""
+
+
 class SavedHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A head file: where a chain ended that was verified, whose it was and with which key."""
+    """A head file: where a chain ended that was verified, whose it was and with which key.
+
+    The rest is what it takes to go on from there: the key and the name of the chain then, its tree
+    (RFC 6962), the commands that were open and those that left something running, with their runs,
+    how many bytes of the tokens were claimed, the latest checkpoint's note, and how much of it all
+    was checked.
+    """
 
     record: Count
     head: Digest
     key: Digest
     host: Text
     time: Text
+    last_key: Digest
+    origin: Text
+    tree: list[Digest]
+    open: dict[int, str]
+    left: dict[int, str]
+    tokens: Count
+    checkpoint: str
+    depth: Depth
 
 
 _SAVED: Final = msgspec.json.Decoder(SavedHead)
@@ -80,6 +109,27 @@ def held(text: str) -> Held:
     return Held(record=number, head=head, source="given")
 
 
+def held_note(note: str, source: str) -> Held:
+    """Return what a checkpoint's note holds; raises NoteError."""
+    checkpoint = Checkpoint.from_text(split_note(note)[0])
+    return Held(record=checkpoint.size, root=checkpoint.root.hex(), source=source, note=note)
+
+
+def load(path: Path) -> SavedHead:
+    """Read a head file to go on from; raises AuditError."""
+    try:
+        with path.open("rb") as file:
+            saved = _SAVED.decode(file.read(_FILE_BYTES))
+        PublicKey.from_hex(saved.key)
+        PublicKey.from_hex(saved.last_key)
+        Frontier(saved.record + 1, [bytes.fromhex(part) for part in saved.tree])
+    except OSError as error:
+        raise AuditError(f"{path}: {error.strerror}") from None
+    except (msgspec.MsgspecError, ProtocolError, ValueError, RecursionError):
+        raise AuditError(f"{path}: not a head file as --save-head writes them") from None
+    return saved
+
+
 def save(path: Path, head: SavedHead) -> None:
     """Write a head file, replacing an older one at once; raises AuditError."""
     with replace_file(path) as file:
@@ -91,12 +141,13 @@ def _from_file(path: Path) -> Held:
         with path.open("rb") as file:
             data = file.read(_FILE_BYTES)
         if not data.startswith(b"{"):
-            checkpoint = Checkpoint.from_text(split_note(data.decode())[0])
-            return Held(record=checkpoint.size, root=checkpoint.root.hex(), source=str(path))
+            return held_note(data.decode(), str(path))
         saved = _SAVED.decode(data)
         key = PublicKey.from_hex(saved.key)
     except OSError as error:
         raise AuditError(f"{path}: {_NEITHER}: {error.strerror}") from None
     except (msgspec.MsgspecError, ProtocolError, ValueError, RecursionError):
         raise AuditError(f"{path}: {_NEITHER}") from None
-    return Held(record=saved.record, head=saved.head, source=str(path), key=key)
+    return Held(
+        record=saved.record, head=saved.head, source=str(path), key=key, note=saved.checkpoint
+    )

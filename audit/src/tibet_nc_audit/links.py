@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The quick walk: every number and link, the signatures of the first and last record and of keys.
+"""The quick walk: every number, link, root and checkpoint, and nothing that records speak of.
 
-A record links to the one before by the SHA-256 of its whole line, so the signature of the last
-vouches for every byte before it. What is left out is whether each earlier record is signed too,
-and what it says: only its number, its link and its kind are decoded.
-
-Where a link doesn't hold, the two records it joins are decoded and their signatures verified, to
-tell which of them was altered.
+Only number, link and kind of a record are decoded, and its bytes hashed twice: for the next
+record's link, and for the tree. Checkpoints and key records are checked whole. What is left out is
+what the other records say, and each one's own signature: the anchors' vouch for them (see walk).
 """
 
 import hashlib
@@ -16,11 +13,21 @@ from typing import Final, override
 import msgspec
 
 from tibet_nc_audit.findings import Findings, What
-from tibet_nc_audit.heads import Held
-from tibet_nc_audit.walk import Walk, named_key, signed
+from tibet_nc_audit.heads import Held, SavedHead
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.walk import Walk, decoded, named_key, origin_in, signed
 from tibet_nc_protocol.chain import ChainVerifier
-from tibet_nc_protocol.errors import DecodeError, RecordError
-from tibet_nc_protocol.records import FIRST_PREV, RECORDS, Key, Record, digest
+from tibet_nc_protocol.errors import RecordError
+from tibet_nc_protocol.merkle import Frontier
+from tibet_nc_protocol.records import (
+    FIRST_PREV,
+    Checkpoint,
+    Genesis,
+    Key,
+    Record,
+    digest,
+    verify_signature,
+)
 from tibet_nc_protocol.signing import PublicKey
 
 
@@ -32,27 +39,39 @@ class _Link(msgspec.Struct):
 
 _LINK: Final = msgspec.json.Decoder(_Link)
 _NO_LINK: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+_LEAF: Final = hashlib.sha256(b"\0")
+"""The beginning of every leaf's digest (RFC 6962, §2.1): going on from it copies no line."""
+_ANCHORS: Final = frozenset({"genesis", "checkpoint", "key"})
+
+
+def _verify_unless_noted(record: Record, key: PublicKey) -> None:
+    if not isinstance(record, Checkpoint):
+        verify_signature(record, key)
 
 
 class LinkWalk(Walk):
     """Check the numbers and links of whole batches of lines."""
 
-    def __init__(self, findings: Findings, heads: Sequence[Held], key: PublicKey | None) -> None:
-        super().__init__(findings, heads)
+    def __init__(
+        self, state: State, findings: Findings, heads: Sequence[Held], key: PublicKey | None
+    ) -> None:
+        super().__init__(state, findings, heads)
         self._key = key
         self._length = 0
         self._head = FIRST_PREV
-        self._last = b""
-        self._rotation: tuple[bytes, PublicKey | None] = (b"", None)
-        """The latest key record and the key that signed it, which was another than now."""
+        self._origin = ""
+        self._tree: Frontier | None = Frontier()
+        """The tree over the lines, while nothing is wrong with them."""
 
     @classmethod
     def after(cls, walk: Walk) -> "LinkWalk":
         """Go on where another walk is; it can't check more, for want of a key."""
-        links = cls(walk.findings, (), walk.key)
-        links._heads = walk._heads
-        links.file, links.row, links.lines = walk.file, walk.row, walk.lines
+        links = cls(walk._state, walk.findings, (), walk.key)
+        links._heads, links.broken = walk._heads, walk.broken
+        links._segment, links._anchor = walk._segment, walk._anchor
+        links.file, links.row, links.lines, links.last = walk.file, walk.row, walk.lines, walk.last
         links._length, links._head, links.relink = walk.length, walk.head, walk.relink
+        links._tree = None
         return links
 
     @property
@@ -70,84 +89,105 @@ class LinkWalk(Walk):
     def head(self) -> str:
         return self._head
 
+    @property
+    def origin(self) -> str:
+        """The name of the chain in its checkpoints."""
+        return self._origin
+
+    @property
+    def tree(self) -> Frontier | None:
+        """The tree over all lines, if nothing was wrong."""
+        return self._tree
+
     @override
     def jump(self, length: int) -> None:
+        self._tree = None  # after a fault, every root would be another
         self._length = length
         self.relink = True
+
+    @override
+    def resume(self, saved: SavedHead) -> None:
+        self._length, self._head, self._origin = saved.record + 1, saved.head, saved.origin
+        self._tree = Frontier(saved.record + 1, [bytes.fromhex(part) for part in saved.tree])
 
     def take(self, batch: list[bytes]) -> None:
         """Check the lines of a batch."""
         done = 0
-        if self.lines == 0:
-            self._genesis(batch[0])
-            done = 1
         while done < len(batch):
             if self.relink:
                 self._trust_link(batch[done])
             start = self._length
             rest = batch[done:] if done else batch
-            good = self._follow(rest)
+            good = self._follow(rest) if self.lines or done else 0
             for number in [n for n in self._heads if start <= n < start + good]:
                 self.compare(number, rest[number - start])
-            self._move(good, rest[good - 1] if good else self._last)
+            if good:
+                self._move(good, rest[good - 1])
             done += good
             if done < len(batch):
-                self._settle(batch[done])
+                self._slowly(batch[done])
                 done += 1
-
-    @override
-    def finish(self) -> None:
-        """Verify the signature of the last record, which vouches for all before it."""
-        # A last line that was found wrong already would be waiting for its next one.
-        if self._last and not self.relink and not self._vouched(self._last):
-            self.find(
-                What.RECORD,
-                self._length - 1,
-                "the last record's signature does not verify; verifying every signature will name"
-                " the first record that is wrong",
-                before=1,
-            )
-        super().finish()
 
     def _follow(self, batch: list[bytes]) -> int:
         """Walk over lines while they follow; return how many did. This is the loop that counts."""
         number = start = self._length
         head = self._head
-        decode, sha256 = _LINK.decode, hashlib.sha256
+        leaves: list[bytes] = []
+        decode, sha256, add = _LINK.decode, hashlib.sha256, leaves.append
+        leaf_begin = _LEAF.copy
+        anchors = _ANCHORS if self._key is not None else frozenset({"genesis"})
         try:
             for line in batch:
                 link = decode(line)
-                if link.seq != number or link.prev != head:
+                if link.seq != number or link.prev != head or link.kind in anchors:
                     break
-                if link.kind == "key":
-                    self._rotate(line, number, before=start - number)
                 head = sha256(line).hexdigest()
+                leaf = leaf_begin()
+                leaf.update(line)
+                add(leaf.digest())
                 number += 1
         except _NO_LINK:
             pass  # a line that holds no link doesn't follow, like any other that doesn't
         self._length, self._head = number, head
+        if self._tree is not None:
+            self._tree.extend(leaves)
         return number - start
 
-    def _rotate(self, line: bytes, number: int, *, before: int) -> None:
-        """Go on with the key that a key record names, if the key before it has signed that."""
-        record = _decode(line)
-        key = None if not isinstance(record, Key) else named_key(record)
-        if key is not None and self._vouched(line):
-            self._rotation = (line, self._key)
-            self._key = key
-        else:
-            self.find(
-                What.RECORD,
-                number,
-                "names another key, and is not signed by the one before",
-                before=before,
-            )
-
-    def _genesis(self, line: bytes) -> None:
-        verifier = ChainVerifier(self._key)
+    def _slowly(self, line: bytes) -> None:
+        """Check a whole record: the genesis, an anchor, or one that doesn't follow."""
+        # A checkpoint's note is signed too, and by its root over the same as the record's link.
+        verifier = ChainVerifier(
+            self._key, verify=verify_signature if self._tree is None else _verify_unless_noted
+        )
+        verifier.length, verifier.head = self._length, self._head
+        verifier.origin = self._origin or origin_in(line)
+        verifier.roots = self._tree is not None
+        verifier.frontier = self._tree or verifier.frontier
         try:
-            verifier.feed(line)
+            record = verifier.feed(line)
         except RecordError as error:
+            self._settle(line, error)
+        else:
+            self._key, self._length, self._head = verifier.key, verifier.length, verifier.head
+            self._origin = verifier.origin
+            self.compare(record.seq, line)
+            if isinstance(record, Checkpoint):
+                self.checkpoint = record
+                self.anchor()  # it vouches for what is before; what vouches for it comes later
+                self._move(1, line)
+                return
+        self._move(1, line)
+        self.anchor()
+
+    def _settle(self, line: bytes, error: RecordError) -> None:
+        """Say what is wrong with a line that doesn't follow, and go on after it."""
+        before = self.search()
+        record = decoded(line)
+        if self._key is None and isinstance(record, Genesis):
+            self._key = named_key(record)
+        good = record is not None and (self._key is None or signed(record, self._key))
+        # Where the record before isn't the executor's, a link to what stood there is no fault.
+        if not (before and good and record is not None and record.seq == self._length):
             self.find(
                 What.RECORD,
                 error.position,
@@ -155,64 +195,17 @@ class LinkWalk(Walk):
                 expected=error.expected,
                 found=error.found,
             )
-            self._place(line)
-        else:
-            self._key, self._length, self._head = verifier.key, 1, verifier.head
-            self.compare(0, line)
-        self._move(1, line)
-
-    def _settle(self, line: bytes) -> None:
-        """Say what is wrong with a line that doesn't follow, and go on after it."""
-        record = _decode(line)
-        if record is None:
-            self.find(What.RECORD, self._length, "not a record")
-        elif record.seq != self._length:
-            self.find(
-                What.RECORD,
-                self._length,
-                "wrong number",
-                expected=str(self._length),
-                found=str(record.seq),
-            )
-        elif self._last and not self._vouched(self._last):
-            self.find(
-                What.RECORD,
-                self._length - 1,
-                "altered: its signature does not verify, and the next record doesn't link to it",
-                before=1,
-            )
-            if not self._vouched(line):
-                self.find(What.RECORD, self._length, "the signature does not verify")
-        else:
-            self.find(
-                What.RECORD,
-                self._length,
-                "not linked to the record before",
-                expected=self._head,
-                found=record.prev,
-            )
-        self._place(line)
-        self._move(1, line)
-
-    def _place(self, line: bytes) -> None:
-        """Believe a record's number if it is signed, or if there is no key to tell by."""
-        record = _decode(line)
-        if record is not None and self._vouched(line):
-            self._length, self._head = record.seq + 1, digest(line)
-            self.compare(record.seq, line)
-            if isinstance(record, Key):
-                self._rotate(line, record.seq, before=0)
-        else:
+        self._tree = None
+        if record is None or not good:
             self.jump(self._length + 1)
-
-    def _vouched(self, line: bytes) -> bool:
-        record = _decode(line)
-        rotation, old = self._rotation
-        key = old if line == rotation else self._key
-        return record is not None and (key is None or signed(record, key))
+            return
+        self._length, self._head = record.seq + 1, digest(line)
+        self.compare(record.seq, line)
+        if isinstance(record, Key):
+            self._key = named_key(record) or self._key
 
     def _trust_link(self, line: bytes) -> None:
-        record = _decode(line)
+        record = decoded(line)
         if record is not None:
             self._head = record.prev
         self.relink = False
@@ -220,11 +213,4 @@ class LinkWalk(Walk):
     def _move(self, lines: int, last: bytes) -> None:
         self.row += lines
         self.lines += lines
-        self._last = last
-
-
-def _decode(line: bytes) -> Record | None:
-    try:
-        return RECORDS.decode(line)
-    except DecodeError:
-        return None
+        self.last = last

@@ -51,20 +51,36 @@ class DiffersError(Exception):
 class Lookahead[K: Hashable, V]:
     """One such file, or none."""
 
-    def __init__(self, file: LineFile | None, read: Read[K, V]) -> None:
+    def __init__(
+        self,
+        file: LineFile | None,
+        read: Read[K, V],
+        *,
+        skip: Callable[[K], bool] = lambda _key: False,
+    ) -> None:
+        """``skip`` tells which keys nobody will ask for, since they were claimed earlier."""
         self.unreadable: list[int] = []
         """Which lines are none of ours, counted from 1; the first few."""
         self._file = file
         self._lines: Iterator[bytes] = iter(file or ())
         self._read = read
+        self._skip = skip
         self._row = 0
+        self._begin = self._end = 0 if file is None else file.position
         self._held: dict[K, list[Item[K, V]]] = {}
+        self._starts: dict[int, int] = {}
+        """Where each line begins that is held, by its item's identity."""
         self._count = 0
 
     @property
     def torn(self) -> int:
         """Bytes after the file's last line end, once ``rest`` was used up."""
         return 0 if self._file is None else self._file.torn
+
+    @property
+    def claimed(self) -> int:
+        """Bytes of the file before the first line that nobody has asked for yet."""
+        return min(self._starts.values(), default=self._end)
 
     def take(self, key: K, digest: str) -> V | None:
         """Return what a record commits to, None if it isn't there.
@@ -83,13 +99,15 @@ class Lookahead[K: Hashable, V]:
             candidates = [found]
         others = self._held.pop(key, [])
         self._count -= len(others)
+        for other in others:
+            del self._starts[id(other)]
         if others:
             raise DiffersError(others[-1].digest)
         return None
 
     def rest(self) -> Iterator[Item[K, V]]:
         """Yield what no record asked for, to the end of the file."""
-        held, self._held, self._count = self._held, {}, 0
+        held, self._held, self._count, self._starts = self._held, {}, 0, {}
         for items in held.values():
             yield from items
         while (item := self._next()) is not None:
@@ -102,6 +120,7 @@ class Lookahead[K: Hashable, V]:
             if item is None:
                 return None
             self._held.setdefault(item.key, []).append(item)
+            self._starts[id(item)] = self._begin
             self._count += 1
             if item.key == key:
                 return item
@@ -115,7 +134,10 @@ class Lookahead[K: Hashable, V]:
                 self._lines = iter(self._file or ())
                 return None
             self._row += 1
+            self._begin, self._end = self._end, self._end + len(line) + 1
             item = self._read(line)
+            if item is not None and self._skip(item.key):
+                continue
             if item is not None:
                 return item
             if len(self.unreadable) < WINDOW:
@@ -124,6 +146,7 @@ class Lookahead[K: Hashable, V]:
     def _drop(self, item: Item[K, V]) -> None:
         items = self._held[item.key]
         items.remove(item)
+        del self._starts[id(item)]
         if not items:
             del self._held[item.key]
         self._count -= 1

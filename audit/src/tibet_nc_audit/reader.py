@@ -64,6 +64,10 @@ class LineFile:
         """Bytes after the last line end, once the lines are used up; cut like a line."""
         return len(self._rest)
 
+    def skip(self, position: int) -> None:
+        """Begin at a position, which must be where a line begins; before anything was read."""
+        self.position = os.lseek(self._descriptor, min(position, self.size), os.SEEK_SET)
+
     def batches(self) -> Iterator[list[bytes]]:
         """Yield the lines, without their ends, as they are read; raises AuditError."""
         while True:

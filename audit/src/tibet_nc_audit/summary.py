@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from tibet_nc_audit.findings import Finding
-from tibet_nc_audit.verify import Depth, Pinned, Report
+from tibet_nc_audit.heads import Depth, SavedHead
+from tibet_nc_audit.verify import Pinned, Report
 from tibet_nc_audit.visible import visible
 
 PRINTED: Final = 20
@@ -28,6 +29,8 @@ def lines(report: Report) -> Iterator[str]:
     if report.last_key and report.last_key != report.key:
         yield _line("later key", f"{report.last_key}, by a record that the key before it signed")
     yield _line("pinned", _KEY[report.pinned])
+    if report.resumed is not None:
+        yield _line("before", _before(report.resumed))
     yield _line("records", _records(report))
     if report.ended:
         yield _line("time", f"{visible(report.begun)} to {visible(report.ended)}")
@@ -42,7 +45,14 @@ def lines(report: Report) -> Iterator[str]:
     for note in report.notes:
         yield _line("note", visible(note))
     yield ""
-    yield from _verdict(report)
+    yield from verdict(report)
+
+
+def _before(resumed: SavedHead) -> str:
+    return (
+        f"record 0 to {resumed.record} were verified earlier ({resumed.depth}), not again: a change"
+        " there since is not seen"
+    )
 
 
 def _records(report: Report) -> str:
@@ -53,11 +63,14 @@ def _records(report: Report) -> str:
 
 def _checked(report: Report) -> Iterator[str]:
     counts = report.counts
-    if report.depth is Depth.LINKS:
-        yield _line("checked", "every number and link, the signatures of the first and last record")
-        yield _line("not checked", "other signatures, command texts, recordings, tokens")
+    if report.depth is Depth.CHAIN:
+        yield _line("checked", "every number, link, root and checkpoint")
+        yield _line("not checked", "each record by itself, command texts, recordings, tokens")
         return
-    yield _line("checked", "every number, link and signature")
+    if report.depth is Depth.DEEP:
+        yield _line("checked", "every number, link, root, checkpoint and signature")
+    else:
+        yield _line("checked", "every number, link, root and checkpoint; those vouch for the rest")
     yield _line("texts", f"{counts.texts} agree, {counts.missing_texts} [erased] or never kept")
     yield _line(
         "recordings",
@@ -74,7 +87,8 @@ def _checked(report: Report) -> Iterator[str]:
             yield _line("note", f"{number} {what} that no record speaks of: a crash leaves that")
 
 
-def _verdict(report: Report) -> Iterator[str]:
+def verdict(report: Report) -> Iterator[str]:
+    """Yield the verdict alone, with its findings and the notes that contradict each other."""
     if report.first_bad is None:
         yield f"GOOD: {report.records} records in {report.seconds:.1f} s"
         return
@@ -86,6 +100,16 @@ def _verdict(report: Report) -> Iterator[str]:
         yield from _finding(finding)
     if total > PRINTED:
         yield f"  … and {total - PRINTED} more"
+    for dispute in report.disputes:
+        yield "  this checkpoint is held, and is signed:"
+        yield from _note(dispute.held)
+        yield "  this is the latest that the chain has:" if dispute.now else "  the chain has none"
+        yield from _note(dispute.now)
+
+
+def _note(note: str) -> Iterator[str]:
+    for line in note.splitlines():
+        yield f"    {visible(line)}".rstrip()
 
 
 def _finding(finding: Finding) -> Iterator[str]:

@@ -2,7 +2,7 @@
 """The verdict on a state directory, from its files alone (I8)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -11,15 +11,16 @@ import msgspec
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.evidence import Counts, Evidence
 from tibet_nc_audit.findings import Finding, Findings
-from tibet_nc_audit.heads import Held
+from tibet_nc_audit.heads import Depth, Held, SavedHead
 from tibet_nc_audit.links import LinkWalk
 from tibet_nc_audit.locate import find_held
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.walk import RecordWalk, Walk
-from tibet_nc_protocol.errors import DecodeError
+from tibet_nc_audit.record_walk import RecordWalk
+from tibet_nc_audit.signatures import Signatures
+from tibet_nc_audit.walk import decoded
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
-from tibet_nc_protocol.records import RECORDS, Genesis, Record
+from tibet_nc_protocol.records import Genesis, Record
 from tibet_nc_protocol.signing import PublicKey
 
 OPEN_LISTED: Final = 100
@@ -31,15 +32,6 @@ type OnProgress = Callable[[int, int], None]
 """Told now and then how many bytes and lines are done."""
 
 
-class Depth(StrEnum):
-    """How much was checked."""
-
-    ALL = "all"
-    """Every record, every signature, and all that records speak of."""
-    LINKS = "links"
-    """Every number and link, and the first and last signature."""
-
-
 class Pinned(StrEnum):
     """Where the key comes from with which the signatures were checked."""
 
@@ -47,6 +39,16 @@ class Pinned(StrEnum):
     HEAD = "head file"
     NOT = "chain"
     """From the chain itself, which then only agrees with itself."""
+
+
+class Dispute(msgspec.Struct, frozen=True, kw_only=True):
+    """Two checkpoints of one chain that can't both be: what is held, and what the chain says now.
+
+    Each is a signed note; ``now`` is empty when the chain has none.
+    """
+
+    held: str
+    now: str
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +62,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     last_key: str
     pinned: Pinned
+    resumed: SavedHead | None
+    """What was verified before, and not again."""
     records: int
     segments: int
     length: int
     head: str
     begun: str
     ended: str
+    checkpoint: str
+    """The note of the latest checkpoint that was found good."""
     counts: Counts
     open: list[int]
     open_total: int
@@ -73,6 +79,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     findings_total: int
     first_bad: Finding | None
     findings: list[Finding]
+    disputes: list[Dispute]
     seconds: float
 
 
@@ -81,61 +88,106 @@ def verify(
     *,
     key: PublicKey | None = None,
     heads: Sequence[Held] = (),
-    depth: Depth = Depth.ALL,
+    depth: Depth = Depth.RECORDS,
+    resume: SavedHead | None = None,
+    jobs: int | None = None,
     report: OnProgress = lambda _bytes, _lines: None,
+    keep: Callable[[SavedHead], None] = lambda _head: None,
 ) -> Report:
     """Check a chain and what it speaks of; raises AuditError when it can't be read.
 
     ``heads`` are of earlier times; a chain that doesn't reach or doesn't match them is bad. Without
-    ``key`` the one in a head file is taken, and without that the genesis record's.
+    ``key`` the one in a head file is taken, and without that the genesis record's. With ``resume``
+    only what came after that head is read, and the record that it is of. ``keep`` is told where a
+    later verification can go on, if all is good.
     """
     begin = time.monotonic()
+    if resume is not None:
+        if key is not None and resume.key != key.hex:
+            raise AuditError(f"the head file is of another key, {resume.key}, not {key.hex}")
+        heads = [*heads, Held(record=resume.record, head=resume.head, source="the head file")]
+        if resume.depth is Depth.CHAIN and depth is not Depth.CHAIN:
+            raise AuditError("the head file was saved by --chain-only: only that can go on from it")
+        early = [held for held in heads if held.record < resume.record]
+        if early:
+            raise AuditError(
+                f"record {early[0].record} is before the head file's; without --resume-from it is"
+                " compared"
+            )
     pinned = Pinned.NOT if key is None else Pinned.GIVEN
     for held in heads:
         if held.key is not None and key is not None and held.key != key:
             raise AuditError(f"{held.source}: of another key, {held.key.hex}, not {key.hex}")
         if held.key is not None and key is None:
             key, pinned = held.key, Pinned.HEAD
+    if resume is not None and key is None:
+        key, pinned = PublicKey.from_hex(resume.key), Pinned.HEAD
     heads = [find_held(state, held) for held in heads]
-    verification = _Verification(state, key, heads, depth)
+    verification = _Verification(state, key, heads, depth, resume)
     segments = state.segments()
-    verification.run(segments, report)
-    return verification.verdict(pinned, segments, time.monotonic() - begin)
+    with Signatures(state.chain_bytes() if depth is Depth.DEEP else 0, jobs) as signatures:
+        verification.run(segments, signatures, report)
+    found = verification.verdict(pinned, segments, time.monotonic() - begin)
+    if found.good:
+        keep(verification.head(found))
+    return found
 
 
 class _Verification:
     """One pass over the chain."""
 
     def __init__(
-        self, state: State, key: PublicKey | None, heads: Sequence[Held], depth: Depth
+        self,
+        state: State,
+        key: PublicKey | None,
+        heads: Sequence[Held],
+        depth: Depth,
+        resume: SavedHead | None,
     ) -> None:
         self._state = state
         self._depth = depth
         self._pinned = key
+        self._resume = resume
         self._findings = Findings()
-        self._evidence = Evidence(state, self._findings)
-        self._records = RecordWalk(self._findings, heads, key)
-        self._links = LinkWalk(self._findings, heads, key) if depth is Depth.LINKS else None
+        first, tokens = (0, 0) if resume is None else (resume.record + 1, resume.tokens)
+        self._evidence = Evidence(state, self._findings, first=first, tokens_from=tokens)
+        now = key if resume is None else PublicKey.from_hex(resume.last_key)
+        self._records = RecordWalk(state, self._findings, heads, now, deep=depth is Depth.DEEP)
+        self._links = LinkWalk(state, self._findings, heads, now) if depth is Depth.CHAIN else None
         self._notes: list[str] = []
         self._first = b""
         self._last = b""
+        self._unconfirmed: tuple[Record, int] | None = None
+        """A record that nothing vouches for yet, so that what it speaks of isn't checked yet."""
 
     @property
-    def _walk(self) -> Walk:
+    def _walk(self) -> RecordWalk | LinkWalk:
         return self._links or self._records
 
-    def run(self, segments: Sequence[int], report: OnProgress) -> None:
+    def run(self, segments: Sequence[int], signatures: Signatures, report: OnProgress) -> None:
+        """Read the chain, or what is new of it."""
         done = 0
+        begin = segments[0]
+        if self._resume is not None:
+            begin = max((n for n in segments if n <= self._resume.record), default=begin)
         with self._evidence as evidence:
             for first in segments:
                 with self._state.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
-                    self._walk.begin(first)
+                    if first < begin:
+                        done += file.size
+                        continue
+                    batches = file.batches()
+                    if first == begin and self._resume is not None:
+                        batches = self._go_on(self._resume, first, batches)
+                    else:
+                        self._walk.begin(first)
                     if self._links is None:
                         evidence.begin(first)
-                    for batch in file.batches():
-                        self._take(batch)
+                    for batch, known in signatures.verify(batches, lambda: self._walk.key):
+                        self._take(batch, known)
                         report(done + file.position, self._walk.lines)
                     self._walk.end(file.torn)
+                    self._confirm()
                     if self._links is None:
                         evidence.end()
                     done += file.position
@@ -145,36 +197,89 @@ class _Verification:
         self._look_round(segments)
 
     def verdict(self, pinned: Pinned, segments: Sequence[int], seconds: float) -> Report:
-        first, last = _decode(self._first), _decode(self._last)
+        """Return what was found."""
+        first, last = decoded(self._first), decoded(self._last)
         genesis = first if isinstance(first, Genesis) else None
+        resume = self._resume
         walk = self._walk
-        still_open = self._records.open if self._links is None else []
+        still_open = sorted(self._records.open) if self._links is None else []
+        before = 0 if resume is None else resume.record + 1
+        now = "" if walk.checkpoint is None else walk.checkpoint.note
+        now = now or ("" if resume is None else resume.checkpoint)
+        named = "" if resume is None else resume.key
         return Report(
             good=self._findings.total == 0,
             depth=self._depth,
             state=str(self._state.path),
-            host=genesis.host if genesis else "",
-            executor=genesis.executor if genesis else "",
-            key=self._pinned.hex if self._pinned else genesis.key if genesis else "",
+            host=genesis.host if genesis else "" if resume is None else resume.host,
+            executor=walk.origin,
+            key=self._pinned.hex if self._pinned else genesis.key if genesis else named,
             last_key=walk.key.hex if walk.key else "",
             pinned=pinned,
-            records=walk.lines,
+            resumed=resume,
+            records=max(0, walk.lines - before),
             segments=len(segments),
             length=walk.length,
             head=walk.head,
             begun=first.time if first else "",
-            ended=last.time if last else "",
+            ended=last.time if last else "" if resume is None else resume.time,
+            checkpoint=now,
             counts=self._evidence.counts,
-            open=list(still_open[:OPEN_LISTED]),
+            open=still_open[:OPEN_LISTED],
             open_total=len(still_open),
             notes=self._notes,
             findings_total=self._findings.total,
             first_bad=self._findings.first,
             findings=self._findings.kept,
+            disputes=[Dispute(held=held.note, now=now) for held in walk.broken if held.note],
             seconds=round(seconds, 3),
         )
 
-    def _take(self, batch: list[bytes]) -> None:
+    def head(self, report: Report) -> SavedHead:
+        """Return where a later verification can go on, after all was found good."""
+        walk = self._walk
+        depth, depths = report.depth, list(Depth)
+        if report.resumed is not None:
+            depth = min(depth, report.resumed.depth, key=depths.index)
+        return SavedHead(
+            record=report.length - 1,
+            head=report.head,
+            key=report.key,
+            host=report.host,
+            time=report.ended,
+            last_key=report.last_key,
+            origin=walk.origin,
+            tree=[part.hex() for part in walk.tree.digests] if walk.tree else [],
+            open=self._records.open if self._links is None else {},
+            left=self._records.left if self._links is None else {},
+            tokens=self._evidence.claimed_tokens,
+            checkpoint=report.checkpoint,
+            depth=depth,
+        )
+
+    def _go_on(
+        self, saved: SavedHead, first: int, batches: Iterator[list[bytes]]
+    ) -> Iterator[list[bytes]]:
+        """Find the record that was verified last, and yield what follows it."""
+        walk = self._walk
+        row = 0
+        wanted = saved.record - first
+        for batch in batches:
+            if row + len(batch) <= wanted:
+                row += len(batch)
+                continue
+            at = wanted - row
+            walk.go_on(first, wanted + 1, saved)
+            walk.compare(saved.record, batch[at])
+            yield batch[at + 1 :]
+            yield from batches
+            return
+        walk.jump(first + row)  # the head that is held tells that the rest is gone
+        walk.lines = first + row
+
+    def _take(self, batch: list[bytes], known: list[bool] | None) -> None:
+        if not batch:
+            return
         self._first = self._first or batch[0]
         self._last = batch[-1]
         if self._links is not None:
@@ -182,18 +287,27 @@ class _Verification:
             return
         for index, line in enumerate(batch):
             place = self._records.lines
-            record = self._records.take(line)
+            record = self._records.take(line, None if known is None else known[index])
+            self._confirm()
             if record is not None:
-                self._evidence.check(record, place)
+                self._unconfirmed = (record, place)
+                if self._depth is Depth.DEEP:
+                    self._confirm()
             elif self._records.key is None:
                 self._notes.append(
                     "the chain does not begin with a genesis record that names a key: only the"
                     " links of the rest were checked; --key lets more be checked"
                 )
-                self._depth = Depth.LINKS
+                self._depth = Depth.CHAIN
                 self._links = LinkWalk.after(self._records)
                 self._links.take(batch[index + 1 :])
                 return
+
+    def _confirm(self) -> None:
+        """Check what a record speaks of, unless nobody vouches for it after all."""
+        if self._unconfirmed is not None and not self._walk.blamed:
+            self._evidence.check(*self._unconfirmed)
+        self._unconfirmed = None
 
     def _look_round(self, segments: Sequence[int]) -> None:
         """Name what lies beside the files that were read."""
@@ -205,10 +319,3 @@ class _Verification:
                 more = len(strangers) - _STRANGERS_NAMED
                 shown += f" and {more} more" if more > 0 else ""
                 self._notes.append(f"{folder}/: not of this chain and not read: {shown}")
-
-
-def _decode(line: bytes) -> Record | None:
-    try:
-        return RECORDS.decode(line)
-    except DecodeError:
-        return None

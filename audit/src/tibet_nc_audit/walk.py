@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """From line to line of the chain, and on after one that is wrong.
 
-The protocol's ChainVerifier says whether a line follows. To go on after one that doesn't, the walk
-has to settle where it is then:
+Each walk says whether a line follows. To go on after one that doesn't, it has to settle where it
+is then:
 
 - A record that is signed by the executor is believed to have the number it says; what stood
   before it is what is missing or too much.
@@ -11,22 +11,29 @@ has to settle where it is then:
   one, which is to that lost record, isn't held against it.
 
 So one fault makes one finding where that can be, and never hides another.
+
+What vouches for a record is the next *anchor*: a record whose own signature verifies. It links to
+every byte before it, back to the anchor before. So a walk that doesn't verify every signature
+verifies those of the anchors only: the genesis, checkpoints, key records, the last record of each
+file. Where a link doesn't hold, or an anchor isn't signed, nothing vouches for the records since
+the anchor before; then the signature of each of them is verified after all, to name which. Of a
+checkpoint it is enough that its note is signed, whose root is over the same lines.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import override
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from tibet_nc_audit.findings import Finding, Findings, What
-from tibet_nc_audit.heads import Held
-from tibet_nc_protocol.chain import ChainVerifier
+from tibet_nc_audit.heads import Held, SavedHead
+from tibet_nc_audit.reader import State
 from tibet_nc_protocol.errors import DecodeError, RecordError, SignatureError
 from tibet_nc_protocol.layout import CHAIN, segment_name
+from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.records import (
     RECORDS,
     Checkpoint,
     Genesis,
-    Intent,
     Key,
     Record,
     digest,
@@ -34,11 +41,22 @@ from tibet_nc_protocol.records import (
 )
 from tibet_nc_protocol.signing import PublicKey
 
+NOT_SIGNED = "the signature does not verify"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """A place in the chain: a segment, lines of it and lines of the chain before that place."""
+
+    segment: int
+    row: int
+    lines: int
+
 
 class Walk(ABC):
     """Where a verification is, and what it has found."""
 
-    def __init__(self, findings: Findings, heads: Sequence[Held]) -> None:
+    def __init__(self, state: State, findings: Findings, heads: Sequence[Held]) -> None:
         self.findings = findings
         self.file = ""
         self.row = 0
@@ -47,6 +65,17 @@ class Walk(ABC):
         """Lines of the chain before the one that is next."""
         self.relink = False
         """Whether the next record's link is to one that is lost, so that it can't be checked."""
+        self.last = b""
+        """The line before the one that is next."""
+        self.checkpoint: Checkpoint | None = None
+        """The latest checkpoint that was found good."""
+        self.blamed = False
+        """Whether the record before the latest that was taken turned out not to be signed."""
+        self.broken: list[Held] = []
+        """What was held and isn't so, or isn't there any more."""
+        self._state = state
+        self._segment = 0
+        self._anchor = Spot(segment=0, row=0, lines=0)
         self._heads = {head.record: [h for h in heads if h.record == head.record] for head in heads}
 
     @property
@@ -71,8 +100,10 @@ class Walk(ABC):
     def begin(self, first: int) -> None:
         """Enter the segment that begins with a record."""
         name = segment_name(first)
-        self.file = f"{CHAIN}/{name}"
-        self.row = 0
+        vouched = self._anchor.lines == self.lines
+        self._enter(first, 0)
+        if vouched:
+            self.anchor()
         if first != self.length:
             self.find(
                 What.SEGMENT,
@@ -83,8 +114,21 @@ class Walk(ABC):
             )
             self.jump(first)
 
+    def go_on(self, first: int, row: int, saved: SavedHead) -> None:
+        """Begin where an earlier verification ended, so many lines into a segment."""
+        self._enter(first, row)
+        self.lines = saved.record + 1
+        self.resume(saved)
+        self.anchor()
+
+    @abstractmethod
+    def resume(self, saved: SavedHead) -> None:
+        """Take over what an earlier verification has computed."""
+
     def end(self, torn: int) -> None:
         """Leave a segment whose last line end is followed by so many bytes."""
+        self.blamed = False
+        self._vouch_for_last()
         if torn:
             self.find(
                 What.TORN,
@@ -100,6 +144,7 @@ class Walk(ABC):
             self.find(What.RECORD, 0, "the chain is empty", expected="a genesis record")
         for number, heads in self._heads.items():
             for held in heads:
+                self.broken.append(held)
                 self.find(
                     What.HEAD,
                     min(number, self.length),
@@ -113,6 +158,7 @@ class Walk(ABC):
         for held in self._heads.pop(number, ()):
             found = _root(line) if held.root else digest(line)
             if not found.startswith(held.root or held.head):
+                self.broken.append(held)
                 self.find(
                     What.HEAD,
                     number,
@@ -122,137 +168,114 @@ class Walk(ABC):
                 )
 
     def find(
-        self,
-        what: What,
-        record: int,
-        reason: str,
-        *,
-        expected: str = "",
-        found: str = "",
-        before: int = 0,
+        self, what: What, record: int, reason: str, *, expected: str = "", found: str = ""
     ) -> None:
-        """Report what is wrong here, or with the line that stands ``before`` lines earlier."""
-        row = self.row - before + 1
+        """Report what is wrong here."""
         self.findings.add(
             Finding(
                 record=record,
                 what=what,
                 file=self.file,
                 reason=reason,
-                line=row if row > 0 else None,
+                line=self.row + 1,
                 expected=expected,
                 found=found,
             ),
-            self.lines - before,
+            self.lines,
+        )
+
+    def refuse(self, error: RecordError) -> None:
+        """Report that a record is wrong."""
+        self.find(
+            What.RECORD,
+            error.position,
+            error.reason,
+            expected=error.expected,
+            found=error.found,
+        )
+
+    def _enter(self, first: int, row: int) -> None:
+        self.file = f"{CHAIN}/{segment_name(first)}"
+        self.row = row
+        self._segment = first
+
+    # --- what vouches -----------------------------------------------------------------------------
+
+    def anchor(self) -> None:
+        """Note that everything before the next line is vouched for, or was found."""
+        self._anchor = Spot(segment=self._segment, row=self.row, lines=self.lines)
+
+    def search(self) -> bool:
+        """Verify each signature since the anchor; tell whether the last record's is wrong.
+
+        Those that are wrong are findings. Without a key there is nothing to verify with.
+        """
+        last = False
+        if self.key is not None:
+            number = self.length
+            for spot, line in self._since_anchor():
+                record = decoded(line)
+                last = not signed(record, self.key)
+                if last:
+                    # These follow one another up to the next line's number.
+                    record_number = number - (self.lines - spot.lines)
+                    reason = "not a record" if record is None else NOT_SIGNED
+                    self._find_earlier(spot, record_number, reason)
+        self.anchor()
+        self.blamed = last
+        return last
+
+    def _vouch_for_last(self) -> None:
+        """Verify the last record's signature before its file is left."""
+        if self._anchor.lines == self.lines:
+            return
+        if self.key is None or signed(decoded(self.last), self.key):
+            self.anchor()
+        elif self.search():
+            self.jump(self.length)
+
+    def _since_anchor(self) -> Iterator[tuple[Spot, bytes]]:
+        """Yield the lines since the anchor once more, each with where it stands."""
+        lines = self._anchor.lines
+        if lines == self.lines:
+            return
+        for first in self._state.segments():
+            if first < self._anchor.segment:
+                continue
+            skip = self._anchor.row if first == self._anchor.segment else 0
+            with self._state.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
+                for row, line in enumerate(file):
+                    if row < skip:
+                        continue
+                    yield Spot(segment=first, row=row, lines=lines), line
+                    lines += 1
+                    if lines == self.lines:
+                        return
+
+    def _find_earlier(self, spot: Spot, record: int, reason: str) -> None:
+        self.findings.add(
+            Finding(
+                record=record,
+                what=What.RECORD,
+                file=f"{CHAIN}/{segment_name(spot.segment)}",
+                reason=reason,
+                line=spot.row + 1,
+            ),
+            spot.lines,
         )
 
 
-class RecordWalk(Walk):
-    """Decode each record, verify its signature, and see that each command ends once."""
-
-    def __init__(self, findings: Findings, heads: Sequence[Held], key: PublicKey | None) -> None:
-        super().__init__(findings, heads)
-        self._verifier = ChainVerifier(key)
-
-    @property
-    @override
-    def key(self) -> PublicKey | None:
-        return self._verifier.key
-
-    @property
-    @override
-    def length(self) -> int:
-        return self._verifier.length
-
-    @property
-    @override
-    def head(self) -> str:
-        return self._verifier.head
-
-    @property
-    def open(self) -> Sequence[int]:
-        """The commands that have begun and not ended."""
-        return sorted(self._verifier.open)
-
-    @override
-    def jump(self, length: int) -> None:
-        self._forget_tree()
-        self._verifier.length = length
-        self.relink = True
-
-    def take(self, line: bytes) -> Record | None:
-        """Check one line; return its record unless that isn't the executor's."""
-        if self.relink:
-            self._trust_link(line)
-        if self.lines and not self._verifier.origin:
-            self._trust_origin(line)
-        try:
-            record: Record | None = self._verifier.feed(line)
-        except RecordError as error:
-            self.find(
-                What.RECORD,
-                error.position,
-                error.reason,
-                expected=error.expected,
-                found=error.found,
-            )
-            record = self._settle(line)
-        if record is not None:
-            self.compare(record.seq, line)
-        self.row += 1
-        self.lines += 1
-        return record
-
-    def _forget_tree(self) -> None:
-        """Go on without the tree: after a fault, every checkpoint's root would be another."""
-        old = self._verifier
-        self._verifier = ChainVerifier(old.key, roots=False)
-        self._verifier.length, self._verifier.head = old.length, old.head
-        self._verifier.open, self._verifier.origin = old.open, old.origin
-
-    def _trust_origin(self, line: bytes) -> None:
-        """Take the chain's name from a checkpoint: the genesis is lost, which was found already."""
-        record = _decode(line)
-        if isinstance(record, Checkpoint):
-            self._verifier.origin = record.note.partition("\n")[0]
-
-    def _trust_link(self, line: bytes) -> None:
-        record = _decode(line)
-        if record is not None:
-            self._verifier.head = record.prev
-        self.relink = False
-
-    def _settle(self, line: bytes) -> Record | None:
-        self._forget_tree()
-        verifier = self._verifier
-        record = _decode(line)
-        if verifier.key is None and isinstance(record, Genesis):
-            verifier.key = named_key(record)
-        if record is not None and verifier.key is None:
-            verifier.length, verifier.head = record.seq + 1, digest(line)
-            return None
-        if record is None or not signed(record, verifier.key):
-            if isinstance(record, Intent) and record.seq == verifier.length:
-                # So that the end of the command isn't found wrong for want of its beginning.
-                verifier.open[record.seq] = record.run
-            self.jump(verifier.length + 1)
-            return None
-        verifier.length, verifier.head = record.seq, record.prev
-        try:
-            verifier.feed(line)
-        except RecordError:  # it is in its place, but ends a command that isn't open
-            verifier.length, verifier.head = record.seq + 1, digest(line)
-        return record
+def decoded(line: bytes) -> Record | None:
+    """Return the record in a line, None if it holds none."""
+    try:
+        return RECORDS.decode(line)
+    except DecodeError:
+        return None
 
 
-def _root(line: bytes) -> str:
-    record = _decode(line)
-    return record.root if isinstance(record, Checkpoint) else "no checkpoint"
-
-
-def signed(record: Record, key: PublicKey | None) -> bool:
-    """Tell whether a record that was already found wrong is the executor's all the same."""
-    if key is None:
+def signed(record: Record | None, key: PublicKey | None) -> bool:
+    """Tell whether a record is the executor's."""
+    if record is None or key is None:
         return False
     try:
         verify_signature(record, key)
@@ -261,16 +284,20 @@ def signed(record: Record, key: PublicKey | None) -> bool:
     return True
 
 
-def _decode(line: bytes) -> Record | None:
-    try:
-        return RECORDS.decode(line)
-    except DecodeError:
-        return None
-
-
 def named_key(record: Genesis | Key) -> PublicKey | None:
     """Return the key that a record names, None if that is no good key."""
     try:
         return PublicKey.from_hex(record.key)
     except SignatureError:
         return None
+
+
+def origin_in(line: bytes) -> str:
+    """Return a chain's name as a checkpoint says it: its genesis is lost, which was found."""
+    record = decoded(line)
+    return record.note.partition("\n")[0] if isinstance(record, Checkpoint) else ""
+
+
+def _root(line: bytes) -> str:
+    record = decoded(line)
+    return record.root if isinstance(record, Checkpoint) else "no checkpoint"
