@@ -61,6 +61,7 @@ def test_good_settings(tmp_path: Path) -> None:
         rules_file=None,
         state=Path("/var/lib/tibet-nc-agent"),
         host="web1",
+        accepted_walls=frozenset(),
         access_token=None,
         password=None,
     )
@@ -103,6 +104,7 @@ WRONG = {
     "executor.user": ['user = "no-such-user-here"', "user = -1", "user = 1.5"],
     "state.directory": ['directory = "state"'],
     "host.name": ['name = ""', 'name = "two words"', 'name = "../up"'],
+    "walls.accepted": ['accepted = ["moat"]', 'accepted = "shell"', "accepted = [1]"],
 }
 
 

@@ -191,7 +191,13 @@ def test_any_report_is_harmless_and_fits(
 ) -> None:
     """Reports are made of what others say, and nothing in them acts (I9)."""
     agent = AgentFacts(
-        version=name, device=name, uptime_ms=number, timebox_ms=1, skew_ms=None, waiting=number
+        version=name,
+        device=name,
+        uptime_ms=number,
+        timebox_ms=1,
+        skew_ms=None,
+        waiting=number,
+        given_up=(),
     )
     status = StatusReport(
         request=1,

@@ -197,13 +197,41 @@ async def test_doctor_finds_what_is_wrong(host: Host, operator: Operator, room: 
     good = await asyncio.to_thread(host.admin, "agent", "doctor", "--json")
     checks = {check["name"]: check for check in json.loads(good.stdout)}
     assert good.returncode == 0, good.stdout
-    assert list(checks) == ["state", "homeserver", "clock", "login", f"room {room}", "executor"]
+    expected = ["state", "walls", "homeserver", "clock", "login", f"room {room}", "executor"]
+    assert list(checks) == expected
+    assert "accepted: shell: /bin/sh can be run" in checks["walls"]["detail"]
     host.executor.stop()
     bad = await asyncio.to_thread(host.admin, "agent", "doctor")
     assert bad.returncode == 1
     (line,) = [line for line in bad.stdout.splitlines() if line.startswith("FAIL")]
     assert line.startswith("FAIL  executor: the executor's socket ")
     assert line.endswith("; fix: systemctl status tibet-nc-executor")
+
+
+async def test_walls_that_are_accepted_are_told(host: Host, operator: Operator, room: str) -> None:
+    """I2: every status names each wall that the agent lacks, also when the executor is away."""
+    there = await asked(operator, room, "status")
+    host.executor.stop()
+    away = await asked(operator, room, "status")
+    lacking = ("files", "privilege", "shell")
+    for answer in (there, away):
+        assert [wall for wall in lacking if f"NO {wall} wall: accepted" not in answer.body] == []
+    assert "executor's walls: " in there.body
+
+
+@pytest.mark.parametrize("wall", ["privilege", "shell"])
+async def test_walls_that_are_not_accepted_stop_it(host: Host, wall: str) -> None:
+    """I2: without a wall that no setting gives up, neither run nor doctor is content."""
+    settings = host.etc / "agent.toml"
+    text = settings.read_text()
+    assert f'"{wall}"' in text
+    settings.write_text(text.replace(f', "{wall}"', ""))
+    refused = await asyncio.to_thread(host.admin, "agent", "run")
+    looked = await asyncio.to_thread(host.admin, "agent", "doctor")
+    assert refused.returncode == 2
+    assert f'accept this: [walls] accepted = ["{wall}"]' in refused.stderr
+    (line,) = [line for line in looked.stdout.splitlines() if line.startswith("FAIL  walls")]
+    assert f"{wall}: " in line
 
 
 async def test_login_shows_what_to_compare_and_keeps_its_secrets(

@@ -60,11 +60,11 @@ class Site:
         self.machine.wait_active(*UNITS)
 
     def drop_in(self, unit: str, text: str, *, settings: str = "") -> None:
-        """Put a drop-in and executor settings in force, as a sysadmin would."""
+        """Put a drop-in and that daemon's settings in force, as a sysadmin would."""
         machine = self.machine
         machine.write(f"/etc/systemd/system/{unit}.d/50-test.conf", text)
         if settings:
-            path = "/etc/tibet-nc/executor.toml"
+            path = f"/etc/tibet-nc/{unit.removeprefix('tibet-nc-').removesuffix('.service')}.toml"
             machine.sh(f"cp -p {path} {path}.kept && cat >>{path} <<'EOF'\n{settings}\nEOF")
         machine.run("systemctl", "daemon-reload")
         machine.sh(f"systemctl reset-failed; systemctl restart {unit}", check=False)
@@ -72,7 +72,7 @@ class Site:
     def no_drop_ins(self) -> None:
         """Take all drop-ins and settings of tests back."""
         self.machine.sh(
-            "cd /etc/tibet-nc; [ ! -e executor.toml.kept ] || mv executor.toml.kept executor.toml\n"
+            "for kept in /etc/tibet-nc/*.kept; do [ ! -e $kept ] || mv $kept ${kept%.kept}; done\n"
             "rm -f /etc/systemd/system/*.service.d/50-test.conf; systemctl daemon-reload\n"
             f"systemctl reset-failed; systemctl restart {' '.join(UNITS)}"
         )

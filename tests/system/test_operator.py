@@ -77,6 +77,7 @@ async def test_status(site: Site) -> None:
     (answer,) = await site.ask("status")
     assert "uids separated" in answer.body
     assert "processes ended by cgroup" in answer.body
+    assert "agent's walls: all hold" in answer.body
     assert "NO " not in answer.body
 
 

@@ -47,7 +47,18 @@ def test_refuses_without_a_wall(dropping: Site, wall: str) -> None:
     assert f"{wall.removeprefix('agent ')}: " in log
 
 
-async def test_accepted_wall_is_told(dropping: Site) -> None:
+async def test_accepted_wall_of_the_agent_is_told(dropping: Site) -> None:
+    """A wall that the agent's settings give up is named in every status and by its doctor."""
+    settings = '[walls]\naccepted = ["privilege"]'
+    dropping.drop_in(AGENT, "[Service]\nMemoryDenyWriteExecute=no\n", settings=settings)
+    dropping.machine.wait_active(*UNITS)
+    (answer,) = await dropping.ask("status")
+    assert "NO privilege wall: accepted" in answer.body
+    said = dropping.machine.run("tibet-nc-agent", "doctor", user="tibet-nc-agent").stdout
+    assert "accepted: privilege: memory can be writable and executable" in said
+
+
+async def test_accepted_wall_of_the_executor_is_told(dropping: Site) -> None:
     """A wall that the settings give up is named in every status."""
     dropping.drop_in(
         EXECUTOR, shipped("host-network.conf"), settings='[walls]\naccepted = ["network-view"]'
@@ -143,8 +154,8 @@ def test_doctor(site: Site) -> None:
         machine.run("tibet-nc-agent", "doctor", "--json", user="tibet-nc-agent").stdout
     )
     assert [check for check in executor + agent if not check["ok"]] == []
-    walls = next(check for check in executor if check["name"] == "walls")
-    assert "all holds" in walls["detail"]
+    walls = [check["detail"] for check in executor + agent if check["name"] == "walls"]
+    assert ["self-test: all holds" in walls[0], walls[1]] == [True, "the running unit's: all hold"]
 
 
 def test_doctor_names_the_fix(site: Site) -> None:

@@ -23,6 +23,7 @@ from tibet_nc_agent.doctor import Check, examine
 from tibet_nc_agent.fingerprint import spaced
 from tibet_nc_agent.inbox import InboxError
 from tibet_nc_agent.matrix_errors import MatrixError
+from tibet_nc_agent.selftest import Breach, SelfTestError, enforce, leave_note
 from tibet_nc_agent.supervision import StalledError, Supervisor
 from tibet_nc_protocol.errors import PinsError
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load(path, os.environ, required=options.config is not None)
         os.umask(0o077)
         return _carry_out(options, config)
-    except ConfigError as error:
+    except (ConfigError, SelfTestError) as error:
         print(f"tibet-nc-agent: {error}", file=sys.stderr)
         return USAGE
     except _FAILURES as error:
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(options: argparse.Namespace, config: Config) -> int:
     match options.verb:
         case "run":
-            asyncio.run(_run(config))
+            breaches = enforce(config.accepted_walls)  # it forks, so it is before all threads
+            leave_note(os.environ, breaches)
+            asyncio.run(_run(config, breaches))
         case "login":
             asyncio.run(_login(config))
         case "identity":
@@ -81,12 +84,12 @@ def _carry_out(options: argparse.Namespace, config: Config) -> int:
     return GOOD
 
 
-async def _run(config: Config) -> None:
+async def _run(config: Config, breaches: tuple[Breach, ...]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     prepare_state(config)
-    await starting.serve(config, Supervisor(os.environ), stop)
+    await starting.serve(config, breaches, Supervisor(os.environ), stop)
 
 
 async def _login(config: Config) -> None:

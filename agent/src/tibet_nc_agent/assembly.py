@@ -22,6 +22,7 @@ from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.outbox import Outbox
 from tibet_nc_agent.render import Answerer
 from tibet_nc_agent.safety import RulesError, Verdict, judge, load_rules
+from tibet_nc_agent.selftest import Breach, given_up
 
 STORE_NAME: Final = "matrix"
 CROSS_SIGNING_NAME: Final = "cross-signing.json"
@@ -119,7 +120,9 @@ def link_of(config: Config) -> ExecutorLink:
 
 
 @asynccontextmanager
-async def assembled(config: Config, matrix: Matrix, operators: Operators) -> AsyncIterator[Desk]:
+async def assembled(
+    config: Config, matrix: Matrix, operators: Operators, breaches: tuple[Breach, ...]
+) -> AsyncIterator[Desk]:
     """Put everything together for the length of a block; raises ConfigError and InboxError."""
     async with AsyncExitStack() as stack:
         link = link_of(config)
@@ -144,5 +147,6 @@ async def assembled(config: Config, matrix: Matrix, operators: Operators) -> Asy
             answerer=Answerer(config.host),
             spool=spool.prepare(config.state),
             version=VERSION,
+            given_up=given_up(breaches),
             listening_since_ms=int(time.time() * 1000),
         )

@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.secret import Secret, find_secret
+from tibet_nc_agent.selftest import Wall
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.messages import RoomId, UserId
 from tibet_nc_protocol.signing import PublicKey
@@ -88,6 +89,12 @@ class HostSection(_Section, frozen=True, kw_only=True):
     name: str | None = None
 
 
+class WallsSection(_Section, frozen=True, kw_only=True):
+    """Which walls that the self-test finds missing were given up on purpose."""
+
+    accepted: frozenset[Wall] = frozenset()
+
+
 class _File(_Section, frozen=True, kw_only=True):
     matrix: MatrixSection
     operators: OperatorsSection = OperatorsSection()
@@ -95,6 +102,7 @@ class _File(_Section, frozen=True, kw_only=True):
     executor: ExecutorSection = ExecutorSection()
     state: StateSection = StateSection()
     host: HostSection = HostSection()
+    walls: WallsSection = WallsSection()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +127,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     executor_uid: int | None
     state: Path
     host: str
+    accepted_walls: frozenset[Wall]
     access_token: Secret | None
     password: Secret | None
 
@@ -140,6 +149,7 @@ _RIGHT: Final[Mapping[str, str]] = {
     "executor.user": '"tibet-nc-executor", or a uid',
     "state.directory": '"/var/lib/tibet-nc-agent"',
     "host.name": "1 to 64 letters, digits, dots, hyphens, underscores",
+    "walls.accepted": f"a list of names out of: {', '.join(Wall)}",
 }
 
 _VARIABLES: Final[Mapping[str, str]] = {
@@ -282,6 +292,7 @@ class _Loader:
             executor_uid=self._uid(file.executor.user),
             state=self._path_of("state.directory", file.state.directory),
             host=host,
+            accepted_walls=file.walls.accepted,
             access_token=self._access_token(file.matrix),
             password=self._password(file.matrix),
         )

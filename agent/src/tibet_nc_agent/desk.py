@@ -31,7 +31,7 @@ log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """The parts that every message passes."""
+    """The parts that every message passes; ``given_up`` are the walls that the agent lacks."""
 
     rules: Rules
     operators: Operators
@@ -43,6 +43,7 @@ class Desk:
     answerer: Answerer
     spool: Path
     version: str
+    given_up: tuple[str, ...]
     listening_since_ms: int
     _told: set[str] = field(default_factory=set)
 

@@ -2,7 +2,8 @@
 """``tibet-nc-agent doctor``: one line for each thing that must be right, with the fix if it isn't.
 
 It looks and changes nothing, and works while the agent runs: it logs in nowhere, it only asks the
-homeserver with the saved token.
+homeserver with the saved token. The walls are the unit's, and whoever types this stands outside of
+them: what a running unit's self-test found is shown, and where none runs it is made here.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted
 from tibet_nc_agent.login import Login
 from tibet_nc_agent.matrix_errors import MatrixError, Refused
+from tibet_nc_agent.selftest import NOTE, attempt
 from tibet_nc_agent.statefile import read_private
 
 EXECUTOR_SECONDS: Final = 5.0
@@ -38,6 +40,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 async def examine(config: Config) -> AsyncIterator[Check]:
     """Yield the result of each check, in the order in which to mend them."""
     yield _state(config)
+    yield _walls(config)
     homeserver = Homeserver(config.homeserver)
     try:
         async for check in _homeserver(config, homeserver):
@@ -60,6 +63,19 @@ def _state(config: Config) -> Check:
         fix = f"run this as the agent's user, and chmod 700 {path}"
         return Check(name=name, ok=False, detail=detail, fix=fix)
     return Check(name=name, ok=True, detail=f"{path} is private")
+
+
+def _walls(config: Config) -> Check:
+    with contextlib.suppress(OSError):
+        return Check(name="walls", ok=True, detail=f"the running unit's: {NOTE.read_text('ascii')}")
+    breaches = tuple(attempt())
+    refused = [breach for breach in breaches if breach.wall not in config.accepted_walls]
+    if refused:
+        detail = "; ".join(map(str, refused))
+        fix = "systemctl start tibet-nc-agent, which has them; or name the wall in walls.accepted"
+        return Check(name="walls", ok=False, detail=detail, fix=fix)
+    detail = "; ".join(f"accepted: {breach}" for breach in breaches) or "all hold"
+    return Check(name="walls", ok=True, detail=detail)
 
 
 async def _homeserver(config: Config, homeserver: Homeserver) -> AsyncIterator[Check]:

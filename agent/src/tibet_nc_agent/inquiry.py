@@ -131,6 +131,7 @@ class Inquiry:
             timebox_ms=desk.rules.timebox_ms,
             skew_ms=desk.matrix.skew_ms,
             waiting=self._waiting,
+            given_up=desk.given_up,
         )
         return self._told(*reports.status(agent, await self._executor_status()))
 

@@ -35,7 +35,10 @@ _SUMMARY_CHARACTERS: Final = 60
 
 
 class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent knows of itself; times are in milliseconds."""
+    """What the agent knows of itself; times are in milliseconds.
+
+    ``given_up`` names the walls that its self-test found missing and its settings accept.
+    """
 
     version: str
     device: str
@@ -43,6 +46,7 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
     timebox_ms: int
     skew_ms: int | None
     waiting: int
+    given_up: tuple[str, ...]
 
 
 def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
@@ -53,8 +57,10 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
         f"up {duration(agent.uptime_ms)} · {grouped(agent.waiting)} unanswered · "
         f"homeserver's clock {skew}"
     )
+    walls = f"agent's walls: {', '.join(agent.given_up) or 'all hold'}"
     if isinstance(report, str):
-        return (Part(own), Part(f"executor: {clip(one_line(report), REASON_CHARACTERS)}"))
+        why = f"executor: {clip(one_line(report), REASON_CHARACTERS)}"
+        return (Part(own), Part(why), Part(walls))
     session = "none yet: the first command opens it"
     if report.session is not None:
         session = f"{one_line(report.session)}, {counted(report.session_commands, 'command')}"
@@ -73,8 +79,9 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
         f"{'separated' if report.cage.separated else 'NOT separated'}",
     ]
     if report.cage.walls:
-        walls = ", ".join(map(one_line, report.cage.walls))
-        lines.append("walls: " + clip(walls, REASON_CHARACTERS))
+        listed = clip(", ".join(map(one_line, report.cage.walls)), REASON_CHARACTERS)
+        lines.append(f"executor's walls: {listed}")
+    lines.append(walls)
     return tuple(Part(line) for line in lines)
 
 

@@ -120,7 +120,8 @@ class Service:
         welcome = await self._desk.link.wait_up()
         await self._synced.wait()
         serving = f"{welcome.host}, {len(self._desk.rules.rooms)} rooms"
-        self._supervisor.ready(f"serving {serving}")
+        tested = ", ".join(self._desk.given_up) or "all walls hold"
+        self._supervisor.ready(f"serving {serving}; self-test: {tested}")
         log.info("ready: %s", serving)
 
     async def _supervise(self) -> None:

@@ -17,17 +17,23 @@ from tibet_nc_agent.matrix_errors import (
     Unreachable,
 )
 from tibet_nc_agent.operators import Operators
+from tibet_nc_agent.selftest import Breach
 from tibet_nc_agent.service import Service
 from tibet_nc_agent.supervision import Supervisor
 
 log: Final = logging.getLogger(__name__)
 
 
-async def serve(config: Config, supervisor: Supervisor, stop: asyncio.Event) -> None:
+async def serve(
+    config: Config, breaches: tuple[Breach, ...], supervisor: Supervisor, stop: asyncio.Event
+) -> None:
     """Log in, put everything together and serve until ``stop`` is set.
 
+    ``breaches`` are those of the self-test that the settings accept: every status names them.
     Raises ConfigError, MatrixError and InboxError, and what :meth:`Service.run` raises.
     """
+    for breach in breaches:
+        log.warning("accepted by walls.accepted: %s", breach)
     read_executor_key(config)  # before the network is touched: a wrong setting is told at once
     operators = operators_of(config)
     async with AsyncExitStack() as stack:
@@ -42,7 +48,8 @@ async def serve(config: Config, supervisor: Supervisor, stop: asyncio.Event) -> 
             for task in (opening, stopping):
                 task.cancel()
             await asyncio.wait([opening, stopping])
-        desk = await stack.enter_async_context(assembled(config, matrix, operators))
+        parts = assembled(config, matrix, operators, breaches)
+        desk = await stack.enter_async_context(parts)
         await Service(desk, supervisor).run(stop)
 
 
