@@ -179,6 +179,14 @@ class Machine:
                 log = self.run("journalctl", "-u", unit, "-n", "30", "--no-pager", check=False)
                 raise MachineError(f"{error}\n{log.stdout}") from None
 
+    def wait_mended(self, unit: str) -> None:
+        """Wait until a unit that has failed before is started by itself; raises MachineError."""
+
+        def running() -> bool:
+            return self.show(unit, "ActiveState")["ActiveState"] == "active"
+
+        wait_until(running, f"{unit} has come back by itself")
+
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file inside, as root."""
         file = self.root / path.lstrip("/")

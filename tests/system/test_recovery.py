@@ -76,14 +76,34 @@ def test_never_without_the_socket(site: Site) -> None:
 
 async def test_wrong_setting_is_shown(dropping: Site) -> None:
     """A wrong setting ends the executor with one line that names it, and is not tried again."""
-    dropping.drop_in(EXECUTOR, "", settings="[wrong]")
     machine = dropping.machine
+    machine.run("systemctl", "stop", AGENT)
+    dropping.drop_in(EXECUTOR, "", settings="[wrong]")
     wait_until(
         lambda: machine.show(EXECUTOR, "ActiveState")["ActiveState"] == "failed", "it has failed"
     )
     shown = machine.show(EXECUTOR, "ExecMainStatus", "NRestarts")
     assert shown == {"ExecMainStatus": "2", "NRestarts": "0"}
     assert "wrong" in machine.sh(f"journalctl -u {EXECUTOR} -n 60 -o cat --no-pager")
+
+
+async def test_mended_setting_is_found(dropping: Site) -> None:
+    """I4: an agent that asks a failing executor again and again wears out neither unit nor socket.
+
+    Once the setting is right the next connection starts the executor, and what waits is answered.
+    """
+    machine = dropping.machine
+    path = "/etc/tibet-nc/executor.toml"
+    machine.sh(f"cp -p {path} {path}.kept && echo '[wrong]' >>{path}")
+    machine.run("systemctl", "stop", EXECUTOR)
+    starts = f"journalctl -u {EXECUTOR} -o cat --no-pager | grep -c 'executor.toml: Object contains unknown field'"
+    before = int(machine.sh(starts, check=False))
+    wait_until(lambda: int(machine.sh(starts, check=False)) > before + 2, "the agent has asked", 60)
+    assert machine.is_active(SOCKET)
+    machine.sh(f"mv {path}.kept {path}")
+    machine.wait_mended(EXECUTOR)
+    (answer,) = await dropping.ask("$ echo mended")
+    assert answer.result["exit"] == 0
 
 
 async def test_reboot(site: Site) -> None:
