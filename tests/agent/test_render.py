@@ -366,6 +366,18 @@ def test_notes() -> None:
     assert "it was not run again" in body
 
 
+def test_a_drawing_says_that_it_is_one() -> None:
+    """Where a terminal would have overwritten output, the answer says where all of it is (I12)."""
+    output = b"one\ntwo\n\x1b[2Athree\n"
+    finished = result(output=output, output_bytes=len(output), recorded_bytes=len(output))
+    text = whole(output, OUTPUT_BUDGET)
+    assert text == "three\ntwo"
+    lines = str(ANSWERER.finished(EVENT, finished, text)["body"]).splitlines()
+    assert lines[2] == (
+        "shown as a terminal would have left it; every byte: tibet-nc-audit replay 42"
+    )
+
+
 def test_big_output_names_what_is_not_shown() -> None:
     """A cut output says how much is missing, where all of it is, and its hash (I12)."""
     view = Excerpt(head="first", tail="last", hidden_lines=1234, hidden_bytes=56789)

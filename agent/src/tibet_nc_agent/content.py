@@ -95,6 +95,23 @@ def message(block: Block, *parts: Part) -> JsonObject:
     return content | _common(block)
 
 
+def edit_of(event_id: str, content: JsonObject) -> JsonObject:
+    """Return the content that replaces an earlier message of ours by another one.
+
+    Programs that don't know edits show the outer text (Client-Server API v1.16, §Event
+    replacements). The reply that the first form was stays what it is.
+    """
+    new = {key: value for key, value in content.items() if key != "m.relates_to"}
+    relation: JsonObject = {"rel_type": "m.replace", "event_id": event_id}
+    return {
+        **new,
+        "body": f"* {new['body']}",
+        "formatted_body": f"* {new['formatted_body']}",
+        "m.new_content": new,
+        "m.relates_to": relation,
+    }
+
+
 def with_block(block: Block, content: JsonObject) -> JsonObject:
     """Return a content that was made elsewhere, a file's, as one of ours."""
     return content | _common(block)

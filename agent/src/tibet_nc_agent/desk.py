@@ -19,6 +19,7 @@ from tibet_nc_agent.link_error import LinkError
 from tibet_nc_agent.matrix import Matrix
 from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.outbox import Outbox
+from tibet_nc_agent.progress import Pace
 from tibet_nc_agent.render import REASON_CHARACTERS, Answerer
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.messages import Denied, Request, Response
@@ -45,6 +46,7 @@ class Desk:
     version: str
     given_up: tuple[str, ...]
     listening_since_ms: int
+    pace: Pace = field(default_factory=Pace)
     _told: set[str] = field(default_factory=set)
 
     async def executor_up(self, room_id: str) -> None:

@@ -5,13 +5,15 @@ What isn't shown is counted exactly, in bytes and line ends of the output itself
 can tell how much there is (I12).
 """
 
+import re
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from tibet_nc_agent.content import cost
-from tibet_nc_agent.visible import visible_bytes
+from tibet_nc_agent.content import clip, cost
+from tibet_nc_agent.screen import moves, settled
+from tibet_nc_agent.visible import visible, visible_bytes
 
 EDGE_BYTES: Final = 16 * 1024
 """How much of either end must be at hand to make an excerpt."""
@@ -19,6 +21,15 @@ EDGE_BYTES: Final = 16 * 1024
 EDGE_LINES: Final = 40
 """Most lines of either end that are shown: together they fill a large screen once."""
 
+SCREEN_BYTES: Final = 16 * 1024
+"""Longest output that is given to the terminal emulator, which takes 10 to 40 ms a KiB at worst."""
+
+NEWEST_LINES: Final = 12
+NEWEST_CHARACTERS: Final = 160
+"""How much of a running command is shown: what a phone shows without hiding the talk around it."""
+
+_CUT_BYTES: Final = 1024
+_BEGINNING: Final = re.compile(rb"\n|(?=[\r\x1b])")
 _CONTINUATION_BYTES: Final = 3
 
 
@@ -35,11 +46,37 @@ class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def whole(data: bytes, budget: int) -> str | None:
-    """Return the output as visible text, or None if it takes more than ``budget`` bytes."""
-    if len(data) > budget:  # each byte costs at least one; most cost two
+    """Return the output as visible text, or None if it takes more than ``budget`` bytes.
+
+    What moves a cursor is shown as a terminal would have left it, which may take less.
+    """
+    text = data.decode(errors="replace") if len(data) <= SCREEN_BYTES else ""
+    if moves(text):
+        text = settled(text)
+    elif len(data) > budget:  # each byte costs at least one; most cost two
         return None
-    text = visible_bytes(data).removesuffix("\n")
+    else:
+        text = visible(text).removesuffix("\n")
     return text if cost(text, code=True) <= budget else None
+
+
+def newest(data: bytes, *, whole: bool) -> str:
+    """Return the last lines that a terminal shows after this output, for a message that changes.
+
+    ``data`` is all of the output if ``whole``, else its end, cut anywhere.
+    """
+    if not whole:
+        data = data[_clean_start(data) :]
+    text = data.decode(errors="replace")
+    text = settled(text) if moves(text) else visible(text)
+    lines = [clip(line, NEWEST_CHARACTERS) for line in text.rstrip("\n").split("\n")]
+    return "\n".join(lines[-NEWEST_LINES:])
+
+
+def _clean_start(data: bytes) -> int:
+    """Return where a piece of output begins that isn't the rest of a line or of a sequence."""
+    found = _BEGINNING.search(data, 0, _CUT_BYTES)
+    return _character_start(data, 0) if found is None else found.end()
 
 
 def lines_of(data: bytes) -> int:

@@ -17,14 +17,15 @@ from tibet_nc_agent.content import with_block
 from tibet_nc_agent.desk import Desk, deliver, log_decision, transaction_of
 from tibet_nc_agent.event import TextMessage
 from tibet_nc_agent.excerpt import EDGE_BYTES, excerpt, lines_of, whole
+from tibet_nc_agent.following import Following
 from tibet_nc_agent.lanes import Turn
 from tibet_nc_agent.link_error import LinkError
 from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
 from tibet_nc_agent.spool import Spool
 from tibet_nc_protocol.messages import Denied, Finished, Run, Started
 
-STARTED_SECONDS: Final = 1.0
-"""How long a command may take before the room is told that it started."""
+STARTED_SECONDS: Final = 0.8
+"""How long a command may take before the room is told that it started: within a second."""
 
 MIMETYPE: Final = "text/plain"
 
@@ -110,10 +111,13 @@ class Command:
                 await ended.wait()
         except TimeoutError:
             message = self._message
-            notice = self._desk.answerer.started(message.event_id, news)
-            await self._desk.outbox.mention(
-                message.room_id, notice, transaction_of(message, "started")
+            content = self._desk.answerer.started(message.event_id, news)
+            notice = await self._desk.outbox.mention(
+                message.room_id, content, transaction_of(message, "started")
             )
+            if notice is not None:
+                following = Following(self._desk, message, number=news.number, notice=notice)
+                await following.until(ended)
 
     async def _answer(self, result: Finished) -> JsonObject:
         if result.recorded_bytes == len(result.output):

@@ -257,14 +257,21 @@ class Matrix:
     # --- sending ------------------------------------------------------------------------------
 
     async def send(
-        self, room_id: str, content: JsonObject, txn_id: str, *, also: str | None = None
+        self,
+        room_id: str,
+        content: JsonObject,
+        txn_id: str,
+        *,
+        also: str | None = None,
+        patient: bool = True,
     ) -> str:
         """Send an ``m.room.message``, encrypted, and return its event id.
 
         All devices of the member ``also`` may read this one message, signed or not.
 
         Messages are sent one at a time, in the order of the calls. Waits out whatever may pass;
-        the homeserver takes the same ``txn_id`` once only. Raises :class:`SendError` when it must
+        the homeserver takes the same ``txn_id`` once only. Not ``patient``, it tries once and
+        raises :class:`Unreachable` or :class:`RateLimited`. Raises :class:`SendError` when it must
         not be sent (not in the room, not encrypted, strangers there, nobody who could read it, too
         large), :class:`Refused` or :class:`TokenRevoked`.
         """
@@ -277,7 +284,8 @@ class Matrix:
             if size > EVENT_BYTES:
                 raise _too_large("message", size, EVENT_BYTES)
             path = f"{CLIENT}/rooms/{quoted(room_id)}/send/m.room.encrypted/{quoted(txn_id)}"
-            answer = await self._homeserver.request("PUT", path, encrypted)
+            ask = self._homeserver.request if patient else self._homeserver.once
+            answer = await ask("PUT", path, encrypted)
         event_id = as_text(answer.get("event_id"))
         if not event_id:
             raise Unreachable("the homeserver's answer to a message has no event id")

@@ -8,13 +8,21 @@ joined), so an answer waits for that, and says in the log why.
 
 import asyncio
 import logging
+import secrets
 from pathlib import Path
 from typing import Final
 
 from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.content import edit_of
 from tibet_nc_agent.homeserver import waits
 from tibet_nc_agent.matrix import Matrix
-from tibet_nc_agent.matrix_errors import Refused, SendError, TooLarge, Unreachable
+from tibet_nc_agent.matrix_errors import (
+    RateLimited,
+    Refused,
+    SendError,
+    TooLarge,
+    Unreachable,
+)
 
 SETTLE_SECONDS: Final = 5.0
 """How long a stop waits for what is being sent; systemd waits 90 s for a stop."""
@@ -53,15 +61,34 @@ class Outbox:
 
     async def mention(
         self, room_id: str, content: JsonObject, txn_id: str, *, also: str | None = None
-    ) -> None:
-        """Send a message that nobody depends on; a failure is logged. Raises TokenRevoked.
+    ) -> str | None:
+        """Send a message that nobody depends on; return its event id, None after a failure.
 
-        All devices of ``also`` may read this one, signed or not.
+        The failure is logged. All devices of ``also`` may read this one, signed or not. Raises
+        TokenRevoked.
         """
         try:
-            await self._send(room_id, content, txn_id, also)
+            return await self._send(room_id, content, txn_id, also=also)
         except (SendError, Refused, Unreachable) as error:
             log.warning("a notice in %s was not sent: %s", room_id, error)
+            return None
+
+    async def edit(self, room_id: str, event_id: str, content: JsonObject) -> float | None:
+        """Replace an earlier message of ours, if that can be done at once.
+
+        Returns None when it was done, else how many seconds the homeserver asks us to wait, 0.0
+        if it doesn't say. Raises TokenRevoked.
+        """
+        try:
+            await self._send(
+                room_id, edit_of(event_id, content), secrets.token_hex(16), patient=False
+            )
+        except RateLimited as error:
+            return error.retry_after_s
+        except (SendError, Refused, Unreachable) as error:
+            log.info("an edit in %s was not sent: %s", room_id, error)
+            return 0.0
+        return None
 
     async def upload(self, path: Path, *, name: str, mimetype: str) -> JsonObject | str:
         """Upload a file, encrypted; return the message that holds it, or why there is none.
@@ -83,12 +110,18 @@ class Outbox:
             log.warning("stopped while something was being sent; it is sent at the next start")
 
     async def _send(
-        self, room_id: str, content: JsonObject, txn_id: str, also: str | None = None
-    ) -> None:
+        self,
+        room_id: str,
+        content: JsonObject,
+        txn_id: str,
+        *,
+        also: str | None = None,
+        patient: bool = True,
+    ) -> str:
         self._sending += 1
         self._idle.clear()
         try:
-            await self._matrix.send(room_id, content, txn_id, also=also)
+            return await self._matrix.send(room_id, content, txn_id, also=also, patient=patient)
         finally:
             self._sending -= 1
             if not self._sending:

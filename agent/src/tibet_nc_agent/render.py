@@ -23,9 +23,10 @@ from tibet_nc_agent.content import (
     json_bytes,
     message,
 )
-from tibet_nc_agent.excerpt import Excerpt
+from tibet_nc_agent.excerpt import Excerpt, newest
+from tibet_nc_agent.screen import moves
 from tibet_nc_agent.visible import one_line, visible
-from tibet_nc_protocol.messages import DenialCode, Denied, Finished, Reason, Started
+from tibet_nc_protocol.messages import DenialCode, Denied, Finished, Reason, Started, TailReport
 
 OUTPUT_BUDGET: Final = MESSAGE_BYTES - 8 * 1024
 """How much of a message an output may take; the rest is for notes, footer, block and ids, the
@@ -85,6 +86,30 @@ class Answerer:
         text = f"started · #{started.number} · !cancel {started.number} interrupts it"
         return message(block, Part(text))
 
+    def progress(self, event_id: str, report: TailReport, age_ms: int) -> JsonObject:
+        """Say how far a running command is: the end of what a terminal would show now."""
+        number = report.number
+        block = self._block(
+            event_id,
+            Verdict.INFO,
+            final=False,
+            number=number,
+            output_bytes=report.output_bytes,
+        )
+        told = (
+            f"#{number} is running · sent {duration(age_ms)} ago · "
+            f"{counted(report.output_bytes, 'byte')} so far · !cancel {number} interrupts it"
+        )
+        screen = newest(report.data, whole=report.output_bytes == len(report.data))
+        parts = [Part(screen, code=True)] if screen else []
+        return _fitting(block, [*parts, Part(told)])
+
+    def over(self, event_id: str, number: int, age_ms: int) -> JsonObject:
+        """Say that a command no longer runs, in place of how far it was."""
+        block = self._block(event_id, Verdict.INFO, final=False, number=number)
+        text = f"#{number} is over · sent {duration(age_ms)} ago · its answer follows"
+        return message(block, Part(text))
+
     def finished(
         self, event_id: str, result: Finished, output: str | Attached, *, final: bool = True
     ) -> JsonObject:
@@ -106,7 +131,8 @@ class Answerer:
             token=clip(result.token, NOTE_CHARACTERS) or None,
             repeated=result.repeated,
         )
-        notes = [Part(note) for note in _notes(result)]
+        drawn = isinstance(output, str) and moves(result.output.decode(errors="replace"))
+        notes = [Part(note) for note in _notes(result, drawn=drawn)]
         parts = [*_output(output, result), *notes, Part(_footer(result))]
         return _fitting(block, parts)
 
@@ -229,7 +255,7 @@ def _output(output: str | Attached, result: Finished) -> list[Part]:
     return [part for part in parts if part.text]
 
 
-def _notes(result: Finished) -> Iterable[str]:
+def _notes(result: Finished, *, drawn: bool) -> Iterable[str]:
     if result.recorded_bytes < result.output_bytes:
         yield (
             f"the host kept the first {grouped(result.recorded_bytes)} of "
@@ -240,6 +266,11 @@ def _notes(result: Finished) -> Iterable[str]:
         yield (
             "this host's shell is restricted: cd, redirections and commands with a / in their "
             "name are refused by it (shell.restricted in executor.toml)"
+        )
+    if drawn:
+        yield (
+            "shown as a terminal would have left it; every byte: "
+            f"tibet-nc-audit replay {result.number}"
         )
     if result.leftover:
         runs = "process that it left runs" if result.leftover == 1 else "processes that it left run"

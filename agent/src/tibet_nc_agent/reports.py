@@ -7,7 +7,7 @@ import msgspec
 
 from tibet_nc_agent.action import PREFIX
 from tibet_nc_agent.content import Part, clip
-from tibet_nc_agent.excerpt import excerpt
+from tibet_nc_agent.excerpt import excerpt, newest
 from tibet_nc_agent.render import (
     OUTPUT_BUDGET,
     REASON_CHARACTERS,
@@ -16,6 +16,7 @@ from tibet_nc_agent.render import (
     duration,
     grouped,
 )
+from tibet_nc_agent.screen import moves
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.messages import (
     Announcement,
@@ -137,11 +138,14 @@ def session(notice: SessionNotice) -> tuple[Part, ...]:
 def tail(report: TailReport) -> tuple[Part, ...]:
     """Return the answer to ``!tail N``: the end of what the command has printed so far."""
     size = len(report.data)
+    told = f"#{report.number} has printed {counted(report.output_bytes, 'byte')} so far"
+    if moves(report.data.decode(errors="replace")):
+        screen = newest(report.data, whole=size == report.output_bytes)
+        return (Part(screen, code=True), Part(f"{told}; this is the end of what a terminal shows"))
     view = excerpt(
         b"", report.data, size=size, lines=report.data.count(b"\n") + 1, budget=OUTPUT_BUDGET
     )
     shown = size - view.hidden_bytes
-    told = f"#{report.number} has printed {counted(report.output_bytes, 'byte')} so far"
     if shown < report.output_bytes:
         told += f"; these are the last {grouped(shown)}"
     return (Part(view.tail, code=True), Part(told)) if view.tail else (Part(told),)

@@ -16,7 +16,7 @@ from typing import Final
 # ECMA-48, §5: a control sequence is CSI, parameters, intermediates, a final byte; a control string
 # (OSC, DCS, APC, PM, SOS) ends with ST or, for OSC by custom, BEL. Each class of characters in a
 # pattern excludes the next one, so that matching takes linear time whatever the input.
-_TERMINAL: Final = re.compile(
+TERMINAL: Final = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x80-\x9f]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]+[0-~]"
@@ -40,7 +40,12 @@ def visible(text: str) -> str:
     """Return the text without terminal sequences, and with everything that hides made visible."""
     if _PLAIN.match(text):
         return text
-    return _MIXED.sub(_show, _settle(_TERMINAL.sub("", text)))
+    return shown(_settle(TERMINAL.sub("", text)))
+
+
+def shown(text: str) -> str:
+    """Return text in which every character that hides, or acts, is shown as its code point."""
+    return _MIXED.sub(_show, text)
 
 
 def visible_bytes(data: bytes) -> str:

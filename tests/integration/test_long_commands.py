@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""Long commands in the room: told at once, kept up to date, ended by a word; on real parts."""
+
+import asyncio
+import itertools
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Account, Operator, Seen, Synapse
+from tests.harness.host import Host
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
+
+ANSWER_SECONDS = 60.0
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Make a directory that every uid can reach."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+async def room(operator: Operator, bot: Account) -> str:
+    """Make an encrypted room with the bot invited."""
+    return await operator.create_room(invite=[bot.user_id])
+
+
+@pytest.fixture
+async def host(
+    synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
+) -> AsyncIterator[Host]:
+    """Start a host whose bot is in the room."""
+    with Host(
+        directory / "host",
+        homeserver=synapse.url,
+        bot=bot,
+        operators=[operator.user_id],
+        rooms=[room],
+    ) as made:
+        await asyncio.to_thread(made.start)
+        await operator.wait_member(room, bot.user_id)
+        yield made
+
+
+async def started(operator: Operator, event: str) -> Seen:
+    """Wait for the notice that a command has started."""
+    return await operator.wait(
+        lambda seen: seen.result.get("event_id") == event and seen.body.startswith("started"),
+        ANSWER_SECONDS,
+    )
+
+
+async def asked(operator: Operator, room: str, body: str) -> Seen:
+    """Send a message and return its final answer."""
+    event = await operator.send_text(room, body)
+    return await operator.answer_to(event, ANSWER_SECONDS)
+
+
+def new_bodies(edits: list[Seen]) -> list[str]:
+    """Return the texts that edits put in place of the first."""
+    return [str(edit.content["m.new_content"]["body"]) for edit in edits]
+
+
+async def test_progress_is_one_message_that_is_edited(
+    host: Host, operator: Operator, room: str
+) -> None:
+    """A long command's start is told, then edited with its screen; the answer is a new message."""
+    assert host.agent.running
+    event = await operator.send_text(
+        room, r"$ for n in 1 2 3 4 5 6 7 8 9; do printf 'step %s\r' $n; sleep 1; done; echo; pwd"
+    )
+    notice = await started(operator, event)
+    answer = await operator.answer_to(event, ANSWER_SECONDS)
+    edits = operator.edits_of(notice.event_id)
+    *running, over = new_bodies(edits)
+    number = notice.result["number"]
+    assert running
+    for text in running:
+        shown, told = text.split("\n")
+        assert shown.startswith("step ")
+        assert len(shown) == len("step 1")  # one bar, however often it was drawn
+        assert told.startswith(f"#{number} is running · sent ")
+    assert over.startswith(f"#{number} is over · ")
+    times = [notice.sent_ms, *(edit.sent_ms for edit in edits[:-1])]
+    assert all(after - before >= 3000 for before, after in itertools.pairwise(times))
+    assert {edit.result["final"] for edit in edits} == {False}
+    assert all(edit.content["m.mentions"] == {} for edit in edits)
+    assert answer.replaces is None
+    assert answer.body.startswith("step 9\n/")
+    assert len(operator.answers_to(event)) == 1
+
+
+async def test_nothing_is_sent_when_nothing_changed(
+    host: Host, operator: Operator, room: str
+) -> None:
+    """A silent command has its start told, and no edit."""
+    assert host.agent.running
+    event = await operator.send_text(room, "$ sleep 8")
+    notice = await started(operator, event)
+    await operator.answer_to(event, ANSWER_SECONDS)
+    assert operator.edits_of(notice.event_id) == []
+
+
+async def test_a_rate_limit_costs_edits_and_no_answer(
+    host: Host, operator: Operator, room: str, synapse: Synapse, bot: Account
+) -> None:
+    """Where the homeserver limits the rate, edits are given up, and every answer comes (I4)."""
+    assert host.agent.running
+    flood = await operator.send_text(room, "$ while :; do date; sleep 1; done")
+    notice = await started(operator, flood)
+    synapse.override_ratelimit(bot.user_id, messages_per_second=1, burst_count=1)
+    number = notice.result["number"]
+    events = [await operator.send_text(room, f"!tail {number}") for _ in range(6)]
+    for event in events:
+        assert "has printed" in (await operator.answer_to(event, ANSWER_SECONDS)).body
+    await asked(operator, room, f"!kill {number}")
+    assert (await operator.answer_to(flood, ANSWER_SECONDS)).result["reason"] == "killed"
+
+
+@pytest.mark.parametrize(
+    "stuck",
+    [
+        "trap '' INT TERM HUP QUIT; while :; do :; done",
+        "cat",
+        "yes",
+    ],
+)
+async def test_stop_ends_a_stuck_shell_and_what_waits_behind_it(
+    stuck: str, host: Host, operator: Operator, room: str
+) -> None:
+    """``!stop`` works when nothing else does; what waited is answered, and the next one runs."""
+    assert host.agent.running
+    first = await operator.send_text(room, f"$ {stuck}")
+    behind = await operator.send_text(room, "$ echo behind")
+    await started(operator, first)
+    assert "2 commands" in (await asked(operator, room, "!stop")).body
+    assert (await operator.answer_to(first, ANSWER_SECONDS)).result["reason"] in {
+        "killed",
+        "stopped",
+    }
+    assert (await operator.answer_to(behind, ANSWER_SECONDS)).result["verdict"] == "denied"
+    assert (await asked(operator, room, "$ echo next")).body.startswith("next\n")
+    assert [len(operator.answers_to(event)) for event in (first, behind)] == [1, 1]
