@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import hypothesis.strategies as st
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from tibet_nc_agent import reports
 from tibet_nc_agent.airlock import Refused
@@ -186,6 +186,7 @@ def test_any_denial_is_harmless_and_says_what_next(
 
 
 @given(TEXT, st.lists(TEXT, max_size=32), st.lists(TEXT, max_size=16), st.integers(0, 2**53 - 1))
+@settings(deadline=None)  # what is slow here is this machine, at times
 def test_any_report_is_harmless_and_fits(
     name: str, texts: list[str], walls: list[str], number: int
 ) -> None:

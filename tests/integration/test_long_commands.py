@@ -42,7 +42,7 @@ async def host(
         directory / "host",
         homeserver=synapse.url,
         bot=bot,
-        operators=[operator.user_id],
+        operators={operator.user_id: operator.master_key},
         rooms=[room],
     ) as made:
         await asyncio.to_thread(made.start)
