@@ -21,6 +21,7 @@ import {
   EventShieldColour,
   EventShieldReason,
   OnlySignedDevicesIsolationMode,
+  VerificationPhase,
 } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { decryptAttachment } from "matrix-encrypt-attachment";
 import { Verification } from "./verification.mjs";
@@ -112,16 +113,29 @@ const verbs = {
     );
   },
 
-  /** Accept the next request of somebody else. */
+  /** Accept the next request of somebody else that still waits for it. */
   async acceptVerification() {
-    await until(() => requests.length);
-    verification = new Verification(requests.shift());
+    let request;
+    while (request?.phase !== VerificationPhase.Requested) {
+      if (!requests.length) {
+        await new Promise((come) => client.once(CryptoEvent.VerificationRequestReceived, come));
+      }
+      request = requests.shift();
+    }
+    verification = new Verification(request);
     await verification.accept();
   },
 
   compareEmoji: (how) => verification.compare(how),
   confirmEmoji: () => verification.confirm(),
   denyEmoji: () => verification.mismatch(),
+  verificationCancelled: () => verification.cancelled(),
+
+  /** Say whether another user was verified: whether their master key is signed by ours. */
+  async isVerified({ user_id }) {
+    const status = await crypto().getUserVerificationStatus(user_id);
+    return { verified: status.isCrossSigningVerified() };
+  },
 
   async createRoom({ invite }) {
     const { room_id } = await client.createRoom({
@@ -137,6 +151,10 @@ const verbs = {
     });
     await until(() => client.getRoom(room_id));
     return { room_id };
+  },
+
+  async invite({ room_id, user_id }) {
+    await client.invite(room_id, user_id);
   },
 
   async waitMember({ room_id, user_id }) {

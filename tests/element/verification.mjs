@@ -48,7 +48,7 @@ export class Verification {
   /** Say that it doesn't match. */
   async mismatch() {
     this.#sas.mismatch();
-    await this.cancelled();
+    return await this.cancelled();
   }
 
   /** Wait until it is cancelled, and return the code. */

@@ -63,6 +63,7 @@ class ElementOperator:
         self.password: Final = password
         self.user_id = ""
         self.device_id = ""
+        self.master_key = ""
         self._process = process
         self._ids = itertools.count(1)
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -116,7 +117,8 @@ class ElementOperator:
 
     async def cross_sign(self) -> str:
         """Make the account's cross-signing identity and return its master key."""
-        return str((await self.ask("crossSign"))["master"])
+        self.master_key = str((await self.ask("crossSign"))["master"])
+        return self.master_key
 
     async def verify_device(self, other: Self) -> None:
         """Verify another device of this account by emoji, which signs it; from both sides."""

@@ -17,6 +17,7 @@ from tibet_nc_agent import VERSION, explain, keyfile, starting, trust
 from tibet_nc_agent.assembly import cross_sign, logged_in, operators_of, prepare_state
 from tibet_nc_agent.config import DEFAULT_PATH, Config, load
 from tibet_nc_agent.config_error import ConfigError
+from tibet_nc_agent.console import ConsoleError
 from tibet_nc_agent.crosssign import Use
 from tibet_nc_agent.descent import DescentError
 from tibet_nc_agent.doctor import Check, examine
@@ -38,6 +39,7 @@ _FAILURES: Final = (
     PinsError,
     trust.NotTrustedError,
     DescentError,
+    ConsoleError,
     OSError,
 )
 
@@ -74,7 +76,11 @@ def _carry_out(options: argparse.Namespace, config: Config) -> int:
         case "identity":
             _identity(config)
         case "trust":
-            trust.trust(config, trust.user_id(options.user), options.fingerprint, out=sys.stdout)
+            user = trust.user_id(options.user)
+            if options.emoji:
+                trust.trust_by_emoji(config, user, out=sys.stdout)
+            else:
+                trust.trust(config, user, options.fingerprint, out=sys.stdout)
         case "untrust":
             trust.untrust(config, options.user, out=sys.stdout)
         case "operators":
@@ -164,8 +170,12 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("identity", help="show the agent's JIS identity and public key")
     pinning = verbs.add_parser("trust", help="pin an operator, who may command from then on")
     pinning.add_argument("user", metavar="@USER:SERVER")
-    pinning.add_argument(
+    how = pinning.add_mutually_exclusive_group()
+    how.add_argument(
         "--fingerprint", metavar="KEY", help="the operator's master key, instead of asking"
+    )
+    how.add_argument(
+        "--emoji", action="store_true", help="compare emoji with the operator's client, in the room"
     )
     unpinning = verbs.add_parser("untrust", help="take an operator's pin back, at once")
     unpinning.add_argument("user", metavar="@USER:SERVER")

@@ -6,6 +6,8 @@ device, and every relation in the clear. What a value of ours says about encrypt
 key and the ciphertext was established by decrypting.
 """
 
+from typing import Final
+
 import msgspec
 
 from tibet_nc_agent.canonical import JsonObject, as_count, as_object, as_text, whole
@@ -85,6 +87,21 @@ class Replayed(_Value, frozen=True, kw_only=True, tag=True):
     first_event_id: str
 
 
+class VerificationEvent(_Value, frozen=True, kw_only=True, tag=True):
+    """An event of a verification by emoji, encrypted or not: the verification itself proves it.
+
+    ``content`` is JSON. The event that asks for one is a room message, and has its type here.
+    """
+
+    room_id: RoomId
+    event_id: EventId
+    sender: UserId
+    sent_ms: int
+    age_ms: int | None
+    event_type: str
+    content: dict[str, object]
+
+
 class Invite(_Value, frozen=True, kw_only=True, tag=True):
     """An invitation to any room; ``sender`` is who the homeserver says it comes from."""
 
@@ -127,6 +144,7 @@ type Incoming = (
     | Undecryptable
     | Unreadable
     | Replayed
+    | VerificationEvent
     | Invite
     | MemberAdded
     | MemberRemoved
@@ -144,6 +162,9 @@ class Batch(_Value, frozen=True, kw_only=True):
     token: str
     events: tuple[Incoming, ...]
     initial: bool
+
+
+VERIFICATION_PREFIX: Final = "m.key.verification."
 
 
 class Malformed(Exception):  # noqa: N818 - a state of an event, not a failure of ours
@@ -173,6 +194,26 @@ def text_message(
         device_id=as_text(outer.get("device_id")) or None,
         origin=origin,
     )
+
+
+def verification_event(
+    room_id: str, event: JsonObject, payload: JsonObject
+) -> VerificationEvent | None:
+    """Return the event of a verification in an event, or None if it holds none.
+
+    ``payload`` is the decrypted event, or ``event`` itself; what an event relates to is always in
+    the clear. Raises :class:`Malformed`.
+    """
+    content = as_object(payload.get("content"))
+    event_type = as_text(payload.get("type"))
+    if event_type == "m.room.message":
+        event_type = as_text(content.get("msgtype"))
+    if not event_type.startswith(VERIFICATION_PREFIX):
+        return None
+    outer = as_object(event.get("content"))
+    if "m.relates_to" in outer:
+        content = {**content, "m.relates_to": outer["m.relates_to"]}
+    return _made(VerificationEvent, room_id, event, event_type=event_type, content=content)
 
 
 def undecryptable(room_id: str, event: JsonObject) -> Undecryptable:

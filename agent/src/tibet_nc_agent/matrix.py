@@ -20,11 +20,11 @@ from typing import BinaryIO, Final, Self
 
 from tibet_nc_agent import sync
 from tibet_nc_agent.canonical import JsonObject, as_count, as_text
-from tibet_nc_agent.crosssign import CrossSigning, bootstrap
+from tibet_nc_agent.crosssign import CrossSigning, Use, bootstrap
 from tibet_nc_agent.event import Batch, Incoming, Missed, TextMessage
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, Upload, quoted, waits
 from tibet_nc_agent.identity import Device
-from tibet_nc_agent.keyring import Keyring
+from tibet_nc_agent.keyring import Ask, Keyring
 from tibet_nc_agent.login import LOGIN_NAME, Login, log_in
 from tibet_nc_agent.matrix_errors import (
     NotJoined,
@@ -38,6 +38,7 @@ from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.receiver import Receiver
 from tibet_nc_agent.replay import ReplayGuard
 from tibet_nc_agent.rooms import Room
+from tibet_nc_agent.sas import REQUEST_MSGTYPE
 from tibet_nc_agent.statefile import DirectoryLock
 
 EVENT_BYTES: Final = 63 * 1024
@@ -91,6 +92,7 @@ class Matrix:
         self._keyring = keyring
         self._resources = resources
         self._sending = asyncio.Lock()
+        self._master: str | None = None
         self._upload_limit: int | None = None
 
     @classmethod
@@ -173,6 +175,11 @@ class Matrix:
         return self._machine.ed25519
 
     @property
+    def master(self) -> str | None:
+        """The master key of the agent's own identity, None unless it vouches for this device."""
+        return self._master
+
+    @property
     def skew_ms(self) -> int | None:
         """How far the homeserver's clock is ahead of ours; None before the first answer."""
         return self._homeserver.skew.milliseconds
@@ -253,6 +260,7 @@ class Matrix:
             device_sign=self._machine.sign,
             password=password,
         )
+        self._master = keys.public_key(Use.MASTER)
 
     # --- sending ------------------------------------------------------------------------------
 
@@ -283,9 +291,29 @@ class Matrix:
             size = len(json.dumps(encrypted))
             if size > EVENT_BYTES:
                 raise _too_large("message", size, EVENT_BYTES)
-            path = f"{CLIENT}/rooms/{quoted(room_id)}/send/m.room.encrypted/{quoted(txn_id)}"
             ask = self._homeserver.request if patient else self._homeserver.once
-            answer = await ask("PUT", path, encrypted)
+            return await self._put(ask, room_id, "m.room.encrypted", encrypted, txn_id)
+
+    async def send_verification(
+        self, room_id: str, event_type: str, content: JsonObject, txn_id: str
+    ) -> str:
+        """Send an event of a verification and return its event id.
+
+        It is the one kind of event that goes in the clear, as Element sends it: there is no secret
+        in it, and who is to read it isn't trusted with a room key yet. Waits and raises as
+        :meth:`send`, but for who else is in the room.
+        """
+        self._encrypted_room(room_id)
+        if event_type == REQUEST_MSGTYPE:
+            event_type = "m.room.message"
+        ask = self._homeserver.request
+        return await self._put(ask, room_id, event_type, content, txn_id)
+
+    async def _put(
+        self, ask: Ask, room_id: str, event_type: str, content: JsonObject, txn_id: str
+    ) -> str:
+        path = f"{CLIENT}/rooms/{quoted(room_id)}/send/{event_type}/{quoted(txn_id)}"
+        answer = await ask("PUT", path, content)
         event_id = as_text(answer.get("event_id"))
         if not event_id:
             raise Unreachable("the homeserver's answer to a message has no event id")
@@ -333,13 +361,17 @@ class Matrix:
         """Leave a room, or decline an invitation."""
         await self._homeserver.request("POST", f"{CLIENT}/rooms/{quoted(room_id)}/leave", {})
 
-    def _sendable(self, room_id: str) -> Room:
-        """Return the room if something may be sent there now, else raise :class:`SendError`."""
+    def _encrypted_room(self, room_id: str) -> Room:
         room = self._rooms.get(room_id)
         if room is None:
             raise NotJoined(f"the agent is not in {room_id}")
         if not room.encrypted:
             raise Unencrypted(f"{room_id} is not encrypted: nothing is sent there")
+        return room
+
+    def _sendable(self, room_id: str) -> Room:
+        """Return the room if something may be sent there now, else raise :class:`SendError`."""
+        room = self._encrypted_room(room_id)
         strangers = room.strangers(self._operators.members() | {self._login.user_id})
         if strangers:
             names = ", ".join(strangers[:3])

@@ -24,6 +24,7 @@ from tibet_nc_agent.event import (
     text_message,
     undecryptable,
     unreadable,
+    verification_event,
 )
 from tibet_nc_agent.olm import OlmMachine
 from tibet_nc_agent.olm_messages import KeyMissing, NotReadable
@@ -110,11 +111,11 @@ class Receiver:
 
     def _message(self, room_id: str, event: JsonObject) -> Iterator[Incoming]:
         """Yield what a room event means: nothing, or one value."""
-        message: Incoming | None = None
-        if event.get("type") == "m.room.message":
-            message = text_message(room_id, event, event, None)
-        elif event.get("type") == "m.room.encrypted" and event.get("content"):  # not redacted
+        message: Incoming | None = verification_event(room_id, event, event)
+        if event.get("type") == "m.room.encrypted" and event.get("content"):  # not redacted
             message = self._decrypted(room_id, event)
+        elif message is None:
+            message = text_message(room_id, event, event, None)
         if message is not None:
             yield message
 
@@ -134,6 +135,9 @@ class Receiver:
         first_event_id = self._replay.first_event(ciphertext, event_id)
         if first_event_id != event_id:
             return replayed(room_id, event, first_event_id)
+        verification = verification_event(room_id, event, opened.payload)
+        if verification is not None:
+            return verification
         origin = Origin(
             sender_key=opened.sender_key, session_id=opened.session_id, ciphertext=ciphertext
         )

@@ -9,18 +9,20 @@ long, keeps the next message from being seen.
 import asyncio
 import logging
 import time
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from tibet_nc_agent.airlock import Ignored, Message, addressed
 from tibet_nc_agent.desk import Desk
-from tibet_nc_agent.event import Batch, Replayed, Undecryptable, Unreadable
+from tibet_nc_agent.event import Batch, Replayed, Undecryptable, Unreadable, VerificationEvent
 from tibet_nc_agent.exchange import Exchanges
 from tibet_nc_agent.inbox import InboxError, Item, Waiting
 from tibet_nc_agent.lanes import Lanes
 from tibet_nc_agent.news import News
 from tibet_nc_agent.supervision import Supervisor
+from tibet_nc_agent.verifier import Verifier
 
 log: Final = logging.getLogger(__name__)
 
@@ -35,11 +37,12 @@ class _StoppedError(Exception):
 class Service:
     """An agent that is logged in and has its parts together; :meth:`run` is its life."""
 
-    def __init__(self, desk: Desk, supervisor: Supervisor) -> None:
+    def __init__(self, desk: Desk, supervisor: Supervisor, state: Path) -> None:
         self._desk = desk
         self._supervisor = supervisor
         self._exchanges = Exchanges(desk)
         self._news = News(desk)
+        self._verifier = Verifier(desk, state)
         self._lanes = Lanes()
         self._synced = asyncio.Event()
 
@@ -53,6 +56,7 @@ class Service:
                 group.create_task(self._desk.link.run(), name="executor link")
                 group.create_task(self._sync(group), name="sync")
                 group.create_task(self._supervise(), name="supervision")
+                group.create_task(self._verifier.serve(), name="console")
                 group.create_task(self._news.publish(), name="announcements")
                 group.create_task(self._announce(), name="start")
                 group.create_task(self._stop(stop), name="stop")
@@ -78,6 +82,7 @@ class Service:
         async for batch in desk.matrix.batches(token):
             await self._take(group, batch)
             self._supervisor.moved()
+            self._verifier.moved()
             if not self._synced.is_set():
                 self._synced.set()
                 group.create_task(self._news.join_invited(), name="join")
@@ -88,6 +93,9 @@ class Service:
         rules = self._desk.rules
         items: list[Item] = []
         for event in batch.events:
+            if isinstance(event, VerificationEvent):
+                self._verifier.take(event)
+                continue
             message = addressed(event, rules)
             if isinstance(message, Ignored):
                 if message is Ignored.NEWS:

@@ -50,7 +50,7 @@ async def serve(
             await asyncio.wait([opening, stopping])
         parts = assembled(config, matrix, operators, breaches)
         desk = await stack.enter_async_context(parts)
-        await Service(desk, supervisor).run(stop)
+        await Service(desk, supervisor, config.state).run(stop)
 
 
 async def _open(

@@ -16,6 +16,7 @@ from tibet_nc_agent.assembly import saved_token
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.config import Config
 from tibet_nc_agent.descent import as_owner
+from tibet_nc_agent.emoji_dialog import verified_master_key
 from tibet_nc_agent.fingerprint import spaced, unspaced
 from tibet_nc_agent.homeserver import CLIENT, Homeserver
 from tibet_nc_agent.identity import verify_identity
@@ -77,8 +78,28 @@ def trust(config: Config, user: str, fingerprint: str | None, *, out: TextIO) ->
         if sys.stdin.readline().strip() != _YES:
             raise NotTrustedError("nobody was pinned")
     how = How.COMPARED if given is None else How.FINGERPRINT
+    _pin(config, user, claim.master_key, how, out)
+
+
+def trust_by_emoji(config: Config, user: str, *, out: TextIO) -> None:
+    """Pin the identity that an operator proves to the running agent, while people compare emoji.
+
+    Raises NotTrustedError, ConsoleError and PinsError; nothing is changed then.
+    """
+    if not sys.stdin.isatty():
+        raise NotTrustedError("there is no terminal to ask on")
+    before = PinFile(config.operators_file).pins().get(user)
+    master_key = verified_master_key(config.state, user, stdin=sys.stdin, out=out)
+    if master_key is None:
+        raise NotTrustedError("nobody was pinned")
+    check_master_key(master_key)
+    _note_change(before, master_key, out)
+    _pin(config, user, master_key, How.EMOJI, out)
+
+
+def _pin(config: Config, user: str, master_key: str, how: How, out: TextIO) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
-    pin(config.operators_file, Pin(user=user, master_key=claim.master_key, pinned=now, how=how))
+    pin(config.operators_file, Pin(user=user, master_key=master_key, pinned=now, how=how))
     out.write(f"pinned {user} in {config.operators_file}\n")
     if config.allowed and user not in config.allowed:
         out.write("but [operators] allowed names others only: until it names this one too, no\n")
@@ -142,7 +163,15 @@ def _show(user: str, claim: Claim, before: Pin | None, out: TextIO) -> None:
     for name, devices in (("signed by it", claim.signed), ("NOT signed", claim.unsigned)):
         if devices:
             out.write(f"  {name:<12}  {', '.join(map(one_line, devices))}\n")
-    if before is not None and before.master_key == claim.master_key:
+    _note_change(before, claim.master_key, out)
+    out.write(
+        "A homeserver can show a key of its own making: compare this one with the operator's own,\n"
+        "on the telephone or in person, before it may command.\n"
+    )
+
+
+def _note_change(before: Pin | None, master_key: str, out: TextIO) -> None:
+    if before is not None and before.master_key == master_key:
         out.write("It is the key that is pinned already.\n")
     elif before is not None:
         out.write(
@@ -150,7 +179,3 @@ def _show(user: str, claim: Claim, before: Pin | None, out: TextIO) -> None:
             f"  pinned key    {spaced(before.master_key)}\n"
             "The operator has made a new identity, or somebody else has made one.\n"
         )
-    out.write(
-        "A homeserver can show a key of its own making: compare this one with the operator's own,\n"
-        "on the telephone or in person, before it may command.\n"
-    )

@@ -4,7 +4,7 @@
 Everything here is pure: events and decisions go in, what to send and what to show comes out.
 """
 
-from tibet_nc_agent.sas.contents import REQUEST_MSGTYPE, Code
+from tibet_nc_agent.sas.contents import CANCEL_TYPE, REQUEST_MSGTYPE, Code
 from tibet_nc_agent.sas.emoji import EMOJI
 from tibet_nc_agent.sas.handshake import (
     Compare,
@@ -18,6 +18,7 @@ from tibet_nc_agent.sas.handshake import (
 )
 
 __all__ = [
+    "CANCEL_TYPE",
     "EMOJI",
     "REQUEST_MSGTYPE",
     "Code",

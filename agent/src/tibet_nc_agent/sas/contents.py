@@ -24,6 +24,9 @@ REQUEST_MSGTYPE: Final = "m.key.verification.request"
 """The first event is a room message of this type; all others are events of types of their own."""
 
 
+CANCEL_TYPE: Final = "m.key.verification.cancel"
+
+
 class Code(StrEnum):
     """Why a verification was cancelled; those that we send."""
 
@@ -74,7 +77,7 @@ class Start(Content, frozen=True, kw_only=True):
 class Accept(Content, frozen=True, kw_only=True):
     """The choice among what was offered, and the commitment to a key not yet shown."""
 
-    method: _Text
+    method: _Text = METHOD  # Element's crypto leaves it out
     key_agreement_protocol: _Text
     hash: _Text
     message_authentication_code: _Text
