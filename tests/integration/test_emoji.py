@@ -7,10 +7,11 @@ import pty
 import secrets
 import signal
 import subprocess
+import sys
 import tempfile
 import urllib.parse
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -22,6 +23,8 @@ from pexpect.fdpexpect import fdspawn
 from tests.harness import Account, Synapse
 from tests.harness.element import ElementOperator
 from tests.harness.host import Host
+from tests.separation import FOREIGN_UID, as_agent
+from tibet_nc_agent.console import socket_of
 from tibet_nc_agent.pinfile import PinFile
 
 pytestmark = [
@@ -254,3 +257,20 @@ async def test_nobody_else_is_answered(scene: Scene, synapse: Synapse) -> None:
         if seen.content.get("m.relates_to", {}).get("event_id") == asked.body["event_id"]
     ]
     assert answers == []
+
+
+async def test_others_cant_reach_the_consoles_socket(scene: Scene) -> None:
+    """Another user of the host can't connect to where root is listened to."""
+    path = socket_of(scene.host.directory / "agent")
+    assert path.is_socket()
+    script = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
+    other = replace(scene.host.uids, agent=FOREIGN_UID)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*as_agent(other), sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    assert "PermissionError" in done.stderr
