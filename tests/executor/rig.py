@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.executor.shell.driver import commands_of
 from tests.separation import Uids, as_executor, choose_uids
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.envelope import Opener, Sealer
@@ -32,6 +33,7 @@ from tibet_nc_protocol.messages import (
     Request,
     Response,
     Run,
+    SessionNotice,
     Started,
     Welcome,
 )
@@ -40,6 +42,7 @@ from tibet_nc_protocol.records import Record
 from tibet_nc_protocol.signing import Identity, PublicKey, Purpose
 
 OPERATOR = "@op:example.org"
+OTHER_OPERATOR = "@other:example.org"
 ROOM = "!room:example.org"
 AGENT = Identity(b"agent-test-key".ljust(32, b"."))
 SECONDS = 20.0
@@ -91,7 +94,7 @@ class Executor:
             path.chmod(0o755 if path == directory else 0o700)
             os.chown(path, owner, owner)
         (directory / "agent.pub").write_text(AGENT.public_key.hex + "\n")
-        self.pin(OPERATOR)
+        self.pin(OPERATOR, OTHER_OPERATOR)
         quoted = json.dumps
         self._config.write_text(f"""\
 [agent]
@@ -160,6 +163,10 @@ name = "host"
         """Its process id."""
         assert self._process is not None
         return self._process.pid
+
+    def commands(self, line: str) -> list[str]:
+        """Return the shell uid's processes whose command line begins so."""
+        return [found for found in commands_of(self.uids.shell) if found.startswith(line)]
 
     def stop(self) -> int:
         """Stop it as systemd would; return its exit status."""
@@ -239,7 +246,7 @@ class Client:
         """Run a command and return its end; nothing else may be asked meanwhile."""
         await self.send(self.request(command, event))
         while not isinstance(response := await self.receive(), Finished | Denied):
-            assert isinstance(response, Started | Announcement), response
+            assert isinstance(response, Started | Announcement | SessionNotice), response
         return response
 
     def request(

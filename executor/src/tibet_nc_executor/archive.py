@@ -7,6 +7,7 @@ somebody asks it: it is made from the chain alone, and an answer need not wait f
 """
 
 import asyncio
+import hashlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,8 +22,9 @@ from tibet_nc_executor.index import Index
 from tibet_nc_executor.journal import Journal
 from tibet_nc_executor.ledger import Ledger, Place, Text
 from tibet_nc_protocol import note
-from tibet_nc_protocol.layout import CHAIN, recording_name
+from tibet_nc_protocol.layout import CHAIN, recording_name, remainder_name
 from tibet_nc_protocol.limits import CHAIN_TAIL, TEXT_CHARACTERS
+from tibet_nc_protocol.messages import Reason
 from tibet_nc_protocol.records import (
     FORMAT,
     Aborted,
@@ -30,11 +32,13 @@ from tibet_nc_protocol.records import (
     Genesis,
     Key,
     Record,
+    Remainder,
     Security,
     SecurityEvent,
 )
 from tibet_nc_protocol.signing import Identity, PublicKey
 
+EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
 INDEX_AFTER_S: Final = 0.05
 """When a record is taken into the index that nobody asked before: after the answer is out."""
 
@@ -132,6 +136,8 @@ class Archive:
             )
         for number, run in self.index.unfinished():
             await self.abort(number, run, "the executor ended while the command ran")
+        for number, run, session in self.index.leftovers():
+            await self._abort_remainder(number, run, session)
 
     async def append[R: Record](
         self,
@@ -193,6 +199,25 @@ class Archive:
             )
         )
 
+    async def _abort_remainder(self, number: int, run: str, session: str) -> None:
+        await self.append(
+            lambda place: Remainder(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                intent=number,
+                run=run,
+                session=session,
+                reason=Reason.ABORTED,
+                duration_ms=0,
+                output_bytes=0,
+                output_sha256=EMPTY_SHA256,
+                recorded_bytes=0,
+                recording="",
+                killed=0,
+            )
+        )
+
     async def change_key(self, new: Identity) -> tuple[Key, str]:
         """Record that the chain goes on with another key; it must be opened anew with that one."""
         return await self.append(
@@ -214,19 +239,20 @@ class Archive:
         one that vanished without a trace. Raises LookupError when there is nothing to erase, and
         LedgerError.
         """
-        recording = None if recordings is None else recordings / recording_name(number)
-        has_recording = recording is not None and recording.exists()
-        if not self._ledger.has_text(number) and not has_recording:
+        names = (recording_name(number), remainder_name(number))
+        found = [] if recordings is None else [recordings / name for name in names]
+        found = [path for path in found if path.exists()]
+        if not self._ledger.has_text(number) and not found:
             raise LookupError(f"record {number} has no text or recording to erase")
-        what = "text and recording" if has_recording else "text"
+        what = "text and recording" if found else "text"
         record = await self.security(
             SecurityEvent.ERASED, f"{what} of #{number}: {reason}"[:TEXT_CHARACTERS], number=number
         )
         try:
             self._ledger.erase_text(number)
-            if recording is not None and has_recording:
-                recording.unlink()
-                sync_directory(recording.parent)
+            for path in found:
+                path.unlink()
+                sync_directory(path.parent)
         except OSError as error:
             raise LedgerError(f"recorded, but not erased: {error.strerror}; do it again") from None
         return record

@@ -176,6 +176,11 @@ class CgroupRun:
         """Say whether a process is in the group."""
         return pid in self.members()
 
+    def others(self) -> list[int]:
+        """Return what is in the group beside the shell; raises OSError."""
+        pids = (self._directory / "cgroup.procs").read_text().split()
+        return [int(pid) for pid in pids if int(pid) != self._leader]
+
     def tend(self) -> None:
         """Wait for inherited children that have ended."""
         self._children.strangers()

@@ -1,32 +1,35 @@
 # SPDX-License-Identifier: MIT
 """One command, from its start to its end, exactly.
 
-    door (door.py) → shell becomes the command's → output, input, limits → shell ended
+    door (door.py) → shell becomes the command's → output, input, limits → shell is done
     → everything that it left is killed and gone → terminal put back, fence written
     → output read up to the fence → state kept → Ending
 
-The status comes from the kernel, the end of the output from the fence (fence.py), never from the
-output itself or from silence. Nothing here blocks: the terminal, the state's pipe and the shell's
+Who may leave something running (`on_rest`) gets the Ending without the killing: the fence then cuts
+what was printed until now from what is printed later, and what goes on is `background`.
+
+The status comes from the kernel, or from the shell's own last words if it stays for the sake of
+what it left; the end of the output from the fence (fence.py), never from the output itself or from
+silence. Nothing here blocks: the terminal, the state's pipe and the shell's
 process descriptor are waited on by the event loop, and no thread is made.
 """
 
 import asyncio
 import os
-import secrets
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from tibet_nc_executor.background import CUT_S, Background
 from tibet_nc_executor.cage import Cage
 from tibet_nc_executor.deadline import Deadline, Expiry
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.enclosure import GIVE_UP_S, Remains, ShellError
 from tibet_nc_executor.ending import Ending, Status, reason_of
-from tibet_nc_executor.fence import TOKEN_BYTES, FenceScanner, framed
-from tibet_nc_executor.process import send
-from tibet_nc_executor.prologue import STATE_BYTES, parse_told
+from tibet_nc_executor.outlet import OnOutput, Outlet
+from tibet_nc_executor.prologue import HELD_BYTES, STATE_BYTES, held_status, parse_told
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ShellSettings
 from tibet_nc_executor.terminal import END_OF_FILE, HangUpError
@@ -35,12 +38,10 @@ from tibet_nc_protocol.messages import Reason
 __all__ = ["Command", "Ending", "InputFullError", "OnOutput", "Shell", "ShellError"]
 
 INPUT_BYTES: Final = 65536  # input that a command has not read yet
+FULL: Final = "what it left running was ended: as much as may run in the background does already"
 _TICK_S: Final = 0.25  # how often a stopped shell is looked for
-_FENCE_S: Final = 5.0  # the kernel needs microseconds; only a broken terminal gets here
+_LIVING_CUT_S: Final = 2.0  # with processes that go on: time enough also against a flood
 _PIPE_BYTES: Final = 65536
-_COMPLAINT_BYTES: Final = 200  # of what setpriv and its like say when they cannot go on
-
-type OnOutput = Callable[[bytes], None]
 
 
 class InputFullError(Exception):
@@ -58,34 +59,37 @@ class Command:
         settings: ShellSettings,
         session: SessionShell,
         on_output: OnOutput,
+        on_rest: OnOutput | None,
+        may_leave: Callable[[], bool],
     ) -> None:
         self._loop: Final = asyncio.get_running_loop()
         self._door: Final = door
         self._terminal: Final = door.terminal
         self._session: Final = session
-        self._on_output: Final = on_output
+        self._on_rest: Final = on_rest
+        self._permitted: Final = may_leave
         self._settings: Final = settings
-        self._scanner: FenceScanner | None = None
-        self._failure: Exception | None = None
         self._order: Reason | None = None
         self._interrupted = False
         self._continued = False
-        self._paused = False
-        self._hung_up = False
         self._notes: list[str] = []
         self._input = bytearray()
         self._mid_line = False
         self._told = bytearray()
-        self._first_words = b""
-        self._readable = asyncio.Event()
-        self._leader: asyncio.Future[Status | None] = self._loop.create_future()
+        self._last_words = b""
+        self.background: Background | None = None
+        """What goes on after the command, if anything does; known once `wait` has returned."""
+        self._done: asyncio.Future[Status | None] = self._loop.create_future()
+        """How the shell ended, or what it told when it was done and holds on."""
+        self._exited: asyncio.Future[bool] = self._loop.create_future()
+        """Set when the shell's process has ended, or is known not to."""
         door.go(text, session)
         self._begun: Final = time.monotonic()
         self._deadline: Final = Deadline(
             now=self._begun, idle_s=self._settings.idle_s, total_s=self._settings.total_s
         )
-        self._loop.add_reader(self._terminal, self._read)
-        self._loop.add_reader(door.pidfd, self._leader_ended)
+        self._outlet: Final = Outlet(self._terminal, on_output, heard=self._heard, failed=self.kill)
+        self._loop.add_reader(door.pidfd, self._shell_ended)
         self._loop.add_reader(door.told, self._read_state)
         self._timer = self._loop.call_later(0, self._tick)
         self._life: Final = self._loop.create_task(self._live())
@@ -98,7 +102,7 @@ class Command:
         A command that has not begun is killed: nothing of it has run, and bash, which would get
         the signal in its place, only leaves the prologue for it and goes on with the command.
         """
-        if self._leader.done():
+        if self._done.done():
             return
         self._interrupted = True
         self._read_state()
@@ -110,7 +114,7 @@ class Command:
 
     def kill(self, reason: Reason = Reason.KILLED) -> None:
         """Kill the shell now; everything else of the command follows at its end."""
-        if self._leader.done():
+        if self._done.done():
             return
         self._order = self._order or reason
         self._door.signal(signal.SIGKILL)
@@ -118,7 +122,7 @@ class Command:
 
     def write(self, data: bytes) -> None:
         """Type `data`; raises InputFullError and takes nothing if too much is waiting."""
-        if not data or self._leader.done():
+        if not data or self._done.done():
             return
         if len(self._input) + len(data) > INPUT_BYTES:
             raise InputFullError(f"{len(self._input)} bytes of input are not read yet")
@@ -132,7 +136,7 @@ class Command:
 
     def resize(self, rows: int, columns: int) -> None:
         """Change the size of the terminal."""
-        if not self._leader.done():
+        if not self._done.done():
             self._terminal.resize(rows, columns)
 
     def pause(self) -> None:
@@ -141,18 +145,15 @@ class Command:
         The idle limit waits too, the total limit does not. Once the command is over the little
         that the terminal still holds is delivered all the same.
         """
-        if not self._paused and not self._leader.done():
-            self._paused = True
+        if not self._outlet.paused and not self._done.done():
             self._deadline.hold()
-            self._loop.remove_reader(self._terminal)
+            self._outlet.pause()
 
     def resume(self) -> None:
         """Take output again."""
-        if self._paused:
-            self._paused = False
+        if self._outlet.paused:
             self._deadline.release(time.monotonic())
-            if not self._leader.done():
-                self._loop.add_reader(self._terminal, self._read)
+            self._outlet.resume()
 
     async def wait(self) -> Ending:
         """Return how the command ended, when nothing of it is left and all output was delivered.
@@ -164,29 +165,8 @@ class Command:
 
     # What happens
 
-    def _read(self) -> None:
-        try:
-            data = self._terminal.read()
-        except HangUpError:
-            self._hung_up = True
-            self._loop.remove_reader(self._terminal)
-            return
-        finally:
-            self._readable.set()
-        if data:
-            self._deadline.touch(time.monotonic())
-            self._deliver(data if self._scanner is None else self._scanner.feed(data))
-
-    def _deliver(self, data: bytes) -> None:
-        if not data or self._failure is not None:
-            return
-        if len(self._first_words) < _COMPLAINT_BYTES:
-            self._first_words += data[:_COMPLAINT_BYTES]
-        try:
-            self._on_output(data)
-        except Exception as error:  # whatever it is, wait() raises it; output is never lost quietly
-            self._failure = error
-            self.kill()
+    def _heard(self) -> None:
+        self._deadline.touch(time.monotonic())
 
     def _write(self) -> None:
         try:
@@ -206,26 +186,47 @@ class Command:
                 self._loop.remove_reader(self._door.told)
             # What is beyond the limit is read and dropped: the shell must not wait or fail for it.
             self._told += data[: STATE_BYTES + 1 - len(self._told)]
+            self._last_words = (self._last_words + data)[-HELD_BYTES:]
+            if (status := held_status(self._last_words)) is not None:
+                self._shell_holds_on(status)
 
-    def _leader_ended(self) -> None:
+    def _shell_holds_on(self, status: int) -> None:
+        """Let a shell that is done go, unless there is something to hold on for."""
+        if self._done.done():
+            return
+        try:
+            left = self._may_ask() and bool(self._door.others())
+        except OSError:  # what cannot be seen is looked for again when the shell has gone
+            left = False
+        if left and self._permitted():
+            self._done.set_result(Status(exit=status))
+            return
+        if left:
+            self._notes.append(FULL)
+        self._door.let_go()
+
+    def _may_ask(self) -> bool:
+        return self._on_rest is not None and self._order is None and self._outlet.failure is None
+
+    def _shell_ended(self) -> None:
         # The process stays until the end, so that its id cannot become another's.
         result = os.waitid(os.P_PIDFD, self._door.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if result is not None and not self._leader.done():
-            self._loop.remove_reader(self._door.pidfd)
-            self._leader.set_result(Status.of(result))
+        if result is None:
+            return
+        self._loop.remove_reader(self._door.pidfd)
+        if not self._exited.done():
+            self._exited.set_result(True)
+        if not self._done.done():
+            self._done.set_result(Status.of(result))
 
     def _give_up(self) -> None:
-        if not self._leader.done():
-            self._leader.set_result(None)
-
-    def _signal_all(self, number: signal.Signals) -> None:
-        enclosure = self._door.cell.enclosure
-        with suppress(OSError):  # a courtesy; what must end is killed later
-            for pid in enclosure.members():
-                send(pid, number, enclosure.holds)
+        if not self._exited.done():
+            self._exited.set_result(False)
+        if not self._done.done():
+            self._done.set_result(None)
 
     def _tick(self) -> None:
-        if self._leader.done():
+        if self._done.done():
             return
         with suppress(OSError):  # it is tried again with the next tick
             self._door.cell.enclosure.tend()
@@ -245,8 +246,8 @@ class Command:
             case Expiry.TOTAL:
                 self._order = Reason.TIMED_OUT
                 self._notes.append(f"the limit of {settings.total_s:g} s was reached")
-        self._signal_all(signal.SIGTERM)
-        self._signal_all(signal.SIGCONT)
+        self._door.signal_all(signal.SIGTERM)
+        self._door.signal_all(signal.SIGCONT)
         self._loop.call_later(settings.grace_s, self.kill)
 
     def _look_for_stop(self) -> None:
@@ -265,57 +266,73 @@ class Command:
         else:
             self._continued = True
             self._notes.append(f"the shell was stopped by {name} and continued")
-            self._signal_all(signal.SIGCONT)
+            self._door.signal_all(signal.SIGCONT)
 
     async def _live(self) -> Ending:
         try:
-            status = await self._leader
-            over = time.monotonic()
+            status = await self._done
+            duration_ms = round((time.monotonic() - self._begun) * 1000)
             self._timer.cancel()
-            if self._paused:
-                self._loop.add_reader(self._terminal, self._read)
+            if self._outlet.paused:
+                self._outlet.resume()
             self._loop.remove_writer(self._terminal)
-            remains = await self._door.end(waited=status is not None)
-            await self._finish_output()
+            if ending := await self._leave(status, duration_ms):
+                return ending
+            remains = await self._door.end(waited=await self._shell_gone())
+            if not await self._outlet.cut(CUT_S):
+                self._outlet.rest()
+                self._notes.append("the terminal broke: output may be missing at the end")
             self._finish_state()
         finally:
-            self._loop.remove_reader(self._door.pidfd)
             self._loop.remove_reader(self._door.told)
-            self._loop.remove_reader(self._terminal)
-            self._door.close()
-        return self._conclude(status, remains, round((over - self._begun) * 1000))
+            if self.background is None:
+                self._loop.remove_reader(self._door.pidfd)
+                self._outlet.close()
+                self._door.close()
+        return self._conclude(status, remains, duration_ms)
 
-    async def _finish_output(self) -> None:
-        """Read what is the command's, up to the fence."""
-        token = secrets.token_bytes(TOKEN_BYTES)
-        scanner = self._scanner = FenceScanner(token)
-        fence = framed(token)
+    async def _leave(self, status: Status | None, duration_ms: int) -> Ending | None:
+        """Cut the command from what it left, if it left something that may go on."""
+        if self._on_rest is None or status is None or not (self._may_ask() and self._permitted()):
+            return None
         try:
-            self._terminal.restore()
-            async with asyncio.timeout(_FENCE_S):
-                while not scanner.found and not self._hung_up:
-                    fence = fence[self._terminal.mark(fence) :]
-                    self._readable.clear()
-                    await self._readable.wait()
-        except (OSError, TimeoutError):
-            self._hung_up = True
-        if self._hung_up:
-            self._deliver(scanner.rest())
-            self._notes.append("the terminal broke: output may be missing at the end")
+            if not self._door.others():
+                return None
+        except OSError:
+            return None
+        left = len(self._door.processes())
+        if not left:
+            return None
+        if not await self._outlet.cut(_LIVING_CUT_S, self._on_rest):
+            self._notes.append("what it left running kept its output from being read, so it ended")
+            return None
+        self._finish_state()
+        self.background = Background(self._door, self._outlet, self._exited)
+        return self._conclude(status, Remains(killed=0, surviving=0), duration_ms, left)
+
+    async def _shell_gone(self) -> bool:
+        """End a shell that holds on; return whether the process can be waited for."""
+        if not self._exited.done():
+            self._door.signal(signal.SIGKILL)
+            self._loop.call_later(GIVE_UP_S, self._give_up)
+        return await self._exited
 
     def _finish_state(self) -> None:
-        """Read what is left in the pipe, whose writers are gone."""
+        """Read what is left of what was told; the shell, which told it, is done."""
         with suppress(BlockingIOError):
             while data := os.read(self._door.told, _PIPE_BYTES):
                 self._told += data[: STATE_BYTES + 1 - len(self._told)]
 
-    def _conclude(self, status: Status | None, remains: Remains, duration_ms: int) -> Ending:
-        if self._failure is not None:
-            raise self._failure
+    def _conclude(
+        self, status: Status | None, remains: Remains, duration_ms: int, left: int = 0
+    ) -> Ending:
+        if self._outlet.failure is not None:
+            raise self._outlet.failure
         told = bytes(self._told)
         reason = reason_of(status=status, order=self._order, interrupted=self._interrupted)
         if reason is Reason.EXITED and not parse_told(told).begun:
-            complaint = self._first_words.decode(errors="replace").strip() or "without a word"
+            first_words = self._outlet.first_words.decode(errors="replace").strip()
+            complaint = first_words or "without a word"
             raise ShellError(f"the cage failed before the command began: {complaint}")
         self._notes += self._session.keep(told)
         if remains.killed:
@@ -330,7 +347,7 @@ class Command:
             signal=None if status is None else status.signal,
             reason=reason,
             duration_ms=duration_ms,
-            leftover=remains.killed,
+            leftover=left,
             notes=tuple(self._notes),
         )
 
@@ -371,10 +388,20 @@ class Shell:
         """Return the state of a session that begins."""
         return SessionShell()
 
-    async def start(self, text: str, session: SessionShell, on_output: OnOutput) -> Command:
+    async def start(
+        self,
+        text: str,
+        session: SessionShell,
+        on_output: OnOutput,
+        on_rest: OnOutput | None = None,
+        *,
+        may_leave: Callable[[], bool] = lambda: True,
+    ) -> Command:
         """Start a command in a session.
 
-        `on_output` gets every byte that it prints, in order, before `Command.wait` returns. Raises
+        `on_output` gets every byte that it prints, in order, before `Command.wait` returns. With
+        `on_rest` what it leaves running goes on, if `may_leave` says so when it comes to that, and
+        `on_rest` gets what that prints later; otherwise it is killed at the command's end. Raises
         ShellError if nothing was started.
         """
         try:
@@ -391,6 +418,8 @@ class Shell:
                 settings=self.cage.settings,
                 session=session,
                 on_output=on_output,
+                on_rest=on_rest,
+                may_leave=may_leave,
             )
         except BaseException:
             await door.shut()

@@ -48,6 +48,7 @@ class ShellSection(_Section, frozen=True, kw_only=True):
     total_s: Positive = 3600
     session_idle_s: Positive = 3600
     session_total_s: Positive = 86400
+    session_warning_s: Positive = 120
     processes: Positive = 256
     memory_bytes: Positive = 2 * 1024**3
     address_space_bytes: Positive = 4 * 1024**3

@@ -16,6 +16,7 @@ from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import LedgerError, NotPermittedError
 from tibet_nc_executor.monitor import Monitor, Role, State
 from tibet_nc_executor.office import Office
+from tibet_nc_executor.sessions import Sessions
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.errors import FramingError, PeerError
 from tibet_nc_protocol.framing import FrameReader, frame
@@ -28,6 +29,7 @@ from tibet_nc_protocol.messages import (
     Failure,
     Hello,
     Response,
+    SessionNotice,
 )
 from tibet_nc_protocol.records import Checkpoint, SecurityEvent
 from tibet_nc_protocol.signing import Identity, PublicKey, Purpose
@@ -51,12 +53,14 @@ class Connection:
         version: str,
         office: Office,
         archive: Archive,
+        sessions: Sessions,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._version = version
         self._office = office
         self._archive = archive
+        self._sessions = sessions
         self._id = secrets.token_hex(16)
         self._monitor = Monitor(self._id, role)
         self._sealer = Sealer(identity, Purpose.RESPONSE, RESPONSES)
@@ -77,6 +81,7 @@ class Connection:
             )
             self._sealer.connection = self._id
             self._archive.on_checkpoint.append(self._announce)
+            self._sessions.on_notice.append(self._notify)
             await self._receive()
         except (PeerError, NotPermittedError) as error:
             await self._fail(str(error)[:TEXT_CHARACTERS])
@@ -85,6 +90,7 @@ class Connection:
         finally:
             with suppress(ValueError):
                 self._archive.on_checkpoint.remove(self._announce)
+                self._sessions.on_notice.remove(self._notify)
             for task in self._tasks:
                 task.cancel()
 
@@ -108,10 +114,12 @@ class Connection:
 
     def _announce(self, record: Checkpoint) -> None:
         """Tell the agent of a checkpoint, which the room is to hold."""
-        if self._monitor.role is not Role.AGENT or self._monitor.state is not State.OPEN:
-            return
-        announcement = Announcement(size=record.size, root=record.root, note=record.note)
-        self._start(self._send(announcement))
+        self._notify(Announcement(size=record.size, root=record.root, note=record.note))
+
+    def _notify(self, news: Announcement | SessionNotice) -> None:
+        """Tell the agent what nobody has asked."""
+        if self._monitor.role is Role.AGENT and self._monitor.state is State.OPEN:
+            self._start(self._send(news))
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -16,7 +16,7 @@ from typing import Final
 
 from tibet_nc_executor.children import Children
 from tibet_nc_executor.enclosure import Entry, Pauses, Remains
-from tibet_nc_executor.process import all_processes, read_status
+from tibet_nc_executor.process import all_processes, children_of, read_status
 
 MARK: Final = "TIBET_NC_RUN"
 
@@ -74,6 +74,16 @@ class DescentRun:
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             return f"{MARK}={self._mark}".encode() in environment
         return False
+
+    def others(self) -> list[int]:
+        """Return the shell's children and orphans of this run; raises OSError."""
+        # In this order: what loses its parent in between is an orphan when those are asked for.
+        candidates = [*children_of(self._leader), *self._inherited()]
+        return [
+            pid
+            for pid in candidates
+            if (status := read_status(pid)) is not None and not status.ended
+        ]
 
     def tend(self) -> None:
         """Wait for inherited children that have ended."""

@@ -13,11 +13,14 @@ session. If the executor is gone the pipe ends, the line is empty, and so it end
 
 import os
 import signal
+import socket
 from contextlib import ExitStack, suppress
+from signal import Signals
 from typing import Final
 
 from tibet_nc_executor.cage import Cage, clear_of_bash
 from tibet_nc_executor.enclosure import Remains, ShellError
+from tibet_nc_executor.process import send
 from tibet_nc_executor.prologue import become, waiting
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.terminal import Terminal
@@ -48,11 +51,12 @@ class Door:
         # What the process inherits is closed here as soon as it has it, but for the two files
         # that are written when the command goes through.
         with ExitStack() as inherited:
-            self.told, end = os.pipe()
-            """Where the shell tells its state (prologue.py)."""
+            ours, theirs = socket.socketpair()
+            self.told = ours.detach()
+            """Where the shell tells its state (prologue.py), and is told that it may go."""
             self._undo.callback(os.close, self.told)
             os.set_blocking(self.told, False)
-            self._pipe = self._inherit(end, inherited)
+            self._pipe = self._inherit(theirs.detach(), inherited)
             end, word = os.pipe()
             self._closing = self._undo.enter_context(ExitStack())
             self._closing.callback(os.close, word)
@@ -108,10 +112,34 @@ class Door:
             raise ShellError(f"no shell: {error}") from error
         self._closing.close()  # the last of it is the word to go on
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """Signal the process, if it runs."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
+
+    def let_go(self) -> None:
+        """Let a shell end that holds on after its command (prologue.py)."""
+        with suppress(OSError):
+            os.write(self.told, b"\n")
+
+    def others(self) -> list[int]:
+        """Return processes behind the door beside the shell; none only if certainly none is left.
+
+        Those that have lost their parent and the shell's own children; not what descends from them.
+        Raises OSError if it cannot be told.
+        """
+        return self.cell.enclosure.others()
+
+    def processes(self) -> list[int]:
+        """Return every process behind the door that is seen now, without the shell itself."""
+        return [pid for pid in self.cell.enclosure.members() if pid != self._process.pid]
+
+    def signal_all(self, number: Signals, *, shell: bool = True) -> None:
+        """Signal everything behind the door, with the `shell` or without, as far as it is seen."""
+        enclosure = self.cell.enclosure
+        with suppress(OSError):  # a courtesy; what must end is killed later
+            for pid in enclosure.members() if shell else self.processes():
+                send(pid, number, enclosure.holds)
 
     async def end(self, *, waited: bool = True) -> Remains:
         """Kill everything behind the door but the process itself, which has ended."""

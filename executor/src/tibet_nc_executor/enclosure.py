@@ -71,6 +71,13 @@ class Enclosure(Protocol):
         """Say whether a process is of this run."""
         ...
 
+    def others(self) -> list[int]:
+        """Return the first process's children and orphans of the run, as far as they run.
+
+        None only if nothing but the first process is left; raises OSError if that can't be told.
+        """
+        ...
+
     def tend(self) -> None:
         """Do what has to be done now and then while the run lasts."""
         ...

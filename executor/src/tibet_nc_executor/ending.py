@@ -32,7 +32,7 @@ class Ending:
 
     One of `exit` and `signal` is set; both are None only if the kernel could not end the shell (a
     process in uninterruptible sleep), which a note says. `duration_ms` is from the start to the end
-    of the shell. `leftover` counts the processes that it left running and that were killed.
+    of the shell. `leftover` counts the processes that it left running and that go on.
     """
 
     exit: int | None

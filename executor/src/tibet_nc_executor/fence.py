@@ -3,7 +3,8 @@
 
 After a command is gone, the executor writes a token on the command's own terminal. A terminal is
 first in, first out, so everything that comes before the token is the command's and nothing of it
-comes after. The token is made when nothing of the command is left: no output can contain it.
+comes after. The token is random and made only now, and what is written on a terminal can be read
+only by the executor, so no output can contain it, not that of processes that go on either.
 """
 
 TOKEN_BYTES = 16  # 128 bits, as many as a guess is hopeless
@@ -21,6 +22,8 @@ class FenceScanner:
         self._fence = framed(token)
         self._held = b""
         self.found = False
+        self.after = b""
+        """What came in the same piece as the fence, behind it."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the part of `data` that is certainly output; after the fence, nothing is."""
@@ -31,6 +34,7 @@ class FenceScanner:
         if at >= 0:
             self.found = True
             self._held = b""
+            self.after = data[at + len(self._fence) :]
             return data[:at]
         keep = next(
             size

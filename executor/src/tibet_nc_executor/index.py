@@ -25,6 +25,7 @@ from tibet_nc_protocol.records import (
     Outcome,
     Record,
     Refusal,
+    Remainder,
 )
 
 _SCHEMA: Final = """
@@ -32,6 +33,9 @@ CREATE TABLE IF NOT EXISTS runs (
     run TEXT PRIMARY KEY, number INTEGER NOT NULL, ending BLOB, head TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS open_runs ON runs (number) WHERE ending IS NULL;
+CREATE TABLE IF NOT EXISTS leftovers (
+    number INTEGER PRIMARY KEY, run TEXT NOT NULL, session TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS ciphertexts (ciphertext TEXT PRIMARY KEY, run TEXT NOT NULL)
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refusals (
@@ -136,6 +140,13 @@ class Index:
                 "UPDATE runs SET ending = ?, head = ? WHERE run = ?",
                 (RECORDS.encode(record), head, record.run),
             )
+            if isinstance(record, Outcome) and record.leftover:
+                execute(
+                    "INSERT INTO leftovers VALUES (?, ?, ?)",
+                    (record.intent, record.run, record.session),
+                )
+        elif isinstance(record, Remainder):
+            execute("DELETE FROM leftovers WHERE number = ?", (record.intent,))
         elif isinstance(record, Refusal):
             self.refused += 1
             run = run_id(record.room, record.event)
@@ -180,6 +191,12 @@ class Index:
         """Return number and run of each intent that has neither outcome nor abort, oldest first."""
         return self._database.execute(
             "SELECT number, run FROM runs WHERE ending IS NULL ORDER BY number"
+        ).fetchall()
+
+    def leftovers(self) -> list[tuple[int, str, str]]:
+        """Return number, run and session of each outcome that lacks its remainder, oldest first."""
+        return self._database.execute(
+            "SELECT number, run, session FROM leftovers ORDER BY number"
         ).fetchall()
 
     def copy_tree(self) -> Frontier:

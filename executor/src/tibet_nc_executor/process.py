@@ -98,12 +98,28 @@ def own_children() -> frozenset[int]:
 
     Raises OSError if the kernel was built without this list.
     """
+    return _children("self")
+
+
+def children_of(pid: int) -> frozenset[int]:
+    """Return the children of a process, ended ones included; none if it is gone.
+
+    Raises OSError if the kernel was built without this list, or hides the process.
+    """
+    try:
+        return _children(str(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        return frozenset()
+
+
+def _children(process: str) -> frozenset[int]:
     children: set[int] = set()
-    for task in os.listdir("/proc/self/task"):
+    for task in os.listdir(f"/proc/{process}/task"):
         # A thread may end while we look.
         with suppress(FileNotFoundError, ProcessLookupError):
             children.update(
-                int(pid) for pid in Path(f"/proc/self/task/{task}/children").read_text().split()
+                int(pid)
+                for pid in Path(f"/proc/{process}/task/{task}/children").read_text().split()
             )
     return frozenset(children)
 

@@ -6,15 +6,17 @@ one `exec`. That one reads the prologue as its BASH_ENV, which bash runs before 
 restrictions on; the command is bash's own `-c` string. So the command is parsed, traced and
 reported exactly as written, with no `eval` around it.
 
-State travels on a pipe as `+` (the command begins), then `\0`, shell text that brings the state
-back, `\0`. Those bytes are the shell's own words and may be forged by a command: the executor cuts
-them at the NULs, which no shell text can contain, and gives them to nobody but the next shell of
-the same session. Anything else that was written on the pipe falls outside of the last pair.
+State travels on a socket as `+` (the command begins), then `\0`, shell text that brings the state
+back, `\0`. Then comes the exit status and `=`, and the shell holds on until it is told to go: if it
+just ended, the kernel would hang up on what it leaves in the background. Those bytes are the
+shell's own words and may be forged by a command: the executor cuts them at the NULs, which no shell
+text can contain, and gives them to nobody but the next shell of the same session. Anything else
+that was written there falls outside of the last pair.
 
-How the pipe is kept from the command's children: bash copies the close-on-exec flag along with a
+How the socket is kept from the command's children: bash copies the close-on-exec flag along with a
 descriptor, and keeps a redirected descriptor aside, from 10 up, with that flag. A copy of the one
 set aside is therefore closed in every program that the command starts. Two are set aside below:
-standard error as 10, the pipe as 11. Errors are silent since putting the pipe back fails where its
+standard error as 10, the socket as 11. Errors are silent since putting it back fails where its
 number is above the limit of open files, which is as good.
 """
 
@@ -27,6 +29,8 @@ from tibet_nc_executor.environment import NAMES
 
 BASH: Final = "/bin/bash"
 STATE_DESCRIPTOR: Final = 63  # far from those that people use by number
+HELD_BYTES: Final = 5  # NUL, at most three digits, "="
+_HELD: Final = re.compile(rb"\0(\d{1,3})=\Z")
 STATE_BYTES: Final = 1 << 20  # more than any shell that people type in; a bound for memory
 BEGIN_MARK: Final = b"+"
 _DIRECTORY: Final = re.compile(rb"^exec 2>&62 62>&-\ncd -- (.+)$", re.MULTILINE)
@@ -39,7 +43,8 @@ DESCRIPTOR_FLOOR: Final = 100  # inherited ones stay clear of 10, where bash set
 # end a group of commands. Functions come late, since they may have the names of builtins, and when
 # aliases are known but not expanded, since functions would be rewritten by them.
 _SAVE: Final = (
-    r"""{ __tibet_nc=:$BASHOPTS:/:$SHELLOPTS:; POSIXLY_CORRECT=y; \trap - DEBUG; """
+    r"""{ __tibet_nc_status=$? __tibet_nc=:$BASHOPTS:/:$SHELLOPTS:; """
+    r"""POSIXLY_CORRECT=y; \trap - DEBUG; """
     r"""\set +euvxmtn; \unset -f unset builtin; } 2>&- >&FD
 {
 \unset -v POSIXLY_CORRECT
@@ -61,15 +66,16 @@ do
     else \builtin printf '\\builtin shopt -u %s\n' $__tibet_nc_name
     fi
 done
-\builtin printf '\\builtin unset -v __tibet_nc __tibet_nc_name\n'
+\builtin printf '\\builtin unset -v __tibet_nc __tibet_nc_name __tibet_nc_status\n'
 for __tibet_nc_name in errexit nounset verbose xtrace posix
 do
     if [[ $__tibet_nc == *:$__tibet_nc_name:* ]]
     then \builtin printf '\\builtin set -o %s\n' $__tibet_nc_name
     fi
 done
-\builtin printf '} 2>/dev/null\n\0'
-} 2>&- >&FD"""
+\builtin printf '} 2>/dev/null\n\0%s=' "$__tibet_nc_status"
+\builtin read -r __tibet_nc_name
+} 2>&- >&FD <&FD"""
 )
 
 
@@ -131,9 +137,15 @@ class Told:
 
 def parse_told(stream: bytes) -> Told:
     """Cut what came through the pipe; any bytes give a result."""
-    parts = stream.split(b"\0")
+    parts = _HELD.sub(b"\0", stream).split(b"\0")
     whole = len(parts) >= 3 and not parts[-1]
     return Told(begun=stream.startswith(BEGIN_MARK), state=parts[-2] if whole else None)
+
+
+def held_status(end: bytes) -> int | None:
+    """Return the status that a shell told when it held on, from the last `HELD_BYTES` or more."""
+    found = _HELD.search(end)
+    return None if found is None else int(found[1]) & 0xFF
 
 
 def directory_of(state: bytes) -> str | None:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tibet_nc_executor.durable import PRIVATE_FILE, write_all
-from tibet_nc_protocol.layout import recording_name
 from tibet_nc_protocol.limits import INLINE_BYTES, TAIL_BYTES
 from tibet_nc_protocol.recording import CastReader, CastWriter
 
@@ -24,10 +23,10 @@ class Recorder:
     """
 
     def __init__(
-        self, directory: Path, number: int, *, columns: int, rows: int, limit_bytes: int
+        self, path: Path, *, title: str, columns: int, rows: int, limit_bytes: int
     ) -> None:
-        self._path = directory / recording_name(number)
-        self._title = f"#{number}"
+        self._path = path
+        self._title = title
         self._size = (columns, rows)
         self._limit = limit_bytes
         self._cast = CastWriter()

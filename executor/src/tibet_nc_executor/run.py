@@ -9,6 +9,7 @@ Whatever fails on the way, the intent gets its end: an outcome, or an ``aborted`
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,14 +20,13 @@ from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.command import Command, Ending, InputFullError, Shell, ShellError
 from tibet_nc_executor.errors import ExecutorError, LedgerError
 from tibet_nc_executor.ledger import Place, Text
+from tibet_nc_executor.leftover import NOTE_CHARACTERS, Leftover
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_executor.session import SessionShell
-from tibet_nc_protocol.layout import SALT_BYTES
+from tibet_nc_protocol.layout import SALT_BYTES, recording_name, remainder_name
 from tibet_nc_protocol.messages import DenialCode, Run, Signal
 from tibet_nc_protocol.records import Intent, Outcome, actor, commitment
-
-NOTE_CHARACTERS: Final = 200
 
 
 class DeniedError(ExecutorError):
@@ -67,13 +67,23 @@ class Execution:
     """One command that was admitted; ``perform`` takes it from its intent to its outcome."""
 
     def __init__(
-        self, request: Run, *, run: str, request_sha256: str, session: str, tools: Tools
+        self,
+        request: Run,
+        *,
+        run: str,
+        request_sha256: str,
+        session: str,
+        tools: Tools,
+        may_leave: Callable[[], bool],
     ) -> None:
         self.request: Final = request
         self.run: Final = run
         self.session: Final = session
         self._request_sha256 = request_sha256
         self._tools = tools
+        self._may_leave = may_leave
+        self.leftover: Leftover | None = None
+        """What the command left running, once it is done."""
         self._command: Command | None = None
         self._recorder: Recorder | None = None
         self._notes: list[str] = []
@@ -128,11 +138,16 @@ class Execution:
         else:
             self._command.kill()
 
+    def note(self, note: str) -> None:
+        """Have the outcome and the answer say something besides."""
+        if note[:NOTE_CHARACTERS] not in self._notes:
+            self._notes.append(note[:NOTE_CHARACTERS])
+
     def cancel(self, why: str) -> None:
-        """Kill the command, or keep it from starting."""
+        """Kill the command, or keep it from starting; may be called again."""
         self._cancelled = why
         if self._command is not None:
-            self._notes.append(why[:NOTE_CHARACTERS])
+            self.note(why)
             self._command.kill()
 
     async def perform(self, shell: SessionShell) -> None:
@@ -193,24 +208,39 @@ class Execution:
         if self._cancelled is not None:
             await self._abort(number, f"it had not started: {self._cancelled}")
             self._refuse_cancelled(number)
-        recorder = self._recorder = Recorder(
-            tools.recordings,
-            number,
-            columns=tools.columns,
-            rows=tools.rows,
-            limit_bytes=tools.recording_bytes,
-        )
+        recorder = self._recorder = self._new_recorder(recording_name(number), number)
+        later = self._new_recorder(remainder_name(number), number)
         try:
-            self._command = await tools.shell.start(self.request.command, shell, recorder.feed)
-            ending = await self._command.wait()
+            command = self._command = await tools.shell.start(
+                self.request.command,
+                shell,
+                recorder.feed,
+                later.feed,
+                may_leave=self._may_leave,
+            )
+            ending = await command.wait()
         except ShellError as error:
             await self._abort(number, f"the shell could not be started: {error}")
             raise DeniedError(DenialCode.SHELL, str(error), number) from None
         finally:
             self._command = None
+        if command.background is not None:
+            self.leftover = Leftover(
+                self.request,
+                number=number,
+                run=self.run,
+                session=self.session,
+                background=command.background,
+                recorder=later,
+            )
         try:
             return await self._conclude(number, ending, recorder)
         except (LedgerError, OSError) as error:
+            if command.background is not None:  # without an outcome there is no remainder either
+                self.leftover = None
+                command.background.kill()
+                await command.background.wait()
+                later.close()
             raise DeniedError(
                 DenialCode.UNRECORDED,
                 f"the command ran, but its outcome could not be recorded: {error}",
@@ -218,6 +248,16 @@ class Execution:
             ) from None
         finally:
             recorder.close()
+
+    def _new_recorder(self, name: str, number: int) -> Recorder:
+        tools = self._tools
+        return Recorder(
+            tools.recordings / name,
+            title=f"#{number}",
+            columns=tools.columns,
+            rows=tools.rows,
+            limit_bytes=tools.recording_bytes,
+        )
 
     async def _abort(self, number: int, detail: str) -> None:
         try:

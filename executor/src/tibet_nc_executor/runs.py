@@ -6,20 +6,20 @@ holds across restarts, since the chain is asked and not memory.
 """
 
 import asyncio
-import hashlib
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from tibet_nc_executor.archive import EMPTY_SHA256
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Place
+from tibet_nc_executor.leftover import JOB_COMMAND_CHARACTERS, Leftover
 from tibet_nc_executor.policy import Refused, Rules, admit, decide
 from tibet_nc_executor.recording import read_output
 from tibet_nc_executor.run import DeniedError, Execution, Result, Tools
-from tibet_nc_executor.session import SessionShell
+from tibet_nc_executor.sessions import LEFT_BY_OPERATOR, OperatorSession, Sessions
 from tibet_nc_protocol.errors import DecodeError
-from tibet_nc_protocol.limits import INLINE_BYTES, OPEN_RUNS
+from tibet_nc_protocol.limits import BACKGROUND_RUNS, INLINE_BYTES, OPEN_RUNS
 from tibet_nc_protocol.messages import (
     Control,
     DenialCode,
@@ -38,13 +38,9 @@ from tibet_nc_protocol.records import (
     Outcome,
     Refusal,
     SecurityEvent,
-    Session,
-    SessionState,
     actor,
 )
 
-EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
-JOB_COMMAND_CHARACTERS: Final = 120
 READY_AFTER_S: Final = 0.02
 """How long nothing must run before the executor makes ready for the next command: its work should
 not delay the answer to the last one, which is still on its way."""
@@ -52,31 +48,19 @@ not delay the answer to the last one, which is still on its way."""
 type Send = Callable[[Started | Finished], Awaitable[None]]
 
 
-class OperatorSession:
-    """One operator's shell session in one room."""
-
-    def __init__(self, room: str, sender: str, shell: SessionShell) -> None:
-        self.id: Final = secrets.token_hex(8)
-        self.room: Final = room
-        self.sender: Final = sender
-        self.shell: Final = shell
-        self.turn: Final = asyncio.Lock()
-        self.recorded = False
-        self.commands = 0
-        self.waiting = 0
-
-
 class Runs:
     """What runs, what ran, and in which sessions."""
 
-    def __init__(self, tools: Tools, rules: Rules, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, tools: Tools, rules: Rules, sessions: Sessions, clock: Callable[[], float]
+    ) -> None:
         self._tools = tools
         self._archive = tools.archive
         self._rules = rules
         self._clock = clock
         self._active: dict[str, tuple[Execution, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sessions: dict[tuple[str, str], OperatorSession] = {}
+        self._sessions = sessions
         self._stopping = False
         self._readying: asyncio.Task[None] | None = None
 
@@ -170,36 +154,59 @@ class Runs:
         raise DeniedError(code, reason, record.seq)
 
     def _begin(self, request: Run, run: str, request_sha256: str) -> None:
-        session = self._session(request.room, request.sender)
-        session.waiting += 1
+        session = self._sessions.open(request.room, request.sender)
         execution = Execution(
             request,
             run=run,
             request_sha256=request_sha256,
             session=session.id,
             tools=self._tools,
+            may_leave=self._may_leave,
         )
         self._active[run] = (execution, time.monotonic())
-        task = asyncio.create_task(self._in_turn(execution, session))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        session.begin(execution)
+        self._keep(asyncio.create_task(self._in_turn(execution, session)), session)
+
+    def _keep(self, task: asyncio.Task[None], session: OperatorSession) -> None:
+        for tasks in (self._tasks, session.tasks):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    def _may_leave(self) -> bool:
+        return not self._stopping and len(self._sessions.leftovers()) < BACKGROUND_RUNS
 
     async def _in_turn(self, execution: Execution, session: OperatorSession) -> None:
         try:
             async with session.turn:
-                session.waiting -= 1
                 if not session.recorded:
                     try:
-                        await self._record_session(session, SessionState.OPENED, "first command")
+                        await self._sessions.record_opened(session)
                     except LedgerError as error:
                         execution.fail(DenialCode.UNRECORDED, f"nothing was run: {error}")
                         return
-                    session.recorded = True
+                for note in session.notes:
+                    execution.note(note)
+                session.notes = ()
                 session.commands += 1
                 await execution.perform(session.shell)
+                if execution.leftover is not None:
+                    self._go_on(execution.leftover, session)
         finally:
             del self._active[execution.run]
+            self._sessions.command_ended(session, execution)
             self.make_ready()
+
+    def _go_on(self, leftover: Leftover, session: OperatorSession) -> None:
+        session.leftovers.add(leftover)
+        self._keep(asyncio.create_task(self._to_its_end(leftover, session)), session)
+
+    async def _to_its_end(self, leftover: Leftover, session: OperatorSession) -> None:
+        try:
+            await leftover.perform(self._archive)
+        except LedgerError:  # whoever wants to run something is told, and the next start records it
+            return
+        finally:
+            session.leftovers.discard(leftover)
 
     def make_ready(self) -> None:
         """Have the executor make ready for the next command as soon as nothing runs."""
@@ -213,46 +220,21 @@ class Runs:
 
     # --- sessions ---------------------------------------------------------------------------------
 
-    def _session(self, room: str, sender: str) -> OperatorSession:
-        key = (room, sender)
-        if key not in self._sessions:
-            self._sessions[key] = OperatorSession(room, sender, self._tools.shell.new_session())
-        return self._sessions[key]
-
     def session_of(self, room: str, sender: str) -> OperatorSession | None:
         """Return the session of an operator in a room."""
-        return self._sessions.get((room, sender))
+        return self._sessions.get(room, sender)
 
     async def close_session(self, room: str, sender: str) -> tuple[int, str]:
         """End a session; return number and digest of the record. Raises DeniedError."""
-        session = self._sessions.get((room, sender))
+        session = self._sessions.get(room, sender)
         if session is None or not session.recorded:
             raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
-        if session.turn.locked() or session.waiting:
+        if session.executions:
             raise DeniedError(DenialCode.BUSY, "a command is running in this session")
-        del self._sessions[room, sender]
-        return await _or_denied(
-            self._record_session(session, SessionState.CLOSED, "ended by the operator")
-        )
-
-    async def _record_session(
-        self, session: OperatorSession, state: SessionState, detail: str
-    ) -> tuple[int, str]:
-        record, head = await self._archive.append(
-            lambda place: Session(
-                seq=place.seq,
-                prev=place.prev,
-                time=place.time,
-                session=session.id,
-                state=state,
-                room=session.room,
-                sender=session.sender,
-                actor=actor(session.sender),
-                detail=detail,
-            ),
-            critical=state is SessionState.CLOSED,
-        )
-        return record.seq, head
+        closed = await _or_denied(self._sessions.close(session, LEFT_BY_OPERATOR))
+        if closed is None:
+            raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
+        return closed
 
     # --- what runs --------------------------------------------------------------------------------
 
@@ -264,7 +246,7 @@ class Runs:
     def jobs(self) -> tuple[Job, ...]:
         """Return what runs, oldest first."""
         now = time.monotonic()
-        return tuple(
+        running = [
             Job(
                 number=execution.started.result()[0],
                 sender=execution.request.sender,
@@ -275,7 +257,10 @@ class Runs:
             )
             for execution, since in self._active.values()
             if execution.is_started
-        )
+        ]
+        running += [leftover.job for leftover in self._sessions.leftovers()]
+        running.sort(key=lambda job: job.number)
+        return tuple(running[: OPEN_RUNS + BACKGROUND_RUNS])
 
     def control(self, request: Control) -> None:
         """Signal a running command for an operator; raises DeniedError."""
@@ -285,7 +270,12 @@ class Runs:
     def write(self, request: Input) -> None:
         """Type into a running command for an operator; raises DeniedError."""
         self._check_operator(request.room, request.sender)
-        self._started(request.number).write(request.text, end=request.end)
+        running = self._started(request.number)
+        if isinstance(running, Leftover):
+            raise DeniedError(
+                DenialCode.UNKNOWN, f"#{request.number} has ended; what it left reads no input"
+            )
+        running.write(request.text, end=request.end)
 
     def tail(self, number: int) -> tuple[int, bytes]:
         """Return how much a running command printed, and the last of it; raises DeniedError."""
@@ -295,36 +285,39 @@ class Runs:
     def kill_all(self, request: Stop) -> int:
         """Kill everything that runs, for an operator; return how many commands that are."""
         self._check_operator(request.room, request.sender)
-        running = [execution for execution, _ in self._active.values()]
-        for execution in running:
-            execution.cancel(f"stopped by {request.sender}")
+        running = self._everything()
+        for work in running:
+            work.cancel(f"stopped by {request.sender}")
         return len(running)
+
+    def _everything(self) -> list[Execution | Leftover]:
+        return [*(execution for execution, _ in self._active.values()), *self._sessions.leftovers()]
 
     def _check_operator(self, room: str, sender: str) -> None:
         admitted = admit(sender, room, self._rules.now())
         if isinstance(admitted, Refused):
             raise DeniedError(admitted.code, admitted.reason)
 
-    def _started(self, number: int) -> Execution:
+    def _started(self, number: int) -> Execution | Leftover:
         for execution, _ in self._active.values():
             if execution.is_started and execution.started.result()[0] == number:
                 return execution
+        for leftover in self._sessions.leftovers():
+            if leftover.number == number:
+                return leftover
         raise DeniedError(DenialCode.UNKNOWN, f"#{number} is not running")
 
     async def stop(self) -> None:
         """Kill what runs, record how it ended, and end all sessions."""
         self._stopping = True
-        for execution, _ in self._active.values():
-            execution.cancel("the executor was stopped")
+        for work in self._everything():
+            work.cancel("the executor was stopped")
         if self._tasks:
             await asyncio.wait(self._tasks)
         if self._readying is not None:
             await self._readying
         await self._tools.shell.dismiss()
-        for session in self._sessions.values():
-            if session.recorded:
-                await self._record_session(session, SessionState.CLOSED, "the executor stopped")
-        self._sessions.clear()
+        await self._sessions.close_all()
 
     # --- what ran ---------------------------------------------------------------------------------
 

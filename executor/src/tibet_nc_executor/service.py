@@ -28,6 +28,7 @@ from tibet_nc_executor.run import Tools
 from tibet_nc_executor.runs import Runs
 from tibet_nc_executor.selftest import enforce
 from tibet_nc_executor.server import Server, listener, remove
+from tibet_nc_executor.sessions import SessionLimits, Sessions
 from tibet_nc_executor.settings import ResourceLimits, ShellSettings
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
@@ -127,7 +128,16 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         columns=config.shell.columns,
         rows=config.shell.rows,
     )
-    runs = Runs(tools, config.rules(), time.time)
+    sessions = Sessions(
+        archive,
+        shell.new_session,
+        SessionLimits(
+            idle_s=config.shell.session_idle_s,
+            total_s=config.shell.session_total_s,
+            warning_s=config.shell.session_warning_s,
+        ),
+    )
+    runs = Runs(tools, config.rules(), sessions, time.time)
     facts = Facts(
         host=config.host.name,
         version=VERSION,
@@ -149,6 +159,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
             version=VERSION,
             office=office,
             archive=archive,
+            sessions=sessions,
         ).serve()
 
     path = Path(config.socket.path)
@@ -157,6 +168,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     await server.start(listening)
     runs.make_ready()
     alive = asyncio.create_task(_watchdog(environment))
+    limits = asyncio.create_task(sessions.keep_limits())
     regular = asyncio.create_task(archive.checkpoint_regularly(config.audit.checkpoint_s))
     tested = f"self-test: {len(breaches)} breaches accepted" if breaches else "self-test: all holds"
     daemon.notify(f"READY=1\nSTATUS={archive.length} records, head {archive.head[:8]}; {tested}")
@@ -171,6 +183,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     await server.stop()
     await runs.stop()
     alive.cancel()
+    limits.cancel()
     regular.cancel()
     with suppress(LedgerError):  # the next start makes one
         await archive.checkpoint()

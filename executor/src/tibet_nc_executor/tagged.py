@@ -23,7 +23,7 @@ from typing import Final
 
 from tibet_nc_executor.children import Children
 from tibet_nc_executor.enclosure import Entry, Pauses, Remains
-from tibet_nc_executor.process import Tag, all_processes, send
+from tibet_nc_executor.process import Tag, all_processes, children_of, send
 
 ROUNDS_BEFORE_SILENCE: Final = 8
 
@@ -121,6 +121,12 @@ class TaggedRun(Tagged):
         """Note the shell."""
         self._leader = leader
         self._children.register(leader)
+
+    def others(self) -> list[int]:
+        """Return the shell's children and orphans with the group; raises OSError."""
+        # In this order: what loses its parent in between is an orphan when those are asked for.
+        candidates = [*children_of(self._leader), *self._children.strangers()]
+        return [pid for pid in candidates if self.holds(pid)]
 
     def tend(self) -> None:
         """Wait for inherited children that have ended."""

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""What a command left running, from the command's end to its own.
+
+    the command's shell holds on, or is dead → processes go on, what they print is handed on
+    → the last one has ended, or an order came → the shell goes → whatever is left is killed
+    → terminal put back, fence written, output read up to it → Rest
+
+It has no limit of its own: it lives as long as its session, and belongs to it.
+"""
+
+import asyncio
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from tibet_nc_executor.door import Door
+from tibet_nc_executor.enclosure import Remains
+from tibet_nc_executor.outlet import Outlet
+from tibet_nc_protocol.messages import Reason
+
+CUT_S: Final = 5.0  # the kernel needs microseconds; only a broken terminal gets here
+_LOOK_S: Final = 0.25  # how often it is looked whether anything still runs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rest:
+    """The end of what a command left running; `killed` processes had to be ended."""
+
+    reason: Reason
+    duration_ms: int
+    killed: int
+    notes: tuple[str, ...]
+
+
+class Background:
+    """Processes that outlive their command; `exited` tells when its shell is gone."""
+
+    def __init__(self, door: Door, outlet: Outlet, exited: asyncio.Future[bool]) -> None:
+        self._door: Final = door
+        self._outlet: Final = outlet
+        self._exited: Final = exited
+        self._order: Reason | None = None
+        self._asked = False
+        self._ordered = asyncio.Event()
+        self._notes: list[str] = []
+        self._begun: Final = time.monotonic()
+        self._life: Final = asyncio.get_running_loop().create_task(self._live())
+
+    @property
+    def count(self) -> int:
+        """How many processes are seen now."""
+        return len(self._door.processes())
+
+    def interrupt(self) -> None:
+        """Ask everything to end: with SIGTERM, since shells have background work ignore SIGINT."""
+        self._asked = True
+        self._door.signal_all(signal.SIGTERM, shell=False)
+        self._door.signal_all(signal.SIGCONT, shell=False)
+
+    def kill(self, reason: Reason = Reason.KILLED) -> None:
+        """Kill everything."""
+        self._order = self._order or reason
+        self._ordered.set()
+
+    async def wait(self) -> Rest:
+        """Return how it ended, when nothing is left and all output was delivered.
+
+        Cancelling this changes nothing. Raises whatever the consumer of the output has raised.
+        """
+        return await asyncio.shield(self._life)
+
+    async def _live(self) -> Rest:
+        killed = 0
+        try:
+            while self._order is None and self._lives():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._ordered.wait()
+            over = time.monotonic()
+            seen = self.count if self._order is not None else 0
+            remains = await self._end()
+            # Some of them end with the shell, since the kernel hangs up on them.
+            killed = max(seen, remains.killed)
+            if remains.surviving:
+                self._notes.append("something that was left running could not be killed")
+            if not await self._outlet.cut(CUT_S):
+                self._outlet.rest()
+                self._notes.append("the terminal broke: output may be missing at the end")
+        finally:
+            self._outlet.close()
+            self._door.close()
+        if self._outlet.failure is not None:
+            raise self._outlet.failure
+        return Rest(
+            reason=self._order or (Reason.CANCELLED if self._asked else Reason.EXITED),
+            duration_ms=round((over - self._begun) * 1000),
+            killed=killed,
+            notes=tuple(self._notes),
+        )
+
+    def _lives(self) -> bool:
+        enclosure = self._door.cell.enclosure
+        try:
+            enclosure.tend()
+            return bool(self._door.others())
+        except OSError:  # not to know is not to know that it is gone; it is tried again
+            return True
+
+    async def _end(self) -> Remains:
+        if self._order is None:
+            self._door.let_go()
+        else:
+            self._door.signal(signal.SIGKILL)
+        return await self._door.end(waited=await self._exited)

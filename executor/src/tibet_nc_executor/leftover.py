@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""What a command left running, from its outcome to its remainder.
+
+    outcome on disk, with how many processes there are → what they print is recorded as it comes
+    → the last is gone → remainder on disk
+
+It is known by its command's number. Whatever fails on the way, the outcome gets its remainder.
+"""
+
+import time
+from typing import Final
+
+from tibet_nc_executor.archive import Archive
+from tibet_nc_executor.background import Background, Rest
+from tibet_nc_executor.ledger import Place
+from tibet_nc_executor.recording import Recorder
+from tibet_nc_protocol.messages import Job, Run, Signal
+from tibet_nc_protocol.records import Remainder
+
+NOTE_CHARACTERS: Final = 200
+JOB_COMMAND_CHARACTERS: Final = 120
+
+
+class Leftover:
+    """What one command left running."""
+
+    def __init__(
+        self,
+        request: Run,
+        *,
+        number: int,
+        run: str,
+        session: str,
+        background: Background,
+        recorder: Recorder,
+    ) -> None:
+        self.request: Final = request
+        self.number: Final = number
+        self._run: Final = run
+        self._session: Final = session
+        self._background: Final = background
+        self._recorder: Final = recorder
+        self._since: Final = time.monotonic()
+        self._notes: list[str] = []
+
+    @property
+    def output_bytes(self) -> int:
+        """How much was printed since the command's end."""
+        return self._recorder.bytes
+
+    @property
+    def newest(self) -> bytes:
+        """The last of that."""
+        return bytes(self._recorder.newest)
+
+    @property
+    def job(self) -> Job:
+        """What is said of it when somebody asks what runs."""
+        return Job(
+            number=self.number,
+            sender=self.request.sender,
+            seconds=int(time.monotonic() - self._since),
+            output_bytes=self.output_bytes,
+            command=self.request.command[:JOB_COMMAND_CHARACTERS],
+            # It is there until it is recorded, also when the last process has just gone.
+            left=max(1, self._background.count),
+        )
+
+    def signal(self, signal: Signal, sender: str) -> None:
+        """Ask it to end, or kill it, for an operator."""
+        self._notes.append(f"{signal} by {sender}"[:NOTE_CHARACTERS])
+        if signal is Signal.INTERRUPT:
+            self._background.interrupt()
+        else:
+            self._background.kill()
+
+    def cancel(self, why: str) -> None:
+        """Kill it; may be called again."""
+        if why[:NOTE_CHARACTERS] not in self._notes:
+            self._notes.append(why[:NOTE_CHARACTERS])
+        self._background.kill()
+
+    async def perform(self, archive: Archive) -> None:
+        """Wait for its end and record that; raises LedgerError if it can't be recorded."""
+        rest = await self._background.wait()
+        self._recorder.finish(rest.reason)
+        try:
+            await self._record(archive, rest)
+        finally:
+            self._recorder.close()
+
+    async def _record(self, archive: Archive, rest: Rest) -> None:
+        recorder = self._recorder
+        notes = [*self._notes, *rest.notes]
+        if recorder.failure is not None:
+            notes.append(recorder.failure)
+        await archive.append(
+            lambda place: self._remainder(place, rest, notes),
+            before=() if recorder.descriptor is None else (recorder.descriptor,),
+        )
+
+    def _remainder(self, place: Place, rest: Rest, notes: list[str]) -> Remainder:
+        recorder = self._recorder
+        return Remainder(
+            seq=place.seq,
+            prev=place.prev,
+            time=place.time,
+            intent=self.number,
+            run=self._run,
+            session=self._session,
+            reason=rest.reason,
+            duration_ms=rest.duration_ms,
+            output_bytes=recorder.bytes,
+            output_sha256=recorder.sha256,
+            recorded_bytes=recorder.recorded,
+            recording=recorder.name,
+            killed=rest.killed,
+            notes=tuple(note[:NOTE_CHARACTERS] for note in notes[:16]),
+        )

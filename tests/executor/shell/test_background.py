@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""What a command leaves running goes on, apart from everything else, and ends when told (I6)."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.executor.shell.driver import Running, commands_of, settings_for, until
+from tibet_nc_executor.background import Background
+from tibet_nc_executor.cage import Containment
+from tibet_nc_executor.command import Shell
+from tibet_nc_executor.session import SessionShell
+from tibet_nc_protocol.messages import Reason
+
+
+class Leaving(Running):
+    """A command that may leave something running, and what that printed after its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rest = Running()
+
+    @property
+    def background(self) -> Background:
+        """What goes on."""
+        assert self.command.background is not None
+        return self.command.background
+
+
+async def leave(shell: Shell, text: str, session: SessionShell | None = None) -> Leaving:
+    """Start a command that may leave something running."""
+    running = Leaving()
+    running.command = await shell.start(
+        text, session or shell.new_session(), running.feed, running.rest.feed
+    )
+    return running
+
+
+def running(shell: Shell, line: str) -> list[str]:
+    """Return the shell uid's processes whose command line begins so."""
+    return [found for found in commands_of(shell.cage.settings.uid) if found.startswith(line)]
+
+
+LEFT = {
+    "in the background": "sleep 4740 &",
+    "without its parent": "(sleep 4740 &)",
+    "disowned": "sleep 4740 & disown",
+    "with nohup": "nohup sleep 4740 >/dev/null 2>&1 &",
+    "in a session of its own": "setsid sleep 4740 &",
+    "forked twice": "(setsid sh -c 'sleep 4740 & exec sleep 4740' &)",
+    "with job control": "set -m; sleep 4740 &",
+    "from a function that returns": "f() { sleep 4740 & return 3; }; f",
+    "deaf to signals": "(trap '' HUP INT TERM; exec sleep 4740) &",
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+async def test_it_goes_on_and_is_ended(shell: Shell, name: str) -> None:
+    """The command ends at once with its own status; what it left goes on until it is killed."""
+    left = await leave(shell, f"{LEFT[name]}\necho up; exit 5")
+    done = await left.done()
+    assert (done.ending.exit, done.output) == (5, b"up\n")
+    assert done.ending.leftover >= 1
+    await until(lambda: bool(running(shell, "sleep 4740")))
+    left.background.kill()
+    rest = await left.background.wait()
+    assert rest.reason is Reason.KILLED
+    assert running(shell, "sleep 4740") == []
+    if shell.cage.separated:
+        assert running(shell, "") == []
+
+
+async def test_it_ends_by_itself(shell: Shell) -> None:
+    """When the last process has ended nothing is left, the shell that held on included."""
+    left = await leave(shell, "(sleep 0.3; echo late) & echo up")
+    assert (await left.done()).output == b"up\n"
+    left.command.write(b"nobody reads this\n")
+    rest = await asyncio.wait_for(left.background.wait(), 20)
+    assert (rest.reason, rest.killed) == (Reason.EXITED, 0)
+    assert left.rest.output == b"late\n"
+    if shell.cage.separated:
+        assert running(shell, "") == []
+
+
+async def test_output_is_cut_exactly(shell: Shell) -> None:
+    """Every byte before the command's end is the command's, every later one is the rest's."""
+    text = (
+        "(for i in {1..3000}; do echo line $i; done; kill -USR1 $$; sleep 4741 & wait;"
+        " echo no) & trap 'exit 0' USR1; while :; do :; done"
+    )
+    left = await leave(shell, text)
+    await left.done()
+    for _ in range(3):
+        await asyncio.sleep(0.05)
+    left.background.kill()
+    await left.background.wait()
+    whole = left.output + left.rest.output
+    assert bytes(whole) == b"".join(b"line %d\n" % i for i in range(1, 3001))
+
+
+async def test_late_output_reaches_no_other_command(shell: Shell) -> None:
+    """What it prints later is in no answer of the session but its own (I6)."""
+    session = shell.new_session()
+    left = await leave(shell, "(while :; do echo late; sleep 0.01; done) & echo up", session)
+    await left.done()
+    await left.rest.printed(b"late")
+    for number in range(5):
+        other = await leave(shell, f"sleep 0.02; echo exact {number}", session)
+        assert (await other.done()).output == b"exact %d\n" % number
+    left.background.kill()
+    await left.background.wait()
+    assert left.rest.output.replace(b"late\n", b"") == b""
+
+
+async def test_a_flood_from_the_background(shell: Shell) -> None:
+    """A command whose rest prints without end is over all the same, and others are exact."""
+    left = await leave(shell, "yes & echo up")
+    done = await left.done()
+    assert b"up\n" in done.output
+    other = await leave(shell, "echo exact")
+    assert (await other.done()).output == b"exact\n"
+    if left.command.background is not None:
+        left.background.kill()
+        await left.background.wait()
+    assert running(shell, "yes") == []
+    whole = left.output + left.rest.output
+    assert bytes(whole).replace(b"up\n", b"", 1).strip(b"y\n") == b""
+
+
+async def test_the_state_is_kept_at_once(shell: Shell) -> None:
+    """The next command of the session starts from what this one left, though its shell waits."""
+    session = shell.new_session()
+    left = await leave(shell, "a=1; cd /usr; sleep 4742 &", session)
+    assert (await left.done()).ending.notes == ()
+    other = await leave(
+        shell, "echo $a; pwd; [[ $(declare -p) != *tibet_nc* ]] && echo clean", session
+    )
+    assert (await other.done()).output == b"1\n/usr\nclean\n"
+    left.background.kill()
+    await left.background.wait()
+
+
+@pytest.mark.parametrize("end", ["kill -9 $$", "exec true"])
+async def test_a_shell_that_is_gone_leaves_too(shell: Shell, end: str) -> None:
+    """What survives a shell's own sudden end goes on as well."""
+    left = await leave(shell, f"setsid sleep 4743 & sleep 0.1; {end}")
+    done = await left.done()
+    assert done.ending.leftover == 1
+    assert running(shell, "sleep 4743")
+    left.background.kill()
+    rest = await left.background.wait()
+    assert rest.killed == 1
+    assert running(shell, "sleep 4743") == []
+
+
+async def test_it_is_asked_to_end(shell: Shell) -> None:
+    """An interrupt is SIGTERM here: shells have what they put in the background ignore SIGINT."""
+    left = await leave(shell, "(trap 'echo cleaned; exit' TERM; while :; do sleep 0.01; done) &")
+    await left.done()
+    left.background.interrupt()
+    rest = await asyncio.wait_for(left.background.wait(), 20)
+    assert (rest.reason, rest.killed) == (Reason.CANCELLED, 0)
+    assert b"cleaned\n" in left.rest.output
+
+
+async def test_a_terminal_that_is_kept_stopped(shell: Shell) -> None:
+    """What keeps the line from being drawn is killed with its command, and nothing is lost."""
+    text = "printf before; perl -MPOSIX -e 'while (1) { tcflow(1, TCOOFF) }' & sleep 0.2"
+    left = await leave(shell, text)
+    done = await left.done()
+    assert left.output.startswith(b"before")
+    if left.command.background is None:
+        assert done.ending.leftover == 0
+    else:
+        left.background.kill()
+        await left.background.wait()
+    assert running(shell, "perl") == []
+
+
+async def test_a_killed_command_leaves_nothing(shell: Shell) -> None:
+    """An operator who kills a command means all of it."""
+    left = await leave(shell, "setsid sleep 4744 & echo up; wait")
+    await left.printed(b"up")
+    left.command.kill()
+    done = await left.done()
+    assert (done.ending.leftover, left.command.background) == (0, None)
+    assert running(shell, "sleep 4744") == []
+
+
+async def test_a_limit_leaves_nothing(kind: Containment, home: Path) -> None:
+    """Nor does a command that met its limit."""
+    shell = Shell(settings_for(kind, home, total_s=0.3, grace_s=0.1))
+    left = await leave(shell, "setsid sleep 4745 & echo up; sleep 100")
+    done = await left.done()
+    assert (done.ending.reason, done.ending.leftover) == (Reason.TIMED_OUT, 0)
+    assert running(shell, "sleep 4745") == []
+
+
+async def test_a_forged_last_word(shell: Shell) -> None:
+    """A command that pretends to be over only goes to the background with its own status."""
+    left = await leave(shell, "sleep 4746 & printf '\\0007=' >&63; echo later; sleep 4746")
+    assert (await left.done()).ending.exit == 7
+    left.background.kill()
+    await left.background.wait()
+    assert running(shell, "sleep 4746") == []

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: MIT
+"""Sessions and what commands leave running, asked over the real socket and read in the chain."""
+
+import asyncio
+import hashlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Client, Executor, records
+from tibet_nc_executor.command import FULL
+from tibet_nc_executor.recording import read_output
+from tibet_nc_protocol.layout import RECORDINGS
+from tibet_nc_protocol.limits import BACKGROUND_RUNS
+from tibet_nc_protocol.messages import (
+    CloseSession,
+    Control,
+    Denied,
+    Done,
+    Finished,
+    Input,
+    Job,
+    Jobs,
+    JobsReport,
+    Reason,
+    Recorded,
+    SessionNotice,
+    Signal,
+    Started,
+    Stop,
+    Tail,
+    TailReport,
+)
+from tibet_nc_protocol.records import Outcome, Remainder, Session
+
+UNRESTRICTED = "restricted = false"
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Make a directory that every uid can reach."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+def executor(place: Path) -> Iterator[Executor]:
+    """Start an executor."""
+    with Executor(place, shell=UNRESTRICTED) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def client(executor: Executor) -> AsyncIterator[Client]:
+    """Connect to it."""
+    connected = await Client.connect(executor)
+    yield connected
+    await connected.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+async def run(client: Client, command: str) -> Finished:
+    """Run a command that is not denied."""
+    finished = await client.run(command)
+    assert isinstance(finished, Finished), finished
+    return finished
+
+
+async def jobs(client: Client) -> tuple[Job, ...]:
+    """Ask what runs."""
+    await client.send(Jobs(request=client.number()))
+    report = await client.receive()
+    assert isinstance(report, JobsReport)
+    return report.jobs
+
+
+async def control(client: Client, number: int, signal: Signal) -> None:
+    """Signal a command."""
+    await client.send(
+        Control(request=client.number(), room=ROOM, sender=OPERATOR, number=number, signal=signal)
+    )
+    assert isinstance(await client.receive(), Done)
+
+
+def remainders(executor: Executor) -> list[Remainder]:
+    """Return the remainders on record."""
+    return [record for record in records(executor) if isinstance(record, Remainder)]
+
+
+# --- what commands leave running ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("signal", "reason", "killed"),
+    [(Signal.INTERRUPT, Reason.CANCELLED, 0), (Signal.KILL, Reason.KILLED, 1)],
+)
+async def test_what_a_command_left_is_listed_and_ended_by_its_number(
+    executor: Executor, client: Client, signal: Signal, reason: Reason, killed: int
+) -> None:
+    """A command is over at once; what it left is a job of its own until it ends (I6)."""
+    finished = await run(client, "sleep 4750 & echo up")
+    assert (finished.exit, finished.output, finished.leftover) == (0, b"up\n", 1)
+    (job,) = await jobs(client)
+    assert (job.number, job.left, job.sender) == (finished.number, 1, OPERATOR)
+    await control(client, finished.number, signal)
+    await until(lambda: len(remainders(executor)) == 1)
+    assert await jobs(client) == ()
+    (remainder,) = remainders(executor)
+    assert (remainder.intent, remainder.run) == (finished.number, finished.run)
+    assert (remainder.reason, remainder.killed) == (reason, killed)
+    assert remainder.notes == (f"{signal} by {OPERATOR}",)
+
+
+async def test_what_is_printed_later_is_in_the_remainder(
+    executor: Executor, client: Client
+) -> None:
+    """The outcome stays true; later output has its own recording, hash and `tail` (I12)."""
+    finished = await run(client, "mkfifo gate; (read -r x <gate; echo late) & echo up")
+    assert finished.output == b"up\n"
+    printed = await run(client, "(printf 'one\\377'; sleep 4751) & sleep 0.2; true")
+    again = await run(client, "echo exact")
+    assert again.output == b"exact\n"
+    await client.send(Tail(request=client.number(), number=printed.number))
+    assert isinstance(await client.receive(), TailReport)
+    await run(client, "exec 5>gate 5>&-; true")
+    await until(lambda: len(remainders(executor)) == 1)
+    (remainder,) = remainders(executor)
+    assert (remainder.reason, remainder.output_bytes) == (Reason.EXITED, 5)
+    assert remainder.output_sha256 == hashlib.sha256(b"late\n").hexdigest()
+    path = executor.state / RECORDINGS / remainder.recording
+    assert b"".join(read_output(path)) == b"late\n"
+    outcome = next(
+        record
+        for record in records(executor)
+        if isinstance(record, Outcome) and record.intent == finished.number
+    )
+    assert (outcome.output_bytes, outcome.leftover) == (3, 1)
+
+
+async def test_nothing_is_typed_to_what_was_left(client: Client) -> None:
+    """It reads no input, and whoever types is told so."""
+    finished = await run(client, "sleep 4752 & true")
+    await client.send(
+        Input(
+            request=client.number(),
+            room=ROOM,
+            sender=OPERATOR,
+            number=finished.number,
+            text="x\n",
+            end=False,
+        )
+    )
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert "reads no input" in denied.reason
+
+
+@pytest.mark.parametrize("end", ["close", "stop", "shutdown"])
+async def test_it_ends_with_its_session(executor: Executor, client: Client, end: str) -> None:
+    """Nothing outlives the session, however that ends, and the remainder comes before it (I6)."""
+    await run(client, "nohup sleep 4753 >/dev/null 2>&1 & setsid sleep 4753 & disown -a")
+    await run(client, "(trap '' HUP INT TERM; setsid sleep 4753) & true")
+    match end:
+        case "close":
+            close = CloseSession(request=client.number(), room=ROOM, sender=OPERATOR)
+            await client.send(close)
+            assert isinstance(await client.receive(), Recorded)
+        case "stop":
+            await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
+            done = await client.receive()
+            assert isinstance(done, Done)
+            assert done.count == 2
+            await until(lambda: len(remainders(executor)) == 2)
+        case _:
+            executor.stop()
+    assert [remainder.reason for remainder in remainders(executor)] == [Reason.KILLED] * 2
+    assert executor.commands("sleep 4753") == []
+    if end != "stop":
+        assert isinstance(records(executor)[-2 if end == "shutdown" else -1], Session)
+
+
+async def test_killed_with_the_executor_it_is_aborted(executor: Executor, client: Client) -> None:
+    """After a crash nothing of it runs, the chain says so, and verifies."""
+    await run(client, "setsid sleep 4754 & true")
+    executor.kill()
+    executor.start()
+    assert executor.commands("sleep 4754") == []
+    (remainder,) = remainders(executor)
+    assert (remainder.reason, remainder.recording) == (Reason.ABORTED, "")
+
+
+async def test_there_is_a_most(executor: Executor, client: Client) -> None:
+    """Beyond a number of them, what a command leaves is killed at its end, and that is said."""
+    for _ in range(BACKGROUND_RUNS):
+        assert (await run(client, "sleep 4755 & true")).leftover == 1
+    finished = await run(client, "sleep 4755 & true")
+    assert finished.leftover == 0
+    assert FULL in finished.notes
+    assert len(await jobs(client)) == BACKGROUND_RUNS
+    await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
+    assert isinstance(await client.receive(), Done)
+    await until(lambda: len(remainders(executor)) == BACKGROUND_RUNS)
+
+
+# --- sessions -------------------------------------------------------------------------------------
+
+
+async def test_a_session_survives_the_agent(executor: Executor, client: Client) -> None:
+    """A session is the executor's: an agent that comes back finds state and jobs as they were."""
+    left = await run(client, "a=kept; sleep 4756 & true")
+    await client.close()
+    back = await Client.connect(executor)
+    assert (await run(back, "echo $a")).output == b"kept\n"
+    assert [job.number for job in await jobs(back)] == [left.number]
+    await back.close()
+
+
+async def test_operators_have_sessions_of_their_own(client: Client) -> None:
+    """Another operator's session in the same room knows nothing of the first."""
+    await run(client, "a=mine; cd /usr; touch ~/here")
+    await client.send(client.request("echo [$a] $PWD; ls ~", sender=OTHER_OPERATOR))
+    assert isinstance(await client.receive(), Started)
+    finished = await client.receive()
+    assert isinstance(finished, Finished)
+    assert finished.output.startswith(b"[] ")
+    assert b"/usr" not in finished.output
+
+
+@pytest.mark.parametrize("text", ["exit 3", "exec bash -c 'exit 3'", "kill -9 $$"])
+async def test_a_shell_that_ends_is_noticed_at_once(client: Client, text: str) -> None:
+    """Its status is told, what it could not tell is said, and the session goes on."""
+    await run(client, "a=1")
+    finished = await run(client, f"a=2; {text}")
+    told = text == "exit 3"
+    assert (finished.exit, finished.signal) == ((None, 9) if "kill" in text else (3, None))
+    assert bool(finished.notes) != told
+    assert (await run(client, "echo $a")).output == (b"2\n" if told else b"1\n")
+
+
+async def notice(client: Client) -> SessionNotice:
+    """Return the next notice."""
+    response = await client.receive()
+    assert isinstance(response, SessionNotice), response
+    return response
+
+
+LIMITS = "session_warning_s = 1\n"
+
+
+async def test_an_idle_session_is_warned_and_ends(place: Path) -> None:
+    """The room can be told before; then the session ends with all of it, and the next is new."""
+    with Executor(place, shell=f"{LIMITS}session_idle_s = 2") as executor:
+        client = await Client.connect(executor)
+        await run(client, "a=1; sleep 4757 & true")
+        warning = await notice(client)
+        assert (warning.room, warning.sender, warning.seconds) == (ROOM, OPERATOR, 1)
+        assert warning.reason == "no command for 2 s"
+        ended = await notice(client)
+        assert (ended.session, ended.seconds) == (warning.session, 0)
+        assert executor.commands("sleep 4757") == []
+        *_, remainder, closed = records(executor)
+        assert isinstance(remainder, Remainder)
+        assert isinstance(closed, Session)
+        assert (closed.state, closed.detail) == ("closed", "no command for 2 s")
+        finished = await run(client, "echo [$a]")
+        assert finished.output == b"[]\n"
+        note = "this is a new session: the last one has ended (no command for 2 s)"
+        assert finished.notes == (note,)
+        assert (await run(client, "true")).notes == ()
+        await client.close()
+
+
+async def test_a_session_that_is_used_is_not_idle(place: Path) -> None:
+    """A long command is no idle time, and each command begins the time anew."""
+    with Executor(place, shell=f"{LIMITS}session_idle_s = 2") as executor:
+        client = await Client.connect(executor)
+        await run(client, "a=1; sleep 2.5")
+        assert (await run(client, "echo $a")).output == b"1\n"
+        assert (await notice(client)).seconds == 1
+        await client.close()
+
+
+async def test_the_hard_limit_ends_what_runs(place: Path) -> None:
+    """No session lasts longer, a busy one neither: its command is killed, and that is said."""
+    with Executor(place, shell=f"{LIMITS}session_total_s = 3") as executor:
+        client = await Client.connect(executor)
+        await client.send(client.request("a=1; sleep 100"))
+        assert isinstance(await client.receive(), Started)
+        assert (await notice(client)).reason == "a session lasts 3 s at most"
+        finished = await client.receive()
+        assert isinstance(finished, Finished)
+        assert finished.reason is Reason.KILLED
+        assert "the session has ended: a session lasts 3 s at most" in finished.notes
+        assert (await notice(client)).seconds == 0
+        await client.close()
+
+
+async def test_a_restart_begins_a_new_session(executor: Executor, client: Client) -> None:
+    """State does not survive the executor; the first answer after it says so, once."""
+    await run(client, "a=1")
+    for restart, why in (
+        (executor.stop, "the executor stopped"),
+        (executor.kill, "the executor ended"),
+    ):
+        restart()
+        executor.start()
+        back = await Client.connect(executor)
+        finished = await run(back, "echo [$a]")
+        assert finished.output == b"[]\n"
+        assert finished.notes == (f"this is a new session: the last one has ended ({why})",)
+        await back.close()
