@@ -171,6 +171,11 @@ const verbs = {
     await crypto().forceDiscardSession(room_id);
   },
 
+  /** Return a message's content as a user reads it now, with the last edit in place. */
+  async shown({ room_id, event_id }) {
+    return { content: client.getRoom(room_id).findEventById(event_id).getContent() };
+  },
+
   async download({ file }) {
     const url = client.mxcUrlToHttp(file.url, undefined, undefined, undefined, false, true, true);
     const answer = await fetch(url, {

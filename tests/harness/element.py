@@ -163,6 +163,11 @@ class ElementOperator:
         """Encrypt the next message with a new Megolm session."""
         await self.ask("rotateRoomKey", room_id=room_id)
 
+    async def shown(self, seen: Seen) -> dict[str, Any]:
+        """Return the content of a message as it reads now, with its last edit."""
+        fields = {"room_id": seen.room_id, "event_id": seen.event_id}
+        return dict((await self.ask("shown", **fields))["content"])
+
     async def download(self, seen: Seen) -> Downloaded:
         """Fetch and decrypt the attachment of a message."""
         return Downloaded(**await self.ask("download", file=seen.content["file"]))
@@ -181,6 +186,10 @@ class ElementOperator:
     async def answer_to(self, event_id: str, seconds: float = WAIT_SECONDS) -> Shown:
         """Wait for the final answer to the command ``event_id``; raises :class:`TimeoutError`."""
         return await self.wait(lambda seen: is_final_answer(seen, event_id), seconds)
+
+    def edits_of(self, event_id: str) -> list[Shown]:
+        """All edits of an event seen so far, oldest first."""
+        return [seen for seen in self.events if seen.replaces == event_id]
 
     async def ask(self, verb: str, **fields: object) -> dict[str, Any]:
         """Have the client do something (tests/element/operator.mjs lists the verbs)."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.harness import Account, Synapse
+from tests.harness import Account, Operator, Synapse
 from tests.harness.element import ElementOperator
 from tests.harness.host import Host
 from tibet_nc_protocol.layout import CHAIN
@@ -102,6 +102,23 @@ async def test_an_edited_command_is_not_run(scene: Scene) -> None:
     assert scene.commands_run() == before
 
 
+async def test_edits_of_the_agent_read_right(scene: Scene) -> None:
+    """While a command runs, Element shows its progress in one message, which changes in place."""
+    operator = scene.operator
+    command = await scene.ask("$ for n in 1 2 3 4; do echo line $n; sleep 2; done")
+    started = await operator.wait(
+        lambda seen: seen.result.get("event_id") == command and not seen.result.get("final")
+    )
+    answer = await operator.answer_to(command, 60)
+    edits = operator.edits_of(started.event_id)
+    assert all((edit.sender, edit.shield) == (scene.bot.user_id, "NONE") for edit in edits)
+    texts = [edit.content["m.new_content"]["body"] for edit in edits]
+    assert any("line 2" in text for text in texts)
+    assert (await operator.shown(started))["body"] == texts[-1] != started.body
+    assert answer.replaces is None
+    assert answer.body.startswith("line 1\nline 2\nline 3\nline 4\n")
+
+
 async def test_a_new_megolm_session_in_mid_conversation(scene: Scene) -> None:
     """Commands go on being answered when the operator's client changes its room key."""
     operator = scene.operator
@@ -128,3 +145,21 @@ async def test_a_second_device_signed_by_the_operator_commands_too(
             answer = await reader.answer_to(command)
             assert answer.body.startswith("second device\n")
             assert answer.shield == "NONE"
+
+
+async def test_a_second_device_that_the_operator_has_not_signed_does_not(
+    scene: Scene, synapse: Synapse
+) -> None:
+    """Who has only the operator's password gets nothing run, and can read no output (I5)."""
+    operator = scene.operator
+    async with await Operator.login(
+        synapse.url, operator.user_id, operator.password, signed=False
+    ) as thief:
+        before = scene.commands_run()
+        refused = await operator.answer_to(await thief.send_text(scene.room, "$ echo stolen"))
+        assert (refused.result["verdict"], refused.result["stage"]) == ("refused", "sender")
+        answer = await operator.answer_to(await scene.ask("$ echo private"))
+        assert answer.body.startswith("private\n")
+        assert scene.commands_run() == before + 1
+        seen = await thief.wait(lambda seen: seen.event_id == answer.event_id)
+        assert not seen.decrypted
