@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from tests.harness.host import Host
 from tests.separation import FOREIGN_UID, as_agent
 from tibet_nc_agent.console import socket_of
 from tibet_nc_agent.pinfile import PinFile
+from tibet_nc_protocol.layout import CHAIN
 
 pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids"),
@@ -89,6 +91,13 @@ class Scene:
     async def ask(self) -> None:
         """Have Element ask the agent to verify, in the room."""
         await self.operator.ask("requestVerification", user_id=self.bot.user_id, room_id=self.room)
+
+    def wait_record(self, text: bytes) -> None:
+        """Wait until a text is in the chain."""
+        end = time.monotonic() + 20
+        while not any(text in path.read_bytes() for path in (self.host.state / CHAIN).iterdir()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
     def pinned(self) -> dict[str, str]:
         """Return the pinned users and how they were pinned."""
@@ -198,6 +207,7 @@ async def test_the_operator_sees_other_emoji(scene: Scene) -> None:
     assert status == 1, rest
     assert "m.mismatched_sas" in rest
     assert scene.pinned() == {}
+    await asyncio.to_thread(scene.wait_record, b"verification: cancelled by")
 
 
 async def test_root_goes_away(scene: Scene) -> None:

@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _FAILURES as error:
         print(f"tibet-nc-agent: {error}", file=sys.stderr)
         return BAD
+    except KeyboardInterrupt:
+        print("tibet-nc-agent: interrupted", file=sys.stderr)
+        return BAD
     except BaseExceptionGroup as group:
         return _fail_together(group)
 

@@ -112,6 +112,10 @@ class News:
             log.info("operators: %s", ", ".join(known) or "nobody is pinned")
             await self.join_invited()
 
+    async def not_verified(self, room_id: str, user_id: str, detail: str) -> None:
+        """Record that a verification ended as it does when somebody is in between."""
+        await self._alert("verification", detail, room_id, user_id)
+
     async def _invited(self, room_id: str, sender: str) -> None:
         if room_id not in self._desk.rules.rooms:
             log.warning("ignored: an invitation to %s by %s", room_id, sender)

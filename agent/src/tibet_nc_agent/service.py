@@ -22,6 +22,7 @@ from tibet_nc_agent.inbox import InboxError, Item, Waiting
 from tibet_nc_agent.lanes import Lanes
 from tibet_nc_agent.news import News
 from tibet_nc_agent.supervision import Supervisor
+from tibet_nc_agent.verification import Scene
 from tibet_nc_agent.verifier import Verifier
 
 log: Final = logging.getLogger(__name__)
@@ -42,7 +43,9 @@ class Service:
         self._supervisor = supervisor
         self._exchanges = Exchanges(desk)
         self._news = News(desk)
-        self._verifier = Verifier(desk, state)
+        self._verifier = Verifier(
+            Scene(rules=desk.rules, matrix=desk.matrix, alert=self._news.not_verified), state
+        )
         self._lanes = Lanes()
         self._synced = asyncio.Event()
 

@@ -9,11 +9,14 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, cast
 
 from vodozemac import Sas
 
+from tibet_nc_agent.airlock import Rules
 from tibet_nc_agent.canonical import JsonObject, as_object
 from tibet_nc_agent.console import (
     REASON_CHARACTERS,
@@ -28,9 +31,9 @@ from tibet_nc_agent.console import (
     said,
 )
 from tibet_nc_agent.content import clip
-from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.event import VerificationEvent
 from tibet_nc_agent.identity import Identity, verify_identity
+from tibet_nc_agent.matrix import Matrix
 from tibet_nc_agent.matrix_errors import IdentityError, MatrixError, NotJoined
 from tibet_nc_agent.sas import (
     REQUEST_MSGTYPE,
@@ -55,6 +58,9 @@ JOIN_SECONDS: Final = 30.0
 EVENTS: Final = 100
 """Most events that wait for a verification; an honest one has seven in all."""
 
+MIDDLE: Final = frozenset({Code.COMMITMENT, Code.SAS, Code.KEY})
+"""What a verification ends with when somebody is between the two."""
+
 log: Final = logging.getLogger(__name__)
 
 
@@ -65,6 +71,19 @@ def is_request(event: VerificationEvent, user_id: str) -> bool:
     return event.event_type == REQUEST_MSGTYPE and event.content.get("to") == user_id and fresh
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Where verifications take place, and how long one may take.
+
+    ``alert`` records that somebody may be between the two: room, user, what was seen.
+    """
+
+    rules: Rules
+    matrix: Matrix
+    alert: Callable[[str, str, str], Awaitable[None]]
+    seconds: float = VERIFICATION_SECONDS
+
+
 class Verification:
     """The verification of ``user``, whom root has named at the other end of ``writer``.
 
@@ -73,13 +92,14 @@ class Verification:
 
     def __init__(
         self,
-        desk: Desk,
+        scene: Scene,
         user: str,
         request: VerificationEvent | None,
         writer: asyncio.StreamWriter,
     ) -> None:
         self.user: Final = user
-        self._desk = desk
+        self._scene = scene
+        self._handshake: Handshake | None = None
         self._request = request
         self._writer = writer
         self._inputs: asyncio.Queue[VerificationEvent | Decision | None] = asyncio.Queue(EVENTS)
@@ -97,25 +117,32 @@ class Verification:
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         """Verify, and tell the console how it ends; the console's end is the verification's."""
-        listening = asyncio.create_task(self._listen(reader))
         log.info("%s is being verified", self.user)
+        listening = asyncio.create_task(self._listen(reader))
+        beginning = asyncio.create_task(self._begin())
         try:
-            handshake = self._handshake(await self._identity())
-            try:
-                async with asyncio.timeout(VERIFICATION_SECONDS):
-                    await self._begin(handshake)
-                    while handshake.state not in {State.DONE, State.CANCELLED}:
-                        await self._carry_out(self._step(handshake, await self._inputs.get()))
-            except TimeoutError:
-                minutes = VERIFICATION_SECONDS / 60
-                await self._carry_out(
-                    handshake.cancel(Code.TIMEOUT, f"it has taken longer than {minutes:g} minutes")
-                )
+            async with asyncio.timeout(self._scene.seconds):
+                await asyncio.wait([listening, beginning], return_when=asyncio.FIRST_COMPLETED)
+                if not beginning.done():
+                    return  # root has left before anybody was asked
+                handshake = await beginning
+                while handshake.state not in {State.DONE, State.CANCELLED}:
+                    await self._carry_out(self._step(handshake, await self._inputs.get()))
+        except TimeoutError:
+            await self._too_late()
         except MatrixError as error:
             await self._failed(str(error))
         finally:
-            listening.cancel()
-            await asyncio.wait([listening])
+            for task in (listening, beginning):
+                task.cancel()
+            await asyncio.wait([listening, beginning])
+
+    async def _too_late(self) -> None:
+        reason = f"it has taken longer than {self._scene.seconds:g} s"
+        if self._handshake is None:
+            await self._failed(f"the homeserver does not answer: {reason}")
+        else:
+            await self._carry_out(self._handshake.cancel(Code.TIMEOUT, reason))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Pass on what root decides, and the console's end."""
@@ -127,12 +154,12 @@ class Verification:
     # --- before -------------------------------------------------------------------------------
 
     async def _identity(self) -> Identity:
-        answer = await self._desk.matrix.keys_of(self.user, fresh=True)
+        answer = await self._scene.matrix.keys_of(self.user, fresh=True)
         return verify_identity(answer, self.user, pinned=None)
 
     async def _meeting(self) -> str:
         """Return a room that the user is in, too, after joining it if the user has invited us."""
-        rules, matrix = self._desk.rules, self._desk.matrix
+        rules, matrix = self._scene.rules, self._scene.matrix
         rooms = sorted(rules.rooms, key=lambda room: (room != rules.dedicated_room, room))
         for room in rooms:
             if self.user in matrix.members(room):
@@ -151,12 +178,12 @@ class Verification:
             f" {rules.user_id} to {rules.dedicated_room}"
         )
 
-    def _handshake(self, theirs: Identity) -> Handshake:
-        matrix = self._desk.matrix
+    def _between(self, theirs: Identity) -> Handshake:
+        matrix = self._scene.matrix
         if matrix.master is None:
             raise IdentityError("the agent's own device is not cross-signed: see the agent's log")
         ours = Ours(
-            user_id=self._desk.rules.user_id,
+            user_id=self._scene.rules.user_id,
             device_id=matrix.device_id,
             ed25519=matrix.ed25519,
             master=matrix.master,
@@ -165,16 +192,18 @@ class Verification:
 
     # --- in the room --------------------------------------------------------------------------
 
-    async def _begin(self, handshake: Handshake) -> None:
+    async def _begin(self) -> Handshake:
         """Answer the user's request, or make one."""
+        handshake = self._handshake = self._between(await self._identity())
         if self._request is not None:
             self._room = self._request.room_id
             await self._tell(Asked(room=self._room, by_user=True))
             await self._carry_out(handshake.answer(self._request.event_id, _content(self._request)))
-            return
-        self._room = await self._meeting()
-        handshake.requested(await self._send(REQUEST_MSGTYPE, handshake.request()))
-        await self._tell(Asked(room=self._room, by_user=False))
+        else:
+            self._room = await self._meeting()
+            handshake.requested(await self._send(REQUEST_MSGTYPE, handshake.request()))
+            await self._tell(Asked(room=self._room, by_user=False))
+        return handshake
 
     def _step(
         self, handshake: Handshake, word: VerificationEvent | Decision | None
@@ -203,19 +232,22 @@ class Verification:
                     await self._tell(Proved(master_key=master))
                 case Ended(code=code, reason=reason, by_them=by_them):
                     who = self.user if by_them else "here"
-                    await self._failed(f"cancelled by {who}: {reason} ({code})")
+                    told = await self._failed(f"cancelled by {who}: {reason} ({code})")
+                    if code in MIDDLE:
+                        await self._scene.alert(self._room, self.user, told)
 
     async def _send(self, event_type: str, content: JsonObject) -> str:
-        return await self._desk.matrix.send_verification(
+        return await self._scene.matrix.send_verification(
             self._room, event_type, content, secrets.token_hex(16)
         )
 
     # --- at the console -----------------------------------------------------------------------
 
-    async def _failed(self, reason: str) -> None:
+    async def _failed(self, reason: str) -> str:
         text = clip(one_line(reason), REASON_CHARACTERS)
         log.warning("%s was not verified: %s", self.user, text)
         await self._tell(Failed(reason=text))
+        return text
 
     async def _tell(self, news: Told) -> None:
         self._writer.write(line(news))

@@ -22,10 +22,9 @@ from tibet_nc_agent.console import (
     said,
     socket_of,
 )
-from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.event import VerificationEvent
 from tibet_nc_agent.sas import CANCEL_TYPE
-from tibet_nc_agent.verification import Verification, is_request
+from tibet_nc_agent.verification import Scene, Verification, is_request
 
 ROOT: Final = 0
 
@@ -38,8 +37,8 @@ log: Final = logging.getLogger(__name__)
 class Verifier:
     """The console's socket in the state directory, and the verification that is under way."""
 
-    def __init__(self, desk: Desk, state: Path) -> None:
-        self._desk = desk
+    def __init__(self, scene: Scene, state: Path) -> None:
+        self._scene = scene
         self._path = socket_of(state)
         self._current: Verification | None = None
         self._requests: dict[str, VerificationEvent] = {}
@@ -60,7 +59,7 @@ class Verifier:
         """Take an event of a configured room."""
         if self._current is not None and event.sender == self._current.user:
             self._current.take(event)
-        elif is_request(event, self._desk.rules.user_id):
+        elif is_request(event, self._scene.rules.user_id):
             log.info("%s asks to be verified, and waits for root to say so", event.sender)
             self._requests.pop(event.sender, None)
             self._requests[event.sender] = event
@@ -88,9 +87,9 @@ class Verifier:
             writer.write(line(Failed(reason=f"{self._current.user} is being verified just now")))
             return
         request = self._requests.pop(word.user, None)
-        if request is not None and not is_request(request, self._desk.rules.user_id):
+        if request is not None and not is_request(request, self._scene.rules.user_id):
             request = None  # it has become too old
-        self._current = Verification(self._desk, word.user, request, writer)
+        self._current = Verification(self._scene, word.user, request, writer)
         try:
             await self._current.run(reader)
         finally:
