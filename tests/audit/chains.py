@@ -281,6 +281,19 @@ class Chain:
             )
         )
 
+    def retention(self, number: int) -> int:
+        """Record that recordings up to a command's are kept no longer, without deleting them."""
+        return self.append(
+            lambda seq, prev, time: Security(
+                seq=seq,
+                prev=prev,
+                time=time,
+                what=SecurityEvent.RETENTION,
+                detail=f"recordings of 1 commands up to #{number}",
+                number=number,
+            )
+        )
+
     def checkpoint(self, *, root: bytes | None = None) -> int:
         """Record a checkpoint, of another root if one is given."""
         root = root or tree_root([leaf_hash(line) for line in self.lines])

@@ -339,6 +339,20 @@ def test_only_some_are_shown(page: Page, root: Path) -> None:
     assert shown == 1
 
 
+def test_what_a_command_left_running(page: Page, tmp_path: Path) -> None:
+    """A remainder is an entry of its own, with its output, which is checked like a command's."""
+    chain = Chain(tmp_path / "state")
+    number = chain.intent("make &")
+    chain.outcome(number, b"early\n", leftover=1)
+    remainder = chain.remainder(number, b"late\n")
+    said = _verdict(page, path := _export(chain.root))
+    assert "Verified" in said
+    assert "2 outputs" in said
+    assert "late" in page.evaluate(f"document.getElementById('r{remainder}').textContent")
+    said = _verdict(page, _altered(path, _replaced(r"late\\n", r"l8te\\n")))
+    assert f"record {remainder} is bad" in said
+
+
 def test_filters(page: Page, root: Path) -> None:
     """Text, operator, session and verdict filter the timeline; a text in output is found too."""
     _verdict(page, _export(root))

@@ -31,7 +31,7 @@ from tibet_nc_audit import (
 )
 from tibet_nc_audit.arguments import UNUSABLE, parser
 from tibet_nc_audit.entries import HOLD, Kind, entries
-from tibet_nc_audit.errors import AuditError, DisagreementError
+from tibet_nc_audit.errors import AuditError, DisagreementError, MissingError
 from tibet_nc_audit.export import Format
 from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.heads import Depth
@@ -222,6 +222,8 @@ def _replay(options: argparse.Namespace, state: State) -> int:
         try:
             name = name_of(command.recorded)
             check_recording(state, command.recorded)
+        except MissingError as wrong:
+            raise AuditError(f"{wrong.file}: {_absent(state, options.number)}") from None
         except DisagreementError as wrong:
             _complain(f"NOT what was recorded: {wrong.file}: {wrong.reason}")
             status = BAD
@@ -304,6 +306,12 @@ _VERBS: Final[dict[str, Callable[[argparse.Namespace, State], int]]] = {
     "export": _export,
     "checkpoint": _checkpoint,
 }
+
+
+def _absent(state: State, number: int) -> str:
+    """Say why there is no recording, in the words of show."""
+    checks = dossier.dossier(state, number).checks
+    return next(check.detail for check in checks if check.what == "recording")
 
 
 # --- what they share ------------------------------------------------------------------------------

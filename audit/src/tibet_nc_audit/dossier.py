@@ -9,7 +9,7 @@ import msgspec
 from tibet_nc_audit import payloads, tokens
 from tibet_nc_audit.entries import Entry, Kind, Text, begun, ended
 from tibet_nc_audit.errors import DisagreementError, MissingError
-from tibet_nc_audit.locate import Command, Located, erasure, key_at, locate
+from tibet_nc_audit.locate import Command, Located, erasure, key_at, locate, retention
 from tibet_nc_audit.lookahead import Lookahead, only
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import Checked, check_recording
@@ -147,11 +147,16 @@ def _erased(state: State, number: int) -> str:
     return "" if record is None else f"{payloads.ERASED}, record {record.seq}: {record.detail}"
 
 
+def _expired(state: State, recorded: Outcome | Remainder) -> str:
+    record = retention(state, recorded)
+    return "" if record is None else f"deleted by retention, record {record.seq}: {record.detail}"
+
+
 def _check_recording(state: State, outcome: Outcome | Remainder) -> Check:
     try:
         checked = check_recording(state, outcome)
     except MissingError as wrong:
-        if detail := _erased(state, outcome.intent):
+        if detail := _erased(state, outcome.intent) or _expired(state, outcome):
             return Check(what="recording", result=Result.NOTHING, detail=detail)
         return _bad("recording", wrong)
     except DisagreementError as wrong:

@@ -3,7 +3,7 @@
 
 A text that isn't there is not an error: it was erased, or never kept. A text that is there and
 isn't the one is. Tokens must be there, and recordings unless a later record says that they were
-erased; so a missing recording is held against the chain only at its end.
+erased or are kept no longer; so a missing recording is held against the chain only at its end.
 """
 
 from contextlib import ExitStack
@@ -14,6 +14,7 @@ import msgspec
 from tibet_nc_audit import payloads, tokens
 from tibet_nc_audit.errors import DisagreementError, MissingError
 from tibet_nc_audit.findings import Finding, Findings, What
+from tibet_nc_audit.locate import retentions
 from tibet_nc_audit.lookahead import DiffersError, Lookahead
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import Checked, check_recording, missing_recording, name_of
@@ -46,6 +47,7 @@ class Counts(msgspec.Struct):
     unclaimed_texts: int = 0
     recordings: int = 0
     erased_recordings: int = 0
+    expired_recordings: int = 0
     capped: int = 0
     silent: int = 0
     tokens: int = 0
@@ -74,6 +76,8 @@ class Evidence:
         self._erasures: set[int] = set()
         self._absent: dict[str, tuple[int, int, int]] = {}
         """Recordings that aren't there: the command's number, and where that was found."""
+        self._retentions: list[tuple[int, int]] | None = None
+        """Records of recordings kept no longer, newest first: (their number, up to which)."""
 
     def __enter__(self) -> Self:
         file = self._files.enter_context(self._state.open_if_there(TOKENS, tokens.LINE_BYTES))
@@ -144,9 +148,13 @@ class Evidence:
 
     def finish(self) -> None:
         """Leave the chain: what is missing without a reason, and what nobody asked for."""
+        if self._absent:
+            self._retentions = None  # the chain may have grown since it was looked through
         for name, (number, *where) in self._absent.items():
             if number in self._erasures:
                 self.counts.erased_recordings += 1
+            elif self._expired(where[0], number):
+                self.counts.expired_recordings += 1
             else:
                 self._find(What.RECORDING, (where[0], where[1]), missing_recording(name))
         self.counts.erasures = len(self._erasures)
@@ -173,7 +181,9 @@ class Evidence:
         try:
             checked = check_recording(self._state, outcome)
         except MissingError as wrong:
-            if len(self._absent) < _ABSENT:
+            if self._expired(outcome.seq, outcome.intent):
+                self.counts.expired_recordings += 1
+            elif len(self._absent) < _ABSENT:
                 self._absent[name_of(outcome)] = (outcome.intent, outcome.seq, place)
             else:
                 self._find(What.RECORDING, (outcome.seq, place), wrong)
@@ -188,6 +198,16 @@ class Evidence:
                 self.counts.capped += 1
             case Checked.NONE:
                 self.counts.silent += 1
+
+    def _expired(self, recorded: int, number: int) -> bool:
+        """Tell whether a record after this one says that a recording is kept no longer.
+
+        The chain is looked through ahead, once: a thousand recordings may be gone for one record.
+        """
+        if self._retentions is None:
+            found = [(seq, record.number or 0) for seq, record in retentions(self._state)]
+            self._retentions = found[::-1]
+        return any(seq > recorded and upto >= number for seq, upto in self._retentions)
 
     def _count_undone(self) -> int:
         """Count the texts that a record says were erased, and that are there all the same."""

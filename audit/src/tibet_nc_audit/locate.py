@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Finding one record in the chain, and with it the one that ends or begins the same command."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,6 +24,7 @@ from tibet_nc_protocol.records import (
 )
 from tibet_nc_protocol.signing import PublicKey
 
+_RETENTION: Final = b'"what":"retention"'
 _KEY_RECORD: Final = b'"kind":"key"'
 """What stands in key records only: within a string, quotation marks are escaped."""
 
@@ -134,6 +136,21 @@ def erasure(state: State, number: int) -> Security | None:
         ):
             return record
     return None
+
+
+def retention(state: State, recorded: Outcome | Remainder) -> Security | None:
+    """Return the record that says that a recording was kept no longer; raises AuditError."""
+    for seq, record in retentions(state):
+        if seq > recorded.seq and (record.number or 0) >= recorded.intent:
+            return record
+    return None
+
+
+def retentions(state: State) -> Iterator[tuple[int, Security]]:
+    """Yield the records that say up to which command recordings were deleted; raises AuditError."""
+    for number, line in state.records_from(0):
+        if _RETENTION in line and isinstance(record := _decode(line), Security):
+            yield number, record
 
 
 def _decode(line: bytes) -> Record | None:

@@ -75,7 +75,8 @@ def _checked(report: Report) -> Iterator[str]:
     yield _line(
         "recordings",
         f"{counts.recordings} agree, {counts.capped} capped (only their length can be checked),"
-        f" {counts.silent} printed nothing, {counts.erased_recordings} [erased]",
+        f" {counts.silent} printed nothing, {counts.erased_recordings} [erased]"
+        + (f", {counts.expired_recordings} deleted by retention" * bool(counts.expired_recordings)),
     )
     yield _line("tokens", f"{counts.tokens} agree")
     if counts.erasures:

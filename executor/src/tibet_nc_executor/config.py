@@ -92,6 +92,13 @@ class AuditSection(_Section, frozen=True, kw_only=True):
     segment_bytes: Annotated[int, Meta(ge=4096)] = 8 * 1024**2
 
 
+class RecordingsSection(_Section, frozen=True, kw_only=True):
+    """[recordings]: for how many days, and up to how many bytes in all, they are kept; 0: all."""
+
+    keep_days: Annotated[int, Meta(ge=0)] = 0
+    keep_bytes: Annotated[int, Meta(ge=0)] = 0
+
+
 class HostSection(_Section, frozen=True, kw_only=True):
     """[host]: the name of this host in records and answers."""
 
@@ -113,6 +120,7 @@ class Config(_Section, frozen=True, kw_only=True):
     socket: SocketSection = SocketSection()
     state: StateSection = StateSection()
     audit: AuditSection = AuditSection()
+    recordings: RecordingsSection = RecordingsSection()
     host: HostSection = HostSection()
     walls: WallsSection = WallsSection()
 

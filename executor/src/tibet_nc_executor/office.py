@@ -212,6 +212,9 @@ class Office:
             reader = OutputReader(self._tools.recordings / known.ending.recording)
         try:
             data, last = reader.read(request.offset)
+        except FileNotFoundError:
+            reason = "the recording is kept no longer"
+            raise DeniedError(DenialCode.UNKNOWN, reason) from None
         except (OSError, DecodeError) as error:
             raise DeniedError(DenialCode.UNKNOWN, f"the recording can't be read: {error}") from None
         if not last:

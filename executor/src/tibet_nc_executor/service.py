@@ -24,6 +24,7 @@ from tibet_nc_executor.errors import ConfigError, LedgerError
 from tibet_nc_executor.monitor import Role
 from tibet_nc_executor.office import Facts, Office
 from tibet_nc_executor.provenance import AppendStore
+from tibet_nc_executor.retention import DAY_S, Limits, Retention
 from tibet_nc_executor.run import Tools
 from tibet_nc_executor.runs import Runs
 from tibet_nc_executor.selftest import enforce
@@ -169,6 +170,14 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     runs.make_ready()
     alive = asyncio.create_task(_watchdog(environment))
     limits = asyncio.create_task(sessions.keep_limits())
+    keeping = asyncio.create_task(
+        Retention(
+            archive,
+            directory / RECORDINGS,
+            Limits(seconds=config.recordings.keep_days * DAY_S, bytes=config.recordings.keep_bytes),
+            jobs=runs.jobs,
+        ).sweep_regularly()
+    )
     regular = asyncio.create_task(archive.checkpoint_regularly(config.audit.checkpoint_s))
     tested = f"self-test: {len(breaches)} breaches accepted" if breaches else "self-test: all holds"
     daemon.notify(f"READY=1\nSTATUS={archive.length} records, head {archive.head[:8]}; {tested}")
@@ -185,6 +194,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     alive.cancel()
     limits.cancel()
     regular.cancel()
+    keeping.cancel()
     with suppress(LedgerError):  # the next start makes one
         await archive.checkpoint()
     await archive.close()

@@ -65,6 +65,10 @@ class SecurityEvent(StrEnum):
     """The last line of the chain was incomplete when the executor started, and was cut off."""
     ERASED = "erased"
     """The text of a command was erased, or its recording; ``number`` says which command's."""
+    RETENTION = "retention"
+    """Recordings are kept no longer: those of the commands up to ``number`` are deleted."""
+    JOURNAL = "journal"
+    """Entries did not reach journald; the detail says of which records."""
     AGENT = "agent"
     """The agent reports something; the detail says what."""
 

@@ -92,6 +92,7 @@ class ChainCheck {
     this.tree = about.subtrees && new Frontier(about.start, about.subtrees.map(unhex));
     this.relink = false;
     this.open = new Map();
+    this.left = new Map();
     this.findings = [];
     this.bad = new Map(); // record → reason
     this.counts = { records: 0, links: 0, signatures: 0, checkpoints: 0, roots: 0, texts: 0,
@@ -195,9 +196,17 @@ class ChainCheck {
         break;
       case "outcome":
       case "aborted":
-        if (this.open.get(record.intent) === record.run) this.open.delete(record.intent);
-        else if (record.intent >= this.start) {
+        if (this.open.get(record.intent) === record.run) {
+          this.open.delete(record.intent);
+          if (record.leftover) this.left.set(record.intent, record.run);
+        } else if (record.intent >= this.start) {
           this.find(number, "ends a command that is not open", "an open command", record.intent);
+        }
+        break;
+      case "remainder":
+        if (this.left.get(record.intent) === record.run) this.left.delete(record.intent);
+        else if (record.intent >= this.start) {
+          this.find(number, "ends what no command has left running", "one that did", record.intent);
         }
         break;
       case "checkpoint":

@@ -32,7 +32,7 @@ function takeRecordings() {
   const recordings = new Map();
   for (const block of document.querySelectorAll('pre[data-of="recording"]')) {
     const text = block.textContent.replace(/^\n/, "").replace(/\n$/, "");
-    recordings.set(Number(block.dataset.number), text.split("\n"));
+    recordings.set(block.dataset.name, text.split("\n"));
     block.remove();
   }
   return recordings;
@@ -52,6 +52,11 @@ function canonical(record) {
   const sorted = {};
   for (const key of Object.keys(record).sort()) sorted[key] = record[key];
   return JSON.stringify(sorted);
+}
+
+// The name of the recording of which an outcome or a remainder speaks (SPEC §9).
+function recordingName({ kind, intent }) {
+  return `${String(intent).padStart(12, "0")}${kind === "remainder" ? ".remainder" : ""}.cast`;
 }
 
 // What a command printed, from its recording; throws what is wrong with that.

@@ -8,6 +8,7 @@ const VERDICTS = {
   refused: "Refused",
   aborted: "Aborted",
   running: "Running",
+  remainder: "Left running",
   security: "Security",
   chain: "Chain",
   damaged: "Damaged",
@@ -86,7 +87,7 @@ function characterLength(bytes, at) {
   }
 }
 
-// Put records together; `texts` and `recordings` are by a command's number.
+// Put records together; `texts` are by a command's number, `recordings` by their name.
 function entriesOf(lines, records, start, texts, recordings) {
   const entries = [];
   const open = new Map();
@@ -96,6 +97,7 @@ function entriesOf(lines, records, start, texts, recordings) {
     if ((record?.kind === "outcome" || record?.kind === "aborted") && command) {
       open.delete(record.intent);
       command.end = record;
+      command.recording = recordings.get(recordingName(record));
       command.lines.push(line);
       command.verdict = record.kind === "aborted" ? "aborted"
         : record.exit === 0 ? "ran" : "failed";
@@ -104,7 +106,8 @@ function entriesOf(lines, records, start, texts, recordings) {
     const seq = record ? record.seq : start + row;
     const entry = { seq, record, end: null, lines: [line], verdict: verdictOf(record),
       time: record?.time ?? "", operator: record?.sender ?? "", session: record?.session ?? "",
-      text: texts.get(seq), recording: recordings.get(seq) };
+      text: texts.get(seq),
+      recording: record?.kind === "remainder" ? recordings.get(recordingName(record)) : null };
     entries.push(entry);
     if (record?.kind === "intent") open.set(seq, entry);
   });
@@ -119,6 +122,7 @@ function verdictOf(record) {
     case "aborted": return "aborted";
     case "refusal": return "refused";
     case "security": return "security";
+    case "remainder": return "remainder";
     default: return "chain";
   }
 }

@@ -8,11 +8,11 @@ async function main() {
   const records = lines.map(parseRecord);
   const texts = new Map(takeLines("texts").map((line) => JSON.parse(line))
     .map((payload) => [payload.seq, payload]));
-  const recordings = new Map([...takeRecordings()].map(([number, cast]) => {
+  const recordings = new Map([...takeRecordings()].map(([name, cast]) => {
     try {
-      return [number, { bytes: printed(cast) }];
+      return [name, { bytes: printed(cast) }];
     } catch (error) {
-      return [number, { wrong: error.message }];
+      return [name, { wrong: error.message }];
     }
   }));
   const selected = takeLines("selected").map(Number);
@@ -47,14 +47,15 @@ async function checkEvidence(check, records, texts, recordings) {
     if (record?.command && unclaimed.delete(record.seq)) {
       await check.text(record, texts.get(record.seq));
     }
-    if (record?.kind === "outcome" && left.delete(record.intent)) {
-      await check.output(record, recordings.get(record.intent));
-    }
+    const name = ["outcome", "remainder"].includes(record?.kind) && recordingName(record);
+    if (left.delete(name)) await check.output(record, recordings.get(name));
   }
   // After a fault in the chain, what an altered record spoke of stands alone too.
   if (check.findings.length) return;
   for (const number of unclaimed) check.find(number, "a text that no record speaks of");
-  for (const number of left) check.find(number, "a recording that no record speaks of");
+  for (const name of left) {
+    check.find(Number.parseInt(name, 10), "a recording that no record speaks of");
+  }
 }
 
 main().catch((error) => {

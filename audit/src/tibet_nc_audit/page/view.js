@@ -189,8 +189,9 @@ function entryElement(entry, view) {
     if (reason) body.append(safe("p", "wrong", `Record ${number}: ${reason}`));
   }
   if (entry.verdict !== "chain") body.append(facts(entry, view));
-  if (entry.recording && entry.end) body.append(output(entry, view));
-  else if (entry.end?.recorded_bytes) body.append(make("p", "remark", "The output isn't here."));
+  const printed = entry.end ?? record;
+  if (entry.recording) body.append(output(entry, printed, view));
+  else if (printed?.recorded_bytes) body.append(make("p", "remark", "The output isn't here."));
   body.append(details(entry));
   return element;
 }
@@ -221,6 +222,7 @@ function remarkOf({ record, end }) {
     case "checkpoint": return `Checkpoint over ${many(record.size, "record")}, root` +
       ` ${record.root.slice(0, 16)}…`;
     case "key": return `From here on the key is ${record.key}, of ${record.executor}`;
+    case "remainder": return `What #${record.intent} had left running has ended: ${record.reason}`;
     case "genesis": return `The chain of ${record.executor} begins, version ${record.version}`;
     default: return `Ends command ${record.intent}, which began before this page does.`;
   }
@@ -245,15 +247,15 @@ function facts(entry, view) {
     choose.append("session ", safe("span", "", entry.session));
     line.append(choose);
   }
-  if (entry.end?.duration_ms !== undefined) {
-    line.append(make("span", "", duration(entry.end.duration_ms)));
-    line.append(make("span", "", entry.end.output_bytes ? size(entry.end.output_bytes)
-      : "no output"));
+  const ran = entry.end ?? entry.record;
+  if (ran?.duration_ms !== undefined) {
+    line.append(make("span", "", duration(ran.duration_ms)));
+    line.append(make("span", "", ran.output_bytes ? size(ran.output_bytes) : "no output"));
   }
   return line;
 }
 
-function output(entry, view) {
+function output(entry, { output_bytes: all, recorded_bytes: kept }, view) {
   const { bytes, wrong } = entry.recording;
   if (wrong) return safe("p", "wrong", wrong);
   const block = make("div");
@@ -267,7 +269,6 @@ function output(entry, view) {
     if (end < cap) {
       block.append(button("more", `Show all ${size(bytes.length)}`, () => show(cap)));
     } else if (rest) block.append(make("p", "remark", `… and ${size(rest)} more`));
-    const { output_bytes: all, recorded_bytes: kept } = entry.end;
     if (kept < all) {
       block.append(make("p", "remark", `Recorded were the first ${size(kept)} of ${size(all)}.`));
     }

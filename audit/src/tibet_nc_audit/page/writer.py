@@ -17,13 +17,19 @@ from importlib.metadata import version
 from typing import Final
 
 from tibet_nc_audit import payloads
-from tibet_nc_audit.entries import Entry, entries
+from tibet_nc_audit.entries import Entry, Kind, entries
 from tibet_nc_audit.errors import MissingFileError, NotAFileError
 from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.page.excerpt import Excerpt
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.visible import visible
-from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, recording_name, segment_name
+from tibet_nc_protocol.layout import (
+    PAYLOADS,
+    RECORDINGS,
+    recording_name,
+    remainder_name,
+    segment_name,
+)
 from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
 from tibet_nc_protocol.signing import PublicKey
 
@@ -82,10 +88,10 @@ class _Evidence:
             numbers.add(entry.seq)
             if entry.recording is None or (entry.outcome or 0) >= self._excerpt.end:
                 continue
-            recording = self._recording(entry.seq, min(room, RECORDING_BYTES))
+            recording = self._recording(_recording_name(entry), min(room, RECORDING_BYTES))
             room -= sum(len(line) for line in recording)
             if recording:
-                attribute = f'recording" data-number="{entry.seq}'
+                attribute = f'recording" data-name="{_recording_name(entry)}'
                 yield from _blocks(attribute, iter(recording), whole=True)
         if _selects(wanted):
             yield from _blocks("selected", (b"%d" % number for number in sorted(numbers)))
@@ -94,10 +100,10 @@ class _Evidence:
     def _inside(self, entry: Entry) -> bool:
         return self._excerpt.start <= entry.seq < self._excerpt.end
 
-    def _recording(self, number: int, limit: int) -> list[bytes]:
+    def _recording(self, name: str, limit: int) -> list[bytes]:
         """Return the lines of a recording; none if it isn't there, or there is no room for it."""
         try:
-            with self._state.open(recording_name(number), RECORDING_LINE_BYTES, RECORDINGS) as file:
+            with self._state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
                 if file.size <= limit:
                     return list(file)
         except (MissingFileError, NotAFileError):
@@ -123,6 +129,13 @@ class _Evidence:
                         continue
                     room -= len(line)
                     yield line
+
+
+def _recording_name(entry: Entry) -> str:
+    """Return the name that the recording of an entry has, whatever its record says."""
+    if entry.kind is Kind.REMAINDER:
+        return remainder_name(entry.number or 0)
+    return recording_name(entry.seq)
 
 
 def _about(
