@@ -168,17 +168,18 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     server = Server(agent_uid=agent_uid, archive=archive, serve=connection)
     await server.start(listening)
     runs.make_ready()
-    alive = asyncio.create_task(_watchdog(environment))
-    limits = asyncio.create_task(sessions.keep_limits())
-    keeping = asyncio.create_task(
-        Retention(
-            archive,
-            directory / RECORDINGS,
-            Limits(seconds=config.recordings.keep_days * DAY_S, bytes=config.recordings.keep_bytes),
-            jobs=runs.jobs,
-        ).sweep_regularly()
+    retention = Retention(
+        archive,
+        directory / RECORDINGS,
+        Limits(seconds=config.recordings.keep_days * DAY_S, bytes=config.recordings.keep_bytes),
+        jobs=runs.jobs,
     )
-    regular = asyncio.create_task(archive.checkpoint_regularly(config.audit.checkpoint_s))
+    duties = [
+        asyncio.create_task(_watchdog(environment)),
+        asyncio.create_task(sessions.keep_limits()),
+        asyncio.create_task(archive.checkpoint_regularly(config.audit.checkpoint_s)),
+        asyncio.create_task(retention.sweep_regularly()),
+    ]
     tested = f"self-test: {len(breaches)} breaches accepted" if breaches else "self-test: all holds"
     daemon.notify(f"READY=1\nSTATUS={archive.length} records, head {archive.head[:8]}; {tested}")
     _say(f"ready: {archive.length} records, head {archive.head[:8]}, listening on {path}")
@@ -191,10 +192,8 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     _say("stopping")
     await server.stop()
     await runs.stop()
-    alive.cancel()
-    limits.cancel()
-    regular.cancel()
-    keeping.cancel()
+    for duty in duties:
+        duty.cancel()
     with suppress(LedgerError):  # the next start makes one
         await archive.checkpoint()
     await archive.close()
