@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -20,10 +20,13 @@ import pytest
 import pytest_asyncio
 from pexpect import EOF
 from pexpect.fdpexpect import fdspawn
+from vodozemac import Sas
 
 from tests.harness import Account, Synapse
 from tests.harness.element import ElementOperator
 from tests.harness.host import Host
+from tests.harness.operator import OperatorError, new_identity
+from tests.harness.proxy import Change, Proxy
 from tests.separation import FOREIGN_UID, as_agent
 from tibet_nc_agent.console import socket_of
 from tibet_nc_agent.pinfile import PinFile
@@ -77,8 +80,12 @@ class Console:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A host on which nobody is pinned, and somebody in the room who is to be."""
+    """A host on which nobody is pinned, and somebody in the room who is to be.
 
+    ``homeserver`` is what the host takes for its homeserver; it may lie.
+    """
+
+    homeserver: Proxy
     host: Host
     bot: Account
     operator: ElementOperator
@@ -116,21 +123,23 @@ async def stage(synapse: Synapse) -> AsyncIterator[Scene]:
         room = await operator.create_room(invite=[bot.user_id])
         with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
             Path(name).chmod(0o755)
-            with Host(
-                Path(name) / "host",
-                homeserver=synapse.url,
-                bot=bot,
-                operators={},
-                rooms=[room],
-            ) as host:
-                await asyncio.to_thread(host.start)
-                yield Scene(host=host, bot=bot, operator=operator, room=room)
+            async with Proxy(synapse.url) as proxy:
+                with Host(
+                    Path(name) / "host",
+                    homeserver=proxy.url,
+                    bot=bot,
+                    operators={},
+                    rooms=[room],
+                ) as host:
+                    await asyncio.to_thread(host.start)
+                    yield Scene(homeserver=proxy, host=host, bot=bot, operator=operator, room=room)
 
 
 @pytest.fixture
 def scene(stage: Scene) -> Scene:
-    """Unpin everybody."""
+    """Unpin everybody, and let the homeserver be honest."""
     stage.host.pin({})
+    stage.homeserver.pass_all()
     return stage
 
 
@@ -267,6 +276,90 @@ async def test_nobody_else_is_answered(scene: Scene, synapse: Synapse) -> None:
         if seen.content.get("m.relates_to", {}).get("event_id") == asked.body["event_id"]
     ]
     assert answers == []
+
+
+# --- a homeserver that lies -----------------------------------------------------------------------
+
+
+def on_keys(change: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Change:
+    """Return what replaces each event that holds a key of the verification by other events."""
+
+    def changed(answer: dict[str, Any]) -> dict[str, Any]:
+        for room in answer.get("rooms", {}).get("join", {}).values():
+            room["timeline"]["events"] = [
+                new
+                for event in room["timeline"]["events"]
+                for new in (change(event) if event["type"] == "m.key.verification.key" else [event])
+            ]
+        return answer
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (
+            lambda event: [
+                event | {"content": event["content"] | {"key": Sas().public_key.to_base64()}}
+            ],
+            "m.mismatched_commitment",
+        ),
+        (lambda event: [event, event | {"event_id": "$again"}], "m.unexpected_message"),
+    ],
+    ids=["another key", "a repeated key"],
+)
+async def test_a_homeserver_that_changes_events_reaches_nothing(
+    scene: Scene, change: Callable[[dict[str, Any]], list[dict[str, Any]]], code: str
+) -> None:
+    """A key of the homeserver's own, or an event that comes twice: cancelled, and no pin."""
+    scene.homeserver.rewrite("/sync", on_keys(change))
+    with scene.console() as console:
+        await console.until("was asked")
+        await scene.operator.ask("acceptVerification")
+        comparing = asyncio.create_task(scene.operator.ask("compareEmoji", start=False))
+        status, rest = await console.ended()
+        await asyncio.gather(
+            comparing, return_exceptions=True
+        )  # it may or may not have come as far as the emoji
+        assert (await scene.operator.ask("verificationCancelled"))["code"] == code
+    assert status == 1
+    assert code in rest
+    assert scene.pinned() == {}
+
+
+async def test_an_identity_that_the_homeserver_made_up_is_not_pinned(scene: Scene) -> None:
+    """The homeserver shows the agent another identity of the operator, complete and well signed.
+
+    The emoji match, since nobody is in between; the operator's client proves another key.
+    """
+    operator, keys = scene.operator, new_identity()
+    made_up = {str(use): value for use, value in keys.key_objects(operator.user_id).items()}
+
+    def lie(answer: dict[str, Any]) -> dict[str, Any]:
+        if operator.user_id in answer.get("master_keys", {}):
+            answer["master_keys"][operator.user_id] = made_up["master"]
+            answer["self_signing_keys"][operator.user_id] = made_up["self_signing"]
+        return answer
+
+    scene.homeserver.rewrite("/keys/query", lie)
+    with scene.console() as console:
+        await console.until("was asked")
+        await operator.ask("acceptVerification")
+        await operator.ask("compareEmoji", start=False)
+        await console.until(QUESTION)
+        await console.type("yes")
+        confirming = asyncio.create_task(operator.ask("confirmEmoji"))
+        status, rest = await console.ended()
+        with pytest.raises(OperatorError, match=r"m\.key_mismatch"):
+            await confirming
+    assert status == 1
+    assert "m.key_mismatch" in rest
+    assert scene.pinned() == {}
+    await asyncio.to_thread(scene.wait_record, b"m.key_mismatch")
+
+
+# --- others of the host ---------------------------------------------------------------------------
 
 
 async def test_others_cant_reach_the_consoles_socket(scene: Scene) -> None:
