@@ -15,10 +15,12 @@ from tibet_nc_agent.event import (
     Origin,
     TextMessage,
     Unreadable,
+    VerificationEvent,
     replayed,
     text_message,
     undecryptable,
     unreadable,
+    verification_event,
 )
 
 ROOM = "!room"
@@ -132,3 +134,48 @@ def test_nearly_right_json(data: st.DataObject, new: Json) -> None:
             message = text_message(ROOM, event, payload, ORIGIN)
             if isinstance(message, TextMessage):
                 message.body.encode()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize(
+    ("event_type", "content", "meant"),
+    [
+        ("m.key.verification.start", {}, "m.key.verification.start"),
+        (
+            "m.room.message",
+            {"msgtype": "m.key.verification.request"},
+            "m.key.verification.request",
+        ),
+    ],
+)
+def test_an_event_of_a_verification(
+    event_type: str, content: dict[str, Any], meant: str, *, encrypted: bool
+) -> None:
+    """In the clear or encrypted, it is the same; what it relates to is always in the clear."""
+    relation = {"m.relates_to": {"rel_type": "m.reference", "event_id": "$request"}}
+    payload: Any = {"type": event_type, "content": content}
+    if encrypted:
+        event: Any = {**EVENT, "content": {**EVENT["content"], **relation}}
+    else:
+        event = payload = {**EVENT, "type": event_type, "content": {**content, **relation}}
+    assert verification_event(ROOM, event, payload) == VerificationEvent(
+        room_id=ROOM,
+        event_id="$event",
+        sender="@op:example.org",
+        sent_ms=1_000,
+        age_ms=5,
+        event_type=meant,
+        content={**content, **relation},
+    )
+
+
+@given(event=OBJECTS, payload=OBJECTS)
+def test_any_event_may_be_of_a_verification(event: Any, payload: Any) -> None:  # noqa: ANN401 - JSON
+    """Whatever an event holds, it becomes a value, nothing, or Malformed."""
+    for kind in ("m.key.verification.key", "m.room.message", "m.room.encrypted"):
+        with suppress(Malformed):
+            verification_event(ROOM, event, {**payload, "type": kind})
+        value = verification_event(
+            ROOM, EVENT, {"type": "m.key.verification.key", "content": payload}
+        )
+        assert isinstance(value, VerificationEvent)

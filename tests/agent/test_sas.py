@@ -149,6 +149,22 @@ def test_both_sides_end_with_the_others_master_key(*, agent_asks: bool) -> None:
     assert met.operator.verified == [AGENT.master]
 
 
+def test_a_side_without_emoji_compares_numbers() -> None:
+    """A client that can only show numbers is verified by them."""
+
+    def meddle(_: Side, event: Send) -> list[Send]:
+        if event.event_type != "m.key.verification.accept":
+            return [event]
+        only: JsonObject = {"short_authentication_string": ["decimal"]}
+        return [replace(event, content=event.content | only)]
+
+    met = room(meddle=meddle)
+    met.begin()
+    met.deliver()
+    assert met.agent.shown[0].emoji == ()
+    assert met.agent.shown[0].decimals == met.operator.shown[0].decimals
+
+
 def test_there_are_64_different_emoji() -> None:
     """Six bits choose an emoji, and no two choices look or sound alike."""
     assert len({symbol for symbol, _ in EMOJI}) == len({name for _, name in EMOJI}) == 64

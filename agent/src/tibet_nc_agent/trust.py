@@ -6,6 +6,7 @@ master key that it shows comes back, and root compares it and writes it down.
 """
 
 import asyncio
+import os
 import sys
 from datetime import UTC, datetime
 from typing import Final, TextIO
@@ -88,6 +89,8 @@ def trust_by_emoji(config: Config, user: str, *, out: TextIO) -> None:
     """
     if not sys.stdin.isatty():
         raise NotTrustedError("there is no terminal to ask on")
+    if not os.access(config.operators_file.parent, os.W_OK):  # before people are asked
+        raise NotTrustedError(f"{config.operators_file} can't be written: run this as root")
     before = PinFile(config.operators_file).pins().get(user)
     master_key = verified_master_key(config.state, user, stdin=sys.stdin, out=out)
     if master_key is None:

@@ -44,9 +44,13 @@ class Verifier:
         self._requests: dict[str, VerificationEvent] = {}
 
     async def serve(self) -> None:
-        """Wait for root, for ever; raises OSError if there can be no socket."""
-        server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_BYTES)
-        self._path.chmod(0o600)
+        """Wait for root, for ever; without a socket, commands are answered all the same."""
+        try:
+            server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_BYTES)
+            self._path.chmod(0o600)
+        except OSError as error:
+            log.error("trust --emoji can't be used: %s: %s", self._path, error)  # noqa: TRY400
+            return
         async with server:
             await server.serve_forever()
 
