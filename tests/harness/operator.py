@@ -207,6 +207,7 @@ class Operator:
                 self.identity,
                 user_id=self.user_id,
                 device_id=self.device_id,
+                device_key=str(self.client.olm.account.identity_keys["ed25519"]),
                 device_sign=lambda data: str(self.client.olm.account.sign(data.decode())),
                 password=self.password,
             )

@@ -5,12 +5,15 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from vodozemac import Account
 
 from tests.harness import Operator
 from tests.harness.proxy import Proxy
 from tests.integration.agent import Agent
+from tibet_nc_agent.canonical import JsonObject, canonical
 from tibet_nc_agent.crosssign import CrossSigning, Use
 from tibet_nc_agent.identity import Identity, verify_identity
 from tibet_nc_agent.matrix_errors import AuthenticationNeeded, IdentityError, Refused
@@ -65,6 +68,38 @@ async def test_interrupted_cross_signing_is_resumed(agent: Agent, tmp_path: Path
         own = await identity(agent, agent.account.user_id, keys.public_key(Use.MASTER))
         assert own.devices[0].cross_signed
         await agent.stop()
+
+
+async def test_swapped_device_keys_are_not_signed(agent: Agent, tmp_path: Path) -> None:
+    """Keys that the homeserver gives out as our device's are signed only if they are ours."""
+    keys = new_keys(tmp_path)
+    user_id, device_id = agent.account.user_id, agent.matrix.device_id
+    rogue = Account()
+    value: JsonObject = {
+        "user_id": user_id,
+        "device_id": device_id,
+        "algorithms": ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"],
+        "keys": {
+            f"ed25519:{device_id}": rogue.ed25519_key.to_base64(),
+            f"curve25519:{device_id}": rogue.curve25519_key.to_base64(),
+        },
+    }
+    signature = rogue.sign(canonical(value)).to_base64()
+    swapped = {**value, "signatures": {user_id: {f"ed25519:{device_id}": signature}}}
+
+    def swap(body: dict[str, Any]) -> dict[str, Any]:
+        body["device_keys"][user_id][device_id] = swapped
+        return body
+
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.open()
+        proxy.rewrite("/keys/query", swap)
+        with pytest.raises(IdentityError, match="other keys as those of our device"):
+            await agent.matrix.cross_sign(keys, password=None)
+        await agent.stop()
+        assert not [path for _, path in proxy.seen if path.endswith("/keys/signatures/upload")]
 
 
 async def test_identity_is_never_replaced(agent: Agent, tmp_path: Path) -> None:

@@ -105,15 +105,17 @@ async def bootstrap(
     *,
     user_id: str,
     device_id: str,
+    device_key: str,
     device_sign: Callable[[bytes], str],
     password: str | None,
 ) -> None:
     """Make sure that the homeserver has our identity and that it vouches for our device.
 
-    ``device_sign`` signs with the device's own key, which vouches for the master key in turn. It
-    can be called any number of times and goes on where a crash ended it. Raises
-    :class:`IdentityError` if the account has another identity already (it is left alone), and
-    :class:`AuthenticationNeeded` if the homeserver wants a password and none is given.
+    ``device_sign`` signs with the device's own ``device_key`` (Ed25519), which vouches for the
+    master key in turn. It can be called any number of times and goes on where a crash ended it.
+    Raises :class:`IdentityError` if the account has another identity already (it is left alone)
+    or the homeserver gives other keys as our device's, and :class:`AuthenticationNeeded` if the
+    homeserver wants a password and none is given.
     """
     answer = await _query(homeserver, user_id)
     if not as_object(answer.get("master_keys")).get(user_id):
@@ -137,6 +139,8 @@ async def bootstrap(
     own = next((known for known in identity.devices if known.device_id == device_id), None)
     if own is None:
         raise IdentityError(f"the homeserver has no keys of our device {device_id}")
+    if own.ed25519 != device_key:  # to sign them would make somebody else's device ours
+        raise IdentityError(f"the homeserver gives other keys as those of our device {device_id}")
     if not own.cross_signed:
         signed = keys.sign(Use.SELF_SIGNING, user_id, without_signatures(device))
         await _upload_signatures(homeserver, {user_id: {device_id: signed}})

@@ -257,6 +257,7 @@ class Matrix:
             keys,
             user_id=self._login.user_id,
             device_id=self._login.device_id,
+            device_key=self._machine.ed25519,
             device_sign=self._machine.sign,
             password=password,
         )
