@@ -35,6 +35,11 @@ SIGNED: Final = "signed_curve25519"
 type Anything = dict[str, Any]
 
 
+def to_device(sender: str, content: object) -> Anything:
+    """Return an encrypted message to a device."""
+    return {"type": "m.room.encrypted", "sender": sender, "content": content}
+
+
 class Keys:
     """One device and its keys."""
 
@@ -60,10 +65,21 @@ class Keys:
         device = json.loads(json.dumps(self.device_keys)) | {"unsigned": unsigned}
         return {"device_keys": {self.user_id: {self.device_id: device}}, "failures": {}}
 
-    def claimed(self) -> Anything:
+    def claimed(self, number: int = 0) -> Anything:
         """Return what the homeserver answers when a one-time key of this device is claimed."""
-        key_id, key = next(iter(self.one_time_keys.items()))
+        key_id, key = list(self.one_time_keys.items())[number]
         return {"one_time_keys": {self.user_id: {self.device_id: {key_id: key}}}, "failures": {}}
+
+    def olm(self, other: "Keys", plaintext: str) -> Anything:
+        """Return the content of an Olm message to a device that :meth:`Pair.meet` introduced."""
+        session = self.machine._machine.session_store.get(other.machine.curve25519)
+        kind, data = session.encrypt(plaintext).to_parts()
+        ciphertext = {"type": kind, "body": base64.b64encode(data).decode().rstrip("=")}
+        return {
+            "algorithm": "m.olm.v1.curve25519-aes-sha2",
+            "sender_key": self.machine.curve25519,
+            "ciphertext": {other.machine.curve25519: ciphertext},
+        }
 
 
 class Pair:
@@ -102,11 +118,11 @@ class Pair:
         self._resources.close()
 
     @staticmethod
-    def meet(one: Keys, other: Keys) -> None:
+    def meet(one: Keys, other: Keys, number: int = 0) -> None:
         """Have one side learn the other's device and make an Olm session with it."""
         one.machine.learn_devices(other.queried(), (other.user_id,))
         one.machine.trust((other.user_id,), lambda _: True)
-        one.machine.keys_claimed(other.claimed())
+        one.machine.keys_claimed(other.claimed(number))
 
     @staticmethod
     def sent(answer: object) -> JsonObject:
@@ -143,7 +159,6 @@ class Pair:
         """
         keys, message = self.said("$ id")
         olm = self.operator.machine._machine
-        session = olm.session_store.get(self.agent.machine.curve25519)
         room_key = spoil(
             {
                 "sender": OPERATOR,
@@ -160,13 +175,7 @@ class Pair:
                 },
             }
         )
-        kind, data = session.encrypt(json.dumps(room_key)).to_parts()
-        ciphertext = {"type": kind, "body": base64.b64encode(data).decode().rstrip("=")}
-        content: JsonObject = {
-            "algorithm": "m.olm.v1.curve25519-aes-sha2",
-            "sender_key": self.operator.machine.curve25519,
-            "ciphertext": {self.agent.machine.curve25519: ciphertext},
-        }
+        content = self.operator.olm(self.agent, json.dumps(room_key))
         text = spoil(
             {
                 "type": "m.room.message",
@@ -180,7 +189,7 @@ class Pair:
 
     @staticmethod
     def _to_device(content: object) -> Anything:
-        return {"type": "m.room.encrypted", "sender": OPERATOR, "content": content}
+        return to_device(OPERATOR, content)
 
     def answer(self, body: str) -> tuple[Anything, str]:
         """Return a whole ``/sync`` answer that brings a command, and the id of its event."""

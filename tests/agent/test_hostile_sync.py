@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Whatever a homeserver answers, the agent goes on, and hears the next honest command."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.agent.json_values import VALUES, paths, replaced
-from tests.agent.matrix_pair import OPERATOR, ROOM, Pair
+from tests.agent.matrix_pair import OPERATOR, ROOM, STRANGER, Keys, Pair, to_device
 from tibet_nc_agent.event import TextMessage
 from tibet_nc_agent.matrix_errors import Unreachable
 
@@ -119,3 +120,26 @@ def test_event_id_that_no_disk_takes(pair: Pair) -> None:
     ids = [event.event_id for event in pair.take(answer) if isinstance(event, TextMessage)]
     assert ids[-1] == "$\N{REPLACEMENT CHARACTER}"
     assert pair.hears()
+
+
+@pytest.mark.parametrize(("sender", "kept"), [(OPERATOR, 1), (STRANGER, 0)])
+def test_stranger_leaves_nothing_on_the_disk(
+    pair: Pair, tmp_path: Path, sender: str, kept: int
+) -> None:
+    """A first message of a device makes a session; that of somebody unknown isn't even read."""
+    other = Keys(tmp_path / "other", sender, "OTHER")
+    pair.meet(other, pair.agent, 1)
+    assert pair.hears()
+    before = sessions(tmp_path)
+    answer, _ = pair.answer("$ id")
+    answer["to_device"]["events"].append(to_device(sender, other.olm(pair.agent, "{}")))
+    pair.take(answer)
+    other.machine.close()
+    assert sessions(tmp_path) - before == kept
+
+
+def sessions(directory: Path) -> int:
+    """Return how many Olm sessions the agent keeps."""
+    with closing(sqlite3.connect(directory / "agent" / "olm.db")) as database:
+        (count,) = database.execute("select count(*) from olmsessions").fetchone()
+    return int(count)

@@ -51,6 +51,7 @@ async def test_malformed_messages_to_the_device(
 ) -> None:
     """No message to the agent's device, by any user of the homeserver, stops it."""
     mallory = await new_operator()
+    agent.pin(operator, mallory)  # a stranger's would not even be decrypted
     device = await agent_device(mallory, agent)
     key = mallory.client.olm.account.identity_keys["curve25519"]
     random = base64.b64encode(secrets.token_bytes(200)).decode().rstrip("=")

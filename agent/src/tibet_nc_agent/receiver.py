@@ -64,7 +64,11 @@ class Receiver:
         Raises :class:`StoreDamaged` when it can't be made durable.
         """
         events: list[Incoming] = []
-        self._machine.receive(answer.to_device)
+        # What strangers send to the device is of no use, and each first message would be a session.
+        known = self._members()
+        self._machine.receive(
+            event for event in answer.to_device if as_text(event.get("sender")) in known
+        )
         events.extend(_invitations(answer.invites))
         events.extend(
             MemberRemoved(room_id=room_id, user_id=self._user_id)
