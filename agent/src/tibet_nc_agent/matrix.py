@@ -27,6 +27,7 @@ from tibet_nc_agent.identity import Device
 from tibet_nc_agent.keyring import Ask, Keyring
 from tibet_nc_agent.login import LOGIN_NAME, Login, log_in
 from tibet_nc_agent.matrix_errors import (
+    IdentityError,
     NotJoined,
     Strangers,
     TooLarge,
@@ -243,7 +244,15 @@ class Matrix:
         return whole, missed
 
     async def device_of(self, message: TextMessage) -> Device:
-        """Return the device of the operator that a message came from; see Keyring.device_of."""
+        """Return the device of the operator that a message came from; see Keyring.device_of.
+
+        Raises :class:`IdentityError`, also while we don't know the room to be encrypted: its
+        state was withheld then, since the message is.
+        """
+        room = self._rooms.get(message.room_id)  # after a start, messages may come before rooms
+        known = self._machine.encrypted_rooms() if room is None else set[str]()
+        if not (message.room_id in known if room is None else room.encrypted):
+            raise IdentityError("the homeserver doesn't say that the room is encrypted")
         return await self._keyring.device_of(message)
 
     async def keys_of(self, user_id: str, *, fresh: bool = False) -> JsonObject:
