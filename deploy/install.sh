@@ -175,8 +175,14 @@ check_machine() {
     [ -d /run/systemd/system ] || [ -n "$dry" ] || die "systemd does not run here"
 }
 
+# The daemons run it as accounts of their own: one below /root, as pyenv makes it, works for root alone.
+for_everybody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$1" -I -c '' 2>/dev/null; }
+
 find_python() {
     local candidate looked=''
+    if [ -n "$python" ] && is_313 "$python" && ! for_everybody "$python"; then
+        die "--python: only root can run $python; put Python 3.13 where all users can read it, as /usr/local"
+    fi
     for candidate in ${python:+"$python"} /usr/bin/python3.13 /usr/local/bin/python3.13; do
         if [ -x "$candidate" ] && is_313 "$candidate"; then
             python=$candidate
