@@ -38,6 +38,7 @@ from tibet_nc_agent.airlock import (
 from tibet_nc_agent.event import (
     Incoming,
     Invite,
+    KeysChanged,
     MemberAdded,
     MemberRemoved,
     Missed,
@@ -47,6 +48,7 @@ from tibet_nc_agent.event import (
     TextMessage,
     Undecryptable,
     Unreadable,
+    VerificationEvent,
 )
 from tibet_nc_agent.operators import Standing
 from tibet_nc_agent.safety import Decision as Safety
@@ -152,6 +154,8 @@ INCOMING: st.SearchStrategy[Incoming] = st.one_of(
     st.builds(MemberAdded, room_id=ROOMS, user_id=SENDERS, invited=st.booleans()),
     st.builds(MemberRemoved, room_id=ROOMS, user_id=SENDERS),
     st.builds(RoomUnencrypted, room_id=ROOMS),
+    st.builds(KeysChanged, user_id=SENDERS),
+    st.builds(VerificationEvent, **PLACED, event_type=st.text(), content=st.just({})),
     st.builds(Missed, room_id=ROOMS),
 )
 SITUATIONS = st.builds(
@@ -163,13 +167,15 @@ SITUATIONS = st.builds(
     pins_problem=st.sampled_from(["", "the file is not there"]),
     device=st.sampled_from([None, "DEVICE"]),
     device_problem=st.text(),
+    strangers=st.sampled_from([(), (STRANGER,)]),
 )
 
 
 def test_every_kind_of_event_is_drawn() -> None:
     """The properties below cover every kind of event there is."""
-    drawn = {TextMessage, Undecryptable, Unreadable, Replayed, Invite, MemberAdded, MemberRemoved}
-    assert drawn | {RoomUnencrypted, Missed} == set(get_args(events.Incoming.__value__))
+    drawn: set[type] = {TextMessage, Undecryptable, Unreadable, Replayed, RoomUnencrypted, Missed}
+    drawn |= {Invite, KeysChanged, MemberAdded, MemberRemoved, VerificationEvent}
+    assert drawn == set(get_args(events.Incoming.__value__))
 
 
 @given(INCOMING, SITUATIONS)
@@ -192,6 +198,7 @@ def test_what_passes(event: Incoming, situation: Situation) -> None:
     assert event.origin is not None
     assert not event.is_edit
     assert situation.device is not None
+    assert not situation.strangers
     assert abs(NOW - event.sent_ms) <= TIMEBOX
     assert event.room_id == DEDICATED or event.body.startswith(PREFIX)
 
@@ -208,7 +215,7 @@ def test_every_refusal_says_why_and_can_be_recorded(event: Incoming, situation: 
     assert decision.next_step
     request = Refuse(
         request=1,
-        room=event.room_id,
+        room=DEDICATED,
         event="$event",
         sender=OPERATOR,
         device=situation.device,
@@ -244,6 +251,13 @@ def test_who_may_not_command_is_told_what_next(
     refusal = refused(text("uptime"), dataclasses.replace(SITUATION, standing=standing))
     assert refusal.family == cause
     assert next_step in refusal.next_step
+
+
+def test_nothing_runs_in_company() -> None:
+    """While somebody is in the room who may not read the answer, nothing runs, and who it is."""
+    refusal = refused(text("uptime"), dataclasses.replace(SITUATION, strangers=(STRANGER,)))
+    assert (refusal.stage, refusal.family) == (Stage.SENDER, Cause.COMPANY)
+    assert STRANGER in refusal.reason
 
 
 def test_pins_that_can_not_be_used_are_said_to_be_so() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tibet_nc_agent.operators import Operators, Standing
+from tibet_nc_agent.pauses import Pauses
 from tibet_nc_agent.pinfile import PinFile, pin, unpin
 from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.pins import How, Pin
@@ -101,7 +102,7 @@ def test_a_file_that_can_not_be_relied_on_pins_nobody(
 ) -> None:
     """Whatever is wrong with the file: nobody is an operator, and nothing is written over it."""
     pin(path, a_pin(OP))
-    operators = Operators(path, frozenset())
+    operators = Operators(path, frozenset(), Pauses(path.parent))
     assert operators.standing(OP) is Standing.OPERATOR
     spoil(path)
     assert operators.standing(OP) is Standing.STRANGER
@@ -142,7 +143,7 @@ def test_who_is_what(path: Path, allowed: set[str], standings: dict[str, Standin
     """Who is pinned may command; a list in the settings narrows that, and pins nobody by itself."""
     pin(path, a_pin(OP))
     pin(path, a_pin(OTHER))
-    operators = Operators(path, frozenset(allowed))
+    operators = Operators(path, frozenset(allowed), Pauses(path.parent))
     assert {user: operators.standing(user) for user in standings} == standings
     assert operators.members() == {OP, OTHER} | allowed
     assert operators.master_key(STRANGER) is None

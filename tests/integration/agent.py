@@ -14,6 +14,7 @@ from tests.harness.pins import write_pins
 from tibet_nc_agent.event import Batch, Incoming, TextMessage
 from tibet_nc_agent.matrix import Matrix, MatrixSettings
 from tibet_nc_agent.operators import Operators
+from tibet_nc_agent.pauses import Pauses
 
 WAIT_SECONDS: Final = 20.0
 
@@ -58,7 +59,7 @@ class Agent:
             access_token=self.access_token,
             password=self.password,
             pickle_key=self.pickle_key,
-            operators=Operators(self._pins, self.allowed),
+            operators=Operators(self._pins, self.allowed, Pauses(self._pins.parent)),
         )
         return self._matrix
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tibet_nc_agent.matrix import Matrix, MatrixSettings
 from tibet_nc_agent.operators import Operators
+from tibet_nc_agent.pauses import Pauses
 from tibet_nc_agent.statefile import read_private, write_private
 
 
@@ -34,7 +35,9 @@ async def listen(file: Path) -> None:
         access_token=None,
         password=None,
         pickle_key=bytes.fromhex(configuration["pickle_key"]),
-        operators=Operators(file.with_suffix(".toml"), frozenset({configuration["operator"]})),
+        operators=Operators(
+            file.with_suffix(".toml"), frozenset({configuration["operator"]}), Pauses(file.parent)
+        ),
     )
     async for batch in matrix.batches(saved.decode() if saved else None):
         for event in batch.events:

@@ -18,6 +18,7 @@ from tests.integration import forge
 from tests.integration.agent import Agent, invited_agent
 from tibet_nc_agent.event import (
     Invite,
+    KeysChanged,
     MemberAdded,
     MemberRemoved,
     RoomUnencrypted,
@@ -253,7 +254,7 @@ async def test_malformed_sync(operator: Operator, agent: Agent) -> None:
         proxy.rewrite("/sync", poison)
         await still_answers(operator, agent)
         await agent.stop()
-    assert {type(event) for event in agent.events} == {TextMessage}
+    assert {type(event) for event in agent.events} == {TextMessage, KeysChanged}
 
 
 def _events(value: Any) -> list[Any]:  # noqa: ANN401 - any JSON

@@ -16,6 +16,10 @@ import pytest
 from tests.harness import Account, Operator, Synapse
 from tests.harness.host import Host
 from tibet_nc_agent.fingerprint import spaced
+from tibet_nc_protocol.chain import ChainVerifier
+from tibet_nc_protocol.layout import CHAIN
+from tibet_nc_protocol.records import Security
+from tibet_nc_protocol.signing import PublicKey
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -179,6 +183,75 @@ async def test_the_unpinned_are_told_the_command(
     assert (await trust(host, newcomer.user_id, newcomer.master_key)).returncode == 0
     answer = await newcomer.answer_to(await newcomer.send_text(room, "$ echo welcome"))
     assert answer.body.startswith("welcome\n")
+
+
+def security(host: Host, what: str) -> list[Security]:
+    """Return what the chain says of one kind of alert; the chain must verify."""
+    verifier = ChainVerifier(PublicKey.from_hex(host.executor_key))
+    records = [
+        verifier.feed(line)
+        for path in sorted((host.state / CHAIN).iterdir())
+        for line in path.read_bytes().splitlines()
+    ]
+    return [
+        record
+        for record in records
+        if isinstance(record, Security) and record.detail.startswith(f"{what}: ")
+    ]
+
+
+async def test_another_identity_pauses_until_pinned_anew(
+    host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
+) -> None:
+    """An operator with a new identity is paused, told so once, recorded, and back after trust."""
+    colleague = await new_operator()
+    host.pin({each.user_id: each.master_key for each in (operator, colleague)})
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    await operator.invite(room, colleague.user_id)
+    await colleague.join(room)
+    await colleague.wait_member(room, bot.user_id)
+    assert (await operator.answer_to(await operator.send_text(room, "$ true"))).result["exit"] == 0
+
+    await operator.reset_identity()
+    for reader in (operator, colleague):
+        notice = await reader.wait(lambda seen: "is paused" in seen.body)
+        assert f"tibet-nc-agent trust {operator.user_id}" in notice.body
+        assert spaced(operator.master_key) in notice.body
+    refused = await operator.answer_to(await operator.send_text(room, "$ echo no"))
+    assert refused.result["family"] == "identity"
+    await asyncio.to_thread(host.agent.stop)
+    await asyncio.to_thread(host.start_agent)
+    refused = await operator.answer_to(await operator.send_text(room, "$ echo still no"))
+    assert refused.result["family"] == "identity"
+    answer = await colleague.answer_to(await colleague.send_text(room, "$ echo colleague"))
+    assert answer.body.startswith("colleague\n")
+    (record,) = security(host, "identity")
+    assert record.sender == operator.user_id
+    assert len([seen for seen in colleague.events if "is paused" in seen.body]) == 1
+
+    assert (await trust(host, operator.user_id, operator.master_key)).returncode == 0
+    answer = await operator.answer_to(await operator.send_text(room, "$ echo back"))
+    assert answer.body.startswith("back\n")
+
+
+async def test_a_new_unsigned_device_is_told_once(
+    host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
+) -> None:
+    """A device that appears on an operator's account is told in the room, once, and recorded."""
+    host.pin({operator.user_id: operator.master_key})
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    rogue = await new_operator(operator, signed=False)
+    notice = await operator.wait(lambda seen: rogue.device_id in seen.body)
+    assert "nothing that it sends is run" in notice.body
+    await asyncio.to_thread(host.agent.stop)
+    await asyncio.to_thread(host.start_agent)
+    await operator.answer_to(await operator.send_text(room, "$ true"))
+    second = await new_operator(operator, signed=False)
+    await operator.wait(lambda seen: second.device_id in seen.body)
+    assert len([seen for seen in operator.events if rogue.device_id in seen.body]) == 1
+    assert [rogue.device_id in each.detail for each in security(host, "device")] == [True, False]
 
 
 async def test_an_unsigned_device_commands_nothing(

@@ -43,11 +43,13 @@ class Cause(StrEnum):
     STRANGER = "stranger"
     UNPINNED = "unpinned"
     READER = "reader"
+    IDENTITY = "identity"
     PLAINTEXT = "plaintext"
     UNDECRYPTABLE = "undecryptable"
     UNREADABLE = "unreadable"
     REPLAY = "replay"
     DEVICE = "device"
+    COMPANY = "company"
     EDIT = "edit"
     STALE = "stale"
     FUTURE = "future"
@@ -105,7 +107,8 @@ class Situation:
     ``standing`` is what the sender is to this host; ``pins_problem`` says why nobody is pinned, ""
     if that isn't so. ``device`` is the sender's device whose key the message was encrypted with,
     checked, or None; then ``device_problem`` says why there is none. ``skew_ms`` is how far the
-    homeserver's clock is ahead of ours, None when that isn't known.
+    homeserver's clock is ahead of ours, None when that isn't known. ``strangers`` are the members
+    of the room because of whom nothing is sent there.
     """
 
     now_ms: int
@@ -115,6 +118,7 @@ class Situation:
     pins_problem: str
     device: str | None
     device_problem: str
+    strangers: tuple[str, ...] = ()
 
 
 def addressed(event: Incoming, rules: Rules) -> Message | Ignored:
@@ -192,6 +196,12 @@ def _standing(message: Message, situation: Situation) -> Refused | None:
                 "your identity is not pinned on this host, so nobody knows whether this is you",
                 trust,
             )
+        case Standing.PAUSED:
+            return _unreadable(
+                Cause.IDENTITY,
+                "your identity is not the one that was pinned, so your commands are paused",
+                f"if you have reset it: {trust}",
+            )
         case Standing.READER:
             return _unreadable(
                 Cause.READER,
@@ -211,8 +221,8 @@ def _sender(message: Message, situation: Situation) -> Refused | None:
             return _unreadable(
                 Cause.UNDECRYPTABLE,
                 "the key to this message has not come",
-                "send the command again; if that fails too, check that your client "
-                "sends keys to the agent's device",
+                "please send it again; if that fails too, check that your client sends keys to the "
+                "agent's device",
             )
         case Unreadable():
             return _unreadable(
@@ -239,6 +249,15 @@ def _sender(message: Message, situation: Situation) -> Refused | None:
                 family=Cause.DEVICE,
                 reason=situation.device_problem or "the sender's device is not known",
                 next_step="verify this session in your client, then send it again",
+                command=_recordable(_text_of(message)),
+            )
+        case TextMessage() if situation.strangers:
+            names = ", ".join(map(one_line, situation.strangers[:3]))
+            return Refused(
+                stage=Stage.SENDER,
+                family=Cause.COMPANY,
+                reason=f"nothing runs while somebody is here who is no operator: {names}",
+                next_step="remove them from the room, or have them pinned, then send it again",
                 command=_recordable(_text_of(message)),
             )
     return None

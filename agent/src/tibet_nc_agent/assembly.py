@@ -20,6 +20,7 @@ from tibet_nc_agent.login import LOGIN_NAME, saved
 from tibet_nc_agent.matrix import Matrix, MatrixSettings
 from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.outbox import Outbox
+from tibet_nc_agent.pauses import Pauses
 from tibet_nc_agent.render import Answerer
 from tibet_nc_agent.safety import RulesError, Verdict, judge, load_rules
 from tibet_nc_agent.selftest import Breach, given_up
@@ -92,8 +93,8 @@ async def cross_sign(config: Config, matrix: Matrix) -> CrossSigning:
 
 
 def operators_of(config: Config) -> Operators:
-    """Return who may command."""
-    return Operators(config.operators_file, config.allowed)
+    """Return who may command; raises StoreDamaged."""
+    return Operators(config.operators_file, config.allowed, Pauses(config.state))
 
 
 def judge_of(config: Config) -> Callable[[str], Verdict]:

@@ -22,7 +22,8 @@ from tibet_nc_agent.outbox import Outbox
 from tibet_nc_agent.progress import Pace
 from tibet_nc_agent.render import REASON_CHARACTERS, Answerer
 from tibet_nc_agent.visible import one_line
-from tibet_nc_protocol.messages import Denied, Request, Response
+from tibet_nc_protocol.limits import TEXT_CHARACTERS
+from tibet_nc_protocol.messages import Alert, Denied, Recorded, Request, Response
 
 SILENT_SECONDS: Final = 5.0
 """How long the executor may be away before the room is told."""
@@ -71,6 +72,31 @@ class Desk:
                 return await self.link.ask(make, kind)
             except LinkError as error:
                 log.info("asking again: %s", error)
+
+    async def alert(
+        self,
+        what: str,
+        detail: str,
+        *,
+        room: str | None = None,
+        sender: str | None = None,
+        event: str | None = None,
+    ) -> None:
+        """Have the executor record what an auditor must know of; a refusal of that is logged."""
+        recorded = await self.insist(
+            room or self.rules.dedicated_room,
+            lambda number: Alert(
+                request=number,
+                what=what,
+                detail=detail[:TEXT_CHARACTERS],
+                room=room,
+                event=event,
+                sender=sender,
+            ),
+            Recorded,
+        )
+        if isinstance(recorded, Denied):
+            log.error("an alert could not be recorded: %s", recorded.reason)
 
     async def _tell_down(self, room_id: str) -> None:
         seconds = self.rules.timebox_ms / 1000

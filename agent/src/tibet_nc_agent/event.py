@@ -133,6 +133,12 @@ class RoomUnencrypted(_Value, frozen=True, kw_only=True, tag=True):
     room_id: RoomId
 
 
+class KeysChanged(_Value, frozen=True, kw_only=True, tag=True):
+    """The homeserver says that the keys of a user who may be in our rooms have changed."""
+
+    user_id: UserId
+
+
 class Missed(_Value, frozen=True, kw_only=True, tag=True):
     """There are messages in a configured room that the homeserver didn't give out again."""
 
@@ -149,6 +155,7 @@ type Incoming = (
     | MemberAdded
     | MemberRemoved
     | RoomUnencrypted
+    | KeysChanged
     | Missed
 )
 

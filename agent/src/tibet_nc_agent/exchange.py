@@ -26,22 +26,33 @@ from tibet_nc_agent.airlock import (
     decide,
 )
 from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.content import Part
 from tibet_nc_agent.desk import Desk, deliver, log_decision, transaction_of
-from tibet_nc_agent.event import TextMessage
+from tibet_nc_agent.event import TextMessage, Undecryptable
 from tibet_nc_agent.execution import Command
 from tibet_nc_agent.inbox import InboxError
 from tibet_nc_agent.inquiry import Inquiry
 from tibet_nc_agent.lanes import Turn
-from tibet_nc_agent.matrix_errors import IdentityError, MatrixError, TooLarge
+from tibet_nc_agent.matrix_errors import (
+    IdentityChanged,
+    IdentityError,
+    MatrixError,
+    RateLimited,
+    TooLarge,
+    Unreachable,
+)
 from tibet_nc_agent.matrix_errors import Refused as RefusedByHomeserver
 from tibet_nc_agent.operators import Standing
+from tibet_nc_agent.visible import one_line
+from tibet_nc_agent.watch import Watch
 from tibet_nc_protocol.limits import TEXT_CHARACTERS
 from tibet_nc_protocol.messages import Denied, Recorded, Refuse
 
 FINAL: Final = "final"
 
-KEY_SECONDS: Final = 10.0
-"""How long the key of a message may come after it; a sender's client sends it before."""
+KEY_SECONDS: Final = 2.0
+"""How long the key of a message may come after it before that is worth a word; a sender's client
+sends it before."""
 
 STRANGER_SECONDS: Final = 3600.0
 """How often somebody who may not command is told so."""
@@ -54,8 +65,9 @@ log: Final = logging.getLogger(__name__)
 class Exchanges:
     """Takes messages from their arrival to the note that they were answered."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, watch: Watch) -> None:
         self._desk = desk
+        self._watch = watch
         self._strangers: dict[str, float] = {}
         self._open = 0
 
@@ -70,7 +82,7 @@ class Exchanges:
         desk = self._desk
         self._open += 1
         try:
-            if provisional and not await self._settled(message):
+            if provisional and not await self._settled(message, turn):
                 return
             content = await self._contained(message, turn, device)
             if content is not None:
@@ -83,11 +95,43 @@ class Exchanges:
             self._open -= 1
             turn.done()
 
-    async def _settled(self, message: Message) -> bool:
-        """Wait for a key that is late; False if the message came with it, as another one."""
-        await asyncio.sleep(KEY_SECONDS)
+    async def _settled(self, message: Message, turn: Turn) -> bool:
+        """Wait for a key that is late; False if the message came with it, as another one.
+
+        An operator's is asked for, and waited for as long as the command would be fresh. What the
+        operator sends next doesn't wait for it.
+        """
         desk = self._desk
+        await asyncio.sleep(KEY_SECONDS)
+        waits = await desk.disk(desk.inbox.provisional, message.room_id, message.event_id)
+        operator = desk.operators.standing(message.sender) is Standing.OPERATOR
+        if waits and operator and isinstance(message, Undecryptable):
+            rest_ms = message.sent_ms + desk.rules.timebox_ms - int(time.time() * 1000)
+            rest_ms = min(rest_ms, desk.rules.timebox_ms)
+            if rest_ms > 0:
+                turn.done()
+                await self._ask_for_key(message, rest_ms)
+                await asyncio.sleep(rest_ms / 1000)
         return await desk.disk(desk.inbox.settle, message.room_id, message.event_id)
+
+    async def _ask_for_key(self, message: Undecryptable, rest_ms: int) -> None:
+        desk, sender = self._desk, one_line(message.sender)
+        log_decision(message, "its key has not come yet and is asked for")
+        notice = desk.answerer.told(
+            message.event_id,
+            Part(f"could not decrypt a message from {sender} yet: its key has not come"),
+            Part(
+                f"it was asked for; if it comes within {rest_ms / 1000:.0f} s the command is run, "
+                "and otherwise not"
+            ),
+            final=False,
+        )
+        txn_id = transaction_of(message, "key")
+        await desk.outbox.mention(message.room_id, notice, txn_id)
+        try:
+            await desk.matrix.request_key(message)
+        except (Unreachable, RateLimited, RefusedByHomeserver) as error:
+            log.warning("the key of %s was not asked for: %s", message.event_id, error)
 
     async def _contained(
         self, message: Message, turn: Turn, device: str | None
@@ -134,6 +178,10 @@ class Exchanges:
         ):
             try:
                 device = (await desk.matrix.device_of(message)).device_id
+            except IdentityChanged as error:
+                await self._watch.pause(message.sender, error)
+                standing = desk.operators.standing(message.sender)
+                problem = str(error)
             except (IdentityError, RefusedByHomeserver) as error:
                 problem = str(error)
         return Situation(
@@ -144,6 +192,7 @@ class Exchanges:
             pins_problem=desk.operators.problem,
             device=device,
             device_problem=problem,
+            strangers=desk.matrix.strangers(message.room_id),
         )
 
     async def _refuse(

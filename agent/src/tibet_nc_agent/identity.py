@@ -16,7 +16,8 @@ import msgspec
 from vodozemac import Ed25519PublicKey, Ed25519Signature
 
 from tibet_nc_agent.canonical import Json, JsonObject, as_list, as_object, as_text, canonical
-from tibet_nc_agent.matrix_errors import IdentityError
+from tibet_nc_agent.fingerprint import spaced
+from tibet_nc_agent.matrix_errors import IdentityChanged, IdentityError
 from tibet_nc_protocol.messages import DeviceId
 
 
@@ -93,14 +94,31 @@ def devices_of(answer: JsonObject, user_id: str, self_signing: str | None) -> tu
 def verify_identity(answer: JsonObject, user_id: str, *, pinned: str | None) -> Identity:
     """Return a user's identity from a ``/keys/query`` answer.
 
-    Raises :class:`IdentityError` if the user has none, if the master key isn't the pinned one, or
-    if it doesn't vouch for the self-signing key. Without a pin the answer shows no more than what
-    the homeserver claims: compare the master key by other means.
+    Raises :class:`IdentityError` if the user has none, or if the master key doesn't vouch for the
+    self-signing key. With a pin that is :class:`IdentityChanged`, and so is another master key
+    than the pinned one; but not that the user's server could not be asked. Without a pin the
+    answer shows no more than what the homeserver claims: compare the master key by other means.
     """
+    if pinned is None:
+        return _identity(answer, user_id)
+    try:
+        identity = _identity(answer, user_id)
+    except IdentityError as error:
+        if user_id.partition(":")[2] in as_object(answer.get("failures")):
+            raise IdentityError(f"the keys of {user_id} can't be asked for now") from error
+        raise IdentityChanged(str(error), pinned=pinned) from error
+    if identity.master != pinned:
+        raise IdentityChanged(
+            f"the identity of {user_id} has changed: its master key is {spaced(identity.master)},"
+            f" and {spaced(pinned)} is pinned",
+            pinned=pinned,
+        )
+    return identity
+
+
+def _identity(answer: JsonObject, user_id: str) -> Identity:
     master_object = as_object(as_object(answer.get("master_keys")).get(user_id))
     master = _public_key(master_object, user_id, "master")
-    if pinned is not None and master != pinned:
-        raise IdentityError(f"the identity of {user_id} has changed: {master} instead of {pinned}")
     signing_object = as_object(as_object(answer.get("self_signing_keys")).get(user_id))
     self_signing = _public_key(signing_object, user_id, "self_signing")
     require_signature(

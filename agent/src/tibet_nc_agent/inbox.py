@@ -128,6 +128,17 @@ class Inbox:
             )
         return new
 
+    def provisional(self, room_id: str, event_id: str) -> bool:
+        """Whether an event still waits for its text."""
+        return (
+            self._one(
+                "SELECT 1 FROM event WHERE room_id = ? AND event_id = ? AND provisional",
+                room_id,
+                event_id,
+            )
+            is not None
+        )
+
     def settle(self, room_id: str, event_id: str) -> bool:
         """Give up waiting for the text of a provisional event; False if it came in time."""
         with self._transaction() as run:
@@ -205,9 +216,9 @@ class Inbox:
         if moved.rowcount != 1:
             raise InboxError(f"{self._path}: {event_id} is not where it should be")
 
-    def _one(self, statement: str) -> tuple[object, ...] | None:
+    def _one(self, statement: str, *values: str) -> tuple[object, ...] | None:
         try:
-            row: tuple[object, ...] | None = self._database.execute(statement).fetchone()
+            row: tuple[object, ...] | None = self._database.execute(statement, values).fetchone()
         except sqlite3.Error as error:
             raise InboxError(f"{self._path}: {error}") from None
         return row

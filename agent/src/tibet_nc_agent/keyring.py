@@ -263,6 +263,10 @@ class Keyring:
             return False
         return replace(device, cross_signed=True) in answer.signed_devices(user, pinned)
 
+    async def send_to_devices(self, message: ToDevice) -> None:
+        """Send a message to devices, once; raises as :meth:`Homeserver.once`."""
+        await self._send_to_devices(message, self._homeserver.once)
+
     async def _claim(self, users: Collection[str], ask: Ask) -> None:
         claim = self._machine.keys_to_claim(users)
         if claim is not None:

@@ -35,10 +35,11 @@ class Turn:
         self._asked.set()
 
     def done(self) -> None:
-        """Let the next command be answered."""
-        self._asked.set()
-        self._done.set()
-        self._lane.remove(self)
+        """Let the next command be answered; doing it again changes nothing."""
+        if not self._done.is_set():
+            self._asked.set()
+            self._done.set()
+            self._lane.remove(self)
 
 
 class Lanes:

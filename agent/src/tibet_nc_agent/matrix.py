@@ -21,7 +21,14 @@ from typing import BinaryIO, Final, Self
 from tibet_nc_agent import sync
 from tibet_nc_agent.canonical import JsonObject, as_count, as_text
 from tibet_nc_agent.crosssign import CrossSigning, Use, bootstrap
-from tibet_nc_agent.event import Batch, Incoming, Missed, TextMessage
+from tibet_nc_agent.event import (
+    Batch,
+    Incoming,
+    KeysChanged,
+    Missed,
+    TextMessage,
+    Undecryptable,
+)
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, Upload, quoted, waits
 from tibet_nc_agent.identity import Device
 from tibet_nc_agent.keyring import Ask, Keyring
@@ -35,6 +42,7 @@ from tibet_nc_agent.matrix_errors import (
     Unreachable,
 )
 from tibet_nc_agent.olm import OlmMachine, encrypted_file
+from tibet_nc_agent.olm_messages import ToDevice
 from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.receiver import Receiver
 from tibet_nc_agent.replay import ReplayGuard
@@ -190,6 +198,12 @@ class Matrix:
         room = self._rooms.get(room_id)
         return frozenset() if room is None else frozenset(room.members)
 
+    def strangers(self, room_id: str) -> tuple[str, ...]:
+        """Return the members of a room because of whom nothing is sent there."""
+        room = self._rooms.get(room_id)
+        expected = self._operators.members() | {self._login.user_id}
+        return () if room is None else room.strangers(expected)
+
     # --- receiving ----------------------------------------------------------------------------
 
     async def batches(self, since: str | None) -> AsyncGenerator[Batch]:
@@ -219,6 +233,8 @@ class Matrix:
             )
             self._keyring.changed(answer.changed_users)
             events += self._receiver.take_in(answer, updates)
+            changed = self._operators.members() & set(answer.changed_users)
+            events += [KeysChanged(user_id=user) for user in sorted(changed)]
             yield Batch(token=answer.token, events=tuple(events), initial=since is None)
             since, full_state = answer.token, False
             await self._keyring.keep()
@@ -356,6 +372,25 @@ class Matrix:
             "file": {**secret, "url": as_text(answer.get("content_uri"))},
         }
 
+    async def request_key(self, message: Undecryptable) -> None:
+        """Ask the sender's devices for the key of a message; raises as :meth:`Homeserver.once`.
+
+        Only the device that made the key is believed when it gives it out again (I5).
+        """
+        content: JsonObject = {
+            "action": "request",
+            "body": {
+                "algorithm": "m.megolm.v1.aes-sha2",
+                "room_id": message.room_id,
+                "session_id": message.session_id,
+            },
+            "request_id": message.session_id,
+            "requesting_device_id": self._login.device_id,
+        }
+        await self._keyring.send_to_devices(
+            ToDevice(event_type="m.room_key_request", messages={message.sender: {"*": content}})
+        )
+
     async def invitations(self) -> dict[str, str]:
         """Return who invited the agent to each configured room that it has not joined."""
         rooms = [room_id for room_id in self._settings.rooms if room_id not in self._rooms]
@@ -382,7 +417,7 @@ class Matrix:
     def _sendable(self, room_id: str) -> Room:
         """Return the room if something may be sent there now, else raise :class:`SendError`."""
         room = self._encrypted_room(room_id)
-        strangers = room.strangers(self._operators.members() | {self._login.user_id})
+        strangers = self.strangers(room_id)
         if strangers:
             names = ", ".join(strangers[:3])
             raise Strangers(

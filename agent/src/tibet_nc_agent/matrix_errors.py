@@ -85,6 +85,14 @@ class IdentityError(MatrixError):
     """A user's or device's keys are not what they must be."""
 
 
+class IdentityChanged(IdentityError):
+    """A user has another identity than the ``pinned`` one, or none that could be checked."""
+
+    def __init__(self, text: str, *, pinned: str) -> None:
+        self.pinned = pinned
+        super().__init__(text)
+
+
 # --- sending ----------------------------------------------------------------------------------
 
 

@@ -15,18 +15,31 @@ from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.event import (
     Incoming,
     Invite,
+    KeysChanged,
     MemberAdded,
     MemberRemoved,
     Missed,
     Replayed,
     RoomUnencrypted,
+    TextMessage,
 )
 from tibet_nc_agent.matrix_errors import RateLimited, Refused, SendError, Unreachable
 from tibet_nc_agent.operators import Standing
-from tibet_nc_protocol.messages import Alert, Denied, Recorded, SessionNotice
+from tibet_nc_agent.visible import one_line
+from tibet_nc_agent.watch import Watch
+from tibet_nc_protocol.messages import SessionNotice
+from tibet_nc_protocol.pins import Pins
 
 PINS_SECONDS: Final = 2.0
 """How often the operators' file is looked at while nobody commands: invitations wait for it."""
+
+_MAY: Final = {
+    Standing.OPERATOR: "may command, from devices that the pinned identity has signed",
+    Standing.PAUSED: "is paused, commands nothing and reads nothing",
+    Standing.READER: "may read, and commands nothing",
+    Standing.UNPINNED: "is not pinned on this host, commands nothing and reads nothing",
+    Standing.STRANGER: "is no operator of this host",
+}
 
 log: Final = logging.getLogger(__name__)
 
@@ -34,9 +47,11 @@ log: Final = logging.getLogger(__name__)
 class News:
     """Takes note of one piece of news after the other."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, watch: Watch) -> None:
         self._desk = desk
+        self._watch = watch
         self._joined: set[str] = set()
+        self._plain_in: set[str] = set()
 
     async def take(self, event: Incoming) -> None:
         """Do what a piece of news asks for; raises TokenRevoked."""
@@ -49,23 +64,29 @@ class News:
             ):
                 log.warning("%s: %s is no operator; nothing is sent there", room_id, user)
                 what = "was invited" if event.invited else "joined"
-                await self._alert("stranger", f"{what}: {user}", room_id, user)
+                await self._desk.alert("stranger", f"{what}: {user}", room=room_id, sender=user)
+            case MemberAdded(room_id=room_id, user_id=user, invited=False) if user != rules.user_id:
+                await self._arrived(room_id, user)
+            case TextMessage(room_id=room_id, origin=None):
+                await self._plain(event)
             case MemberRemoved(room_id=room_id, user_id=user) if user == rules.user_id:
                 log.error("%s: the agent is no longer in this room", room_id)
-                await self._alert("left", "the agent is no longer in this room", room_id, None)
+                await self._desk.alert("left", "the agent is no longer in this room", room=room_id)
             case RoomUnencrypted(room_id=room_id):
                 log.error("%s is not encrypted: nothing runs and nothing is sent there", room_id)
-                await self._alert("unencrypted", "the room is not encrypted", room_id, None)
+                await self._desk.alert("unencrypted", "the room is not encrypted", room=room_id)
+            case KeysChanged(user_id=user):
+                await self._watch.look_at(user)
             case Missed(room_id=room_id):
                 await self._missed(room_id)
             case Replayed(room_id=room_id, event_id=event_id, sender=sender):
                 log.error("%s: %s is a replay of %s", room_id, event_id, event.first_event_id)
-                await self._alert(
+                await self._desk.alert(
                     "replay",
                     f"the ciphertext of {event.first_event_id} came again",
-                    room_id,
-                    sender,
-                    event_id,
+                    room=room_id,
+                    sender=sender,
+                    event=event_id,
                 )
 
     async def publish(self) -> None:
@@ -100,21 +121,54 @@ class News:
             await self._invited(room_id, sender)
 
     async def follow_pins(self) -> None:
-        """Act on every change of the operators' file, for ever; raises TokenRevoked."""
+        """Act on the pins as they are and on each change, for ever; raises TokenRevoked."""
         operators = self._desk.operators
-        known = operators.pins()
-        log.info("operators: %s", ", ".join(known) or "nobody is pinned")
+        known: Pins | None = None
         while True:
+            pins = operators.pins()
+            if pins != known:
+                log.info("operators: %s", ", ".join(pins) or "nobody is pinned")
+                await self.join_invited()
+                for user_id, pin in pins.items():
+                    if known is None or pin != known.get(user_id):
+                        await self._watch.look_at(user_id)
+                known = pins
             await asyncio.sleep(PINS_SECONDS)
-            if (pins := operators.pins()) == known:
-                continue
-            known = pins
-            log.info("operators: %s", ", ".join(known) or "nobody is pinned")
-            await self.join_invited()
+
+    async def _arrived(self, room_id: str, user_id: str) -> None:
+        """Tell that somebody has come who may be here."""
+        standing = self._desk.operators.standing(user_id)
+        log.info("%s: %s joined (%s)", room_id, user_id, standing.value)
+        await self._desk.alert("member", f"joined: {user_id}", room=room_id, sender=user_id)
+        await self._tell(room_id, f"{one_line(user_id)} is here now: {_MAY[standing]}")
+
+    async def _plain(self, message: TextMessage) -> None:
+        """Tell, once in a room, that something was said in plain text where all is encrypted."""
+        room_id = message.room_id
+        if room_id in self._plain_in:
+            return
+        self._plain_in.add(room_id)
+        log.error("%s: %s was not encrypted", room_id, message.event_id)
+        await self._desk.alert(
+            "plaintext",
+            "a message in an encrypted room was not encrypted",
+            room=room_id,
+            event=message.event_id,
+            sender=message.sender,
+        )
+        await self._tell(
+            room_id,
+            f"a message in the name of {one_line(message.sender)} was not encrypted: the "
+            "homeserver can have made it up; such a message is never run",
+        )
+
+    async def _tell(self, room_id: str, *lines: str) -> None:
+        notice = self._desk.answerer.told(None, *map(Part, lines), final=False)
+        await self._desk.outbox.mention(room_id, notice, secrets.token_hex(16))
 
     async def not_verified(self, room_id: str, user_id: str, detail: str) -> None:
         """Record that a verification ended as it does when somebody is in between."""
-        await self._alert("verification", detail, room_id, user_id)
+        await self._desk.alert("verification", detail, room=room_id, sender=user_id)
 
     async def _invited(self, room_id: str, sender: str) -> None:
         if room_id not in self._desk.rules.rooms:
@@ -141,29 +195,9 @@ class News:
 
     async def _missed(self, room_id: str) -> None:
         log.error("%s: the homeserver left messages out; they were not seen", room_id)
-        await self._alert("gap", "the homeserver left messages out", room_id, None)
-        notice = self._desk.answerer.told(
-            None,
-            Part("the homeserver left messages out, and no command in them was run"),
-            Part("next: whatever has no answer by now, send it again"),
-            final=False,
-        )
-        await self._desk.outbox.mention(room_id, notice, secrets.token_hex(16))
-
-    async def _alert(
-        self, what: str, detail: str, room_id: str, sender: str | None, event_id: str | None = None
-    ) -> None:
-        recorded = await self._desk.insist(
+        await self._desk.alert("gap", "the homeserver left messages out", room=room_id)
+        await self._tell(
             room_id,
-            lambda number: Alert(
-                request=number,
-                what=what,
-                detail=detail,
-                room=room_id,
-                event=event_id,
-                sender=sender,
-            ),
-            Recorded,
+            "the homeserver left messages out, and no command in them was run",
+            "next: whatever has no answer by now, send it again",
         )
-        if isinstance(recorded, Denied):
-            log.error("an alert could not be recorded: %s", recorded.reason)

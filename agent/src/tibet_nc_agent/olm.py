@@ -414,8 +414,30 @@ class _Machine(Olm):  # type: ignore[misc] # nio ships no types
             return None
         return super()._handle_room_key_event(sender, sender_key, payload)
 
-    def _handle_forwarded_room_key_event(self, *_: object) -> None:
-        """Ignore it: whose message it is can't be told from a forwarded key."""
+    def _handle_forwarded_room_key_event(
+        self, _: str, sender_key: str, payload: JsonObject
+    ) -> None:
+        """Take a key that its own device gives out again: that is as good as the first time.
+
+        Anybody else's word on whose session it is counts for nothing.
+        """
+        content = as_object(payload.get("content"))
+        room_id, session_id = as_text(content.get("room_id")), as_text(content.get("session_id"))
+        signing_key = as_text(as_object(payload.get("keys")).get("ed25519"))
+        own = (
+            as_text(content.get("sender_key")) == sender_key
+            and as_text(content.get("sender_claimed_ed25519_key")) == signing_key != ""
+            and content.get("forwarding_curve25519_key_chain") in (None, [])
+        )
+        sender = as_text(payload.get("sender"))
+        if not own or not self._admits(room_id, sender) or self.session(room_id, session_id):
+            return
+        session = InboundGroupSession.import_session(
+            as_text(content.get("session_key")), signing_key, sender_key, room_id
+        )
+        if session.id == session_id:
+            self.inbound_group_store.add(session)
+            self.save_inbound_group_session(session)
 
 
 def encrypted_file(chunks: Iterable[bytes]) -> Iterator[bytes | JsonObject]:

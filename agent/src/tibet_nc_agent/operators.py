@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from tibet_nc_agent.pauses import Pauses
 from tibet_nc_agent.pinfile import PinFile
 from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.pins import Pins
@@ -26,6 +27,8 @@ class Standing(Enum):
     """Named in the settings, and not pinned."""
     READER = "reader"
     """Pinned, and not among those that the settings name."""
+    PAUSED = "paused"
+    """Pinned, and the identity was seen to be another one since."""
     OPERATOR = "operator"
     """May command, from a device that the pinned identity has signed."""
 
@@ -33,23 +36,27 @@ class Standing(Enum):
 class Operators:
     """The operators of a host. ``allowed`` is the settings' list, empty if there is none."""
 
-    def __init__(self, file: Path, allowed: frozenset[str]) -> None:
+    def __init__(self, file: Path, allowed: frozenset[str], pauses: Pauses) -> None:
         self._file = PinFile(file)
         self._allowed = allowed
+        self.pauses: Final = pauses
         self.problem = ""
         """Why nobody is pinned, "" if the file could be used when it was last looked at."""
 
     def standing(self, user_id: str) -> Standing:
         """Return what somebody is now."""
-        named = not self._allowed or user_id in self._allowed
-        if user_id in self.pins():
+        pin = self.pins().get(user_id)
+        if pin is not None and self.pauses.of(pin) is not None:
+            return Standing.PAUSED
+        if pin is not None:
+            named = not self._allowed or user_id in self._allowed
             return Standing.OPERATOR if named else Standing.READER
         return Standing.UNPINNED if user_id in self._allowed else Standing.STRANGER
 
     def master_key(self, user_id: str) -> str | None:
-        """Return the pinned master key of a user, None if there is no pin."""
+        """Return the pinned master key of a user, None if there is no pin, or it is paused."""
         pin = self.pins().get(user_id)
-        return None if pin is None else pin.master_key
+        return None if pin is None or self.pauses.of(pin) is not None else pin.master_key
 
     def members(self) -> frozenset[str]:
         """Return who may be in a room that the agent speaks in: pinned, or named."""

@@ -16,7 +16,15 @@ import msgspec
 
 from tibet_nc_agent.airlock import Ignored, Message, addressed
 from tibet_nc_agent.desk import Desk
-from tibet_nc_agent.event import Batch, Replayed, Undecryptable, Unreadable, VerificationEvent
+from tibet_nc_agent.event import (
+    Batch,
+    Incoming,
+    Replayed,
+    TextMessage,
+    Undecryptable,
+    Unreadable,
+    VerificationEvent,
+)
 from tibet_nc_agent.exchange import Exchanges
 from tibet_nc_agent.inbox import InboxError, Item, Waiting
 from tibet_nc_agent.lanes import Lanes
@@ -24,6 +32,7 @@ from tibet_nc_agent.news import News
 from tibet_nc_agent.supervision import Supervisor
 from tibet_nc_agent.verification import Scene
 from tibet_nc_agent.verifier import Verifier
+from tibet_nc_agent.watch import Watch
 
 log: Final = logging.getLogger(__name__)
 
@@ -41,8 +50,9 @@ class Service:
     def __init__(self, desk: Desk, supervisor: Supervisor, state: Path) -> None:
         self._desk = desk
         self._supervisor = supervisor
-        self._exchanges = Exchanges(desk)
-        self._news = News(desk)
+        watch = Watch(desk)
+        self._exchanges = Exchanges(desk, watch)
+        self._news = News(desk, watch)
         self._verifier = Verifier(
             Scene(rules=desk.rules, matrix=desk.matrix, alert=self._news.not_verified), state
         )
@@ -88,7 +98,6 @@ class Service:
             self._verifier.moved()
             if not self._synced.is_set():
                 self._synced.set()
-                group.create_task(self._news.join_invited(), name="join")
                 group.create_task(self._news.follow_pins(), name="pins")
 
     async def _take(self, group: asyncio.TaskGroup, batch: Batch) -> None:
@@ -101,7 +110,7 @@ class Service:
                 continue
             message = addressed(event, rules)
             if isinstance(message, Ignored):
-                if message is Ignored.NEWS:
+                if message is Ignored.NEWS or _talk_in_plain_text(message, event):
                     group.create_task(self._news.take(event))
             elif batch.initial and _unreadable_past(message, rules.timebox_ms):
                 log.info("ignored: %s is from before this login", message.event_id)
@@ -150,6 +159,11 @@ def item_of(message: Message) -> Item:
         content=_ENCODER.encode(message),
         provisional=isinstance(message, Undecryptable),
     )
+
+
+def _talk_in_plain_text(why: Ignored, event: Incoming) -> bool:
+    """Whether a message that is no command came in plain text; a command is refused for that."""
+    return why is Ignored.TALK and isinstance(event, TextMessage) and not event.encrypted
 
 
 def _unreadable_past(message: Message, timebox_ms: int) -> bool:

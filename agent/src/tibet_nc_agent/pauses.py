@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""What was seen of the operators' identities: who is paused, and which devices were told of.
+
+An operator whose identity isn't the pinned one any more is paused until somebody pins it again,
+even if the homeserver shows the pinned one again in between: a pause belongs to one pin, and a new
+pin ends it. Everything is on disk before it is told, so that a restart neither forgets a pause nor
+tells it twice.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tibet_nc_agent.matrix_errors import StoreDamaged
+from tibet_nc_agent.statefile import read_private, write_private
+from tibet_nc_protocol.pins import Pin
+
+FILE_NAME: Final = "identities.json"
+
+DEVICES: Final = 200
+"""Most devices of one operator that are remembered as told; an account with more is told anew."""
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a pin doesn't count; it is that of ``master_key`` and ``pinned``."""
+
+    master_key: str
+    pinned: datetime
+    reason: str
+    told: bool = False
+
+    def concerns(self, pin: Pin) -> bool:
+        """Whether this pause is of that very pin."""
+        return (self.master_key, self.pinned) == (pin.master_key, pin.pinned)
+
+
+class _Seen(msgspec.Struct, kw_only=True):
+    paused: dict[str, Pause] = {}
+    unsigned: dict[str, list[str]] = {}
+
+
+class Pauses:
+    """One file of what was seen, in the agent's state directory."""
+
+    def __init__(self, state: Path) -> None:
+        """Read the file if there is one; raises StoreDamaged if it can't be read."""
+        self._file = state / FILE_NAME
+        data = read_private(self._file)
+        try:
+            self._seen = _Seen() if data is None else msgspec.json.decode(data, type=_Seen)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise StoreDamaged(
+                f"{self._file} is damaged ({error}), and who is paused is not known: move it away,"
+                " and pin the operators anew that were paused"
+            ) from None
+
+    def of(self, pin: Pin) -> Pause | None:
+        """Return the pause of a pin, None if there is none."""
+        pause = self._seen.paused.get(pin.user)
+        return pause if pause is not None and pause.concerns(pin) else None
+
+    def pause(self, pin: Pin, reason: str) -> None:
+        """Make it durable that a pin doesn't count; the first reason stays."""
+        if self.of(pin) is None:
+            self._seen.paused[pin.user] = Pause(
+                master_key=pin.master_key, pinned=pin.pinned, reason=reason
+            )
+            self._save()
+
+    def told(self, pin: Pin) -> None:
+        """Make it durable that a pause was recorded and told."""
+        pause = self.of(pin)
+        if pause is not None and not pause.told:
+            self._seen.paused[pin.user] = msgspec.structs.replace(pause, told=True)
+            self._save()
+
+    def unsigned(self, user_id: str, devices: Iterable[str]) -> list[str]:
+        """Take note of an operator's unsigned devices; return those that weren't there before."""
+        before = self._seen.unsigned.get(user_id, [])
+        now = sorted(devices)[:DEVICES]
+        if now != before:
+            self._seen.unsigned[user_id] = now
+            self._save()
+        return [device for device in now if device not in before]
+
+    def _save(self) -> None:
+        write_private(self._file, msgspec.json.encode(self._seen) + b"\n")

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""Messages without their key: told, asked for, run if it comes in time, and never otherwise."""
+
+import asyncio
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import Account, Operator, Synapse
+from tests.harness.element import ElementOperator
+from tests.harness.host import Host
+from tests.harness.proxy import Proxy
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Make a directory that every uid can reach."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+async def proxy(synapse: Synapse) -> AsyncIterator[Proxy]:
+    """Put a homeserver of our own between the agent and the real one."""
+    async with Proxy(synapse.url) as made:
+        yield made
+
+
+@pytest.fixture
+def make_host(
+    proxy: Proxy, bot: Account, directory: Path
+) -> Iterator[Callable[[str, str, str, int], Host]]:
+    """Make a host behind the proxy: for an operator, with a master key, in a room, and timebox."""
+    made: list[Host] = []
+
+    def make(user: str, master_key: str, room: str, timebox_s: int) -> Host:
+        host = Host(
+            directory / "host",
+            homeserver=proxy.url,
+            bot=bot,
+            operators={user: master_key},
+            rooms=[room],
+            timebox_s=timebox_s,
+        )
+        made.append(host)
+        return host
+
+    yield make
+    for host in made:
+        host.close()
+
+
+class HeldKeys:
+    """Keeps messages to the agent's device back until told to let them go."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+        self.open = False
+
+    def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Change the answer to a sync."""
+        events = body.get("to_device", {}).get("events", [])
+        if not self.open:
+            self.kept += events
+            events = []
+        else:
+            events, self.kept = [*self.kept, *events], []
+        return {**body, "to_device": {"events": events}}
+
+
+async def test_a_key_that_comes_in_time_lets_the_command_run(
+    operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
+) -> None:
+    """A command without its key is told to wait, and runs once when the key comes in time (I4)."""
+    room = await operator.create_room(invite=[bot.user_id])
+    host = make_host(operator.user_id, operator.master_key, room, 30)
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    held = HeldKeys()
+    proxy.rewrite("/sync", held)
+    sent = await operator.send_text(room, "$ echo late")
+    notice = await operator.wait(lambda seen: "could not decrypt" in seen.body)
+    assert operator.user_id in notice.body
+    assert notice.result["final"] is False
+    assert any("m.room_key_request" in path for _, path in proxy.seen)
+    held.open = True
+    later = await operator.answer_to(await operator.send_text(room, "$ echo later"))
+    assert later.body.startswith("later\n")
+    answer = await operator.answer_to(sent)
+    assert answer.body.startswith("late\n")
+    assert len(operator.answers_to(sent)) == 1
+
+
+async def test_a_key_that_comes_too_late_runs_nothing(
+    operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
+) -> None:
+    """Without its key a command is refused when it would be stale, and the key changes nothing."""
+    room = await operator.create_room(invite=[bot.user_id])
+    host = make_host(operator.user_id, operator.master_key, room, 5)
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    held = HeldKeys()
+    proxy.rewrite("/sync", held)
+    sent = await operator.send_text(room, "$ echo never")
+    answer = await operator.answer_to(sent)
+    assert answer.result["family"] == "undecryptable"
+    assert "please send it again" in answer.body
+    held.open = True
+    later = await operator.answer_to(await operator.send_text(room, "$ echo after"))
+    assert later.body.startswith("after\n")
+    assert [seen.event_id for seen in operator.answers_to(sent)] == [answer.event_id]
+    assert not any(seen.body.startswith("never\n") for seen in operator.events)
+
+
+async def test_element_gives_a_lost_key_out_again(
+    synapse: Synapse, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
+) -> None:
+    """A lost key is asked for, Element's stack gives it out again, and the command runs."""
+    account = synapse.register(f"op-{secrets.token_hex(6)}")
+    async with await ElementOperator.login(
+        synapse.url, account.user_id, account.password
+    ) as operator:
+        master_key = await operator.cross_sign()
+        room = await operator.create_room(invite=[bot.user_id])
+        host = make_host(operator.user_id, master_key, room, 60)
+        await asyncio.to_thread(host.start)
+        await operator.wait_member(room, bot.user_id)
+        await operator.answer_to(await operator.send_text(room, "$ true"))
+        await operator.rotate_room_key(room)
+        held = HeldKeys()
+        proxy.rewrite("/sync", held)
+        sent = await operator.send_text(room, "$ echo found")
+        await operator.wait(lambda seen: "could not decrypt" in seen.body)
+        held.kept.clear()  # lost for ever
+        held.open = True
+        answer = await operator.answer_to(sent, 60)
+        assert answer.body.startswith("found\n")
