@@ -22,9 +22,9 @@ WAIT_SECONDS: Final = 20.0
 class Agent:
     """A :class:`Matrix` whose batches are collected; ``token`` is what a caller would save.
 
-    ``events`` holds everything received so far. ``allowed`` are the users that its settings name,
-    and :meth:`pin` says who is pinned. The password is given at every opening, as
-    a configuration file would.
+    ``events`` holds everything received so far; ``on_event`` is told of each. ``allowed`` are the
+    users that its settings name, and :meth:`pin` says who is pinned. The password is given at
+    every opening, as a configuration file would.
     """
 
     def __init__(self, settings: MatrixSettings, account: Account) -> None:
@@ -37,6 +37,7 @@ class Agent:
         self._pins = settings.store.with_name(f"{settings.store.name}-operators.toml")
         self.token: str | None = None
         self.events: Final[list[Incoming]] = []
+        self.on_event: Callable[[Incoming], None] = lambda _: None
         self._matrix: Matrix | None = None
         self._loop: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
@@ -124,6 +125,8 @@ class Agent:
     async def _collect(self) -> None:
         async for batch in self.matrix.batches(self.token):
             self.events.extend(batch.events)
+            for event in batch.events:
+                self.on_event(event)
             self.token = batch.token
             async with self._news:
                 self._news.notify_all()

@@ -7,21 +7,32 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 import pytest
+from vodozemac import Sas
 
 from tests.harness import Account, Operator
 from tests.integration.agent import Agent
 from tibet_nc_agent.airlock import Rules
-from tibet_nc_agent.console import Asked, Failed, Told, Verify, line, socket_of, told
+from tibet_nc_agent.console import (
+    Asked,
+    Decision,
+    Failed,
+    Proved,
+    Shown,
+    Told,
+    Verify,
+    line,
+    socket_of,
+    told,
+)
 from tibet_nc_agent.crosssign import CrossSigning
+from tibet_nc_agent.event import VerificationEvent
+from tibet_nc_agent.identity import verify_identity
 from tibet_nc_agent.safety import judge
+from tibet_nc_agent.sas import REQUEST_MSGTYPE, Compare, Handshake, Ours, Send, State
 from tibet_nc_agent.verification import Scene
 from tibet_nc_agent.verifier import Verifier
-
-SECONDS: Final = 1.0
-"""How long a verification may take in these tests."""
 
 
 async def record_nothing(room: str, user: str, detail: str) -> None:
@@ -38,7 +49,13 @@ def appear(path: Path) -> None:
 
 
 @pytest.fixture
-async def console(agent: Agent, tmp_path: Path) -> AsyncIterator[Path]:
+def seconds() -> float:
+    """How long a verification may take."""
+    return 1.0
+
+
+@pytest.fixture
+async def console(agent: Agent, tmp_path: Path, seconds: float) -> AsyncIterator[Path]:
     """Listen to root; return the directory in which."""
     keys = CrossSigning.open(tmp_path / "cross-signing.json", secrets.token_bytes(32))
     await agent.matrix.cross_sign(keys, password=agent.account.password)
@@ -49,8 +66,12 @@ async def console(agent: Agent, tmp_path: Path) -> AsyncIterator[Path]:
         timebox_ms=30_000,
         judge=judge,
     )
-    scene = Scene(rules=rules, matrix=agent.matrix, alert=record_nothing, seconds=SECONDS)
-    serving = asyncio.create_task(Verifier(scene, tmp_path).serve())
+    scene = Scene(rules=rules, matrix=agent.matrix, alert=record_nothing, seconds=seconds)
+    verifier = Verifier(scene, tmp_path)
+    serving = asyncio.create_task(verifier.serve())
+    agent.on_event = lambda event: (
+        verifier.take(event) if isinstance(event, VerificationEvent) else None
+    )
     await asyncio.to_thread(appear, socket_of(tmp_path))
     yield tmp_path
     serving.cancel()
@@ -112,3 +133,70 @@ async def test_a_line_that_makes_no_sense_ends_the_connection(console: Path) -> 
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
+
+
+@pytest.mark.parametrize("seconds", [30.0])
+async def test_a_client_may_encrypt_what_a_verification_takes(
+    console: Path,
+    agent: Agent,
+    operator: Operator,
+    new_operator: Callable[..., Awaitable[Operator]],
+) -> None:
+    """Somebody whom nobody has named or pinned is verified by events that are all encrypted."""
+    guest = await new_operator()
+    await operator.invite(agent.room_id, guest.user_id)
+    await guest.join(agent.room_id)
+    await agent.until(lambda: guest.user_id in agent.matrix.members(agent.room_id))
+    verifying = asyncio.create_task(other_side(guest, agent))
+    reader, writer = await asyncio.open_unix_connection(socket_of(console))
+    writer.write(line(Verify(user=guest.user_id)))
+    assert isinstance(told(await reader.readline()), Asked)
+    shown = told(await reader.readline())
+    assert isinstance(shown, Shown)
+    writer.write(line(Decision(matches=True)))
+    assert told(await reader.readline()) == Proved(master_key=guest.master_key)
+    compared = await verifying
+    assert (compared.emoji, compared.decimals) == (shown.emoji, shown.decimals)
+    writer.close()
+    await writer.wait_closed()
+    types = [event.event_type for event in agent.events if isinstance(event, VerificationEvent)]
+    assert types == [f"m.key.verification.{name}" for name in ("ready", "accept", "key", "mac")]
+
+
+async def other_side(guest: Operator, agent: Agent) -> Compare:
+    """Be the user's client: the same state machine, over encrypted events; return what it shows."""
+    request = await guest.wait(lambda seen: seen.content.get("msgtype") == REQUEST_MSGTYPE)
+    _, answer = await guest.request(
+        "POST", "/_matrix/client/v3/keys/query", {"device_keys": {request.sender: []}}
+    )
+    machine = Handshake(
+        ours=Ours(
+            user_id=guest.user_id,
+            device_id=guest.device_id,
+            ed25519=str(guest.client.olm.account.identity_keys["ed25519"]),
+            master=guest.master_key,
+        ),
+        theirs=verify_identity(answer, request.sender, pinned=agent.matrix.master),
+        sas=Sas(),
+    )
+    effects, taken = machine.answer(request.event_id, request.content), {request.event_id}
+    shown: list[Compare] = []
+    while True:
+        for effect in effects:
+            if isinstance(effect, Send):
+                await guest.send(agent.room_id, effect.content, event_type=effect.event_type)
+        shown += [effect for effect in effects if isinstance(effect, Compare)]
+        if machine.state is State.DONE:
+            return shown[0]
+        if machine.state is State.COMPARING:
+            effects = machine.decide(matches=True)
+            continue
+        event = await guest.wait(
+            lambda seen: (
+                seen.sender == request.sender
+                and seen.type.startswith("m.key.verification.")
+                and seen.event_id not in taken
+            )
+        )
+        taken.add(event.event_id)
+        effects = machine.receive(event.type, event.content)

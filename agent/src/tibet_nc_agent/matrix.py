@@ -11,8 +11,8 @@ is a replay.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Set
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,10 +89,12 @@ class Matrix:
         rooms: Mapping[str, Room],
         keyring: Keyring,
         operators: Operators,
+        guests: set[str],
         resources: AsyncExitStack,
     ) -> None:
         self._settings = settings
         self._operators = operators
+        self._guests = guests
         self._login = login
         self._homeserver = homeserver
         self._machine = machine
@@ -136,8 +138,12 @@ class Matrix:
                 renew=renew,
             )
             rooms: dict[str, Room] = {}
+            guests: set[str] = set()
             machine = OlmMachine.open(
-                settings.store, login, pickle_key, admits=partial(_admits, settings, operators)
+                settings.store,
+                login,
+                pickle_key,
+                admits=partial(_admits, settings, operators, guests),
             )
             resources.callback(machine.close)
             replay = ReplayGuard.open(settings.store / "replay.db")
@@ -166,12 +172,25 @@ class Matrix:
                 rooms=rooms,
                 keyring=keyring,
                 operators=operators,
+                guests=guests,
                 resources=resources.pop_all(),
             )
 
     async def close(self) -> None:
         """End everything and give the store back."""
         await self._resources.aclose()
+
+    @contextmanager
+    def admitting(self, user_id: str) -> Iterator[None]:
+        """Take room keys of a user for the length of a block, beside those of who may speak.
+
+        Somebody who is being verified may encrypt what that takes; nothing else is read for it.
+        """
+        self._guests.add(user_id)
+        try:
+            yield
+        finally:
+            self._guests.discard(user_id)
 
     @property
     def device_id(self) -> str:
@@ -426,13 +445,15 @@ class Matrix:
         return room
 
 
-def _admits(settings: MatrixSettings, operators: Operators, room_id: str, sender: str) -> bool:
+def _admits(
+    settings: MatrixSettings, operators: Operators, guests: Set[str], room_id: str, sender: str
+) -> bool:
     """Whether a room key is of use: for our rooms, from who may speak there.
 
     Anybody else's would fill the disk, and a member who knows an operator's key could pass it off
     as his own before it comes from the operator.
     """
-    return room_id in settings.rooms and sender in operators.members()
+    return room_id in settings.rooms and (sender in operators.members() or sender in guests)
 
 
 def _too_large(what: str, size: int, limit: int) -> TooLarge:

@@ -95,6 +95,7 @@ class Verifier:
             request = None  # it has become too old
         self._current = Verification(self._scene, word.user, request, writer)
         try:
-            await self._current.run(reader)
+            with self._scene.matrix.admitting(word.user):
+                await self._current.run(reader)
         finally:
             self._current = None
