@@ -74,10 +74,10 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self._closing.set()
-        if self._session is not None:
-            await self._session.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._session is not None:
+            await self._session.close()
 
     def refuse(
         self, part: str, *, status: int, body: dict[str, Any] | None = None, times: int = 1

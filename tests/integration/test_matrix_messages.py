@@ -4,14 +4,16 @@
 import asyncio
 import hashlib
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Account, Operator, Synapse
+from tests.harness.proxy import Proxy
 from tests.integration.agent import Agent, invited_agent
 from tibet_nc_agent.event import MemberRemoved, TextMessage
-from tibet_nc_agent.matrix_errors import NobodyCanRead, NotJoined, TooLarge
+from tibet_nc_agent.matrix_errors import NobodyCanRead, NotJoined, TooLarge, Unreachable
 
 
 async def test_command_and_answer(operator: Operator, agent: Agent) -> None:
@@ -99,6 +101,20 @@ async def test_attachment_arrives_encrypted(
     seen = await operator.wait(lambda seen: seen.event_id == sent)
     assert seen.content["info"] == {"mimetype": "text/plain", "size": len(data)}
     assert hashlib.sha256(await operator.download(seen)).digest() == hashlib.sha256(data).digest()
+
+
+async def test_upload_that_nobody_could_fetch_fails(agent: Agent, tmp_path: Path) -> None:
+    """An upload that the homeserver takes and gives no address for is not sent as a file (I12)."""
+    file = tmp_path / "output"
+    file.write_bytes(b"x")
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        proxy.rewrite("/media/v3/upload", lambda _: {"content_uri": 5})
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.open()
+        with pytest.raises(Unreachable, match="no address"):
+            await agent.matrix.upload(file, "output.txt", "text/plain")
+        await agent.stop()
 
 
 async def test_file_over_the_limit_is_refused_before_sending(agent: Agent, tmp_path: Path) -> None:

@@ -92,7 +92,10 @@ class Inbox:
                 self._database.close()
                 raise
         except (sqlite3.Error, OSError) as error:
-            raise InboxError(f"{self._path}: {error}") from None
+            raise InboxError(
+                f"{self._path}: {error}; restore it, or move it away:"
+                " what has no answer yet is then refused as too old, and nothing runs twice"
+            ) from None
 
     def close(self) -> None:
         """Close the file; nothing is lost without it."""

@@ -383,12 +383,15 @@ class Matrix:
             upload=Upload(size=size, read=lambda: _encrypting(path, size, secret)),
             seconds=UPLOAD_SECONDS,
         )
+        url = as_text(answer.get("content_uri"))
+        if not url.startswith("mxc://"):  # output that nobody could fetch would be lost silently
+            raise Unreachable("the homeserver's answer to an upload has no address of it")
         return {
             "msgtype": "m.file",
             "body": name,
             "filename": name,
             "info": {"mimetype": mimetype, "size": size},
-            "file": {**secret, "url": as_text(answer.get("content_uri"))},
+            "file": {**secret, "url": url},
         }
 
     async def request_key(self, message: Undecryptable) -> None:
