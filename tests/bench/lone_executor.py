@@ -3,12 +3,14 @@
 
 import asyncio
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from tests.bench.accounts import new_uids
 from tests.executor.rig import OPERATOR, ROOM, Client, Executor
+from tests.harness.host import ROOT
 from tests.separation import Uids, as_executor, delegate_cgroup, remove_cgroup
 from tibet_nc_protocol.messages import Denied, Finished
 
@@ -45,7 +47,9 @@ class LoneExecutor(Executor):
         super()._make(settings, shell)
 
     def _argv(self) -> list[str]:
-        plain = super()._argv()
+        # As installed: the developers' environment holds more, which would be measured too.
+        installed = str(ROOT / ".venv/executor/bin/python")
+        plain = [installed if word == sys.executable else word for word in super()._argv()]
         return [*as_executor(self.uids, self._cgroup), *plain[len(as_executor(self.uids, None)) :]]
 
     def __exit__(
