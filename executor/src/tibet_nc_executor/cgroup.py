@@ -24,7 +24,7 @@ from typing import Final
 
 from tibet_nc_executor.children import Children
 from tibet_nc_executor.enclosure import Entry, Pauses, Remains
-from tibet_nc_executor.process import Tag
+from tibet_nc_executor.process import Tag, read_kernel
 from tibet_nc_executor.settings import ResourceLimits
 
 DAEMON_GROUP: Final = "daemon"
@@ -107,7 +107,7 @@ class CgroupBase:
     def counts_processes(self) -> bool:
         """Whether the kernel limits processes per run here."""
         try:
-            return "pids" in (self._directory / "cgroup.subtree_control").read_text().split()
+            return b"pids" in read_kernel(f"{self._directory}/cgroup.subtree_control").split()
         except OSError:
             return False
 
@@ -168,7 +168,7 @@ class CgroupRun:
     def members(self) -> list[int]:
         """Return the processes in the group."""
         try:
-            return [int(pid) for pid in (self._directory / "cgroup.procs").read_text().split()]
+            return _processes(self._directory)
         except OSError:
             return []
 
@@ -178,8 +178,7 @@ class CgroupRun:
 
     def others(self) -> list[int]:
         """Return what is in the group beside the shell; raises OSError."""
-        pids = (self._directory / "cgroup.procs").read_text().split()
-        return [int(pid) for pid in pids if int(pid) != self._leader]
+        return [pid for pid in _processes(self._directory) if pid != self._leader]
 
     def tend(self) -> None:
         """Wait for inherited children that have ended."""
@@ -206,7 +205,7 @@ class CgroupRun:
 
 
 def _populated(directory: Path) -> bool:
-    return "populated 1" in (directory / "cgroup.events").read_text()
+    return b"populated 1" in read_kernel(f"{directory}/cgroup.events")
 
 
 async def _empty(directory: Path) -> Remains:
@@ -216,7 +215,7 @@ async def _empty(directory: Path) -> Remains:
     while True:
         try:
             if _populated(directory):
-                killed = max(killed, _count(directory))
+                killed = max(killed, len(_processes(directory)))
                 (directory / "cgroup.kill").write_text("1")
             elif _removed(directory):
                 return Remains(killed=killed, surviving=0)
@@ -230,8 +229,8 @@ async def _empty(directory: Path) -> Remains:
         await asyncio.sleep(pause)
 
 
-def _count(directory: Path) -> int:
-    return len((directory / "cgroup.procs").read_text().split())
+def _processes(directory: Path) -> list[int]:
+    return [int(pid) for pid in read_kernel(f"{directory}/cgroup.procs").split()]
 
 
 def _removed(directory: Path) -> bool:

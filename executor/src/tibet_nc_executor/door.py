@@ -19,6 +19,7 @@ from signal import Signals
 from typing import Final
 
 from tibet_nc_executor.cage import Cage, clear_of_bash
+from tibet_nc_executor.durable import write_all
 from tibet_nc_executor.enclosure import Remains, ShellError
 from tibet_nc_executor.process import send
 from tibet_nc_executor.prologue import become, waiting
@@ -106,8 +107,7 @@ class Door:
         )
         try:
             for descriptor, data in ((self._prologue, prologue), (self._line, line)):
-                with os.fdopen(descriptor, "wb", closefd=False) as file:
-                    file.write(data)
+                write_all(descriptor, data)
         except OSError as error:
             raise ShellError(f"no shell: {error}") from error
         self._closing.close()  # the last of it is the word to go on
