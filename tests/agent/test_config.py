@@ -61,6 +61,7 @@ def test_good_settings(tmp_path: Path) -> None:
         rules_file=None,
         state=Path("/var/lib/tibet-nc-agent"),
         host="web1",
+        emission_base=None,
         accepted_walls=frozenset(),
         access_token=None,
         password=None,
@@ -74,6 +75,13 @@ def test_without_a_list_every_pinned_operator_counts(tmp_path: Path) -> None:
 
 
 WRONG = {
+    "emission.base_url": [
+        "base_url = 7",
+        'base_url = "ftp://tibet.example.org"',
+        'base_url = "http://tibet.example.org"',
+        'base_url = "https://user:password@tibet.example.org"',
+        'base_url = "https://tibet.example.org/?key=1"',
+    ],
     "matrix.homeserver": [
         "homeserver = 7",
         'homeserver = "matrix.example.org"',

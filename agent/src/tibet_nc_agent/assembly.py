@@ -14,6 +14,7 @@ from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.crosssign import CrossSigning
 from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.disk import Disk
+from tibet_nc_agent.emitter import Emitter
 from tibet_nc_agent.executor_link import ExecutorLink
 from tibet_nc_agent.inbox import Inbox
 from tibet_nc_agent.login import LOGIN_NAME, saved
@@ -131,6 +132,10 @@ async def assembled(
         stack.callback(disk.close)
         inbox = Inbox(config.state)
         stack.push_async_callback(disk, inbox.close)
+        emitter = None
+        if config.emission_base is not None:
+            emitter = Emitter(config.emission_base, config.state, host=config.host)
+            stack.push_async_callback(emitter.close)
         yield Desk(
             rules=Rules(
                 user_id=config.user_id,
@@ -149,5 +154,6 @@ async def assembled(
             spool=spool.prepare(config.state),
             version=VERSION,
             given_up=given_up(breaches),
+            emitter=emitter,
             listening_since_ms=int(time.time() * 1000),
         )

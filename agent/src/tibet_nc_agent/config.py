@@ -89,6 +89,12 @@ class HostSection(_Section, frozen=True, kw_only=True):
     name: str | None = None
 
 
+class EmissionSection(_Section, frozen=True, kw_only=True):
+    """Which service is told of each TIBET token; nobody unless it is set."""
+
+    base_url: str | None = None
+
+
 class WallsSection(_Section, frozen=True, kw_only=True):
     """Which walls that the self-test finds missing were given up on purpose."""
 
@@ -102,6 +108,7 @@ class _File(_Section, frozen=True, kw_only=True):
     executor: ExecutorSection = ExecutorSection()
     state: StateSection = StateSection()
     host: HostSection = HostSection()
+    emission: EmissionSection = EmissionSection()
     walls: WallsSection = WallsSection()
 
 
@@ -127,6 +134,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     executor_uid: int | None
     state: Path
     host: str
+    emission_base: str | None
     accepted_walls: frozenset[Wall]
     access_token: Secret | None
     password: Secret | None
@@ -149,6 +157,7 @@ _RIGHT: Final[Mapping[str, str]] = {
     "executor.user": '"tibet-nc-executor", or a uid',
     "state.directory": '"/var/lib/tibet-nc-agent"',
     "host.name": "1 to 64 letters, digits, dots, hyphens, underscores",
+    "emission.base_url": '"https://tibet.example.org"',
     "walls.accepted": f"a list of names out of: {', '.join(Wall)}",
 }
 
@@ -158,6 +167,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "TIBET_NC_ROOM": "matrix.rooms",
     "TIBET_NC_ALLOWED_USERS": "operators.allowed",
     "TIBET_NC_HOSTNAME": "host.name",
+    "BRAIN_API_BASE": "emission.base_url",
 }
 _LISTS: Final = frozenset({"matrix.rooms", "operators.allowed"})
 
@@ -269,7 +279,7 @@ class _Loader:
         return ConfigError(str(self._path), key, problem, right)
 
     def _check(self, file: _File) -> Config:
-        self._check_homeserver(file.matrix.homeserver)
+        self._check_url("matrix.homeserver", file.matrix.homeserver)
         dedicated = file.matrix.dedicated_room or file.matrix.rooms[0]
         if dedicated not in file.matrix.rooms:
             raise self._wrong("matrix.dedicated_room", "not one of matrix.rooms")
@@ -292,23 +302,29 @@ class _Loader:
             executor_uid=self._uid(file.executor.user),
             state=self._path_of("state.directory", file.state.directory),
             host=host,
+            emission_base=self._emission(file.emission.base_url),
             accepted_walls=file.walls.accepted,
             access_token=self._access_token(file.matrix),
             password=self._password(file.matrix),
         )
 
-    def _check_homeserver(self, url: str) -> None:
-        key = "matrix.homeserver"
+    def _emission(self, url: str | None) -> str | None:
+        if url is None:
+            return None
+        self._check_url("emission.base_url", url)
+        return url.rstrip("/")
+
+    def _check_url(self, key: str, url: str) -> None:
         try:
             parts = urlsplit(url)
             bad = not parts.hostname or bool(parts.query or parts.fragment or parts.username)
         except ValueError:
             raise self._wrong(key, "not a URL") from None
         if bad or parts.scheme not in {"http", "https"}:
-            raise self._wrong(key, "not a URL of a homeserver")
+            raise self._wrong(key, "not a URL of a server")
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            # The access token travels in every request.
-            raise self._wrong(key, "http is only for a homeserver on this very machine")
+            # The access token travels in every request, and who asked for what in the others.
+            raise self._wrong(key, "http is only for a server on this very machine")
 
     def _path_of(self, key: str, text: str) -> Path:
         path = Path(text)

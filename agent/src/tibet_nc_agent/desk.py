@@ -13,6 +13,7 @@ from tibet_nc_agent.airlock import Message, Rules
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import Part, clip, transaction
 from tibet_nc_agent.disk import Disk
+from tibet_nc_agent.emitter import Emitter
 from tibet_nc_agent.executor_link import ExecutorLink
 from tibet_nc_agent.inbox import Inbox
 from tibet_nc_agent.link_error import LinkError
@@ -47,6 +48,7 @@ class Desk:
     version: str
     given_up: tuple[str, ...]
     listening_since_ms: int
+    emitter: Emitter | None = None
     pace: Pace = field(default_factory=Pace)
     _told: set[str] = field(default_factory=set)
 

@@ -62,6 +62,8 @@ class Command:
             await self._turn.to_answer()
             return desk.answerer.denied(message.event_id, result)
         log_decision(message, f"ran as #{result.number}")
+        if desk.emitter is not None and result.token:
+            desk.emitter.note(result, sender=message.sender)
         await self._turn.to_answer()
         return await self._answer(result)
 

@@ -132,6 +132,7 @@ class Inquiry:
             skew_ms=desk.matrix.skew_ms,
             waiting=self._waiting,
             given_up=desk.given_up,
+            emission="" if desk.emitter is None else desk.emitter.state,
         )
         return self._told(*reports.status(agent, await self._executor_status()))
 

@@ -48,6 +48,8 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
     skew_ms: int | None
     waiting: int
     given_up: tuple[str, ...]
+    emission: str = ""
+    """How it goes to tell a service of TIBET tokens; empty when none is told."""
 
 
 def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
@@ -82,6 +84,8 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
     if report.cage.walls:
         listed = clip(", ".join(map(one_line, report.cage.walls)), REASON_CHARACTERS)
         lines.append(f"executor's walls: {listed}")
+    if agent.emission:
+        lines.append(f"tokens told: {clip(one_line(agent.emission), REASON_CHARACTERS)}")
     lines.append(walls)
     return tuple(Part(line) for line in lines)
 

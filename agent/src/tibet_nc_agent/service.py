@@ -72,6 +72,8 @@ class Service:
                 group.create_task(self._verifier.serve(), name="console")
                 group.create_task(self._news.publish(), name="announcements")
                 group.create_task(self._announce(), name="start")
+                if self._desk.emitter is not None:
+                    group.create_task(self._desk.emitter.run(), name="emission")
                 group.create_task(self._stop(stop), name="stop")
         except* _StoppedError:
             pass
