@@ -191,7 +191,9 @@ def test_the_state_can_stand_before_or_after_the_verb(root: Path) -> None:
     assert before.status == after.status == 0
 
 
-@pytest.mark.parametrize("verb", ["", "verify", "log", "show", "replay", "export", "checkpoint"])
+@pytest.mark.parametrize(
+    "verb", ["", "verify", "log", "show", "replay", "export", "checkpoint", "crosscheck"]
+)
 def test_help(verb: str) -> None:
     """Every verb has help."""
     done = process(*verb.split(), "--help")

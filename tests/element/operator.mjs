@@ -176,6 +176,27 @@ const verbs = {
     return { content: client.getRoom(room_id).findEventById(event_id).getContent() };
   },
 
+  /** Export a room as Element Web does as JSON: its events as they are shown, newest last. */
+  async exportRoom({ room_id }) {
+    const room = client.getRoom(room_id);
+    const shown = room
+      .getLiveTimeline()
+      .getEvents()
+      .filter((event) => !event.isRelation("m.replace"))
+      .map((event) => {
+        const plain = event.toJSON();
+        return event.isEncrypted() ? plain.decrypted : plain;
+      });
+    return {
+      room_name: room.name,
+      room_creator: room.getCreator(),
+      topic: "",
+      export_date: new Date().toDateString(),
+      exported_by: client.getUserId(),
+      messages: shown,
+    };
+  },
+
   async download({ file }) {
     const url = client.mxcUrlToHttp(file.url, undefined, undefined, undefined, false, true, true);
     const answer = await fetch(url, {

@@ -171,6 +171,10 @@ class ElementOperator:
         fields = {"room_id": seen.room_id, "event_id": seen.event_id}
         return dict((await self.ask("shown", **fields))["content"])
 
+    async def export_room(self, room_id: str) -> dict[str, Any]:
+        """Export a room as Element does as JSON: its events as they are shown."""
+        return await self.ask("exportRoom", room_id=room_id)
+
     async def download(self, seen: Seen) -> Downloaded:
         """Fetch and decrypt the attachment of a message."""
         return Downloaded(**await self.ask("download", file=seen.content["file"]))

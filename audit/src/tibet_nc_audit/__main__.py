@@ -30,6 +30,11 @@ from tibet_nc_audit import (
     table,
 )
 from tibet_nc_audit.arguments import UNUSABLE, parser
+from tibet_nc_audit.crosscheck import exports, journal, room, sources, text
+from tibet_nc_audit.crosscheck.copy import ChainCopy
+from tibet_nc_audit.crosscheck.discrepancies import Comparison
+from tibet_nc_audit.crosscheck.journal import Sender
+from tibet_nc_audit.crosscheck.messages import read_room
 from tibet_nc_audit.entries import HOLD, Kind, entries
 from tibet_nc_audit.errors import AuditError, DisagreementError, MissingError
 from tibet_nc_audit.export import Format
@@ -166,6 +171,30 @@ def _cosign(options: argparse.Namespace, state: State) -> int:
     signed = cosigning.cosign(mine, report.checkpoint, int(time.time()))
     _write(options, state, [signed.encode()])
     return GOOD
+
+
+def _crosscheck(options: argparse.Namespace, state: State) -> int:
+    if not (options.live or options.journal or options.room):
+        raise AuditError("crosscheck needs something to compare with: --live, --journal, --room")
+    comparisons: list[Comparison] = []
+    journals: list[Path | None] = [*options.journal, *([None] if options.live else [])]
+    for path in journals:
+        sender = Sender(uid=sources.uid_of(options.uid), exe=options.exe)
+        name = "journalctl" if path is None else str(path)
+        with sources.journal(path, sender.uid) as file:
+            chain = ChainCopy(state)  # after a running journalctl has ended
+            found = exports.entries(file, name)
+            comparisons.append(journal.compare(chain, found, sender, name))
+    for path in options.room:
+        messages = read_room(path)
+        found_in_room = room.compare(state, ChainCopy(state), messages, options.agent, str(path))
+        comparisons.append(found_in_room)
+    good = all(comparison.good for comparison in comparisons)
+    if options.json:
+        _print([table.json_line({"good": good, "comparisons": comparisons})])
+    else:
+        _print(text.lines(comparisons))
+    return GOOD if good else BAD
 
 
 def _offline(options: argparse.Namespace) -> int:
@@ -305,6 +334,7 @@ _VERBS: Final[dict[str, Callable[[argparse.Namespace, State], int]]] = {
     "replay": _replay,
     "export": _export,
     "checkpoint": _checkpoint,
+    "crosscheck": _crosscheck,
 }
 
 
@@ -357,9 +387,9 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _show_evidence(wrong: DisagreementError) -> None:
-    for name, text in (("expected", wrong.expected), ("found", wrong.found)):
-        if text:
-            print(f"  {name} {visible(text, keep='\n')}".rstrip("\n"), file=sys.stderr)
+    for name, said in (("expected", wrong.expected), ("found", wrong.found)):
+        if said:
+            print(f"  {name} {visible(said, keep='\n')}".rstrip("\n"), file=sys.stderr)
 
 
 def _complain(text: str) -> None:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NoReturn, override
 
+from tibet_nc_audit.crosscheck.sources import EXECUTOR
 from tibet_nc_audit.entries import Kind, Verdict
 from tibet_nc_audit.export import Format
 from tibet_nc_audit.visible import visible
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _replay_arguments(verbs)
     _export_arguments(verbs)
     _checkpoint_arguments(verbs)
+    _crosscheck_arguments(verbs)
     return program
 
 
@@ -170,6 +172,46 @@ def _checkpoint_arguments(verbs: _Verbs) -> None:
         help="appears when it is complete; without it, to standard output",
     )
     parser.add_argument("--json", action="store_true", help="with --check: as one JSON object")
+
+
+def _crosscheck_arguments(verbs: _Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "crosscheck",
+        "compare the chain with what the journal and the room have of it",
+        "Names what is missing there, what is there and not in the chain, and what differs. Whether"
+        " the chain is true in itself is what verify says.",
+    )
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file that journalctl -o export or -o json wrote, '-' for standard input; may be"
+        " repeated",
+    )
+    parser.add_argument("--live", action="store_true", help="this host's journal, by journalctl")
+    parser.add_argument(
+        "--uid",
+        metavar="UID|USER",
+        help=f"the executor's, whose entries alone count (default: that of {EXECUTOR} here)",
+    )
+    parser.add_argument(
+        "--exe", metavar="PATH", help="the executor's program, if entries by others shall not count"
+    )
+    parser.add_argument(
+        "--room",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a room that Element exported as JSON; may be repeated",
+    )
+    parser.add_argument(
+        "--agent", metavar="USER", help="the agent's Matrix user (default: who gives results there)"
+    )
+    parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
 
 
 def _log_arguments(verbs: _Verbs) -> None:

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""The chain against the journal: which records it has, which it lacks, and which are others.
+
+Facts. Any process may send any field, so only entries with the executor's uid count, which is
+journald's own word (``_UID``); others that claim to be of a chain are counted and are no evidence.
+journald drops what comes faster than its limits permit, and says with the next message of that
+service how many it dropped (MESSAGE_ID below, ``N_DROPPED``, ``_TRANSPORT=driver``). Old entries
+are deleted first, and the newest may not be there yet. So records before the first entry and after
+the last are said, and held against nobody; in between, what journald says it dropped is told apart
+from what is missing without a word.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from tibet_nc_audit.crosscheck.copy import FIELDS, ChainCopy
+from tibet_nc_audit.crosscheck.discrepancies import Comparison, Discrepancies, Kind
+from tibet_nc_audit.crosscheck.exports import Entry
+from tibet_nc_protocol.limits import EXACT_INTEGER
+
+DROPPED: Final = "a596d6fe7bfa4994828e72309e95d61e"
+"""MESSAGE_ID of journald's own note that it dropped messages (sd-messages(3))."""
+
+_NUMBER: Final = re.compile(r"\A(0|[1-9][0-9]{0,15})\Z")
+_STRANGERS_NAMED: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """Whose entries count: the executor's uid, and its program if that is known."""
+
+    uid: int
+    exe: str | None = None
+
+
+def compare(chain: ChainCopy, entries: Iterable[Entry], sender: Sender, source: str) -> Comparison:
+    """Compare a chain with the entries of a journal, in their order; raises AuditError."""
+    comparing = _Comparing(chain, sender)
+    for number, entry in enumerate(entries, 1):
+        comparing.take(entry, f"entry {number}")
+    return comparing.finish(source)
+
+
+class _Comparing:
+    def __init__(self, chain: ChainCopy, sender: Sender) -> None:
+        self._chain = chain
+        self._sender = sender
+        self._found = Discrepancies()
+        self._seen = bytearray(len(chain))
+        self._counted = 0
+        """Entries of the executor so far."""
+        self._latest = -1
+        """The record of the latest entry that counted."""
+        self._drops: Counter[int] = Counter()
+        """How many messages journald dropped, by the latest record before its note."""
+        self._repeated = 0
+        self._strangers: Counter[str] = Counter()
+
+    def take(self, entry: Entry, place: str) -> None:
+        """Compare one entry."""
+        if entry.get("MESSAGE_ID") == DROPPED and entry.get("_TRANSPORT") == "driver":
+            if entry.get("OBJECT_UID") in {None, str(self._sender.uid)}:
+                self._drops[self._latest] += _number(entry.get("N_DROPPED")) or 0
+            return
+        if "TIBET_NC_SEQ" not in entry and "TIBET_NC_HEAD" not in entry:
+            return
+        if entry.get("_UID") != str(self._sender.uid):
+            self._strangers[f"uid {entry.get('_UID', 'unknown')}"] += 1
+            return
+        number = _number(entry.get("TIBET_NC_SEQ"))
+        if self._sender.exe is not None and entry.get("_EXE") != self._sender.exe:
+            self._found.add(
+                Kind.EXTRA,
+                number,
+                "an entry of the executor's uid by another program",
+                place=place,
+                expected=self._sender.exe,
+                found=entry.get("_EXE", ""),
+            )
+            return
+        self._compare(number, entry, place)
+
+    def _compare(self, number: int | None, entry: Entry, place: str) -> None:
+        head = entry.get("TIBET_NC_HEAD", "")
+        if number is None:
+            self._found.add(Kind.EXTRA, None, "an entry without a number", place=place, found=head)
+            return
+        if number >= len(self._chain):
+            self._counted += 1
+            end = len(self._chain)
+            self._found.add(
+                Kind.EXTRA,
+                number,
+                "the chain does not have this record: it was cut, or replaced",
+                place=place,
+                expected=f"the end after {end} records"
+                + (f", with head {self._chain.digest(end - 1)}" if end else ""),
+                found=f"head {head}",
+            )
+            return
+        if number == 0 and head == self._chain.digest(0) and self._counted:
+            self._begin_anew(place)
+        self._counted += 1
+        self._latest = number
+        if self._seen[number]:
+            self._repeated += 1
+        self._seen[number] = 1
+        if head != self._chain.digest(number):
+            self._found.add(
+                Kind.DIFFERS,
+                number,
+                "another record",
+                place=place,
+                expected=f"head {self._chain.digest(number)}",
+                found=f"head {head}",
+            )
+        elif not self._chain.looks_like(number, entry):
+            self._name_fields(number, entry, place)
+
+    def _begin_anew(self, place: str) -> None:
+        """Leave what came before the chain's own beginning: it is of another chain."""
+        self._found = Discrepancies()
+        self._found.add(
+            Kind.EXTRA,
+            None,
+            f"{self._counted} entries are of another chain, before this one began: it was replaced"
+            " (journalctl --since leaves them out)",
+            place=place,
+        )
+        self._seen = bytearray(len(self._chain))
+        self._drops.clear()
+        self._repeated = self._counted = 0
+
+    def _name_fields(self, number: int, entry: Entry, place: str) -> None:
+        expected = self._chain.fields(number)
+        for field in FIELDS:
+            if expected.get(field) != entry.get(field):
+                self._found.add(
+                    Kind.DIFFERS,
+                    number,
+                    f"{field} is not what the record says",
+                    place=place,
+                    expected=expected.get(field, "nothing"),
+                    found=entry.get(field, "nothing"),
+                )
+
+    def finish(self, source: str) -> Comparison:
+        """Tell what is missing, and why where that can be known."""
+        notes = []
+        first, end = self._seen.find(1), self._seen.rfind(1) + 1
+        if first < 0:
+            self._found.add(
+                Kind.MISSING,
+                0,
+                f"no entry with uid {self._sender.uid} is of this chain",
+                last=len(self._chain) - 1,
+            )
+        else:
+            if first > 0:
+                notes.append(f"the journal begins at record {first}: older entries were deleted")
+            if end < len(self._chain):
+                notes.append(
+                    f"the journal ends at record {end - 1}, {len(self._chain) - end} before the"
+                    " chain: it was exported earlier, or they are not there yet"
+                )
+            notes += self._gaps(first, end)
+        if self._repeated:
+            notes.append(f"{self._repeated} entries are there more than once")
+        if self._strangers:
+            named = ", ".join(
+                f"{who} ({times})" for who, times in self._strangers.most_common(_STRANGERS_NAMED)
+            )
+            notes.append(f"others claim to be an executor, and are no evidence: {named}")
+        return Comparison(
+            source=source,
+            compared=self._seen.count(1),
+            notes=notes,
+            total=self._found.total,
+            counts=self._found.counts,
+            discrepancies=self._found.kept,
+        )
+
+    def _gaps(self, first: int, end: int) -> list[str]:
+        """Tell what is missing between the first and the last entry."""
+        notes = []
+        begin = self._seen.find(0, first, end)
+        while begin >= 0:
+            last = self._seen.find(1, begin, end) - 1
+            missing = last - begin + 1
+            dropped = self._drops[begin - 1]
+            which = f"record {begin}" if missing == 1 else f"records {begin} to {last}"
+            if missing <= dropped:
+                notes.append(f"{which}: dropped by journald's rate limit, which says so")
+            else:
+                said = f", which says that it dropped {dropped} there" if dropped else ""
+                self._found.add(Kind.MISSING, begin, f"not in the journal{said}", last=last)
+            begin = self._seen.find(0, last + 1, end)
+        return notes
+
+
+def _number(text: str | None) -> int | None:
+    if text is None or not _NUMBER.match(text):
+        return None
+    number = int(text)
+    return number if number <= EXACT_INTEGER else None

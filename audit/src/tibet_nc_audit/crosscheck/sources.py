@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Where a journal comes from: a file, standard input, or this host's journalctl.
+
+A journal that comes from a program is taken in whole before the chain is read, so that no entry is
+newer than the chain it is compared with.
+"""
+
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from tibet_nc_audit.crosscheck.journal import DROPPED
+from tibet_nc_audit.errors import AuditError
+
+EXECUTOR: Final = "tibet-nc-executor"
+"""The executor's user, whose uid is taken unless another is given."""
+
+_LARGEST: Final = 2**32 - 2
+_STANDARD_INPUT: Final = Path("-")
+
+
+def uid_of(text: str | None) -> int:
+    """Return the uid that is meant: a number, a user's name, the executor's; raises AuditError."""
+    if text is not None and text.isascii() and text.isdigit():
+        if len(text) > len(str(_LARGEST)) or int(text) > _LARGEST:
+            raise AuditError(f"{text}: no uid")
+        return int(text)
+    name = EXECUTOR if text is None else text
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except (KeyError, ValueError):
+        raise AuditError(
+            f"{name}: there is no such user here; --uid gives the executor's as a number"
+        ) from None
+
+
+@contextmanager
+def journal(path: Path | None, uid: int) -> Iterator[IO[bytes]]:
+    """Open a journal file, standard input for ``-``, or this host's for None.
+
+    Raises AuditError.
+    """
+    if path is not None and path != _STANDARD_INPUT:
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise AuditError(f"{path}: {error.strerror}") from None
+        with file:
+            yield file
+        return
+    with tempfile.TemporaryFile(prefix="tibet-nc-audit-") as spool:
+        if path is None:
+            _ask_journalctl(spool, uid)
+        else:
+            shutil.copyfileobj(sys.stdin.buffer, spool)
+        spool.seek(0)
+        yield spool
+
+
+def _ask_journalctl(spool: IO[bytes], uid: int) -> None:
+    """Write what the journal has of the executor, and what it says that it dropped."""
+    command = [
+        *("journalctl", "--output=export", "--no-pager", "--quiet", f"_UID={uid}"),
+        *("+", f"MESSAGE_ID={DROPPED}"),
+    ]
+    try:
+        # Nothing of it is from elsewhere but a number.
+        done = subprocess.run(  # noqa: S603
+            command, stdout=spool, stderr=subprocess.PIPE, check=False
+        )
+    except OSError as error:
+        raise AuditError(f"journalctl: {error.strerror}") from None
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="backslashreplace").strip()
+        raise AuditError(f"journalctl: {said or f'status {done.returncode}'}")

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: MIT
+"""The chain against the journal: what is missing, extra or different there, each named."""
+
+import io
+import json
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.audit.chains import Chain, sample
+from tests.audit.program import Done, within
+from tests.audit.verdicts import lines_of, put
+from tibet_nc_audit.crosscheck import exports
+from tibet_nc_audit.crosscheck.copy import journal_fields
+from tibet_nc_audit.crosscheck.exports import DOUBLED, entries
+from tibet_nc_audit.crosscheck.journal import DROPPED
+from tibet_nc_audit.errors import AuditError
+from tibet_nc_protocol.journal_ids import SYSLOG_IDENTIFIER
+from tibet_nc_protocol.records import RECORDS, digest
+
+UID = 991
+EXE = "/opt/tibet-nc/executor/bin/python3.13"
+
+type Entry = dict[str, str]
+
+
+def journal_of(chain: Chain) -> list[Entry]:
+    """Return the journal that an executor leaves beside its chain."""
+    found = []
+    for number, line in enumerate(chain.lines):
+        record = RECORDS.decode(line)
+        found.append(
+            {
+                "__REALTIME_TIMESTAMP": str(1_795_600_800_000_000 + number * 1_000_000),
+                "_UID": str(UID),
+                "_EXE": EXE,
+                "_TRANSPORT": "journal",
+                "SYSLOG_IDENTIFIER": SYSLOG_IDENTIFIER,
+                "MESSAGE": f"#{number}",
+                "TIBET_NC_SEQ": str(number),
+                "TIBET_NC_HEAD": digest(line),
+            }
+            | journal_fields(record)
+        )
+    return found
+
+
+def dropped(number: int, uid: int = UID) -> Entry:
+    """Return journald's own note that it dropped so many messages."""
+    return {
+        "_UID": "0",
+        "_TRANSPORT": "driver",
+        "MESSAGE_ID": DROPPED,
+        "MESSAGE": f"Suppressed {number} messages from tibet-nc-executor.service",
+        "N_DROPPED": str(number),
+        "OBJECT_UID": str(uid),
+    }
+
+
+def as_export(journal: Sequence[Entry]) -> bytes:
+    """Write entries as ``journalctl -o export`` does."""
+    out = b""
+    for entry in journal:
+        for name, value in entry.items():
+            data = value.encode()
+            if "\n" in value:
+                out += name.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n"
+            else:
+                out += name.encode() + b"=" + data + b"\n"
+        out += b"\n"
+    return out
+
+
+def as_json(journal: Sequence[Entry]) -> bytes:
+    """Write entries as ``journalctl -o json`` does."""
+    return b"".join(json.dumps(entry).encode() + b"\n" for entry in journal)
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Chain:
+    """Return a chain with a bit of everything."""
+    return sample(tmp_path / "state")
+
+
+def crosscheck(chain: Chain, journal: Sequence[Entry], *more: str) -> Done:
+    """Compare a chain with a journal in a file."""
+    path = chain.root.parent / "journal"
+    path.write_bytes(as_export(journal))
+    return within("--state", chain.root, "crosscheck", "--journal", path, "--uid", str(UID), *more)
+
+
+def found_in(chain: Chain, journal: Sequence[Entry], *more: str) -> list[tuple[str, int, str]]:
+    """Return what a comparison finds: kind, record, reason."""
+    (comparison,) = json.loads(crosscheck(chain, journal, "--json", *more).out)["comparisons"]
+    return [(f["kind"], f["record"], f["reason"]) for f in comparison["discrepancies"]]
+
+
+@pytest.mark.parametrize("form", [as_export, as_json])
+def test_a_journal_that_agrees(
+    chain: Chain, tmp_path: Path, form: Callable[[Sequence[Entry]], bytes]
+) -> None:
+    """A whole journal agrees, in either form of journalctl."""
+    path = tmp_path / "journal"
+    path.write_bytes(form(journal_of(chain)))
+    done = within("--state", chain.root, "crosscheck", "--journal", path, "--uid", str(UID))
+    assert (done.status, done.err) == (0, "")
+    assert "compared     19 agree or differ as listed" in done.out
+    assert done.out.splitlines()[-1] == "GOOD: nothing disagrees with the chain"
+
+
+def test_what_is_missing_is_named(chain: Chain) -> None:
+    """Entries that are gone without a word are a finding, each row of them one (I8)."""
+    journal = journal_of(chain)
+    assert found_in(chain, journal[:5] + journal[6:10] + journal[13:]) == [
+        ("missing", 5, "not in the journal"),
+        ("missing", 10, "not in the journal"),
+    ]
+    done = crosscheck(chain, journal[:10] + journal[13:])
+    assert done.status == 1
+    assert "  missing records 10 to 12: not in the journal" in done.out
+
+
+def test_what_journald_dropped_is_told_apart(chain: Chain) -> None:
+    """What journald itself says it dropped is no finding, as far as its number goes."""
+    journal = journal_of(chain)
+    gap = [*journal[:5], dropped(3), *journal[8:]]
+    done = crosscheck(chain, gap)
+    assert done.status == 0
+    assert "records 5 to 7: dropped by journald's rate limit, which says so" in done.out
+    few = [*journal[:5], dropped(2), *journal[8:]]
+    assert found_in(chain, few) == [
+        ("missing", 5, "not in the journal, which says that it dropped 2 there")
+    ]
+    elsewhere = [*journal[:5], *journal[8:12], dropped(3), *journal[12:]]
+    assert found_in(chain, elsewhere) == [("missing", 5, "not in the journal")]
+    of_others = [*journal[:5], dropped(3, uid=33), *journal[8:]]
+    assert found_in(chain, of_others) == [("missing", 5, "not in the journal")]
+
+
+def test_a_process_can_not_speak_for_journald(chain: Chain) -> None:
+    """A note that another process sent explains nothing."""
+    journal = journal_of(chain)
+    forged = dropped(3) | {"_TRANSPORT": "journal", "_UID": "1000"}
+    assert found_in(chain, [*journal[:5], forged, *journal[8:]]) == [
+        ("missing", 5, "not in the journal")
+    ]
+
+
+def test_a_chain_that_was_cut(chain: Chain) -> None:
+    """Records that the journal has and the chain doesn't are each named (I8)."""
+    journal = journal_of(chain)
+    put(chain.root, lines_of(chain.root)[:16])
+    reason = "the chain does not have this record: it was cut, or replaced"
+    assert found_in(chain, journal) == [("extra", number, reason) for number in (16, 17, 18)]
+
+
+def test_a_chain_that_was_rolled_back_and_grew_on(chain: Chain, tmp_path: Path) -> None:
+    """An older copy that grew on differs from the journal at its first other record (I8)."""
+    other = sample(tmp_path / "other")
+    chain.command("rm -rf /srv/data")
+    other.command("true")
+    assert found_in(other, journal_of(chain)) == [
+        ("differs", 19, "another record"),
+        ("differs", 20, "another record"),
+    ]
+    both = [*journal_of(chain), *journal_of(other)[19:]]
+    assert [kind for kind, _, _ in found_in(other, both)] == ["differs", "differs"]
+
+
+def test_another_chain_before(chain: Chain, tmp_path: Path) -> None:
+    """A chain that was begun anew is told by the entries of the one before, in one finding (I8)."""
+    before = Chain(tmp_path / "before")
+    before.command("rm -rf /srv/data")
+    (found,) = found_in(chain, journal_of(before)[1:] + journal_of(chain))
+    assert found[0] == "extra"
+    assert found[2].startswith("2 entries are of another chain, before this one began")
+
+
+@pytest.mark.parametrize(
+    ("number", "field", "value"),
+    [
+        (2, "TIBET_NC_SENDER", "@mallory:example.org"),
+        (2, "TIBET_NC_EVENT", "$other"),
+        (2, "TIBET_NC_KIND", "session"),
+        (2, "TIBET_NC_RUN", "0" * 32),
+        (3, "TIBET_NC_EXIT", "1"),
+        (14, "TIBET_NC_EXIT", "9"),
+        (18, "TIBET_NC_CHECKPOINT", "another\n"),
+        (0, "MESSAGE_ID", "0" * 32),
+        (0, "TIBET_NC_EXIT", "0"),
+    ],
+)
+def test_each_field_is_compared(chain: Chain, number: int, field: str, value: str) -> None:
+    """A field that isn't what the record says is named with both values."""
+    journal = journal_of(chain)
+    journal[number] |= {field: value}
+    assert found_in(chain, journal) == [("differs", number, f"{field} is not what the record says")]
+    assert "expected" in crosscheck(chain, journal).out
+
+
+def test_only_the_executors_uid_counts(chain: Chain) -> None:
+    """Entries of another uid are no evidence, whatever they say; they are counted (I8)."""
+    journal = journal_of(chain)
+    forged = [entry | {"_UID": "1000", "TIBET_NC_HEAD": "0" * 64} for entry in journal]
+    done = crosscheck(chain, forged + journal)
+    assert done.status == 0
+    assert "others claim to be an executor, and are no evidence: uid 1000 (19)" in done.out
+    alone = crosscheck(chain, forged)
+    assert alone.status == 1
+    assert "no entry with uid 991 is of this chain" in alone.out
+
+
+def test_only_the_executors_program_counts(chain: Chain) -> None:
+    """With --exe, what another program of that uid sent is a finding."""
+    journal = journal_of(chain)
+    journal[4] |= {"_EXE": "/usr/bin/logger"}
+    assert crosscheck(chain, journal).status == 0
+    kinds = [(kind, number) for kind, number, _ in found_in(chain, journal, "--exe", EXE)]
+    assert kinds == [("extra", 4), ("missing", 4)]
+
+
+def test_what_the_journal_does_not_cover(chain: Chain) -> None:
+    """Entries that were deleted first or aren't there yet are said and held against nobody."""
+    done = crosscheck(chain, journal_of(chain)[5:15])
+    assert done.status == 0
+    assert "the journal begins at record 5: older entries were deleted" in done.out
+    assert "the journal ends at record 14, 4 before the chain" in done.out
+
+
+def test_several_journals(chain: Chain, tmp_path: Path) -> None:
+    """Several files are compared each for itself, in one run."""
+    journal = journal_of(chain)
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_bytes(as_export(journal))
+    bad.write_bytes(as_json(journal[:3] + journal[4:]))
+    done = within(
+        *("--state", chain.root, "crosscheck", "--uid", str(UID)),
+        *("--journal", good, "--journal", bad, "--json"),
+    )
+    assert done.status == 1
+    report = json.loads(done.out)
+    assert report["good"] is False
+    assert [comparison["total"] for comparison in report["comparisons"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--journal", "/nonexistent", "--uid", "991"],
+        ["--journal", "/dev/null", "--uid", "no-such-user"],
+        ["--journal", "/dev/null", "--uid", "99999999999"],
+        ["--room", "/nonexistent"],
+    ],
+)
+def test_wrong_usage(chain: Chain, arguments: list[str]) -> None:
+    """Nothing to compare with, or with nobody, is wrong usage."""
+    done = within("--state", chain.root, "crosscheck", *arguments)
+    assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
+
+
+# --- reading journal files ------------------------------------------------------------------------
+
+
+def read(data: bytes) -> list[Entry]:
+    """Read a journal file."""
+    return list(entries(io.BytesIO(data), "journal"))
+
+
+VALUES = st.text(max_size=40).filter(lambda text: "\r" not in text)
+
+
+@given(
+    journal=st.lists(
+        st.dictionaries(st.sampled_from(sorted(exports.WANTED)), VALUES, min_size=1), max_size=5
+    )
+)
+def test_both_forms_say_the_same(journal: list[Entry]) -> None:
+    """What is written in either form is read again, whatever the values hold."""
+    assert read(as_export(journal)) == journal
+    assert read(as_json(journal)) == journal
+
+
+@given(
+    data=st.binary(max_size=200), begin=st.sampled_from([b"", b"{", b"A=b\n", b"TIBET_NC_SEQ\n"])
+)
+def test_any_bytes_are_a_journal_or_our_error(data: bytes, begin: bytes) -> None:
+    """Reading is total."""
+    with suppress(AuditError):
+        read(begin + data)
+
+
+@given(cut=st.integers(1, 400))
+def test_a_file_that_was_cut_is_refused(cut: int) -> None:
+    """A file that ends within an entry isn't taken for a journal that lacks the rest."""
+    whole = as_export([{"TIBET_NC_SEQ": "1", "TIBET_NC_CHECKPOINT": "a\nb\n" * 20}])
+    part = whole[: -(cut % len(whole) or 1)]
+    if part:
+        with pytest.raises(AuditError):
+            read(part)
+
+
+def test_a_field_that_stands_twice_counts_for_nothing() -> None:
+    """Which of two values counts can't be known, so neither does."""
+    (entry,) = read(b"TIBET_NC_SEQ=1\nTIBET_NC_SEQ=2\n\n")
+    assert entry["TIBET_NC_SEQ"] == DOUBLED
+    (entry,) = read(b'{"TIBET_NC_SEQ":["1","2"]}\n')
+    assert entry["TIBET_NC_SEQ"] == DOUBLED
+
+
+def test_values_that_are_no_text() -> None:
+    """Bytes that are no UTF-8, and values that journalctl leaves out, are read all the same."""
+    (entry,) = read(b'{"TIBET_NC_EVENT":[255,65],"TIBET_NC_RUN":null}\n')
+    assert entry == {"TIBET_NC_EVENT": "\\xffA", "TIBET_NC_RUN": ""}
+    (entry,) = read(b"TIBET_NC_EVENT\n\x02\0\0\0\0\0\0\0\xffA\n\n")
+    assert entry == {"TIBET_NC_EVENT": "\\xffA"}
+
+
+def test_a_huge_value_is_passed_over() -> None:
+    """A value of many megabytes is read through in little memory."""
+    huge = 50_000_000
+    data = b"TIBET_NC_RUN\n" + struct.pack("<Q", huge) + bytes(huge) + b"\n\n"
+    (entry,) = read(data)
+    assert len(entry["TIBET_NC_RUN"]) <= 2 * exports.FIELD_BYTES
