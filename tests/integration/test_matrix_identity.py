@@ -176,6 +176,17 @@ async def test_who_is_not_pinned_has_no_device(operator: Operator, agent: Agent)
         await agent.matrix.device_of(message)
 
 
+async def test_message_from_before_a_restart_is_of_its_device(
+    agent: Agent, operator: Operator
+) -> None:
+    """A message that waited over a restart is judged before the rooms are known again (I4)."""
+    message = await agent.text(await operator.send_text(agent.room_id, "$ 1"))
+    await agent.stop()
+    await agent.open()
+    assert agent.matrix.members(agent.room_id) == frozenset()
+    assert (await agent.matrix.device_of(message)).device_id == operator.device_id
+
+
 async def test_plain_text_is_of_no_device(agent: Agent, operator: Operator) -> None:
     """A message in plain text has no device, whoever it says it is from (I5)."""
     content = {"msgtype": "m.text", "body": "$ uptime"}
