@@ -15,6 +15,7 @@ from tibet_nc_agent.content import MESSAGE_BYTES, json_bytes
 from tibet_nc_agent.preview import Preview
 from tibet_nc_agent.render import Answerer
 from tibet_nc_agent.safety import judge
+from tibet_nc_agent.units import size
 from tibet_nc_protocol.messages import Cage, Limits, StatusReport
 
 REPORT: Final = StatusReport(
@@ -140,4 +141,4 @@ def test_any_command_is_harmless_and_fits(command: str, name: str) -> None:
 )
 def test_sizes(number: int, words: str) -> None:
     """A size is told exactly, in the largest unit in which it is whole."""
-    assert preview.size(number) == words
+    assert size(number) == words

@@ -26,11 +26,9 @@ from tibet_nc_agent.render import (
     OUTPUT_BUDGET,
     Answerer,
     Attached,
-    counted,
-    duration,
-    grouped,
 )
 from tibet_nc_agent.reports import AgentFacts
+from tibet_nc_agent.units import counted, duration, grouped
 from tibet_nc_protocol.messages import (
     Announcement,
     Cage,
@@ -358,9 +356,9 @@ def test_notes() -> None:
         notes=("n1", "n2", "n3", "n4", "n5"),
         repeated=True,
     )
-    body = str(ANSWERER.finished(EVENT, finished, "x")["body"])
+    body = str(ANSWERER.finished(EVENT, finished, "x", wall="wall: a wall")["body"])
     assert "the host kept the first 33 of 9 999 bytes" in body
-    assert "this host's shell is restricted" in body
+    assert "\nwall: a wall\n" in body
     assert "2 processes that it left run on until your session ends: !tail " in body
     assert "n4" in body
     assert "and 1 note more" in body

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from tibet_nc_agent import walls
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import with_block
 from tibet_nc_agent.desk import Desk, deliver, log_decision, transaction_of
@@ -22,7 +23,7 @@ from tibet_nc_agent.lanes import Turn
 from tibet_nc_agent.link_error import LinkError
 from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
 from tibet_nc_agent.spool import Spool
-from tibet_nc_protocol.messages import Denied, Finished, Run, Started
+from tibet_nc_protocol.messages import Denied, Finished, Run, Started, Status, StatusReport
 
 STARTED_SECONDS: Final = 0.8
 """How long a command may take before the room is told that it started: within a second."""
@@ -125,7 +126,8 @@ class Command:
         if result.recorded_bytes == len(result.output):
             text = whole(result.output, OUTPUT_BUDGET)
             if text is not None:
-                return self._desk.answerer.finished(self._message.event_id, result, text)
+                wall = await self._wall(result, result.output)
+                return self._desk.answerer.finished(self._message.event_id, result, text, wall=wall)
         while True:
             try:
                 with Spool(self._desk.spool) as spool:
@@ -160,9 +162,23 @@ class Command:
         view = excerpt(
             spool.head, spool.tail, size=spool.size, lines=spool.lines, budget=OUTPUT_BUDGET
         )
-        return answerer.finished(
-            message.event_id, result, Attached(excerpt=view, name=name, problem=None)
-        )
+        attached = Attached(excerpt=view, name=name, problem=None)
+        wall = await self._wall(result, spool.tail)
+        return answerer.finished(message.event_id, result, attached, wall=wall)
+
+    async def _wall(self, result: Finished, ending: bytes) -> str | None:
+        """Return the line that says which wall of the cage the command met, if it met one."""
+        if not walls.suspected(result, ending):
+            return None
+        message = self._message
+        try:
+            report = await self._desk.link.ask(
+                lambda number: Status(request=number, room=message.room_id, sender=message.sender),
+                StatusReport,
+            )
+        except LinkError:  # an answer without this line is better than a later one
+            return None
+        return None if isinstance(report, Denied) else walls.met(result, ending, report)
 
     def _cut(self, result: Finished, problem: str) -> JsonObject:
         """Return the answer with what the executor sent along, and why there is no attachment."""

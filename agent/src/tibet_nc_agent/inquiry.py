@@ -30,7 +30,8 @@ from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.lanes import Turn
 from tibet_nc_agent.link_error import LinkError
 from tibet_nc_agent.preview import Preview
-from tibet_nc_agent.render import REASON_CHARACTERS, counted
+from tibet_nc_agent.render import REASON_CHARACTERS
+from tibet_nc_agent.units import counted
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.messages import (
     ChainReport,

@@ -12,11 +12,9 @@ from tibet_nc_agent.render import (
     COMMAND_CHARACTERS,
     NOTE_CHARACTERS,
     REASON_CHARACTERS,
-    counted,
-    duration,
-    grouped,
 )
 from tibet_nc_agent.safety.verdict import Decision, Verdict
+from tibet_nc_agent.units import counted, duration, grouped, size
 from tibet_nc_agent.visible import one_line, visible
 from tibet_nc_protocol.messages import Cage, Limits, Stage, StatusReport
 
@@ -29,7 +27,6 @@ _DECISIONS: Final = {
     Decision.NEEDS_APPROVAL: "refused: it needs an approval, and this version has none",
     Decision.DENY: "refused",
 }
-_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,14 +62,6 @@ def parts(subject: Preview) -> tuple[Part, ...]:
         Part(f"{Stage.CHAIN}: {_chain(subject.report)}"),
         *_place(subject.report),
     )
-
-
-def size(number: int) -> str:
-    """Return a number of bytes in the largest unit in which it is whole (ISO/IEC 80000-13)."""
-    unit = 0
-    while number and number % 1024 == 0 and unit < len(_UNITS) - 1:
-        number, unit = number // 1024, unit + 1
-    return f"{grouped(number)} {_UNITS[unit]}"
 
 
 def _outcome(subject: Preview) -> str:

@@ -5,7 +5,6 @@ Everything that comes from a command, an operator, a homeserver or the executor 
 :mod:`tibet_nc_agent.visible` before it becomes a part of a message (I9).
 """
 
-import re
 from collections.abc import Iterable
 from signal import Signals
 from typing import Final
@@ -25,6 +24,7 @@ from tibet_nc_agent.content import (
 )
 from tibet_nc_agent.excerpt import Excerpt, newest
 from tibet_nc_agent.screen import moves
+from tibet_nc_agent.units import counted, duration, grouped
 from tibet_nc_agent.visible import one_line, visible
 from tibet_nc_protocol.messages import DenialCode, Denied, Finished, Reason, Started, TailReport
 
@@ -37,11 +37,6 @@ MOST_NOTES: Final = 4
 REASON_CHARACTERS: Final = 300
 COMMAND_CHARACTERS: Final = 400
 SHORT_DIGEST: Final = 8
-
-_RESTRICTED: Final = re.compile(rb"(?m)^[\w./-]+: (?:line \d+: )?[^\n]*\brestricted\b[^\n]*$")
-"""How bash says that its restricted mode forbids something (Bash manual, §6.10); an output that
-only looks like it gets a needless note, and nothing else."""
-
 
 _ENDINGS: Final = {
     Reason.EXITED: "",
@@ -111,9 +106,18 @@ class Answerer:
         return message(block, Part(text))
 
     def finished(
-        self, event_id: str, result: Finished, output: str | Attached, *, final: bool = True
+        self,
+        event_id: str,
+        result: Finished,
+        output: str | Attached,
+        *,
+        wall: str | None = None,
+        final: bool = True,
     ) -> JsonObject:
-        """Say how a command ended, with its output: visible text, or an excerpt of it."""
+        """Say how a command ended, with its output: visible text, or an excerpt of it.
+
+        ``wall`` is the line that says which wall of the cage it met.
+        """
         aborted = result.reason is Reason.ABORTED
         block = self._block(
             event_id,
@@ -132,7 +136,7 @@ class Answerer:
             repeated=result.repeated,
         )
         drawn = isinstance(output, str) and moves(result.output.decode(errors="replace"))
-        notes = [Part(note) for note in _notes(result, drawn=drawn)]
+        notes = [Part(note) for note in _notes(result, wall, drawn=drawn)]
         parts = [*_output(output, result), *notes, Part(_footer(result))]
         return _fitting(block, parts)
 
@@ -211,30 +215,6 @@ class Answerer:
         return msgspec.structs.replace(base, **fields)
 
 
-def duration(milliseconds: int) -> str:
-    """Return a time as people say it, exact to a thousandth or better for the short ones."""
-    if milliseconds < 1000:
-        return f"{milliseconds} ms"
-    seconds, rest = divmod(milliseconds, 1000)
-    if seconds < 60:
-        return f"{seconds}.{rest // 100} s"
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-def grouped(number: int) -> str:
-    """Return a number with its thousands apart (ISO 80000-1, §7.3.1)."""
-    return f"{number:,}".replace(",", " ")
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a count with its noun, as ``1 line`` or ``1 234 lines``."""
-    return f"{grouped(number)} {noun}" if number == 1 else f"{grouped(number)} {noun}s"
-
-
 def _output(output: str | Attached, result: Finished) -> list[Part]:
     if isinstance(output, str):
         return [Part(output, code=True)] if output else []
@@ -255,18 +235,15 @@ def _output(output: str | Attached, result: Finished) -> list[Part]:
     return [part for part in parts if part.text]
 
 
-def _notes(result: Finished, *, drawn: bool) -> Iterable[str]:
+def _notes(result: Finished, wall: str | None, *, drawn: bool) -> Iterable[str]:
     if result.recorded_bytes < result.output_bytes:
         yield (
             f"the host kept the first {grouped(result.recorded_bytes)} of "
             f"{counted(result.output_bytes, 'byte')}; the rest is lost, but counted in the SHA-256 "
             f"{result.output_sha256}"
         )
-    if _RESTRICTED.search(result.output):
-        yield (
-            "this host's shell is restricted: cd, redirections and commands with a / in their "
-            "name are refused by it (shell.restricted in executor.toml)"
-        )
+    if wall is not None:
+        yield wall
     if drawn:
         yield (
             "shown as a terminal would have left it; every byte: "

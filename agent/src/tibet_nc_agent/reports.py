@@ -12,11 +12,9 @@ from tibet_nc_agent.render import (
     OUTPUT_BUDGET,
     REASON_CHARACTERS,
     SHORT_DIGEST,
-    counted,
-    duration,
-    grouped,
 )
 from tibet_nc_agent.screen import moves
+from tibet_nc_agent.units import counted, duration, grouped
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.messages import (
     Announcement,

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""Numbers, times and sizes as people say them."""
+
+from typing import Final
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+def duration(milliseconds: int) -> str:
+    """Return a time as people say it, exact to a thousandth or better for the short ones."""
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    seconds, rest = divmod(milliseconds, 1000)
+    if seconds < 60:
+        return f"{seconds}.{rest // 100} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def grouped(number: int) -> str:
+    """Return a number with its thousands apart (ISO 80000-1, §7.3.1)."""
+    return f"{number:,}".replace(",", " ")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun, as ``1 line`` or ``1 234 lines``."""
+    return f"{grouped(number)} {noun}" if number == 1 else f"{grouped(number)} {noun}s"
+
+
+def size(number: int) -> str:
+    """Return a number of bytes in the largest unit in which it is whole (ISO/IEC 80000-13)."""
+    unit = 0
+    while number and number % 1024 == 0 and unit < len(_UNITS) - 1:
+        number, unit = number // 1024, unit + 1
+    return f"{grouped(number)} {_UNITS[unit]}"
