@@ -83,8 +83,9 @@ def test_a_command_that_would_run() -> None:
         "chain: nothing speaks against it; it would be recorded from #42 on",
         "where: web1 · session a1b2c3d4e5f60708 (3 commands so far) · in /var/lib/tibet-nc-shell · "
         "restricted shell, no network, system read-only",
-        "limits: 120 s without output · 3600 s in all · 256 processes · 2 GiB of memory · "
-        "files of 256 MiB · 1 024 open files · 64 MiB of output kept",
+        "limits: 120 s without output · 3600 s in all · 256 processes · 2 GiB of memory, 2 GiB a "
+        "process · files of 256 MiB · 1 024 open files · 64 MiB of output kept · "
+        "a session of 24 h 0 min, 1 h 0 min unused",
     ]
 
 

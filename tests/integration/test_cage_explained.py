@@ -37,16 +37,16 @@ COMMANDS: Final = [
     ("head -c 200000 /dev/zero | tee big", "limit: files of at most 64 KiB; "),
     ("seq 100000", "limit: 64 KiB of output are kept; "),
     (
-        "for n in $(seq 99); do sleep 9 & done",
-        "wall, as its last lines say: at most 40 processes and threads; ",
-    ),
-    (
         """perl -e '$text = "x" x 900000000 or die "$!"'""",
         "wall, as its last lines say: at most 2 GiB of memory for a command and ",
     ),
     (
         """perl -e 'for (1..99) { open($f[$_], "/dev/null") or die "$!" }'""",
         "wall, as its last lines say: at most 64 open files ",
+    ),
+    (  # the last one: what it leaves counts for a while
+        """perl -e 'for (1..99) { defined($p = fork) or die "fork: $!"; $p or sleep(5), exit }'""",
+        "wall, as its last lines say: at most 40 processes and threads; ",
     ),
 ]
 """Commands, and how the line begins that explains their failure."""

@@ -135,7 +135,9 @@ def _limits(limits: Limits) -> Iterator[str]:
     yield f"{limits.idle_s} s without output"
     yield f"{limits.total_s} s in all"
     yield f"{grouped(limits.processes)} processes"
-    yield f"{size(limits.memory_bytes)} of memory"
+    yield f"{size(limits.memory_bytes)} of memory, {size(limits.address_space_bytes)} a process"
     yield f"files of {size(limits.file_bytes)}"
     yield f"{grouped(limits.open_files)} open files"
     yield f"{size(limits.recording_bytes)} of output kept"
+    idle, total = limits.session_idle_s, limits.session_total_s
+    yield f"a session of {duration(total * 1000)}, {duration(idle * 1000)} unused"
