@@ -149,22 +149,34 @@ class Command:
 
     async def _attach(self, result: Finished, spool: Spool, missing: str | None) -> JsonObject:
         message, answerer = self._message, self._desk.answerer
-        name, problem = answerer.file_name(result.number), missing
-        if problem is None:
-            file = await self._desk.outbox.upload(spool.path, name=name, mimetype=MIMETYPE)
-            if isinstance(file, str):
-                problem = file
-            else:
-                block = answerer.attachment_block(message.event_id, result)
-                await deliver(self._desk, message, "output", with_block(block, file))
+        pieces = spool.pieces(await self._desk.outbox.upload_limit())
+        problem = missing if missing is not None else await self._upload(result, spool, pieces)
         if problem is not None:
             return self._cut(result, problem)
+        name = answerer.file_names(result.number, len(pieces))
         view = excerpt(
             spool.head, spool.tail, size=spool.size, lines=spool.lines, budget=OUTPUT_BUDGET
         )
         attached = Attached(excerpt=view, name=name, problem=None)
         wall = await self._wall(result, spool.tail)
         return answerer.finished(message.event_id, result, attached, wall=wall)
+
+    async def _upload(
+        self, result: Finished, spool: Spool, pieces: list[tuple[int, int]]
+    ) -> str | None:
+        """Attach the whole output, in pieces that the homeserver takes; return why it can't be."""
+        message, answerer = self._message, self._desk.answerer
+        for index, (offset, size) in enumerate(pieces, start=1):
+            name = answerer.file_name(result.number, index, len(pieces))
+            file = await self._desk.outbox.upload(
+                spool.path, name=name, mimetype=MIMETYPE, offset=offset, size=size
+            )
+            if isinstance(file, str):
+                return file
+            block = answerer.attachment_block(message.event_id, result)
+            what = "output" if index == 1 else f"output {index}"
+            await deliver(self._desk, message, what, with_block(block, file))
+        return None
 
     async def _wall(self, result: Finished, ending: bytes) -> str | None:
         """Return the line that says which wall of the cage the command met, if it met one."""
@@ -191,7 +203,7 @@ class Command:
             budget=OUTPUT_BUDGET,
         )
         answerer = self._desk.answerer
-        name = answerer.file_name(result.number)
+        name = answerer.file_names(result.number, 1)
         return answerer.finished(
             self._message.event_id, result, Attached(excerpt=view, name=name, problem=problem)
         )

@@ -364,23 +364,29 @@ class Matrix:
             raise Unreachable("the homeserver's answer to a message has no event id")
         return event_id
 
-    async def upload(self, path: Path, name: str, mimetype: str) -> JsonObject:
-        """Encrypt and upload a file; return the content of an ``m.file`` message that holds it.
+    async def upload_limit(self) -> int | None:
+        """Return how long a file the homeserver takes, in bytes; None if it doesn't say."""
+        if self._upload_limit is None:
+            answer = await self._homeserver.request("GET", "/_matrix/client/v1/media/config")
+            self._upload_limit = as_count(answer.get("m.upload.size"))
+        return self._upload_limit
+
+    async def upload(
+        self, path: Path, name: str, mimetype: str, *, offset: int, size: int
+    ) -> JsonObject:
+        """Encrypt and upload ``size`` bytes of a file; return an ``m.file`` message that holds it.
 
         The homeserver learns neither name nor type. Raises :class:`TooLarge` before anything is
         sent if it takes no file of that size, and OSError if the file can't be read.
         """
-        size = path.stat().st_size  # noqa: ASYNC240 - a local file, no wait
-        if self._upload_limit is None:
-            answer = await self._homeserver.request("GET", "/_matrix/client/v1/media/config")
-            self._upload_limit = as_count(answer.get("m.upload.size"))
-        if self._upload_limit is not None and size > self._upload_limit:
-            raise _too_large("file", size, self._upload_limit)
+        limit = await self.upload_limit()
+        if limit is not None and size > limit:
+            raise _too_large("file", size, limit)
         secret: JsonObject = {}
         answer = await self._homeserver.request(
             "POST",
             "/_matrix/media/v3/upload",
-            upload=Upload(size=size, read=lambda: _encrypting(path, size, secret)),
+            upload=Upload(size=size, read=lambda: _encrypting(path, offset, size, secret)),
             seconds=UPLOAD_SECONDS,
         )
         url = as_text(answer.get("content_uri"))
@@ -464,9 +470,12 @@ def _too_large(what: str, size: int, limit: int) -> TooLarge:
     return TooLarge(text, size=size, limit=limit)
 
 
-async def _encrypting(path: Path, size: int, secret: JsonObject) -> AsyncIterator[bytes]:
-    """Yield a file's first ``size`` bytes, encrypted; put what decrypts them into ``secret``."""
+async def _encrypting(
+    path: Path, offset: int, size: int, secret: JsonObject
+) -> AsyncIterator[bytes]:
+    """Yield ``size`` bytes of a file, encrypted; put what decrypts them into ``secret``."""
     with path.open("rb") as file:  # a local file: a chunk takes microseconds
+        file.seek(offset)
         for part in encrypted_file(_chunks(file, size)):
             if isinstance(part, bytes):
                 yield part

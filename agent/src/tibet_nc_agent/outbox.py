@@ -90,13 +90,22 @@ class Outbox:
             return 0.0
         return None
 
-    async def upload(self, path: Path, *, name: str, mimetype: str) -> JsonObject | str:
-        """Upload a file, encrypted; return the message that holds it, or why there is none.
+    async def upload_limit(self) -> int | None:
+        """Return how long a file may be, None if nobody says; raises TokenRevoked."""
+        try:
+            return await self._matrix.upload_limit()
+        except Refused:
+            return None
+
+    async def upload(
+        self, path: Path, *, name: str, mimetype: str, offset: int, size: int
+    ) -> JsonObject | str:
+        """Upload a piece of a file, encrypted; return the message that holds it, or why not.
 
         Raises TokenRevoked.
         """
         try:
-            return await self._matrix.upload(path, name, mimetype)
+            return await self._matrix.upload(path, name, mimetype, offset=offset, size=size)
         except (SendError, Refused, Unreachable) as error:
             log.warning("an attachment was not uploaded: %s", error)
             return str(error)

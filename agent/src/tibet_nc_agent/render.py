@@ -204,9 +204,15 @@ class Answerer:
             output_sha256=result.output_sha256,
         )
 
-    def file_name(self, number: int) -> str:
-        """Return the name of the attachment with the output of a command."""
-        return f"{self._host}-{number}.txt"
+    def file_name(self, number: int, index: int, count: int) -> str:
+        """Return the name of an attachment with a piece of the output of a command."""
+        piece = f".{index}of{count}" if count > 1 else ""
+        return f"{self._host}-{number}{piece}.txt"
+
+    def file_names(self, number: int, count: int) -> str:
+        """Return the names of all attachments with the output of a command, for people."""
+        first = self.file_name(number, 1, count)
+        return first if count == 1 else f"{first} to {self.file_name(number, count, count)}"
 
     def _block(
         self, event_id: str | None, verdict: Verdict, *, final: bool = True, **fields: object

@@ -3,6 +3,7 @@
 
 import os
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -53,6 +54,15 @@ class Spool:
         self._line_ends += data.count(b"\n")
         self.head += data[: EDGE_BYTES - len(self.head)]
         self.tail = (self.tail + data)[-EDGE_BYTES:]
+
+    def pieces(self, limit: int | None) -> list[tuple[int, int]]:
+        """Return offset and size of the pieces in which nothing is longer than a limit.
+
+        They are as few as can be and of about one size; put together they are the output.
+        """
+        count = 1 if not limit else max(1, -(-self.size // limit))
+        edges = [self.size * index // count for index in range(count + 1)]
+        return [(start, end - start) for start, end in pairwise(edges)]
 
     @property
     def lines(self) -> int:
