@@ -115,6 +115,7 @@ def check_harmless(content: JsonObject) -> None:
     assert json_bytes(content) <= MESSAGE_BYTES
     assert content["msgtype"] == "m.notice"
     assert content["m.mentions"] == {}
+    assert content["com.beeper.linkpreviews"] == []
     body, formatted = content["body"], content["formatted_body"]
     assert isinstance(body, str)
     assert isinstance(formatted, str)
@@ -380,7 +381,7 @@ def test_a_drawing_says_that_it_is_one() -> None:
 def test_big_output_names_what_is_not_shown() -> None:
     """A cut output says how much is missing, where all of it is, and its hash (I12)."""
     view = Excerpt(head="first", tail="last", hidden_lines=1234, hidden_bytes=56789)
-    attached = Attached(excerpt=view, name=ANSWERER.file_name(42), problem=None)
+    attached = Attached(excerpt=view, name=ANSWERER.file_names(42, 1), problem=None)
     body = str(ANSWERER.finished(EVENT, result(), attached)["body"])
     assert body.splitlines()[:4] == [
         "first",

@@ -24,6 +24,10 @@ from tibet_nc_agent.visible import escaped, visible
 MESSAGE_BYTES: Final = 20 * 1024
 """Longest content as JSON. 47 KiB pass a homeserver encrypted, yet people read it on a phone."""
 
+NO_PREVIEWS: Final = "com.beeper.linkpreviews"
+"""An empty list of link previews: the one way to say in a message that there are to be none
+(MSC4095, still under its vendor's name). Clients that don't know it decide by themselves."""
+
 RESULT_KEY: Final = "nc.tibet.result"
 BLOCK_VERSION: Final = 1
 _CLIPPED: Final = "…"
@@ -142,7 +146,11 @@ def transaction(room_id: str, event_id: str, what: str) -> str:
 
 
 def _common(block: Block) -> JsonObject:
-    common: JsonObject = {"m.mentions": {}, RESULT_KEY: msgspec.to_builtins(block)}
+    common: JsonObject = {
+        "m.mentions": {},
+        NO_PREVIEWS: [],
+        RESULT_KEY: msgspec.to_builtins(block),
+    }
     if block.event_id is not None:
         common["m.relates_to"] = {"m.in_reply_to": {"event_id": block.event_id}}
     return common
