@@ -44,8 +44,8 @@ COMMANDS: Final = [
         """perl -e 'for (1..99) { open($f[$_], "/dev/null") or die "$!" }'""",
         "wall, as its last lines say: at most 64 open files ",
     ),
-    (  # the last one: what it leaves counts for a while
-        """perl -e 'for (1..99) { defined($p = fork) or die "fork: $!"; $p or sleep(5), exit }'""",
+    (
+        "python3 -c 'from threading import Timer; [Timer(1, print).start() for n in range(99)]'",
         "wall, as its last lines say: at most 40 processes and threads; ",
     ),
 ]
