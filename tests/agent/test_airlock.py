@@ -454,7 +454,7 @@ def test_shared_room_needs_the_mark() -> None:
         ("$", Cause.EMPTY, "uptime"),
         ("", Cause.EMPTY, "uptime"),
         ("$ a\0b", Cause.CHARACTER, "leave it out"),
-        ("$ echo \u201chi\u201d", Cause.TYPOGRAPHY, '$ echo "hi"'),
+        ("$ echo \u201chi\u201d", Cause.TYPOGRAPHY, "if you mean this, send it"),
         ("$ " + "x" * (COMMAND_CHARACTERS + 1), Cause.TOO_LONG, "script"),
     ],
 )
@@ -463,6 +463,13 @@ def test_what_is_no_command(body: str, cause: Cause, next_step: str) -> None:
     refusal = refused(text(body))
     assert (refusal.stage, refusal.family) == (Stage.SAFETY, cause)
     assert next_step in refusal.next_step
+
+
+def test_what_a_phone_typed_is_given_back_as_it_was_meant() -> None:
+    """The corrected line is a message to be sent as it stands; nothing is rewritten silently."""
+    refusal = refused(text("$ ls \u2014all \u201ca b\u201d\u00a0c"))
+    assert refusal.meant == '$ ls --all "a b" c'
+    assert passed(refusal.meant) == Execute(command='ls --all "a b" c')
 
 
 def test_dangerous_command_is_refused_with_its_part() -> None:

@@ -101,7 +101,12 @@ def test_a_command_that_would_be_refused() -> None:
 @pytest.mark.parametrize(
     ("command", "family", "next_step"),
     [
-        ("echo \u201chi\u201d", "typography", 'next: if you mean this, send it: $ echo "hi"'),
+        (
+            "echo \u201chi\u201d",
+            "typography",
+            "next: if you mean this, send it; to mean such a "
+            "character itself, write it as $'\\u2019'",
+        ),
         ("x" * 70_000, "too-long", "next: put it into a script on the host"),
         ("a\0b", "character", "next: leave it out"),
     ],

@@ -421,6 +421,23 @@ def test_refusal_and_denial() -> None:
     assert (block(content).verdict, block(content).family) == ("denied", "busy")
 
 
+def test_a_corrected_line_is_whole_or_not_there() -> None:
+    """The line to send stands alone, as code, to the last character; a cut one is never shown."""
+
+    def shown(line: str) -> JsonObject:
+        refusal = Refused(
+            stage=Stage.SAFETY, family="f", reason="r", next_step="n", command="c", meant=line
+        )
+        return ANSWERER.refused(EVENT, refusal, number=None, head=None)
+
+    line = "$ echo " + '"<b>" ' * 500
+    assert str(shown(line)["body"]).splitlines()[2] == line
+    assert "<pre><code>$ echo &quot;" not in str(shown(line)["formatted_body"])
+    assert "too long" in str(shown("$ " + "x" * 60_000)["body"])
+    assert "can't be seen" in str(shown("$ a\u200bb")["body"])
+    check_harmless(shown("$ " + "x" * 60_000))
+
+
 def test_tail() -> None:
     """The newest output is shown, with how much there is in all."""
     report = TailReport(request=1, number=42, output_bytes=10_000, data=b"a\nb\n")

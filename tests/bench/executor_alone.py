@@ -11,7 +11,8 @@ from tests.bench.process import cpu_ms, resident_mb
 from tests.bench.report import OURS, TIMES, Report
 from tests.bench.settings import Settings
 from tests.bench.stats import milliseconds, summarize, timed
-from tests.executor.rig import Client
+from tests.executor.rig import OPERATOR, ROOM, Client
+from tibet_nc_protocol.messages import CloseSession, Recorded
 
 GROUP = "executor"
 SESSIONS = (1, 8, 64)
@@ -60,7 +61,9 @@ async def _latency(report: Report, settings: Settings, executor: LoneExecutor) -
             begin = time.perf_counter()
             await client.run("true")
             ours.append(milliseconds(begin))
+    new = await _new_sessions(client, settings)
     await client.close()
+    report.add(GROUP, "`true`, a new session each", OURS, new, note="its record is written first")
     found = report.add(GROUP, "`true`, one session", OURS, ours, note="socket to socket")
     if master:
         with_master = report.add(GROUP, "`true`, one session", "ssh, control master", master)
@@ -71,6 +74,19 @@ async def _latency(report: Report, settings: Settings, executor: LoneExecutor) -
         report.at_most(
             GROUP, "executor alone over ssh, control master", found.p50 / with_master.p50, 1, TIMES
         )
+
+
+async def _new_sessions(client: Client, settings: Settings) -> list[float]:
+    """Return how long `true` takes as a session's first command, in milliseconds."""
+    took: list[float] = []
+    for _ in range(settings.n):
+        await client.send(CloseSession(request=client.number(), room=ROOM, sender=OPERATOR))
+        while not isinstance(await client.receive(), Recorded):
+            pass  # notices and checkpoints
+        begin = time.perf_counter()
+        await client.run("true")
+        took.append(milliseconds(begin))
+    return took
 
 
 async def _rate(

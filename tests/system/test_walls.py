@@ -68,6 +68,22 @@ async def test_accepted_wall_of_the_executor_is_told(dropping: Site) -> None:
     assert "NO network-view wall: accepted" in answer.body
 
 
+async def test_the_units_walls_are_explained(site: Site) -> None:
+    """A command that fails at a wall of the unit learns which one, and which drop-in opens it."""
+    network, view, file = await site.ask(
+        """$ perl -MSocket -e 'socket(S, AF_INET, SOCK_STREAM, 0) or die "socket: $!\\n"'""",
+        "$ ip addr",
+        "$ touch /usr/x",
+    )
+    for answer, name in (
+        (network, "shell-network.conf"),
+        (view, "host-network.conf"),
+        (file, "write-directories.conf"),
+    ):
+        (line,) = [line for line in answer.body.splitlines() if line.startswith("wall, ")]
+        assert name in line
+
+
 async def test_host_network(dropping: Site) -> None:
     """host-network.conf: ip and ss show the host's network, and nothing can use it."""
     dropping.drop_in(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final
 
+from tibet_nc_agent import typography
 from tibet_nc_agent.action import PREFIX, Action, Execute, action_of
 from tibet_nc_agent.event import (
     Incoming,
@@ -25,7 +26,6 @@ from tibet_nc_agent.event import (
 from tibet_nc_agent.operators import Standing
 from tibet_nc_agent.safety.verdict import Decision as Safety
 from tibet_nc_agent.safety.verdict import Verdict
-from tibet_nc_agent.typography import meant
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.limits import COMMAND_CHARACTERS
 from tibet_nc_protocol.messages import Stage
@@ -68,13 +68,17 @@ class Passed:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """A stage objects. ``command`` is the text to record, if it may be recorded."""
+    """A stage objects. ``command`` is the text to record, if it may be recorded.
+
+    ``meant`` is the message that was probably meant, for people to copy.
+    """
 
     stage: Stage
     family: str
     reason: str
     next_step: str
     command: str | None
+    meant: str | None = None
 
 
 class Ignored(Enum):
@@ -164,13 +168,14 @@ def malformed(command: str) -> Refused | None:
         return _unsafe(
             Cause.CHARACTER, "a command can't hold the character U+0000", "leave it out", command
         )
-    corrected = meant(command)
+    corrected = typography.meant(command)
     if corrected is not None:
         return _unsafe(
             Cause.TYPOGRAPHY,
             "it holds quotation marks, dashes or spaces that mean nothing to a shell",
-            f"if you mean this, send it: {PREFIX}{corrected}",
+            "if you mean this, send it; to mean such a character itself, write it as $'\\u2019'",
             command,
+            meant=f"{PREFIX}{corrected}",
         )
     return None
 
@@ -348,13 +353,16 @@ def _unreadable(cause: Cause, reason: str, next_step: str) -> Refused:
     )
 
 
-def _unsafe(family: str, reason: str, next_step: str, text: str) -> Refused:
+def _unsafe(
+    family: str, reason: str, next_step: str, text: str, *, meant: str | None = None
+) -> Refused:
     return Refused(
         stage=Stage.SAFETY,
         family=family,
         reason=reason,
         next_step=next_step,
         command=_recordable(text),
+        meant=meant,
     )
 
 

@@ -12,6 +12,7 @@ from tibet_nc_agent.render import (
     COMMAND_CHARACTERS,
     NOTE_CHARACTERS,
     REASON_CHARACTERS,
+    meant,
 )
 from tibet_nc_agent.safety.verdict import Decision, Verdict
 from tibet_nc_agent.units import counted, duration, grouped, size
@@ -79,6 +80,7 @@ def _safety(subject: Preview) -> Iterator[Part]:
         reason = clip(one_line(fault.reason), REASON_CHARACTERS)
         yield Part(f"{Stage.SAFETY}: refused ({one_line(fault.family)}): {reason}")
         yield Part(f"next: {clip(visible(fault.next_step), COMMAND_CHARACTERS)}")
+        yield from meant(fault)
     if verdict is None:
         return
     yield Part(f"{Stage.SAFETY}: {_DECISIONS[verdict.decision]}")

@@ -19,6 +19,7 @@ from tibet_nc_agent.content import (
     Part,
     Verdict,
     clip,
+    cost,
     json_bytes,
     message,
 )
@@ -159,6 +160,7 @@ class Answerer:
                 f"{clip(one_line(refusal.reason), REASON_CHARACTERS)}"
             ),
             Part(f"next: {clip(visible(refusal.next_step), COMMAND_CHARACTERS)}"),
+            *meant(refusal),
         ]
         if number is not None:
             parts.append(Part(_mark(number, head)))
@@ -219,6 +221,18 @@ class Answerer:
     ) -> Block:
         base = Block(event_id=event_id, final=final, host=self._host, verdict=verdict)
         return msgspec.structs.replace(base, **fields)
+
+
+def meant(refusal: Refused) -> tuple[Part, ...]:
+    """Return the line that was probably meant, whole or not at all: it is there to be copied."""
+    if refusal.meant is None:
+        return ()
+    line = visible(refusal.meant)
+    if line != refusal.meant:
+        return (Part("(it holds characters that can't be seen, too: type it anew)"),)
+    if cost(line, code=True) > OUTPUT_BUDGET:
+        return (Part("(it is too long to be shown: put it into a script on the host)"),)
+    return (Part(line, code=True),)
 
 
 def _output(output: str | Attached, result: Finished) -> list[Part]:
