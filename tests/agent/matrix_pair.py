@@ -98,6 +98,7 @@ class Pair:
             replay=replay,
             rooms=self.rooms,
             members=lambda: frozenset({OPERATOR}),
+            hears=lambda user_id: user_id == OPERATOR,
         )
         self.rules: Final = Rules(
             user_id=BOT,

@@ -55,8 +55,10 @@ def seconds() -> float:
 
 
 @pytest.fixture
-async def console(agent: Agent, tmp_path: Path, seconds: float) -> AsyncIterator[Path]:
-    """Listen to root; return the directory in which."""
+async def serving(
+    agent: Agent, tmp_path: Path, seconds: float
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Listen to root."""
     keys = CrossSigning.open(tmp_path / "cross-signing.json", secrets.token_bytes(32))
     await agent.matrix.cross_sign(keys, password=agent.account.password)
     rules = Rules(
@@ -68,15 +70,21 @@ async def console(agent: Agent, tmp_path: Path, seconds: float) -> AsyncIterator
     )
     scene = Scene(rules=rules, matrix=agent.matrix, alert=record_nothing, seconds=seconds)
     verifier = Verifier(scene, tmp_path)
-    serving = asyncio.create_task(verifier.serve())
+    task = asyncio.create_task(verifier.serve())
     agent.on_event = lambda event: (
         verifier.take(event) if isinstance(event, VerificationEvent) else None
     )
     await asyncio.to_thread(appear, socket_of(tmp_path))
-    yield tmp_path
-    serving.cancel()
-    with suppress(asyncio.CancelledError):
-        await serving
+    yield task
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.fixture
+def console(serving: asyncio.Task[None], tmp_path: Path) -> Path:
+    """Return the directory in which root is listened to."""
+    assert not serving.done()
+    return tmp_path
 
 
 async def verify(state: Path, user: str) -> list[Told]:
@@ -103,6 +111,21 @@ async def test_nobody_accepts_in_time(console: Path, agent: Agent, operator: Ope
     cancelled = await operator.wait(lambda seen: seen.type == "m.key.verification.cancel")
     assert cancelled.content["code"] == "m.timeout"
     assert not cancelled.decrypted
+
+
+@pytest.mark.parametrize("seconds", [600.0])
+async def test_the_agent_can_end_while_root_waits(
+    console: Path, serving: asyncio.Task[None], operator: Operator
+) -> None:
+    """A console that is open doesn't keep the agent from ending, and is closed by it."""
+    reader, writer = await asyncio.open_unix_connection(socket_of(console))
+    writer.write(line(Verify(user=operator.user_id)))
+    assert isinstance(told(await reader.readline()), Asked)
+    serving.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait([serving])
+        assert await reader.readline() == b""
+    writer.close()
 
 
 async def test_who_is_in_no_room_cant_be_asked(
@@ -146,6 +169,7 @@ async def test_a_client_may_encrypt_what_a_verification_takes(
     guest = await new_operator()
     await operator.invite(agent.room_id, guest.user_id)
     await guest.join(agent.room_id)
+    await guest.wait_member(agent.room_id, agent.account.user_id)
     await agent.until(lambda: guest.user_id in agent.matrix.members(agent.room_id))
     verifying = asyncio.create_task(other_side(guest, agent))
     reader, writer = await asyncio.open_unix_connection(socket_of(console))

@@ -11,14 +11,14 @@ is a replay.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Set
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from tibet_nc_agent import sync
+from tibet_nc_agent.admission import Admission
 from tibet_nc_agent.canonical import JsonObject, as_count, as_text
 from tibet_nc_agent.crosssign import CrossSigning, Use, bootstrap
 from tibet_nc_agent.event import (
@@ -89,12 +89,12 @@ class Matrix:
         rooms: Mapping[str, Room],
         keyring: Keyring,
         operators: Operators,
-        guests: set[str],
+        admission: Admission,
         resources: AsyncExitStack,
     ) -> None:
         self._settings = settings
         self._operators = operators
-        self._guests = guests
+        self._admission = admission
         self._login = login
         self._homeserver = homeserver
         self._machine = machine
@@ -138,13 +138,8 @@ class Matrix:
                 renew=renew,
             )
             rooms: dict[str, Room] = {}
-            guests: set[str] = set()
-            machine = OlmMachine.open(
-                settings.store,
-                login,
-                pickle_key,
-                admits=partial(_admits, settings, operators, guests),
-            )
+            admission = Admission(settings.rooms, operators)
+            machine = OlmMachine.open(settings.store, login, pickle_key, admits=admission.admits)
             resources.callback(machine.close)
             replay = ReplayGuard.open(settings.store / "replay.db")
             resources.callback(replay.close)
@@ -154,6 +149,7 @@ class Matrix:
                 replay=replay,
                 rooms=rooms,
                 members=operators.members,
+                hears=admission.hears,
             )
             keyring = Keyring(
                 login=login,
@@ -172,7 +168,7 @@ class Matrix:
                 rooms=rooms,
                 keyring=keyring,
                 operators=operators,
-                guests=guests,
+                admission=admission,
                 resources=resources.pop_all(),
             )
 
@@ -180,17 +176,9 @@ class Matrix:
         """End everything and give the store back."""
         await self._resources.aclose()
 
-    @contextmanager
-    def admitting(self, user_id: str) -> Iterator[None]:
-        """Take room keys of a user for the length of a block, beside those of who may speak.
-
-        Somebody who is being verified may encrypt what that takes; nothing else is read for it.
-        """
-        self._guests.add(user_id)
-        try:
-            yield
-        finally:
-            self._guests.discard(user_id)
+    def admitting(self, user_id: str) -> AbstractContextManager[None]:
+        """Take room keys of a user, who may encrypt a verification, for the length of a block."""
+        return self._admission.guest(user_id)
 
     @property
     def device_id(self) -> str:
@@ -452,17 +440,6 @@ class Matrix:
                 f"{room_id} has members that are no operators: {names}", users=strangers
             )
         return room
-
-
-def _admits(
-    settings: MatrixSettings, operators: Operators, guests: Set[str], room_id: str, sender: str
-) -> bool:
-    """Whether a room key is of use: for our rooms, from who may speak there.
-
-    Anybody else's would fill the disk, and a member who knows an operator's key could pass it off
-    as his own before it comes from the operator.
-    """
-    return room_id in settings.rooms and (sender in operators.members() or sender in guests)
 
 
 def _too_large(what: str, size: int, limit: int) -> TooLarge:

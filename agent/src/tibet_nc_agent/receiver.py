@@ -39,7 +39,7 @@ PENDING_EVENTS: Final = 1_000
 class Receiver:
     """Takes sync answers in; it keeps ``rooms``, the configured rooms that the agent is in.
 
-    ``members`` tells who may be there beside the agent.
+    ``members`` tells who may be there beside the agent, ``hears`` from whom room keys are taken.
     """
 
     def __init__(
@@ -50,9 +50,11 @@ class Receiver:
         replay: ReplayGuard,
         rooms: dict[str, Room],
         members: Callable[[], frozenset[str]],
+        hears: Callable[[str], bool],
     ) -> None:
         self._user_id = user_id
         self._members = members
+        self._hears = hears
         self._machine = machine
         self._replay = replay
         self._rooms = rooms
@@ -65,9 +67,8 @@ class Receiver:
         """
         events: list[Incoming] = []
         # What strangers send to the device is of no use, and each first message would be a session.
-        known = self._members()
         self._machine.receive(
-            event for event in answer.to_device if as_text(event.get("sender")) in known
+            event for event in answer.to_device if self._hears(as_text(event.get("sender")))
         )
         events.extend(_invitations(answer.invites))
         events.extend(

@@ -55,6 +55,9 @@ VERIFICATION_SECONDS: Final = 600.0
 JOIN_SECONDS: Final = 30.0
 """How long the homeserver may take to show us in a room that we have joined."""
 
+GOODBYE_SECONDS: Final = 10.0
+"""How long it may take to tell the room that a verification has taken too long."""
+
 EVENTS: Final = 100
 """Most events that wait for a verification; an honest one has seven in all."""
 
@@ -129,7 +132,9 @@ class Verification:
                 while handshake.state not in {State.DONE, State.CANCELLED}:
                     await self._carry_out(self._step(handshake, await self._inputs.get()))
         except TimeoutError:
-            await self._too_late()
+            with suppress(TimeoutError, MatrixError):  # the homeserver may be why
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    await self._too_late()
         except MatrixError as error:
             await self._failed(str(error))
         finally:

@@ -51,8 +51,11 @@ class Verifier:
         except OSError as error:
             log.error("trust --emoji can't be used: %s: %s", self._path, error)  # noqa: TRY400
             return
-        async with server:
-            await server.serve_forever()
+        try:
+            await asyncio.Event().wait()
+        finally:  # not serve_forever, which would wait for root to leave before the agent may end
+            server.close()
+            server.close_clients()
 
     def moved(self) -> None:
         """Note that the rooms may have changed."""

@@ -226,7 +226,7 @@ class Handshake:
         self.state = State.CANCELLED
         effects: list[Effect] = [Ended(code=code, reason=reason, by_them=False)]
         if self._transaction:
-            effects.insert(0, self._send(Cancel, {"code": code.value, "reason": reason}))
+            effects.append(self._send(Cancel, {"code": code.value, "reason": reason}))
         return effects
 
     def _take(self, event: Content, content: JsonObject) -> list[Effect]:
