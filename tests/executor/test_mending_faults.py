@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""Break the disk while a torn chain is mended, and while a text is erased (I7, I8).
+
+As in test_faults, each system call that changes a file fails once, or is the process's last.
+"""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.executor import chainkit as kit
+from tests.executor.test_faults import CALLS, SEGMENTS, WRITER, check, run
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS
+
+ERASER = Path(__file__).with_name("eraser.py")
+READING = frozenset(
+    {"newfstatat", "fstat", "close", "fcntl", "flock", "getdents64", "lseek", "read", "ioctl"}
+)
+"""Calls on the chain's files that change nothing in them."""
+
+MENDING = ("openat", "ftruncate", "fsync", "fdatasync", "write")
+ERASING = ("openat", "write", "fsync", "rename")
+
+
+def _watched(directory: Path) -> list[str]:
+    paths = [directory, directory / "lock", directory / "reserve"]
+    for name in (CHAIN, PAYLOADS):
+        folder = directory / name
+        paths += [folder, *(folder / segment for segment in SEGMENTS)]
+    paths += [directory / PAYLOADS / f".{segment}.new" for segment in SEGMENTS]
+    return [part for path in paths for part in ("-P", str(path))]
+
+
+def _traced(program: Path, directory: Path, *options: str) -> tuple[list[str], str]:
+    """Run a program under strace; return what it said and the trace."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, tempfile.NamedTemporaryFile(prefix="strace-") as trace:
+        subprocess.run(
+            [
+                *("strace", "-f", "-qq", "-o", trace.name, *options, *_watched(directory)),
+                *(sys.executable, str(program), str(directory), str(theirs.fileno()), "once"),
+            ],
+            pass_fds=[theirs.fileno()],
+            check=False,
+            capture_output=True,
+        )
+        theirs.close()
+        said = b""
+        while data := ours.recv(65536):
+            said += data
+        return said.decode().splitlines(), Path(trace.name).read_text()
+
+
+def _counted(trace: str) -> Counter[str]:
+    return Counter(re.findall(r"^\d+ +(\w+)\(", trace, re.MULTILINE))
+
+
+@contextmanager
+def _copy(original: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-fault-") as name:
+        yield shutil.copytree(original, Path(name) / "state")
+
+
+@pytest.fixture(scope="module")
+def written() -> Iterator[Path]:
+    """Return a directory in which the writer has written all it has to."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-written-") as name:
+        directory = Path(name) / "state"
+        directory.mkdir()
+        said, _ = run(directory)
+        assert said == ["run 1", "run 3", "run 5"]
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def torn(written: Path) -> Iterator[Path]:
+    """Return such a directory whose last line a crash has cut."""
+    with _copy(written) as directory:
+        last = sorted((directory / CHAIN).iterdir())[-1]
+        with last.open("ab") as file:
+            file.write(b'{"actor":"jis:matrix:@a')
+        yield directory
+
+
+def test_no_call_that_writes_is_left_out(written: Path, torn: Path) -> None:
+    """Every system call on the chain's files is one that is made to fail, or changes nothing."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-fault-") as name:
+        _, trace = _traced(WRITER, Path(name))
+        assert set(_counted(trace)) <= {*CALLS, *READING}
+    with _copy(torn) as directory:
+        _, trace = _traced(WRITER, directory)
+        assert set(_counted(trace)) <= {*MENDING, *READING}
+        assert "ftruncate(" in trace
+    with _copy(written) as directory:
+        said, trace = _traced(ERASER, directory)
+        assert said == ["erased"]
+        assert set(_counted(trace)) <= {*ERASING, *READING}
+
+
+def _break_each(
+    original: Path,
+    program: Path,
+    calls: tuple[str, ...],
+    look: Callable[[Path, list[str], str], None],
+) -> None:
+    with _copy(original) as directory:
+        counts = _counted(_traced(program, directory)[1])
+    for call in calls:
+        for fault in ("error=EIO", "error=ENOSPC", "signal=KILL"):
+            for number in range(1, counts[call] + 1):
+                what = f"{call} {number} of {counts[call]}: {fault}"
+                inject = f"inject={call}:{fault}:when={number}"
+                with _copy(original) as directory:
+                    said, trace = _traced(program, directory, "-e", inject)
+                    assert "INJECTED" in trace or fault == "signal=KILL", what
+                    look(directory, said, what)
+
+
+def test_whatever_fails_while_a_torn_line_is_mended(torn: Path) -> None:
+    """A torn chain is mended by the next start, or by the one after it, and goes on."""
+
+    def look(directory: Path, said: list[str], what: str) -> None:
+        check(directory, said, what)
+        again, _ = run(directory)
+        assert len([line for line in again if line.startswith("run ")]) == 3, what
+        check(directory, again, what)
+
+    _break_each(torn, WRITER, MENDING, look)
+
+
+def test_whatever_fails_while_a_text_is_erased(written: Path) -> None:
+    """The text is there or it isn't, as was said; no other text is touched; the chain verifies."""
+    path = Path(PAYLOADS) / SEGMENTS[0]
+    before = (written / path).read_bytes().splitlines()
+    after = [line for line in before if b'"seq":1}' not in line and b'"seq":1,' not in line]
+    assert len(after) == len(before) - 1
+
+    def look(directory: Path, said: list[str], what: str) -> None:
+        now = (directory / path).read_bytes().splitlines()
+        if said == ["erased"]:
+            assert now == after, what
+        else:
+            assert now in (before, after), what
+        kit.verify(directory)
+        again, _ = _traced(ERASER, directory)
+        assert again == ["erased"], what
+        assert (directory / path).read_bytes().splitlines() == after, what
+
+    _break_each(written, ERASER, ERASING, look)
