@@ -294,6 +294,19 @@ class Chain:
             )
         )
 
+    def unsent(self, first: int, detail: str) -> int:
+        """Record that journald did not take entries, from this record's on."""
+        return self.append(
+            lambda seq, prev, time: Security(
+                seq=seq,
+                prev=prev,
+                time=time,
+                what=SecurityEvent.JOURNAL,
+                detail=detail,
+                number=first,
+            )
+        )
+
     def checkpoint(self, *, root: bytes | None = None) -> int:
         """Record a checkpoint, of another root if one is given."""
         root = root or tree_root([leaf_hash(line) for line in self.lines])

@@ -142,6 +142,25 @@ def test_what_journald_dropped_is_told_apart(chain: Chain) -> None:
     assert found_in(chain, of_others) == [("missing", 5, "not in the journal")]
 
 
+@pytest.mark.parametrize(
+    ("detail", "explained"),
+    [
+        ("journald did not take 3 entries, of records #5 to #7", True),
+        ("journald did not take 2 entries, of records #5 to #6", False),
+        ("journald did not take 1 entries, of records #5 to #5, and none from there on", True),
+        ("journald was restarted", False),
+    ],
+)
+def test_what_the_chain_says_it_could_not_send(chain: Chain, detail: str, explained: bool) -> None:
+    """A gap that the executor put on record is told apart, as far as the record goes."""
+    number = chain.unsent(5, detail)
+    journal = journal_of(chain)
+    done = crosscheck(chain, journal[:5] + journal[8:])
+    assert done.status == (0 if explained else 1)
+    said = f"records 5 to 7: journald did not take them, as record {number} says"
+    assert (said in done.out) == explained
+
+
 def test_a_process_can_not_speak_for_journald(chain: Chain) -> None:
     """A note that another process sent explains nothing."""
     journal = journal_of(chain)

@@ -6,6 +6,7 @@ itself is read again where something differs. Nothing is verified here: that is 
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,7 +14,14 @@ from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS
-from tibet_nc_protocol.records import RECORDS, Checkpoint, Outcome, Record
+from tibet_nc_protocol.records import (
+    RECORDS,
+    Checkpoint,
+    Outcome,
+    Record,
+    Security,
+    SecurityEvent,
+)
 
 FIELDS: Final = (
     "MESSAGE_ID",
@@ -25,6 +33,10 @@ FIELDS: Final = (
     "TIBET_NC_CHECKPOINT",
 )
 """What a journal entry says of its record, beside number and digest (SPEC §10)."""
+
+_UNSENT: Final = re.compile(r" to #([0-9]{1,15})\b")
+_TO_THE_END: Final = "none from there on"
+"""How the executor words what it could not send (archive, journal)."""
 
 _DIGEST: Final = 32
 _PRINT: Final = 8
@@ -40,15 +52,27 @@ class ChainCopy:
         self._prints = bytearray()
         self.roots: dict[int, str] = {}
         """The root of each checkpoint, by its size."""
+        self.unsent: list[tuple[range, int]] = []
+        """Records whose entries journald did not take, as the record with that number says."""
         for _, line in state.records_from(0):
             record = _decode(line)
             self._digests += hashlib.sha256(line).digest()
             self._prints += fingerprint(journal_fields(record))
             if isinstance(record, Checkpoint):
                 self.roots[record.size] = record.root
+            if isinstance(record, Security) and record.what is SecurityEvent.JOURNAL:
+                self._note_unsent(record)
 
     def __len__(self) -> int:
         return len(self._digests) // _DIGEST
+
+    def _note_unsent(self, record: Security) -> None:
+        said = _UNSENT.search(record.detail)
+        if said is None or record.number is None:
+            return
+        # What couldn't be sent when the executor ended is not followed by anything it could send.
+        last = record.seq if _TO_THE_END in record.detail else int(said[1])
+        self.unsent.append((range(record.number, min(last, record.seq) + 1), record.seq))
 
     def digest(self, number: int) -> str:
         """Return the digest of a record that is there."""

@@ -6,8 +6,8 @@ journald's own word (``_UID``); others that claim to be of a chain are counted a
 journald drops what comes faster than its limits permit, and says with the next message of that
 service how many it dropped (MESSAGE_ID below, ``N_DROPPED``, ``_TRANSPORT=driver``). Old entries
 are deleted first, and the newest may not be there yet. So records before the first entry and after
-the last are said, and held against nobody; in between, what journald says it dropped is told apart
-from what is missing without a word.
+the last are said, and held against nobody; in between, what journald says it dropped, and what the
+chain itself says it could not send, is told apart from what is missing without a word.
 """
 
 import re
@@ -192,7 +192,12 @@ class _Comparing:
             missing = last - begin + 1
             dropped = self._drops[begin - 1]
             which = f"record {begin}" if missing == 1 else f"records {begin} to {last}"
-            if missing <= dropped:
+            said_by = next(
+                (by for part, by in self._chain.unsent if begin in part and last in part), None
+            )
+            if said_by is not None:
+                notes.append(f"{which}: journald did not take them, as record {said_by} says")
+            elif missing <= dropped:
                 notes.append(f"{which}: dropped by journald's rate limit, which says so")
             else:
                 said = f", which says that it dropped {dropped} there" if dropped else ""
