@@ -3,15 +3,32 @@
 
 import json
 import os
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.harness.mounts import mount_memory, private_mounts
+
 JOURNALD = Path("/lib/systemd/systemd-journald")
 SOCKET = Path("/run/systemd/journal/socket")
 SECONDS = 10.0
+
+
+@contextmanager
+def private_journald() -> Iterator["Journald"]:
+    """Run a journald that only this thread and what it starts see; needs root."""
+    with private_mounts():
+        for path in ("/run/systemd/journal", "/run/log", "/var/log/journal"):
+            if Path(path).is_dir():
+                mount_memory(Path(path))
+        SOCKET.parent.mkdir(parents=True, exist_ok=True)
+        with Journald() as running:
+            yield running
 
 
 class Journald:
@@ -21,6 +38,11 @@ class Journald:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start one unless one answers, and wait until it does."""
         if not self._answers():
             SOCKET.parent.mkdir(parents=True, exist_ok=True)
             self._process = subprocess.Popen(
@@ -35,7 +57,6 @@ class Journald:
                 if time.monotonic() > end:
                     raise TimeoutError("journald does not answer")
                 time.sleep(0.02)
-        return self
 
     def __exit__(
         self,
@@ -46,6 +67,19 @@ class Journald:
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
+
+    def stop(self) -> None:
+        """End the journald that this started."""
+        os.kill(self.pid, signal.SIGTERM)
+        assert self._process is not None
+        self._process.wait()
+        self._process = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id, if it was started here."""
+        assert self._process is not None, "not started here"
+        return self._process.pid
 
     @staticmethod
     def _answers() -> bool:

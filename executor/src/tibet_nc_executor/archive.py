@@ -19,7 +19,7 @@ from tibet_nc_executor import segments
 from tibet_nc_executor.durable import sync_directory
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.index import Index
-from tibet_nc_executor.journal import Journal
+from tibet_nc_executor.journal import Gap, Journal
 from tibet_nc_executor.ledger import Ledger, Place, Text
 from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import CHAIN, recording_name, remainder_name
@@ -74,7 +74,9 @@ class Archive:
         self._catch_up()
         self._index.check(self._ledger.length, self._ledger.head)
         self._ledger.tree = self._index.copy_tree()
-        self.journal: Final = Journal()
+        self._journal: Final = Journal(self._missed)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         start = max(0, self._ledger.length - CHAIN_TAIL)
         self.newest: Final = deque(segments.read_from(self._chain, start), maxlen=CHAIN_TAIL)
         """The newest records with their digests, oldest first."""
@@ -112,6 +114,7 @@ class Archive:
 
     async def begin(self, *, host: str, version: str, agent: str, agent_key: PublicKey) -> None:
         """Record what the start found: a new chain, a torn line, commands that never ended."""
+        self._loop = asyncio.get_running_loop()
         if self.length == 0:
             await self.append(
                 lambda place: Genesis(
@@ -286,18 +289,41 @@ class Archive:
                 await self.checkpoint()
 
     async def close(self) -> None:
-        """Wait until all is on disk and in the journal."""
+        """Wait until all is on disk and in the journal, or on record as not being there."""
+        if self._telling:
+            await asyncio.wait(self._telling)
+        if gap := await asyncio.to_thread(self._journal.close):
+            with suppress(LedgerError):  # the disk is full as well
+                await self.security(
+                    SecurityEvent.JOURNAL,
+                    f"{gap}, and none from there on until the executor ended",
+                    number=gap.first,
+                )
         await self._ledger.close()
         if self._indexing is not None:
             self._indexing.cancel()
             self._index_later()
         self._index.close()
-        self.journal.close()
+
+    def _missed(self, gap: Gap) -> None:
+        """Have a gap in the journal recorded; called by the journal's thread."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended: close() sees to what is left
+                self._loop.call_soon_threadsafe(self._tell, gap)
+
+    def _tell(self, gap: Gap) -> None:
+        task = asyncio.create_task(self._record_gap(gap))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _record_gap(self, gap: Gap) -> None:
+        with suppress(LedgerError):  # whoever wants to run something is told
+            await self.security(SecurityEvent.JOURNAL, str(gap), number=gap.first)
 
     def _recorded(self, record: Record, head: str) -> None:
         self._durable = record.seq + 1
         self.newest.append((record, head))
-        self.journal.send(record, head)
+        self._journal.send(record, head)
         self._since_checkpoint += 1
         if self._since_checkpoint >= self._checkpoint_records:
             self._due.set()

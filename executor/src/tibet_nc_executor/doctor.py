@@ -15,21 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tibet_nc_executor import segments
 from tibet_nc_executor.cage import PRLIMIT, SETPRIV, SETSID
 from tibet_nc_executor.config import Config, group_id, secret_key, uid_of
-from tibet_nc_executor.errors import ConfigError
+from tibet_nc_executor.errors import ConfigError, LedgerError
+from tibet_nc_executor.journal import SOCKET
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.prologue import BASH
 from tibet_nc_executor.selftest import attempt
 from tibet_nc_executor.service import agent_key
 from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.layout import CHAIN
+from tibet_nc_protocol.records import Security, SecurityEvent
 from tibet_nc_protocol.signing import Identity
 
 UNIT: Final = "tibet-nc-executor.service"
 SYSTEMD: Final = Path("/run/systemd/system")
 SYSTEMCTL: Final = "/usr/bin/systemctl"
-JOURNAL: Final = "/run/systemd/journal/socket"
 
 LEAST_FREE_BYTES: Final = 512 * 1024**2
 """Enough for the largest recordings of some commands that run at once; below it, look now."""
@@ -64,7 +66,7 @@ def examine(config: Config, environment: Mapping[str, str]) -> Iterator[Check]:
     yield _disk(config)
     yield _home(config)
     yield _socket(config)
-    yield _journal()
+    yield _journal(config)
     yield _unit() if os.geteuid() == 0 and SYSTEMD.exists() else _walls(config)
 
 
@@ -167,14 +169,30 @@ def _socket(config: Config) -> Check:
     return Check(name=name, ok=True, detail=f"{path} answers, mode {stat.S_IMODE(mode):04o}")
 
 
-def _journal() -> Check:
+def _journal(config: Config) -> Check:
     name, fix = "journal", "systemctl start systemd-journald"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-            probe.connect(JOURNAL)
+            probe.connect(SOCKET)
     except OSError as error:
-        return Check(name=name, ok=False, detail=f"{JOURNAL}: {error.strerror}", fix=fix)
-    return Check(name=name, ok=True, detail="journald listens")
+        return Check(name=name, ok=False, detail=f"{SOCKET}: {error.strerror}", fix=fix)
+    return Check(name=name, ok=True, detail=f"journald listens{_gaps(config)}")
+
+
+def _gaps(config: Config) -> str:
+    """Return what the newest records of the chain say about entries that journald didn't take."""
+    chain = Path(config.state.directory) / CHAIN
+    try:
+        first = segments.firsts(chain)[-1]
+        newest = [record for record, _ in segments.read_from(chain, first)]
+    except (OSError, LedgerError, IndexError):
+        return ""  # the state check says what is wrong there
+    gaps = [
+        f"#{record.seq} {record.time[:19]}Z"
+        for record in newest
+        if isinstance(record, Security) and record.what is SecurityEvent.JOURNAL
+    ]
+    return f"; entries that it did not take: {len(gaps)} records, last {gaps[-1]}" if gaps else ""
 
 
 def _unit() -> Check:

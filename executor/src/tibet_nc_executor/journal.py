@@ -2,13 +2,17 @@
 """Every record also goes to journald, which the auditor can query and compare.
 
 A hung journald blocks its senders, so sending is done by a thread with a queue of its own: the
-chain is the record, the journal a copy. What could not be sent is counted, and told when journald
-is back.
+chain is the record, the journal a copy. What could not be sent is a gap, of which whoever asked is
+told when journald is back: an auditor must not take it for entries that somebody removed.
 """
 
+import errno
+import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from systemd import journal
@@ -31,50 +35,95 @@ from tibet_nc_protocol.records import (
 QUEUE_RECORDS: Final = 10_000
 """Records that wait while journald hangs, about 10 MB; more are counted as lost."""
 
+SOCKET: Final = "/run/systemd/journal/socket"
+"""Where journald listens; when it isn't there, libsystemd drops entries and reports success."""
+
 _WARNING: Final = 4
 _NOTICE: Final = 5
 _INFO: Final = 6
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Records whose entries journald did not take: how many, the first and the last."""
+
+    count: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        """Say it for the record."""
+        return (
+            f"journald did not take {self.count} entries, of records #{self.first} to #{self.last}"
+        )
+
+
 class Journal:
     """Sends records to journald, in order, from a thread."""
 
-    def __init__(self) -> None:
-        self._queue: queue.Queue[dict[str, str] | None] = queue.Queue(QUEUE_RECORDS)
+    def __init__(self, on_gap: Callable[[Gap], None]) -> None:
+        """``on_gap`` is called by the thread when journald takes entries again after a gap."""
+        self._queue: queue.Queue[tuple[int, dict[str, str]] | None] = queue.Queue(QUEUE_RECORDS)
+        self._on_gap = on_gap
+        self._guard = threading.Lock()
+        self._gap: Gap | None = None
         self._thread = threading.Thread(target=self._send_all, name="journal", daemon=True)
         self._thread.start()
-        self.lost = 0
-        """Records that journald never got."""
 
     def send(self, record: Record, head: str) -> None:
         """Queue one record; never blocks."""
         try:
-            self._queue.put_nowait(fields(record, head))
+            self._queue.put_nowait((record.seq, fields(record, head)))
         except queue.Full:
-            self.lost += 1
+            self._miss(record.seq)
 
-    def close(self, timeout: float = 2.0) -> None:
-        """Send what is queued, for at most this many seconds."""
+    def close(self, timeout: float = 2.0) -> Gap | None:
+        """Send what is queued, for at most this many seconds; return what was not sent."""
         try:
             self._queue.put(None, timeout=timeout)
         except queue.Full:
-            return
-        self._thread.join(timeout)
+            pass
+        else:
+            self._thread.join(timeout)
+        if self._thread.is_alive():  # what is still queued, and perhaps the one that is being sent
+            with self._queue.mutex:
+                waiting = [entry[0] for entry in self._queue.queue if entry is not None]
+            for number in waiting:
+                self._miss(number)
+        return self._take_gap()
 
     def _send_all(self) -> None:
         down = False
         while (entry := self._queue.get()) is not None:
+            number, values = entry
             try:
-                journal.send(**entry)
+                if not os.path.exists(SOCKET):
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), SOCKET)
+                journal.send(**values)
             except OSError as error:
-                self.lost += 1
+                self._miss(number)
                 if not down:
                     sys.stderr.write(f"journald does not take records ({error}); chain goes on\n")
                 down = True
                 continue
             if down:
-                sys.stderr.write(f"journald is back; {self.lost} records are only in the chain\n")
+                sys.stderr.write("journald is back\n")
                 down = False
+            # While the queue is full, records of gaps would make more of them.
+            if self._queue.qsize() < QUEUE_RECORDS // 2 and (gap := self._take_gap()) is not None:
+                self._on_gap(gap)
+
+    def _miss(self, number: int) -> None:
+        with self._guard:
+            gap = self._gap or Gap(count=0, first=number, last=number)
+            self._gap = Gap(
+                count=gap.count + 1, first=min(gap.first, number), last=max(gap.last, number)
+            )
+
+    def _take_gap(self) -> Gap | None:
+        with self._guard:
+            gap, self._gap = self._gap, None
+        return gap
 
 
 def fields(record: Record, head: str) -> dict[str, str]:

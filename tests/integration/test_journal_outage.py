@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""A journald that is stopped, gone or hung: the chain goes on, and says what it did not take.
+
+Each test has a journald of its own, in mounts of its own: nobody else's is stopped.
+"""
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.executor.rig import SECONDS, Client, Executor, records
+from tests.harness.journald import SOCKET, Journald, private_journald
+from tibet_nc_executor import doctor
+from tibet_nc_executor.config import load
+from tibet_nc_protocol.messages import Finished
+from tibet_nc_protocol.records import RECORDS, Security, SecurityEvent, digest
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to start journald")
+
+
+@pytest.fixture
+def journald() -> Iterator[Journald]:
+    """Start a journald that only this test sees."""
+    with private_journald() as running:
+        yield running
+
+
+@pytest.fixture
+def executor(journald: Journald) -> Iterator[Executor]:
+    """Start an executor that has this journald to write to."""
+    del journald  # it only has to run
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        Path(name).chmod(0o755)
+        with Executor(Path(name)) as running:
+            yield running
+
+
+async def _commands(executor: Executor, number: int) -> None:
+    client = await Client.connect(executor)
+    for _ in range(number):
+        assert isinstance(await client.run("true"), Finished)
+    await client.close()
+
+
+def _gaps(executor: Executor) -> list[Security]:
+    return [
+        record
+        for record in records(executor)
+        if isinstance(record, Security) and record.what is SecurityEvent.JOURNAL
+    ]
+
+
+def _missing(executor: Executor, journald: Journald) -> list[int]:
+    """Return the records of which the journal has no entry."""
+    matches = (f"_UID={executor.uids.executor}", "SYSLOG_IDENTIFIER=tibet-nc-executor")
+    heads = {entry["TIBET_NC_HEAD"] for entry in journald.entries(*matches)}
+    chain = records(executor)
+    return [record.seq for record in chain if digest(RECORDS.encode(record)) not in heads]
+
+
+async def _settled(executor: Executor, journald: Journald, missing: int) -> list[int]:
+    """Wait until the journal lacks so many records and no more; return which."""
+    end = time.monotonic() + SECONDS
+    while len(found := _missing(executor, journald)) != missing:
+        assert time.monotonic() < end, found
+        await asyncio.sleep(0.05)
+    return found
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_gap_is_on_record_from_where_to_where(
+    executor: Executor, journald: Journald, *, gone: bool
+) -> None:
+    """Commands run while journald is stopped; when it is back the chain says what it lacks."""
+    await _commands(executor, 1)
+    await _settled(executor, journald, 0)
+    first = len(records(executor))
+    journald.stop()
+    if gone:  # libsystemd then reports success
+        SOCKET.unlink()
+    await _commands(executor, 3)
+    last = len(records(executor)) - 1
+    assert "journald does not take records" in executor.log.read_text()
+    journald.start()
+    await _commands(executor, 1)
+    end = time.monotonic() + SECONDS
+    while not _gaps(executor):
+        assert time.monotonic() < end, executor.log.read_text()
+        await asyncio.sleep(0.02)
+    (gap,) = _gaps(executor)
+    assert gap.number == first
+    assert f"{last - first + 1} entries, of records #{first} to #{last}" in gap.detail
+    assert await _settled(executor, journald, last - first + 1) == list(range(first, last + 1))
+    settings = load(executor.directory / "executor.toml", {})
+    told = next(check for check in doctor.examine(settings, {}) if check.name == "journal")
+    assert told.ok
+    assert f"did not take: 1 records, last #{gap.seq}" in told.detail
+
+
+async def test_stopped_without_a_journald(executor: Executor, journald: Journald) -> None:
+    """An executor that ends while journald is away puts that on record before it does."""
+    await _commands(executor, 1)
+    await _settled(executor, journald, 0)
+    first = len(records(executor))
+    journald.stop()
+    await _commands(executor, 1)
+    executor.stop()
+    (gap,) = _gaps(executor)
+    assert records(executor)[-1] == gap
+    assert gap.number == first
+    assert f"of records #{first} to #{gap.seq - 1}, and none from there on" in gap.detail
+
+
+async def test_a_hung_journald_loses_nothing(executor: Executor, journald: Journald) -> None:
+    """While journald hangs commands run and are answered; afterwards it has every entry."""
+    os.kill(journald.pid, signal.SIGSTOP)
+    try:
+        await _commands(executor, 3)
+    finally:
+        os.kill(journald.pid, signal.SIGCONT)
+    await _settled(executor, journald, 0)
+    assert _gaps(executor) == []
