@@ -143,3 +143,24 @@ def test_socket_asks_the_kernel(site: Site) -> None:
     assert said.returncode != 0
     log = machine.sh("journalctl -o cat -n 50 TIBET_NC_KIND=security --no-pager")
     assert "connected as uid 65534" in log
+
+
+def test_root_reaches_the_agents_console(site: Site) -> None:
+    """Behind the unit's walls, in a user namespace of its own, the agent still knows root."""
+    said = site.machine.run(
+        "script", "-qec", "tibet-nc-agent trust @nobody:example.org --emoji", "/dev/null",
+        check=False,
+    )  # fmt: skip
+    assert said.returncode == 1, said
+    assert "@nobody:example.org has no usable master key" in said.stdout
+
+
+@pytest.mark.parametrize("user", ["nobody", "tibet-nc-shell", "tibet-nc-executor"])
+def test_nobody_else_reaches_the_agents_console(site: Site, user: str) -> None:
+    """I2: no uid but the agent's and root's gets as far as the console's socket."""
+    said = site.machine.run(
+        "curl", "-sS", "--unix-socket", "/var/lib/tibet-nc-agent/console.sock", "http://x",
+        user=user, check=False,
+    )  # fmt: skip
+    assert said.returncode == 7, said
+    assert "Permission denied" in said.stderr or "Could not connect" in said.stderr
