@@ -11,15 +11,15 @@ is a replay.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 from tibet_nc_agent import sync
 from tibet_nc_agent.admission import Admission
-from tibet_nc_agent.canonical import JsonObject, as_count, as_text
+from tibet_nc_agent.canonical import JsonObject, as_text
 from tibet_nc_agent.crosssign import CrossSigning, Use, bootstrap
 from tibet_nc_agent.event import (
     Batch,
@@ -29,7 +29,7 @@ from tibet_nc_agent.event import (
     TextMessage,
     Undecryptable,
 )
-from tibet_nc_agent.homeserver import CLIENT, Homeserver, Upload, quoted, waits
+from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted, waits
 from tibet_nc_agent.identity import Device
 from tibet_nc_agent.keyring import Ask, Keyring
 from tibet_nc_agent.login import LOGIN_NAME, Login, log_in
@@ -41,7 +41,8 @@ from tibet_nc_agent.matrix_errors import (
     Unencrypted,
     Unreachable,
 )
-from tibet_nc_agent.olm import OlmMachine, encrypted_file
+from tibet_nc_agent.media import Media
+from tibet_nc_agent.olm import OlmMachine
 from tibet_nc_agent.olm_messages import ToDevice
 from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.receiver import Receiver
@@ -53,8 +54,6 @@ from tibet_nc_agent.statefile import DirectoryLock
 EVENT_BYTES: Final = 63 * 1024
 """Largest encrypted content; an event has 64 KiB in all, with its envelope."""
 
-UPLOAD_SECONDS: Final = 600.0
-CHUNK_BYTES: Final = 64 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +103,7 @@ class Matrix:
         self._resources = resources
         self._sending = asyncio.Lock()
         self._master: str | None = None
-        self._upload_limit: int | None = None
+        self._media = Media(homeserver)
 
     @classmethod
     async def open(
@@ -354,39 +353,13 @@ class Matrix:
 
     async def upload_limit(self) -> int | None:
         """Return how long a file the homeserver takes, in bytes; None if it doesn't say."""
-        if self._upload_limit is None:
-            answer = await self._homeserver.request("GET", "/_matrix/client/v1/media/config")
-            self._upload_limit = as_count(answer.get("m.upload.size"))
-        return self._upload_limit
+        return await self._media.limit()
 
     async def upload(
         self, path: Path, name: str, mimetype: str, *, offset: int, size: int
     ) -> JsonObject:
-        """Encrypt and upload ``size`` bytes of a file; return an ``m.file`` message that holds it.
-
-        The homeserver learns neither name nor type. Raises :class:`TooLarge` before anything is
-        sent if it takes no file of that size, and OSError if the file can't be read.
-        """
-        limit = await self.upload_limit()
-        if limit is not None and size > limit:
-            raise _too_large("file", size, limit)
-        secret: JsonObject = {}
-        answer = await self._homeserver.request(
-            "POST",
-            "/_matrix/media/v3/upload",
-            upload=Upload(size=size, read=lambda: _encrypting(path, offset, size, secret)),
-            seconds=UPLOAD_SECONDS,
-        )
-        url = as_text(answer.get("content_uri"))
-        if not url.startswith("mxc://"):  # output that nobody could fetch would be lost silently
-            raise Unreachable("the homeserver's answer to an upload has no address of it")
-        return {
-            "msgtype": "m.file",
-            "body": name,
-            "filename": name,
-            "info": {"mimetype": mimetype, "size": size},
-            "file": {**secret, "url": url},
-        }
+        """Encrypt and upload part of a file; see :meth:`Media.upload`."""
+        return await self._media.upload(path, name, mimetype, offset=offset, size=size)
 
     async def request_key(self, message: Undecryptable) -> None:
         """Ask the sender's devices for the key of a message; raises as :meth:`Homeserver.once`.
@@ -445,22 +418,3 @@ class Matrix:
 def _too_large(what: str, size: int, limit: int) -> TooLarge:
     text = f"the {what} has {size} bytes, and the homeserver takes {limit}"
     return TooLarge(text, size=size, limit=limit)
-
-
-async def _encrypting(
-    path: Path, offset: int, size: int, secret: JsonObject
-) -> AsyncIterator[bytes]:
-    """Yield ``size`` bytes of a file, encrypted; put what decrypts them into ``secret``."""
-    with path.open("rb") as file:  # a local file: a chunk takes microseconds
-        file.seek(offset)
-        for part in encrypted_file(_chunks(file, size)):
-            if isinstance(part, bytes):
-                yield part
-            else:
-                secret.update(part)
-
-
-def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    while size > 0 and (chunk := file.read(min(CHUNK_BYTES, size))):
-        size -= len(chunk)
-        yield chunk
