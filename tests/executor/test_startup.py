@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""What a start finds on disk: it goes on whole, or says in one line why it can't (I7)."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.executor.rig import Client, Executor, records
+from tests.mounts import mount_memory, private_mounts, remount
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
+from tibet_nc_protocol.messages import Finished
+from tibet_nc_protocol.records import Security, SecurityEvent
+
+UNUSABLE = 2
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount")
+
+
+@pytest.fixture
+def executor() -> Iterator[Executor]:
+    """Return an executor that has run two commands and was stopped."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        Path(name).chmod(0o755)
+        made = Executor(Path(name))
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+@pytest.fixture
+def on_its_own_disk() -> Iterator[Executor]:
+    """Return such an executor whose state is on a small disk of its own."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name, private_mounts():
+        Path(name).chmod(0o755)
+        (Path(name) / "state").mkdir()
+        mount_memory(Path(name) / "state", "size=4m")
+        made = Executor(Path(name))
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+async def _command(executor: Executor) -> None:
+    client = await Client.connect(executor)
+    assert isinstance(await client.run("true"), Finished)
+    await client.close()
+
+
+async def _two_commands(executor: Executor) -> None:
+    with executor:
+        await _command(executor)
+        await _command(executor)
+
+
+def _refusal(executor: Executor) -> str:
+    """Start it, which must fail; return what it says."""
+    done = subprocess.run(
+        [*executor._argv(), "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        timeout=60,
+    )
+    assert done.returncode == UNUSABLE, done.stderr
+    return done.stderr
+
+
+def _last(executor: Executor) -> Path:
+    return max((executor.state / CHAIN).iterdir())
+
+
+def _forget(executor: Executor) -> None:
+    """Remove the index: it takes in what is on disk, so it never saw the line that a crash cut."""
+    for path in executor.state.glob("index.sqlite*"):
+        path.unlink()
+
+
+def _cut(executor: Executor) -> None:
+    _forget(executor)
+    path = _last(executor)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _without_line_end(executor: Executor) -> None:
+    _forget(executor)
+    path = _last(executor)
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+
+
+def _zeros(executor: Executor) -> None:
+    with _last(executor).open("ab") as file:
+        file.write(bytes(4096))
+
+
+def _half(executor: Executor) -> None:
+    with _last(executor).open("ab") as file:
+        file.write(b'{"actor":"jis:matrix:@op:exam')
+
+
+@pytest.mark.parametrize("damage", [_cut, _without_line_end, _zeros, _half])
+async def test_what_a_crash_leaves_is_cut_off_and_recorded(
+    executor: Executor, damage: Callable[[Executor], None]
+) -> None:
+    """A torn last line, one without its end, and zeros are cut off; the rest verifies, and runs."""
+    await _two_commands(executor)
+    damage(executor)
+    with executor:
+        await _command(executor)
+    torn = [
+        record
+        for record in records(executor)
+        if isinstance(record, Security) and record.what is SecurityEvent.TORN_RECORD
+    ]
+    assert len(torn) == 1
+    assert "SHA-256" in torn[0].detail
+
+
+def _empty_segment(executor: Executor, length: int) -> None:
+    for folder in (CHAIN, PAYLOADS):
+        path = executor.state / folder / segment_name(length)
+        path.touch(0o600)
+        os.chown(path, executor.uids.executor, executor.uids.executor)
+
+
+def _torn_segment(executor: Executor, length: int) -> None:
+    _empty_segment(executor, length)
+    (executor.state / CHAIN / segment_name(length)).write_bytes(b'{"kind":"chec')
+
+
+def _without_payloads(executor: Executor, length: int) -> None:
+    _empty_segment(executor, length)
+    (executor.state / PAYLOADS / segment_name(length)).unlink()
+
+
+@pytest.mark.parametrize("begun", [_empty_segment, _torn_segment, _without_payloads])
+async def test_a_segment_that_was_only_begun_is_gone_on_with(
+    executor: Executor, begun: Callable[[Executor, int], None]
+) -> None:
+    """A crash while a segment is made leaves a chain that starts, verifies and runs."""
+    await _two_commands(executor)
+    length = len(records(executor))
+    begun(executor, length)
+    with executor:
+        await _command(executor)
+    assert len(records(executor)) > length
+
+
+async def test_a_chain_that_no_crash_leaves_is_not_gone_on_with(executor: Executor) -> None:
+    """A record that was altered, or cut off with its line end, stops the start, in one line."""
+    await _two_commands(executor)
+    path = _last(executor)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for altered in (
+        whole.replace(b'"exit":0', b'"exit":1', 1),
+        b"".join(lines[:-1]),
+        b"".join([*lines[:3], b"\n", *lines[3:]]),
+    ):
+        path.write_bytes(altered)
+        said = _refusal(executor)
+        assert said.startswith("tibet-nc-executor: ")
+        assert said.count("\n") == 1
+    path.write_bytes(whole)
+    with executor:
+        await _command(executor)
+
+
+@needs_root
+async def test_a_read_only_disk_is_one_line(on_its_own_disk: Executor) -> None:
+    """On a disk that is read-only nothing is served, which is said; writable, it goes on."""
+    executor = on_its_own_disk
+    await _two_commands(executor)
+    remount(executor.state, "ro")
+    said = _refusal(executor)
+    assert said.count("\n") == 1
+    assert "Read-only file system" in said
+    assert str(executor.state) in said
+    remount(executor.state, "rw")
+    with executor:
+        await _command(executor)
+    records(executor)
+
+
+@needs_root
+async def test_a_full_disk_is_one_line(on_its_own_disk: Executor) -> None:
+    """On a disk without room for the reserve nothing is served; with room, it goes on."""
+    executor = on_its_own_disk
+    await _two_commands(executor)
+    (executor.state / "reserve").unlink()
+    filler = executor.state / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    said = _refusal(executor)
+    assert said.count("\n") == 1
+    assert "No space left on device" in said
+    filler.unlink()
+    with executor:
+        await _command(executor)
+    records(executor)
