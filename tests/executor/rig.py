@@ -88,10 +88,10 @@ class Executor:
             (directory, os.getuid()),
             (self.state, self.uids.executor),
             (directory / "run", self.uids.executor),
-            (directory / "home", self.uids.shell),
+            (directory / "home", self.uids.executor),
         ):
             path.mkdir(exist_ok=True)
-            path.chmod(0o755 if path == directory else 0o700)
+            path.chmod({directory: 0o755, directory / "home": 0o711}.get(path, 0o700))
             os.chown(path, owner, owner)
         (directory / "agent.pub").write_text(AGENT.public_key.hex + "\n")
         self.pin(OPERATOR, OTHER_OPERATOR)

@@ -322,3 +322,42 @@ async def test_a_restart_begins_a_new_session(executor: Executor, client: Client
         assert finished.output == b"[]\n"
         assert finished.notes == (f"this is a new session: the last one has ended ({why})",)
         await back.close()
+
+
+# --- homes ----------------------------------------------------------------------------------------
+
+
+async def test_a_home_is_private_and_goes_with_its_session(
+    executor: Executor, client: Client
+) -> None:
+    """Another session can't enter it, and nothing of it is left, whatever a command did to it."""
+    first = await run(client, "echo $PWD; mkdir -p a/b; echo secret >a/f; chmod 0 a/b a; mkfifo .p")
+    home = first.output.decode().strip()
+    assert home.startswith(f"{executor.directory}/home/")
+    attack = (
+        f"ls {home}; cat {home}/a/f; touch {home}/x; chmod 777 {home}; mv {home} ~/mine;"
+        f" rm -rf {home}; ln -s /etc {home}/etc; echo $PWD"
+    )
+    await client.send(client.request(attack, sender=OTHER_OPERATOR))
+    assert isinstance(await client.receive(), Started)
+    finished = await client.receive()
+    assert isinstance(finished, Finished)
+    *refused, own = finished.output.decode().splitlines()
+    assert own != home
+    assert own.startswith(f"{executor.directory}/home/")
+    assert len(refused) >= 6
+    assert all("denied" in line or "not permitted" in line for line in refused), refused
+    assert (await run(client, "chmod 700 a; cat a/f")).output == b"secret\n"
+    await run(client, "chmod 0 a")
+    await client.send(CloseSession(request=client.number(), room=ROOM, sender=OPERATOR))
+    assert isinstance(await client.receive(), Recorded)
+    assert not Path(home).exists()
+
+
+async def test_homes_of_a_dead_executor_are_removed(executor: Executor, client: Client) -> None:
+    """What a crash leaves is emptied at the next start."""
+    home = Path((await run(client, "mkdir -p d; chmod 0 d; echo $PWD")).output.decode().strip())
+    assert home.exists()
+    executor.kill()
+    executor.start()
+    assert not home.exists()

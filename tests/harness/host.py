@@ -263,7 +263,7 @@ class Host:
         for path, owner, group, mode in (
             (self.state, uids.executor, uids.executor, 0o700),
             (self.directory / "agent", uids.agent, uids.agent, 0o700),
-            (self.directory / "home", uids.shell, uids.shell, 0o700),
+            (self.directory / "home", uids.executor, uids.executor, 0o711),
             # setgid, so that the socket gets the agent's group though the executor is not in it.
             (self._run, uids.executor, uids.agent, 0o2750),
         ):

@@ -26,6 +26,7 @@ from tibet_nc_executor.credentials import Capability, effective_capabilities, ha
 from tibet_nc_executor.descent import MARK, DescentRun
 from tibet_nc_executor.enclosure import Enclosure, ShellError
 from tibet_nc_executor.environment import environment
+from tibet_nc_executor.home import Home, abandoned_homes, make_home, remove_home
 from tibet_nc_executor.process import Tag
 from tibet_nc_executor.prologue import BASH, DESCRIPTOR_FLOOR
 from tibet_nc_executor.rungroups import RunGroups, first_group
@@ -52,11 +53,12 @@ class Containment(Enum):
 
 @dataclass(kw_only=True)
 class Cell:
-    """The place of one run: its processes, its group, its share of the process limit."""
+    """The place of one run: its processes, its group, its share of the limit, its home."""
 
     enclosure: Enclosure
     group: int | None
     share: int
+    home: Home | None
 
 
 class Cage:
@@ -127,15 +129,33 @@ class Cage:
         if self._groups is not None:
             tag = Tag(uid=self.settings.uid, groups=self._groups.every)
             killed += (await Tagged(tag, self._freezer).kill()).killed
+        for home in abandoned_homes(Path(self.settings.home)):
+            await remove_home(home, self._privilege_drop(home.group), self._children)
         return killed
 
-    def open(self) -> Cell:
-        """Make the place for a run; raises ShellError."""
+    def make_home(self) -> Home:
+        """Make the home of a session; raises ShellError."""
+        group = None if self._groups is None else self._groups.take()
+        try:
+            return make_home(Path(self.settings.home), group)
+        except OSError as error:
+            if self._groups is not None and group is not None:
+                self._groups.give_back(group)
+            raise ShellError(f"no home for the session: {error}") from error
+
+    async def remove_home(self, home: Home) -> None:
+        """Remove the home of a session of which nothing runs any more."""
+        gone = await remove_home(home, self._privilege_drop(home.group), self._children)
+        if gone and self._groups is not None and home.group is not None:
+            self._groups.give_back(home.group)
+
+    def open(self, home: Home | None = None) -> Cell:
+        """Make the place for a run, in a session's home if it has one; raises ShellError."""
         group = None if self._groups is None else self._groups.take()
         self._made += 1
         share = min(_MOST_SHARES, 1 + max((cell.share for cell in self._cells), default=0))
         try:
-            cell = Cell(enclosure=self._enclosure(group), group=group, share=share)
+            cell = Cell(enclosure=self._enclosure(group), group=group, share=share, home=home)
         except OSError as error:
             if self._groups is not None and group is not None:
                 self._groups.give_back(group)
@@ -171,7 +191,7 @@ class Cage:
             [
                 *_signal_reset(),
                 *self._limits(cell),
-                *self._privilege_drop(cell.group),
+                *self._privilege_drop(cell.group, None if cell.home is None else cell.home.group),
                 SETSID,
                 "--ctty",
                 BASH,
@@ -191,7 +211,7 @@ class Cage:
         return process
 
     def _environment(self, cell: Cell) -> dict[str, str]:
-        variables = environment(self.settings)
+        variables = environment(self.settings, None if cell.home is None else str(cell.home.path))
         if isinstance(cell.enclosure, DescentRun):
             variables[MARK] = cell.enclosure.mark
         return variables
@@ -218,11 +238,11 @@ class Cage:
             return _MOST_SHARES
         return cell.share
 
-    def _privilege_drop(self, group: int | None) -> list[str]:
+    def _privilege_drop(self, *own: int | None) -> list[str]:
         settings = self.settings
         arguments = [SETPRIV]
         if self.separated:
-            groups = [*settings.groups, *([] if group is None else [group])]
+            groups = [*settings.groups, *(group for group in own if group is not None)]
             arguments += ["--reuid", str(settings.uid), "--regid", str(settings.gid)]
             arguments += ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
         arguments += ["--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"]
@@ -234,9 +254,8 @@ class Cage:
         return await signal_uid(
             number,
             uid=self.settings.uid,
-            privilege_drop=self._privilege_drop(None),
-            started=self._children.register,
-            ended=self._children.forget,
+            privilege_drop=self._privilege_drop(),
+            children=self._children,
         )
 
 

@@ -358,18 +358,32 @@ class Shell:
     def __init__(self, settings: ShellSettings) -> None:
         self.cage: Final = Cage(settings)
         self._ready: Door | None = None
+        self._spare: SessionShell | None = None
 
     async def clear(self) -> int:
         """End what an executor that is gone has left running; return how many processes."""
         return await self.cage.clear()
 
-    async def prepare(self) -> None:
-        """Make ready for the next command, so that it starts faster. Best done while idle."""
-        if self._ready is not None and not self._ready.is_waiting:
+    async def prepare(self, session: SessionShell | None = None) -> None:
+        """Make ready for a session's next command, so that it starts faster. Best done while idle.
+
+        Without `session` for the first of the next one that is opened. Only one is ever ready:
+        mostly the next command is of the session that had the last one.
+        """
+        if session is None:
+            with suppress(ShellError):
+                session = self._spare = self._spare or self.open_session()
+        if session is None:
+            return
+        if self._ready is not None and not self._is_ready(session):
             await self.dismiss()
         if self._ready is None:
             with suppress(ShellError):  # the next command tries again, and says so
-                self._ready = Door(self.cage)
+                self._ready = Door(self.cage, session.home)
+
+    def _is_ready(self, session: SessionShell) -> bool:
+        door = self._ready
+        return door is not None and door.home is session.home and door.is_waiting
 
     async def dismiss(self) -> None:
         """Undo `prepare`."""
@@ -377,16 +391,35 @@ class Shell:
         if door is not None:
             await door.shut()
 
-    def _take(self) -> Door | None:
-        if self._ready is None or not self._ready.is_waiting:
+    async def shut(self) -> None:
+        """Undo all that was made ready."""
+        await self.dismiss()
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            await self.end_session(spare)
+
+    def _take(self, session: SessionShell) -> Door | None:
+        if not self._is_ready(session):
             return None
         door, self._ready = self._ready, None
         return door
 
     @staticmethod
     def new_session() -> SessionShell:
-        """Return the state of a session that begins."""
+        """Return the state of a session that begins, in the home that all such sessions share."""
         return SessionShell()
+
+    def open_session(self) -> SessionShell:
+        """Return the state of a session that begins, in a home of its own; raises ShellError."""
+        spare, self._spare = self._spare, None
+        return spare or SessionShell(self.cage.make_home())
+
+    async def end_session(self, session: SessionShell) -> None:
+        """Remove the home of a session of which no command runs and nothing is left."""
+        if self._ready is not None and self._ready.home is session.home:
+            await self.dismiss()
+        if session.home is not None:
+            await self.cage.remove_home(session.home)
 
     async def start(
         self,
@@ -410,7 +443,7 @@ class Shell:
             raise ShellError("the command is not valid Unicode") from error
         if b"\0" in encoded:
             raise ShellError("the command contains a NUL")
-        door = self._take() or Door(self.cage)
+        door = self._take(session) or Door(self.cage, session.home)
         try:
             return Command(
                 encoded,

@@ -8,7 +8,8 @@ waits: a door is made ahead, and a command goes through it when its intent is on
 
 Behind the door waits a bash of the shell uid that reads two inherited files: a pipe, whose end is
 the word to go on, and then the line that makes it the command's own bash. It holds nothing of any
-session. If the executor is gone the pipe ends, the line is empty, and so it ends too.
+session but the right to its home. If the executor is gone the pipe ends, the line is empty, and so
+it ends too.
 """
 
 import os
@@ -21,6 +22,7 @@ from typing import Final
 from tibet_nc_executor.cage import Cage, clear_of_bash
 from tibet_nc_executor.durable import write_all
 from tibet_nc_executor.enclosure import Remains, ShellError
+from tibet_nc_executor.home import Home
 from tibet_nc_executor.process import send
 from tibet_nc_executor.prologue import become, waiting
 from tibet_nc_executor.session import SessionShell
@@ -30,10 +32,11 @@ from tibet_nc_executor.terminal import Terminal
 class Door:
     """A terminal and a caged process for one command; raises ShellError if it can't be made."""
 
-    def __init__(self, cage: Cage) -> None:
+    def __init__(self, cage: Cage, home: Home | None = None) -> None:
+        self.home: Final = home
         self._cage: Final = cage
         self._undo: Final = ExitStack()
-        self.cell: Final = cage.open()
+        self.cell: Final = cage.open(home)
         """The command's place in the cage."""
         self._empty = True
         self._undo.callback(self._leave)

@@ -20,11 +20,11 @@ _FIXED: Final = {
 NAMES: Final = (*_FIXED, "HOME", "LOGNAME", "PATH", "USER")
 
 
-def environment(settings: ShellSettings) -> dict[str, str]:
-    """Return what every command gets; `NAMES` lists it."""
+def environment(settings: ShellSettings, home: str | None = None) -> dict[str, str]:
+    """Return what every command gets, with a home of its own if it has one; `NAMES` lists it."""
     return {
         **_FIXED,
-        "HOME": settings.home,
+        "HOME": home or settings.home,
         "LOGNAME": settings.user,
         "PATH": settings.path,
         "USER": settings.user,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A supplementary group number for each run, its own while it lasts.
+"""A supplementary group number for each run and each session, its own while it lasts.
 
 A process without CAP_SETGID can neither give such a group up nor join another: it marks every
 descendant of a run, and it is the only group that may open the run's terminal. Batch systems have
@@ -10,7 +10,7 @@ from typing import Final
 
 from tibet_nc_executor.enclosure import ShellError
 
-RUN_GROUPS: Final = 256  # above the most runs that may be open at once
+RUN_GROUPS: Final = 512  # above the most runs and sessions that may be open at once
 _RANGES: Final = (
     (0x7000_0000, 0xFFFF),  # systemd's list of ids: unused; here a part of it for each shell uid
     (60578, 1),  # unused too, and inside the 65,536 ids that containers usually have
@@ -42,11 +42,11 @@ class RunGroups:
         self._free = list(range(first + RUN_GROUPS - 1, first - 1, -1))
 
     def take(self) -> int:
-        """Return a number that no run has; raises ShellError when all are taken."""
+        """Return a number that no run or session has; raises ShellError when all are taken."""
         if not self._free:
-            raise ShellError(f"{RUN_GROUPS} commands run already")
+            raise ShellError(f"{RUN_GROUPS} commands and sessions are open already")
         return self._free.pop()
 
     def give_back(self, group: int) -> None:
-        """Take a number back from a run of which nothing is left."""
+        """Take a number back from a run or session of which nothing is left."""
         self._free.append(group)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tibet_nc_executor.archive import EMPTY_SHA256
+from tibet_nc_executor.command import ShellError
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Place
 from tibet_nc_executor.leftover import JOB_COMMAND_CHARACTERS, Leftover
@@ -62,6 +63,7 @@ class Runs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = sessions
         self._stopping = False
+        self._next: OperatorSession | None = None
         self._readying: asyncio.Task[None] | None = None
 
     # --- one request ------------------------------------------------------------------------------
@@ -154,7 +156,10 @@ class Runs:
         raise DeniedError(code, reason, record.seq)
 
     def _begin(self, request: Run, run: str, request_sha256: str) -> None:
-        session = self._sessions.open(request.room, request.sender)
+        try:
+            session = self._sessions.open(request.room, request.sender)
+        except ShellError as error:
+            raise DeniedError(DenialCode.SHELL, f"nothing was run: {error}") from None
         execution = Execution(
             request,
             run=run,
@@ -194,7 +199,7 @@ class Runs:
         finally:
             del self._active[execution.run]
             self._sessions.command_ended(session, execution)
-            self.make_ready()
+            self.make_ready(session)
 
     def _go_on(self, leftover: Leftover, session: OperatorSession) -> None:
         session.leftovers.add(leftover)
@@ -208,15 +213,20 @@ class Runs:
         finally:
             session.leftovers.discard(leftover)
 
-    def make_ready(self) -> None:
-        """Have the executor make ready for the next command as soon as nothing runs."""
+    def make_ready(self, session: OperatorSession | None = None) -> None:
+        """Have the executor make ready for the next command, of a session, when nothing runs."""
+        self._next = session
         if self._readying is None or self._readying.done():
             self._readying = asyncio.create_task(self._make_ready())
 
     async def _make_ready(self) -> None:
         await asyncio.sleep(READY_AFTER_S)
-        if not self._active and not self._stopping:
-            await self._tools.shell.prepare()
+        session = self._next
+        gone = (
+            session is not None and self._sessions.get(session.room, session.sender) is not session
+        )
+        if not self._active and not self._stopping and not gone:
+            await self._tools.shell.prepare(None if session is None else session.shell)
 
     # --- sessions ---------------------------------------------------------------------------------
 
@@ -316,8 +326,8 @@ class Runs:
             await asyncio.wait(self._tasks)
         if self._readying is not None:
             await self._readying
-        await self._tools.shell.dismiss()
         await self._sessions.close_all()
+        await self._tools.shell.shut()
 
     # --- what ran ---------------------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     )
     sessions = Sessions(
         archive,
-        shell.new_session,
+        shell,
         SessionLimits(
             idle_s=config.shell.session_idle_s,
             total_s=config.shell.session_total_s,

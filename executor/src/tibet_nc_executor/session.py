@@ -3,6 +3,7 @@
 
 from typing import Final
 
+from tibet_nc_executor.home import Home
 from tibet_nc_executor.prologue import STATE_BYTES, directory_of, parse_told, prologue
 from tibet_nc_protocol.limits import TEXT_CHARACTERS
 
@@ -23,7 +24,8 @@ class SessionShell:
     shell's own words and are given to nobody but the session's next shell.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, home: Home | None = None) -> None:
+        self.home: Final = home
         self._state = b""
 
     @property

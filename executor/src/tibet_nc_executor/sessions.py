@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tibet_nc_executor.archive import Archive
+from tibet_nc_executor.command import Shell
 from tibet_nc_executor.deadline import Deadline, Expiry
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.leftover import Leftover
@@ -107,12 +108,12 @@ class Sessions:
     def __init__(
         self,
         archive: Archive,
-        new_shell: Callable[[], SessionShell],
+        shell: Shell,
         limits: SessionLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._archive: Final = archive
-        self._new_shell: Final = new_shell
+        self._shell: Final = shell
         self._limits: Final = limits
         self._clock: Final = clock
         self._sessions: dict[tuple[str, str], OperatorSession] = {}
@@ -123,11 +124,16 @@ class Sessions:
         """Why an operator's last session ended, if not by the operator."""
 
     def open(self, room: str, sender: str) -> OperatorSession:
-        """Return the session of an operator in a room, a new one if there is none."""
+        """Return the session of an operator in a room, a new one if there is none.
+
+        Raises ShellError if none can be made.
+        """
         key = (room, sender)
         session = self._sessions.get(key)
         if session is None:
-            session = OperatorSession(room, sender, self._new_shell(), self._limits, self._clock())
+            session = OperatorSession(
+                room, sender, self._shell.open_session(), self._limits, self._clock()
+            )
             if (why := self._past.pop(key, None)) is not None:
                 session.notes = (f"this is a new session: the last one has ended ({why})",)
             self._sessions[key] = session
@@ -166,6 +172,7 @@ class Sessions:
             for work in session.work:
                 work.cancel(f"the session has ended: {why}")
             await asyncio.wait(session.tasks, return_when=asyncio.FIRST_COMPLETED)
+        await self._shell.end_session(session.shell)
         if not session.recorded:
             return None
         return await self._record(session, SessionState.CLOSED, why, critical=True)

@@ -8,12 +8,12 @@ capabilities through the change of uid unless they are dropped by name: without 
 would reach every process of the machine.
 """
 
-import asyncio
-import os
 import signal
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
+
+from tibet_nc_executor.children import Children
+from tibet_nc_executor.errand import run_errand
 
 _SEND: Final = """
 kept=0
@@ -37,16 +37,14 @@ async def signal_uid(
     *,
     uid: int,
     privilege_drop: Sequence[str],
-    started: Callable[[int], None],
-    ended: Callable[[int], None],
+    children: Children,
 ) -> bool:
     """Send a signal to all processes of `uid`, as that uid; return whether it was sent.
 
     It is not if a process of the uid was quick enough to stop or kill the sender. `privilege_drop`
-    is the command prefix that becomes the uid. `started` and `ended` are told the process id of the
-    sender. Raises OSError if the sender cannot be started.
+    is the command prefix that becomes the uid. Raises OSError if the sender cannot be started.
     """
-    sender = subprocess.Popen(  # noqa: ASYNC220, S603 - waited for below; a fixed text
+    status = await run_errand(
         [
             *privilege_drop,
             "/bin/bash",
@@ -58,38 +56,7 @@ async def signal_uid(
             number.name.removeprefix("SIG"),
             str(uid),
         ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={},
-        cwd="/",
+        children=children,
+        limit_s=_LIMIT_S,
     )
-    started(sender.pid)
-    try:
-        await _ended(sender.pid, _LIMIT_S)
-    finally:
-        sender.kill()
-        sender.wait()
-        ended(sender.pid)
-    return sender.returncode in _SENT
-
-
-def _settle(over: asyncio.Future[None]) -> None:
-    if not over.done():
-        over.set_result(None)
-
-
-async def _ended(pid: int, limit_s: float) -> None:
-    """Wait until a child has ended, at most `limit_s` seconds."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-    descriptor = os.pidfd_open(pid)
-    loop.add_reader(descriptor, _settle, over)
-    try:
-        async with asyncio.timeout(limit_s):
-            await over
-    except TimeoutError:
-        pass
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+    return status in _SENT

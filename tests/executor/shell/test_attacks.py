@@ -138,7 +138,7 @@ async def test_the_run_s_group_cannot_be_given_up(shell: Shell) -> None:
     done = await run(shell, text)
     kept = [line.split()[-1] for line in done.output.splitlines() if line[:1].isdigit()]
     assert kept
-    assert all(group in (mine, b"65534") or int(group) - int(mine) < 256 for group in kept)
+    assert all(group in (mine, b"65534") or int(group) - int(mine) < 512 for group in kept)
 
 
 async def test_the_control_groups(shell: Shell) -> None:

@@ -34,7 +34,7 @@ def bashes(shell: Shell) -> set[int]:
 async def waiting(shell: Shell) -> int:
     """Make ready and return the process that waits, once it does."""
     before = bashes(shell)
-    await shell.prepare()
+    await shell.prepare(shell.new_session())
     await until(lambda: len(bashes(shell) - before) == 1)
     (pid,) = bashes(shell) - before
     return pid
@@ -51,7 +51,7 @@ async def test_a_command_gets_the_process_that_waited(shell: Shell) -> None:
 async def test_a_command_looks_the_same_whether_one_waited(shell: Shell) -> None:
     """Environment, descriptors, limits, options and process tree don't tell the difference."""
     text = "set; env; ulimit -a; shopt; stty -a; ls -l /proc/self/fd | wc -l; ps -o pgid= $$"
-    await shell.prepare()
+    await shell.prepare(shell.new_session())
     varying = (b"BASHPID=", b"PPID=", b"SECONDS=", b"SRANDOM=", b"RANDOM=", b"EPOCH", b"TIBET")
 
     def constant(output: bytes, pid: bytes) -> list[bytes]:
@@ -75,7 +75,7 @@ async def test_one_that_was_attacked_is_not_used(shell: Shell, number: signal.Si
     os.kill(pid, number)
     await until(lambda: (status := read_status(pid)) is None or status.state not in "RS")
     assert (await run(shell, "echo fine")).output == b"fine\n"
-    await shell.prepare()
+    await shell.prepare(shell.new_session())
     await until(lambda: pid not in bashes(shell))
     assert (await run(shell, "echo $$")).output != b"%d\n" % pid
     assert bashes(shell) == set()
@@ -84,7 +84,7 @@ async def test_one_that_was_attacked_is_not_used(shell: Shell, number: signal.Si
 async def test_nothing_waits_after_dismissal(shell: Shell) -> None:
     """The process goes, and its place in the cage is free again."""
     pid = await waiting(shell)
-    await shell.prepare()
+    await shell.prepare(shell.new_session())
     assert bashes(shell) == {pid}
     await shell.dismiss()
     assert bashes(shell) == set()
