@@ -96,15 +96,27 @@ async def test_shell_is_held(site: Site) -> None:
 
 
 async def test_home_is_kept(site: Site) -> None:
-    """A command may write to its home and to a private /tmp, which the host doesn't see."""
+    """A command may write to its session's home and a private /tmp, which the host doesn't see."""
     machine = site.machine
     first, second = await site.ask(
         "$ echo kept | tee ~/note /tmp/note", "$ cat ~/note /tmp/note; ls -ld ~"
     )
     assert first.result["exit"] == 0
     assert second.body.count("kept") == 2
-    assert machine.exists("/var/lib/tibet-nc-shell/note")
+    assert machine.sh("find /var/lib/tibet-nc-shell -mindepth 1") == ""
     assert machine.sh("cat /tmp/note", check=False).find("kept") == -1
+
+
+async def test_homes_and_tmp_are_limited(site: Site) -> None:
+    """I6: filling home, /tmp, /var/tmp and /dev/shm meets limits and takes nothing from the disk."""
+    before = int(site.machine.sh("df --output=avail -B1M / | tail -n 1"))
+    fill = "for d in ~ /tmp /var/tmp /dev/shm; do for i in 1 2 3 4; do"
+    fill += " head -c 200M /dev/zero | tee $d/$i | tail -c 0; done; df --output=pcent $d; done"
+    (answer,) = await site.ask(f"$ {fill}")
+    assert answer.body.count("No space left on device") >= 3, answer.body
+    site.machine.sh("systemctl restart tibet-nc-executor")
+    after = int(site.machine.sh("df --output=avail -B1M / | tail -n 1"))
+    assert before - after < 200
 
 
 async def test_nothing_outlives(site: Site) -> None:

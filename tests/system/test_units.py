@@ -95,7 +95,7 @@ def test_private_modes(site: Site) -> None:
         "600 tibet-nc-executor tibet-nc-executor /var/lib/tibet-nc/executor.key",
         "700 tibet-nc-agent tibet-nc-agent /var/lib/tibet-nc-agent",
         "600 tibet-nc-agent tibet-nc-agent /var/lib/tibet-nc-agent/agent.key",
-        "700 tibet-nc-shell tibet-nc-shell /var/lib/tibet-nc-shell",
+        "711 tibet-nc-executor tibet-nc-executor /var/lib/tibet-nc-shell",
         "640 root tibet-nc-agent /etc/tibet-nc/agent.toml",
         "640 root tibet-nc-executor /etc/tibet-nc/executor.toml",
         "750 root tibet-nc-agent /run/tibet-nc",

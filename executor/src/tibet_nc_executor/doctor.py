@@ -36,6 +36,8 @@ SYSTEMCTL: Final = "/usr/bin/systemctl"
 LEAST_FREE_BYTES: Final = 512 * 1024**2
 """Enough for the largest recordings of some commands that run at once; below it, look now."""
 
+HOMES_MODE: Final = 0o711
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
@@ -142,16 +144,18 @@ def _disk(config: Config) -> Check:
 
 def _home(config: Config) -> Check:
     name, home = "home", Path(config.shell.home)
-    fix = f"install -d -m 700 -o {config.shell.user} -g {config.shell.user} {home}"
     try:
         status = home.stat()
-        expected = uid_of(config.shell.user, "shell.user")
-    except (OSError, ConfigError) as error:
-        return Check(name=name, ok=False, detail=f"{home}: {error}", fix=fix)
-    if status.st_uid != expected:
-        detail = f"{home} belongs to uid {status.st_uid}, not {expected}"
-        return Check(name=name, ok=False, detail=detail, fix=fix)
-    return Check(name=name, ok=True, detail=f"{home} is the shell's")
+        owner = Path(config.state.directory).stat().st_uid
+    except OSError as error:
+        fix = f"install -d -m 711 {home}, and give it to the executor's user"
+        return Check(name=name, ok=False, detail=f"{home}: {error.strerror}", fix=fix)
+    if status.st_uid != owner or status.st_mode & 0o777 != HOMES_MODE:
+        detail = f"{home} is {status.st_mode & 0o777:o} of uid {status.st_uid}, not 711 of {owner}"
+        return Check(
+            name=name, ok=False, detail=detail, fix=f"chown {owner} {home}; chmod 711 {home}"
+        )
+    return Check(name=name, ok=True, detail=f"{home} is the executor's, for the homes of sessions")
 
 
 def _socket(config: Config) -> Check:
