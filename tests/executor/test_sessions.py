@@ -117,7 +117,7 @@ async def test_what_a_command_left_is_listed_and_ended_by_its_number(
     assert (job.number, job.left, job.sender) == (finished.number, 1, OPERATOR)
     await control(client, finished.number, signal)
     await until(lambda: len(remainders(executor)) == 1)
-    while await jobs(client):  # it is listed until a moment after its record is on disk
+    while await jobs(client):  # noqa: ASYNC110 - listed until a moment after its record is on disk
         await asyncio.sleep(0.01)
     (remainder,) = remainders(executor)
     assert (remainder.intent, remainder.run) == (finished.number, finished.run)

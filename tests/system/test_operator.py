@@ -108,7 +108,7 @@ async def test_home_is_kept(site: Site) -> None:
 
 
 async def test_homes_and_tmp_are_limited(site: Site) -> None:
-    """I6: filling home, /tmp, /var/tmp and /dev/shm meets limits and takes nothing from the disk."""
+    """I6: filling home, /tmp, /var/tmp, /dev/shm meets limits and takes nothing from the disk."""
     before = int(site.machine.sh("df --output=avail -B1M / | tail -n 1"))
     fill = "for d in ~ /tmp /var/tmp /dev/shm; do for i in 1 2 3 4; do"
     fill += " head -c 200M /dev/zero | tee $d/$i | tail -c 0; done; df --output=pcent $d; done"

@@ -19,6 +19,7 @@ from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.command import Shell, ShellError
 from tibet_nc_executor.config import Config, gid_of, group_id, secret_key, uid_of
 from tibet_nc_executor.connection import Connection
+from tibet_nc_executor.credentials import forbid_dumps
 from tibet_nc_executor.durable import make_directory
 from tibet_nc_executor.errors import ConfigError, LedgerError
 from tibet_nc_executor.monitor import Role
@@ -97,7 +98,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
 
     Raises ConfigError, LedgerError or SelfTestError when it can't or must not.
     """
-    os.umask(UMASK)
+    _shield()
     breaches = enforce(frozenset(config.walls.accepted))
     identity = Identity(secret_key(config, environment))
     trusted = agent_key(config)
@@ -200,6 +201,15 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     tokens.close()
     if ours:
         remove(path)
+
+
+def _shield() -> None:
+    """Keep what is written from others, and what is in memory from core files and the own uid."""
+    os.umask(UMASK)
+    try:
+        forbid_dumps()
+    except OSError as error:
+        raise ConfigError(f"memory can't be kept from core files: {error.strerror}") from None
 
 
 async def _until_told() -> None:

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: MIT
+"""What the shell uid tries against a running executor and other sessions, one test each (I2, I6).
+
+Each attack is a program that a command runs; it prints what came of each try. `WORKS` is the one
+word that must not be there, and the number of tries must be the expected one.
+"""
+
+import os
+import shlex
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.executor.rig import OTHER_OPERATOR, Client, Executor
+from tests.executor.shell.driver import AS_ROOT
+from tibet_nc_protocol.messages import Finished, Started
+
+pytestmark = pytest.mark.skipif(not AS_ROOT, reason="without a second uid there is no boundary")
+
+TRY = """
+import ctypes, errno, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def attempt(what, action):
+    try:
+        result = action()
+    except OSError as error:
+        print(what, errno.errorcode[error.errno])
+    else:
+        print(what, "WORKS", result)
+def call(name, *arguments):
+    result = getattr(libc, name)(*arguments)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), name)
+    return result
+"""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Make a directory that every uid can reach."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+def executor(place: Path) -> Iterator[Executor]:
+    """Start an executor whose shell has no restrictions."""
+    with Executor(place, shell="restricted = false\nfile_bytes = 1000000") as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def client(executor: Executor) -> AsyncIterator[Client]:
+    """Connect to it."""
+    connected = await Client.connect(executor)
+    yield connected
+    await connected.close()
+
+
+async def attack(client: Client, program: str) -> dict[str, str]:
+    """Run a program as the shell uid; return what it says of each try."""
+    finished = await client.run(f"python3 -c {shlex.quote(TRY + program)}")
+    assert isinstance(finished, Finished)
+    lines = finished.output.decode().splitlines()
+    assert finished.exit == 0, lines
+    return dict(line.split(" ", 1) for line in lines)
+
+
+DENIED = {"EACCES", "EPERM"}
+
+
+async def test_tracing(executor: Executor, client: Client) -> None:
+    """The executor can't be traced: neither attached to, seized, nor its descriptors taken (I6)."""
+    tried = await attack(
+        client,
+        f"pid = {executor.pid}\n"
+        "attempt('attach', lambda: call('ptrace', 16, pid, 0, 0))\n"
+        "attempt('seize', lambda: call('ptrace', 0x4206, pid, 0, 0))\n"
+        "fd = os.pidfd_open(pid)\n"
+        "attempt('getfd', lambda: call('syscall', 438, fd, 3, 0))\n"
+        "attempt('prlimit', lambda: __import__('resource').prlimit(pid, 7, (10, 10)))\n",
+    )
+    assert tried.keys() == {"attach", "seize", "getfd", "prlimit"}
+    assert set(tried.values()) <= DENIED
+
+
+async def test_memory(executor: Executor, client: Client) -> None:
+    """Its memory can be neither read nor written, by the system calls or by /proc (I6, I10)."""
+    tried = await attack(
+        client,
+        f"pid = {executor.pid}\n"
+        "class iovec(ctypes.Structure):\n"
+        "    _fields_ = [('base', ctypes.c_void_p), ('length', ctypes.c_size_t)]\n"
+        "buffer = ctypes.create_string_buffer(8)\n"
+        "mine, theirs = iovec(ctypes.addressof(buffer), 8), iovec(0x400000, 8)\n"
+        "both = (ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)\n"
+        "attempt('readv', lambda: call('process_vm_readv', pid, *both))\n"
+        "attempt('writev', lambda: call('process_vm_writev', pid, *both))\n"
+        "for name in ('mem', 'environ', 'maps', 'auxv', 'stack', 'syscall', 'io'):\n"
+        "    attempt(name, lambda: open(f'/proc/{pid}/{name}', 'rb').read(1))\n"
+        "attempt('mem-write', lambda: open(f'/proc/{pid}/mem', 'wb'))\n"
+        "attempt('fd', lambda: os.listdir(f'/proc/{pid}/fd'))\n"
+        "attempt('cwd', lambda: os.readlink(f'/proc/{pid}/cwd'))\n",
+    )
+    assert len(tried) == 12
+    assert set(tried.values()) <= DENIED
+
+
+async def test_signals(executor: Executor, client: Client) -> None:
+    """It can't be signalled, stopped or asked whether it lives, and goes on answering (I6)."""
+    tried = await attack(
+        client,
+        f"pid = {executor.pid}\n"
+        "for number in (0, 1, 2, 9, 15, 19):\n"
+        "    attempt(number, lambda: os.kill(pid, number))\n"
+        "import signal\n"
+        "fd = os.pidfd_open(pid)\n"
+        "attempt('pidfd', lambda: signal.pidfd_send_signal(fd, 9))\n",
+    )
+    assert len(tried) == 7
+    assert set(tried.values()) == {"EPERM"}
+
+
+async def test_the_socket(executor: Executor, client: Client) -> None:
+    """The shell can't connect to the executor's socket, nor put another in its place (I6)."""
+    tried = await attack(
+        client,
+        f"path = {str(executor.socket)!r}\n"
+        "attempt('connect', lambda: socket.socket(socket.AF_UNIX).connect(path))\n"
+        "attempt('unlink', lambda: os.unlink(path))\n"
+        "attempt('bind', lambda: socket.socket(socket.AF_UNIX).bind(path + '2'))\n"
+        "attempt('list', lambda: os.listdir(os.path.dirname(path)))\n",
+    )
+    assert len(tried) == 4
+    assert set(tried.values()) == {"EACCES"}
+
+
+async def test_the_network(client: Client) -> None:
+    """With the executor in an empty network namespace nothing on this machine is reached (I2)."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        tried = await attack(
+            client,
+            f"attempt('tcp', lambda: socket.create_connection(('127.0.0.1', {port}), 5))\n"
+            "udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            f"attempt('udp', lambda: udp.sendto(b'x', ('127.0.0.1', {port})))\n"
+            "attempt('packet', lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))\n"
+            "attempt('raw', lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))\n"
+            "attempt('ipv6', lambda: socket.create_connection(('::1', 1), 5))\n",
+        )
+    assert len(tried) == 5
+    assert not [what for what, result in tried.items() if "WORKS" in result]
+
+
+async def test_another_session(client: Client) -> None:
+    """Another session's home and terminal are closed, though the uid is the same (I6)."""
+    await client.send(client.request("echo $PWD; tty; exec 3>secret; sleep 4760 &"))
+    assert isinstance(await client.receive(), Started)
+    finished = await client.receive()
+    assert isinstance(finished, Finished)
+    home, terminal = finished.output.decode().split()
+    program = (
+        f"home, terminal = {home!r}, {terminal!r}\n"
+        "attempt('list', lambda: os.listdir(home))\n"
+        "attempt('read', lambda: open(home + '/secret').read())\n"
+        "attempt('write', lambda: open(home + '/x', 'w'))\n"
+        "attempt('mode', lambda: os.chmod(home, 0o777))\n"
+        "attempt('rename', lambda: os.rename(home, home + 'x'))\n"
+        "attempt('terminal', lambda: os.open(terminal, os.O_WRONLY | os.O_NOCTTY))\n"
+    )
+    await client.send(
+        client.request(f"python3 -c {shlex.quote(TRY + program)}", sender=OTHER_OPERATOR)
+    )
+    assert isinstance(await client.receive(), Started)
+    other = await client.receive()
+    assert isinstance(other, Finished)
+    tried = dict(line.split(" ", 1) for line in other.output.decode().splitlines())
+    assert len(tried) == 6
+    assert set(tried.values()) <= DENIED
+
+
+async def test_a_file_has_a_greatest_length(client: Client) -> None:
+    """No single file grows beyond the limit (I6)."""
+    tried = await attack(
+        client,
+        "import signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "file = open('big', 'wb', buffering=0)\n"
+        "file.truncate(0); file.write(bytes(1000000))\n"
+        "attempt('write', lambda: file.write(b'x'))\n"
+        "attempt('truncate', lambda: file.truncate(1 << 40))\n",
+    )
+    assert tried == {"write": "EFBIG", "truncate": "EFBIG"}
+
+
+async def test_files_outside_home(executor: Executor, client: Client) -> None:
+    """Nothing of the executor's can be made, changed or removed (I6)."""
+    tried = await attack(
+        client,
+        f"state = {str(executor.state)!r}\n"
+        f"base = {str(executor.directory)!r}\n"
+        "for name in ('chain', 'payloads', 'recordings', 'executor.key', 'tokens.jsonl'):\n"
+        "    path = state + '/' + name\n"
+        "    attempt('stat-' + name, lambda: os.stat(path))\n"
+        "    attempt('open-' + name, lambda: os.open(path, os.O_RDONLY))\n"
+        "    attempt('append-' + name, lambda: os.open(path, os.O_WRONLY | os.O_APPEND))\n"
+        "    attempt('unlink-' + name, lambda: os.unlink(path))\n"
+        "attempt('settings', lambda: open(base + '/executor.toml', 'a'))\n"
+        "attempt('pins', lambda: open(base + '/operators.toml', 'a'))\n"
+        "attempt('list-homes', lambda: os.listdir(base + '/home'))\n"
+        "attempt('make-home', lambda: os.mkdir(base + '/home/mine'))\n",
+    )
+    assert len(tried) == 24
+    assert set(tried.values()) == {"EACCES"}
+
+
+async def test_not_even_the_executor_s_own_uid_reads_its_memory(executor: Executor) -> None:
+    """The key in memory is hidden from every other process of the executor's uid (I10)."""
+    files = [f"/proc/{executor.pid}/{name}" for name in ("environ", "maps", "mem")]
+    uid = str(executor.uids.executor)
+    prefix = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups"]
+    for file in files:
+        done = subprocess.run(
+            [*prefix, "head", "-c", "1", file], capture_output=True, text=True, check=False
+        )
+        assert "Permission denied" in done.stderr, (file, done)
+    assert os.stat(f"/proc/{executor.pid}/environ").st_uid == 0
