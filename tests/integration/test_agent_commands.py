@@ -106,6 +106,30 @@ async def test_a_long_command_is_told_typed_into_looked_at_and_ended(
     assert answer.result["exit"] == 0
 
 
+async def test_what_a_command_leaves_running(host: Host, operator: Operator, room: str) -> None:
+    """The room is told that it goes on, and lists, looks at and ends it by the command's number."""
+    assert host.agent.running
+    answer = await asked(operator, room, "$ (sleep 1; echo late; sleep 4771) & echo up")
+    number = answer.result["number"]
+    assert answer.body.startswith("up\n")
+    assert f"run on until your session ends: !tail {number}" in answer.body.replace(
+        "process that it left runs on", "processes that it left run on"
+    )
+    assert (await asked(operator, room, "$ echo exact")).body.startswith("exact\n")
+    assert f"#{number} " in (jobs := (await asked(operator, room, "!jobs")).body)
+    assert "left running" in jobs
+    for _ in range(100):
+        peek = (await asked(operator, room, f"!tail {number}")).body
+        if "late" in peek:
+            break
+    assert "late" in peek
+    await asked(operator, room, f"!cancel {number}")
+    for _ in range(100):
+        if f"#{number} " not in (jobs := (await asked(operator, room, "!jobs")).body):
+            break
+    assert f"#{number} " not in jobs
+
+
 @pytest.mark.parametrize(("control", "reason"), [("cancel", "cancelled"), ("kill", "killed")])
 async def test_cancel_and_kill(
     control: str, reason: str, host: Host, operator: Operator, room: str

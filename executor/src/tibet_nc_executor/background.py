@@ -11,6 +11,7 @@ It has no limit of its own: it lives as long as its session, and belongs to it.
 import asyncio
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -35,12 +36,23 @@ class Rest:
 
 
 class Background:
-    """Processes that outlive their command; `exited` tells when its shell is gone."""
+    """Processes that outlive their command.
 
-    def __init__(self, door: Door, outlet: Outlet, exited: asyncio.Future[bool]) -> None:
+    `exited` is done when the command's shell is, and `end_shell` ends one that is not; both tell
+    whether it can be waited for.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        outlet: Outlet,
+        exited: asyncio.Future[bool],
+        end_shell: Callable[[], Awaitable[bool]],
+    ) -> None:
         self._door: Final = door
         self._outlet: Final = outlet
         self._exited: Final = exited
+        self._end_shell: Final = end_shell
         self._order: Reason | None = None
         self._asked = False
         self._ordered = asyncio.Event()
@@ -89,6 +101,7 @@ class Background:
                 self._outlet.rest()
                 self._notes.append("the terminal broke: output may be missing at the end")
         finally:
+            asyncio.get_running_loop().remove_reader(self._door.pidfd)
             self._outlet.close()
             self._door.close()
         if self._outlet.failure is not None:
@@ -111,6 +124,7 @@ class Background:
     async def _end(self) -> Remains:
         if self._order is None:
             self._door.let_go()
-        else:
-            self._door.signal(signal.SIGKILL)
-        return await self._door.end(waited=await self._exited)
+            with suppress(TimeoutError):  # something may have stopped it
+                async with asyncio.timeout(CUT_S):
+                    await asyncio.shield(self._exited)
+        return await self._door.end(waited=await self._end_shell())

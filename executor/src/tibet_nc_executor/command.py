@@ -307,7 +307,7 @@ class Command:
             self._notes.append("what it left running kept its output from being read, so it ended")
             return None
         self._finish_state()
-        self.background = Background(self._door, self._outlet, self._exited)
+        self.background = Background(self._door, self._outlet, self._exited, self._shell_gone)
         return self._conclude(status, Remains(killed=0, surviving=0), duration_ms, left)
 
     async def _shell_gone(self) -> bool:

@@ -154,6 +154,15 @@ async def test_a_shell_that_is_gone_leaves_too(shell: Shell, end: str) -> None:
     assert running(shell, "sleep 4743") == []
 
 
+async def test_a_shell_that_was_stopped_meanwhile(shell: Shell) -> None:
+    """What is left may stop the shell that holds on for it: all of it ends all the same."""
+    left = await leave(shell, "(sleep 0.1; kill -STOP $$) & echo up")
+    await left.done()
+    rest = await asyncio.wait_for(left.background.wait(), 20)
+    assert rest.reason is Reason.EXITED
+    assert running(shell, "") == [] or not shell.cage.separated
+
+
 async def test_it_is_asked_to_end(shell: Shell) -> None:
     """An interrupt is SIGTERM here: shells have what they put in the background ignore SIGINT."""
     left = await leave(shell, "(trap 'echo cleaned; exit' TERM; while :; do sleep 0.01; done) &")

@@ -94,6 +94,11 @@ CORPUS = {
     "a loop over lines": ("for i in 1 2\ndo\n  echo $i\ndone", b"1\n2\n"),
     "tracing": ("set -x; echo a", b"+ echo a\na\n"),
     "output after the shell": ("exec sh -c 'printf late'", b"late"),
+    "job control": ("set -m; sh -c 'echo a'; (echo b); sh -c 'echo c' | cat", b"a\nb\nc\n"),
+    "work in the background": ("echo a & wait; echo b", b"a\nb\n"),
+    "standard input that is used up": ("read x </dev/null; echo [$x]", b"[]\n"),
+    "lines equal to the command": ("cat <<'E'\ncat <<'E'\nE", b"cat <<'E'\n"),
+    "descriptors of its own": ("exec 3>&1 4>&3-; echo a >&4; echo b", b"a\nb\n"),
     "traps": ("trap 'echo bye' EXIT; echo a", b"a\nbye\n"),
     "a debug trap": ("trap 'echo t' DEBUG; :; trap - DEBUG", b"t\nt\n"),
 }
