@@ -130,6 +130,34 @@ async def test_what_a_command_leaves_running(host: Host, operator: Operator, roo
     assert f"#{number} " not in jobs
 
 
+async def test_the_room_is_told_before_a_session_ends(
+    synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
+) -> None:
+    """An idle session is announced to end, ends, and the next answer says that it is a new one."""
+    with Host(
+        directory / "host",
+        homeserver=synapse.url,
+        bot=bot,
+        operators={operator.user_id: operator.master_key},
+        rooms=[room],
+    ) as host:
+        settings = host.etc / "executor.toml"
+        limits = "[shell]\nsession_idle_s = 6\nsession_warning_s = 3\n"
+        settings.write_text(settings.read_text().replace("[shell]\n", limits))
+        await asyncio.to_thread(host.start)
+        await operator.wait_member(room, bot.user_id)
+        assert (await asked(operator, room, "$ a=1; echo up")).body.startswith("up\n")
+        await operator.wait(
+            lambda seen: f"the session of {operator.user_id} ends in 3" in seen.body, 40
+        )
+        await operator.wait(
+            lambda seen: f"the session of {operator.user_id} has ended" in seen.body, 40
+        )
+        answer = await asked(operator, room, "$ echo [$a]")
+        assert answer.body.startswith("[]\n")
+        assert "this is a new session: the last one has ended (no command for 6 s)" in answer.body
+
+
 @pytest.mark.parametrize(("control", "reason"), [("cancel", "cancelled"), ("kill", "killed")])
 async def test_cancel_and_kill(
     control: str, reason: str, host: Host, operator: Operator, room: str
