@@ -42,7 +42,7 @@ from tibet_nc_protocol.records import Record
 from tibet_nc_protocol.signing import Identity, PublicKey, Purpose
 
 OPERATOR = "@op:example.org"
-OTHER_OPERATOR = "@other:example.org"
+OTHER_OPERATOR = "@colleague:example.org"
 ROOM = "!room:example.org"
 AGENT = Identity(b"agent-test-key".ljust(32, b"."))
 SECONDS = 20.0
