@@ -249,6 +249,39 @@ def test_another_key_from_some_record_on(state: Path, depth: Depth) -> None:
     assert found.findings_total == 10
 
 
+@EACH
+@pytest.mark.parametrize("segment_records", [1, 3, 4, 1000])
+@pytest.mark.parametrize(("first", "last"), [(1, 1), (3, 3), (2, 6), (5, 9), (7, 14), (11, 20)])
+def test_a_row_of_records_is_rewritten(
+    tmp_path: Path, depth: Depth, segment_records: int, first: int, last: int
+) -> None:
+    """Records that are altered and linked anew, by somebody without the key, are each named (I8).
+
+    Whatever they are linked to, and wherever files end and checkpoints stand.
+    """
+    chain = Chain(tmp_path, segment_records=segment_records)
+    for number in range(1, 23):
+        if number % 5 == 0:
+            chain.checkpoint()
+        else:
+            chain.security(f"number {number}")
+    lines = chain.lines
+    head = digest(lines[first - 1])
+    for at in range(first, last + 1):
+        record = RECORDS.decode(lines[at].replace(_prev(lines[at]), head.encode()))
+        altered = msgspec.structs.replace(record, time=record.time.replace("2026", "2025"))
+        lines[at] = RECORDS.encode(altered)
+        head = digest(lines[at])
+    for path in chain.segments:
+        begin = int(path.stem)
+        part = lines[begin : begin + segment_records]
+        path.write_bytes(b"".join(line + b"\n" for line in part))
+    found = report(tmp_path, depth=depth)
+    assert found.first_bad is not None
+    assert found.first_bad.record == first
+    assert [finding.record for finding in found.findings] == list(range(first, last + 1))
+
+
 def _prev(line: bytes) -> bytes:
     return RECORDS.decode(line).prev.encode()
 
