@@ -12,11 +12,12 @@ import pytest
 from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, sample
 from tests.audit.program import Done, process, within
 from tests.audit.verdicts import lines_of, put
-from tibet_nc_audit.cosigning import load_key
+from tibet_nc_audit.cosigning import cosign, load_key
+from tibet_nc_audit.errors import AuditError
 from tibet_nc_protocol.cosignature import Cosigner, verify_cosignature
 from tibet_nc_protocol.layout import PAYLOADS, segment_name
 from tibet_nc_protocol.merkle import leaf_hash, tree_root
-from tibet_nc_protocol.note import Verifier, open_checkpoint
+from tibet_nc_protocol.note import Checkpoint, Verifier, open_checkpoint, sign_note
 
 KEY = EXECUTOR.public_key.hex
 NAME = "example.org/audit"
@@ -304,6 +305,23 @@ def test_never_less_than_before(chain: Chain, mine: Path) -> None:
     chain.security()
     chain.checkpoint()
     assert checkpoint(chain, "--cosign", mine, "--key", KEY).status == 0
+
+
+def test_the_key_refuses_by_itself(mine: Path) -> None:
+    """Whatever was verified, a key never signs a smaller checkpoint, or another of one size."""
+
+    def note(size: int, root: bytes) -> str:
+        text = Checkpoint(origin="example.org/log", size=size, root=root).text()
+        return sign_note(text, "example.org/log", EXECUTOR)
+
+    key = load_key(mine)
+    one, other = bytes(32), b"\1" * 32
+    cosign(key, note(7, one), 1_800_000_000)
+    cosign(key, note(7, one), 1_800_000_001)
+    for refused in (note(6, one), note(7, other)):
+        with pytest.raises(AuditError, match="cosigned before"):
+            cosign(key, refused, 1_800_000_002)
+    cosign(key, note(8, other), 1_800_000_003)
 
 
 def test_a_rollback_that_grew_on_is_not_cosigned(mine: Path, tmp_path: Path) -> None:
