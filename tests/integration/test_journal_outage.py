@@ -7,6 +7,7 @@ Each test has a journald of its own, in mounts of its own: nobody else's is stop
 import asyncio
 import os
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.audit.program import within
 from tests.executor.rig import SECONDS, Client, Executor, records
 from tests.harness.journald import SOCKET, Journald, private_journald
 from tibet_nc_executor import doctor
@@ -73,9 +75,21 @@ async def _settled(executor: Executor, journald: Journald, missing: int) -> list
     return found
 
 
+def _crosscheck(executor: Executor, path: Path) -> str:
+    """Compare chain and journal with the auditor's tool, which must find nothing; return it."""
+    uid = str(executor.uids.executor)
+    exported = subprocess.run(
+        ["journalctl", "--output=export", f"_UID={uid}"], capture_output=True, check=True
+    )
+    path.write_bytes(exported.stdout)
+    done = within("crosscheck", "--state", executor.state, "--journal", path, "--uid", uid)
+    assert done.status == 0, done.out + done.err
+    return done.out
+
+
 @pytest.mark.parametrize("gone", [False, True])
 async def test_a_gap_is_on_record_from_where_to_where(
-    executor: Executor, journald: Journald, *, gone: bool
+    executor: Executor, journald: Journald, tmp_path: Path, *, gone: bool
 ) -> None:
     """Commands run while journald is stopped; when it is back the chain says what it lacks."""
     await _commands(executor, 1)
@@ -97,13 +111,17 @@ async def test_a_gap_is_on_record_from_where_to_where(
     assert gap.number == first
     assert f"{last - first + 1} entries, of records #{first} to #{last}" in gap.detail
     assert await _settled(executor, journald, last - first + 1) == list(range(first, last + 1))
+    told_apart = f"records {first} to {last}: journald did not take them, as record {gap.seq} says"
+    assert told_apart in _crosscheck(executor, tmp_path / "journal.export")
     settings = load(executor.directory / "executor.toml", {})
     told = next(check for check in doctor.examine(settings, {}) if check.name == "journal")
     assert told.ok
     assert f"did not take: 1 records, last #{gap.seq}" in told.detail
 
 
-async def test_stopped_without_a_journald(executor: Executor, journald: Journald) -> None:
+async def test_stopped_without_a_journald(
+    executor: Executor, journald: Journald, tmp_path: Path
+) -> None:
     """An executor that ends while journald is away puts that on record before it does."""
     await _commands(executor, 1)
     await _settled(executor, journald, 0)
@@ -115,6 +133,12 @@ async def test_stopped_without_a_journald(executor: Executor, journald: Journald
     assert records(executor)[-1] == gap
     assert gap.number == first
     assert f"of records #{first} to #{gap.seq - 1}, and none from there on" in gap.detail
+    journald.start()
+    with executor:
+        await _commands(executor, 1)
+        await _settled(executor, journald, gap.seq - first + 1)
+        told_apart = f"records {first} to {gap.seq}: journald did not take them"
+        assert told_apart in _crosscheck(executor, tmp_path / "journal.export")
 
 
 async def test_a_hung_journald_loses_nothing(executor: Executor, journald: Journald) -> None:
