@@ -353,6 +353,26 @@ def test_what_a_command_left_running(page: Page, tmp_path: Path) -> None:
     assert f"record {remainder} is bad" in said
 
 
+def test_output_that_is_gone_for_a_reason(page: Page, tmp_path: Path) -> None:
+    """Where a later record says why output isn't there, the page says which record that is."""
+    chain = Chain(tmp_path / "state")
+    first = chain.command("df", b"full\n")
+    second = chain.command("uptime", b"up\n")
+    third = chain.command("id", b"uid\n")
+    chain.retention(first)
+    chain.erased(second)
+    for number in (first, second, third):
+        (chain.root / RECORDINGS / f"{number:012d}.cast").unlink()
+    _verdict(page, _export(chain.root))
+    shown = [
+        page.evaluate(f"document.getElementById('r{number}').textContent")
+        for number in (first, second, third)
+    ]
+    assert "The output was kept no longer, as record 7 says." in shown[0]
+    assert "The output was erased, as record 8 says." in shown[1]
+    assert "The output isn't here." in shown[2]
+
+
 def test_filters(page: Page, root: Path) -> None:
     """Text, operator, session and verdict filter the timeline; a text in output is found too."""
     _verdict(page, _export(root))

@@ -25,7 +25,8 @@ async function main() {
 
   const able = await abilities();
   const check = new ChainCheck(about, able);
-  const view = new View(entries, check.bad);
+  const gone = records.filter((record) => ["erased", "retention"].includes(record?.what));
+  const view = new View(entries, check.bad, gone);
   view.show();
   if (!able.hashes) {
     showVerdict("half", "Not checked", "This browser gives no cryptography to this page: open the" +

@@ -191,7 +191,7 @@ function entryElement(entry, view) {
   if (entry.verdict !== "chain") body.append(facts(entry, view));
   const printed = entry.end ?? record;
   if (entry.recording) body.append(output(entry, printed, view));
-  else if (printed?.recorded_bytes) body.append(make("p", "remark", "The output isn't here."));
+  else if (printed?.recorded_bytes) body.append(make("p", "remark", absence(printed, view.gone)));
   body.append(details(entry));
   return element;
 }
@@ -277,6 +277,15 @@ function output(entry, { output_bytes: all, recorded_bytes: kept }, view) {
   return block;
 }
 
+// Why the output of an outcome or a remainder isn't here, as far as a later record says.
+function absence({ seq, intent }, gone) {
+  const by = gone.find((record) => record.seq > seq && (record.what === "erased"
+    ? record.number === intent : record.number >= intent));
+  if (!by) return "The output isn't here.";
+  return `The output was ${by.what === "erased" ? "erased" : "kept no longer"}, as record` +
+    ` ${by.seq} says.`;
+}
+
 function previewEnd(bytes) {
   let lines = 0;
   for (let at = 0; at < bytes.length; at += 1) {
@@ -306,8 +315,10 @@ function details(entry) {
 // --- the timeline ---------------------------------------------------------------------------------
 
 class View {
-  constructor(entries, bad) {
+  // `gone` are the records that say that something was erased, or is kept no longer.
+  constructor(entries, bad, gone) {
     this.entries = entries;
+    this.gone = gone;
     this.bad = bad;
     this.off = new Set();
     this.fill("operator", entries.map((entry) => entry.operator));
