@@ -37,6 +37,7 @@ async def test_from_wheels(site: Site) -> None:
         machine.sh("mv /root/pip.conf /etc/; mv /root/gcc /usr/bin/gcc")
     assert "Debian packages" not in said
     site.start()
+    site.trust()
     (answer,) = await site.ask("$ echo new")
     assert answer.result["exit"] == 0
     assert answer.result["number"] < 10
@@ -65,6 +66,7 @@ async def test_package(site: Site) -> None:
         "/etc/credstore.encrypted/tibet-nc.password", stdin=site.bot.password,
     )  # fmt: skip
     site.start()
+    site.trust()
     (answer,) = await site.ask("$ echo packaged")
     assert answer.result["exit"] == 0
     for unit, most in (("tibet-nc-agent", 13), ("tibet-nc-executor", 15)):
