@@ -69,7 +69,9 @@ class CgroupBase:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._made = 0
-        for controller in ("pids", "memory"):
+        # With "cpu" the executor's own group has the share of one command, however many processes
+        # a command has.
+        for controller in ("cpu", "pids", "memory"):
             # Not everything can be had everywhere: what is missing is not limited this way.
             with suppress(OSError):
                 (directory / "cgroup.subtree_control").write_text(f"+{controller}")
