@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from tests.vectors import samples
+from tibet_nc_protocol import proofs
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.codec import JsonCodec, MessageCodec
 from tibet_nc_protocol.errors import (
@@ -17,6 +18,7 @@ from tibet_nc_protocol.errors import (
     FramingError,
     NoteError,
     PeerError,
+    ProofError,
     RecordError,
     SignatureError,
 )
@@ -117,6 +119,17 @@ def notes(data: bytes) -> None:
         assert Checkpoint.from_text(text).size >= 0
 
 
+def shown(data: bytes) -> None:
+    """Check a proof; whatever passes is of the executor's chain."""
+    key = samples.EXECUTOR.public_key
+    with suppress(ProofError):
+        proof = proofs.decode(data)
+        if isinstance(proof, proofs.CommandProof):
+            assert proofs.verify_command(proof, key).keys.first == key
+        else:
+            assert proofs.verify_growth(proof, key).keys.first == key
+
+
 ENTRIES: Final[dict[str, Callable[[bytes], None]]] = {
     entry.__name__: entry
     for entry in (
@@ -130,5 +143,6 @@ ENTRIES: Final[dict[str, Callable[[bytes], None]]] = {
         recordings,
         keys,
         notes,
+        shown,
     )
 }

@@ -16,11 +16,13 @@ from tests.protocol.strategies import (
 )
 from tests.vectors import generate
 from tests.vectors.case import Layer, Reads
+from tibet_nc_protocol import proofs
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.envelope import NO_CONNECTION, Opener
 from tibet_nc_protocol.errors import (
     DecodeError,
     FramingError,
+    ProofError,
     ProtocolError,
     RecordError,
     SignatureError,
@@ -41,6 +43,7 @@ ERRORS: dict[Layer, type[ProtocolError]] = {
     Layer.DECODE: DecodeError,
     Layer.CHAIN: RecordError,
     Layer.RECORDING: DecodeError,
+    Layer.PROOF: ProofError,
 }
 
 # How the verifier words the steps of SPEC §7.
@@ -171,6 +174,16 @@ def read_recording(case: Path, about: About) -> None:
     assert output == (case / "output.bin").read_bytes()
 
 
+def read_proof(case: Path, about: About) -> None:
+    """Check a proof by itself, with the executor's key."""
+    key = PublicKey.from_hex(about.key)
+    proof = proofs.decode((case / "input.json").read_bytes())
+    if isinstance(proof, proofs.CommandProof):
+        proofs.verify_command(proof, key)
+    else:
+        proofs.verify_growth(proof, key)
+
+
 READERS: dict[Reads, Callable[[Path, About], None]] = {
     Reads.STREAM: read_stream,
     Reads.REQUEST: read_message,
@@ -184,6 +197,7 @@ READERS: dict[Reads, Callable[[Path, About], None]] = {
     Reads.CHAIN: read_chain,
     Reads.PAYLOAD: read_payload,
     Reads.RECORDING: read_recording,
+    Reads.PROOF: read_proof,
 }
 
 

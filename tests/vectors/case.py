@@ -22,6 +22,7 @@ class Reads(StrEnum):
     CHAIN = "chain"
     PAYLOAD = "payload"
     RECORDING = "recording"
+    PROOF = "proof"
 
 
 class Layer(StrEnum):
@@ -33,6 +34,7 @@ class Layer(StrEnum):
     DECODE = "decode"
     CHAIN = "chain"
     RECORDING = "recording"
+    PROOF = "proof"
 
 
 SECTIONS = {
@@ -42,6 +44,7 @@ SECTIONS = {
     Layer.DECODE: "SPEC §4",
     Layer.CHAIN: "SPEC §7",
     Layer.RECORDING: "SPEC §8",
+    Layer.PROOF: "SPEC §7",
 }
 
 

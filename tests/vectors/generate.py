@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.vectors import evidence, wire
+from tests.vectors import evidence, proof_cases, wire
 from tests.vectors.case import Case
 
 HERE = Path(__file__).parent
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 def cases() -> list[Case]:
     """Return every vector; no two have the same name."""
-    found = [*wire.cases(), *evidence.cases()]
+    found = [*wire.cases(), *evidence.cases(), *proof_cases.cases()]
     names = [case.directory for case in found]
     assert len(set(names)) == len(names), sorted(names)
     return found
