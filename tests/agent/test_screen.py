@@ -64,6 +64,7 @@ def test_plain_lines_stay(lines: list[str]) -> None:
         ("e\u0301\x1b[1D", "e\u0301"),
         ("a\u202eb\x1b[1D", "a⟨U+202E⟩b"),
         ("\x1b[²;1Hx", "⟨U+001B⟩[²;1Hx"),
+        ("a\x1b[9K\x1b[7Jb\x1b[1D", "ab"),
         ("one\ntwo\x1b[Sthree", "one\ntwo\n   three"),
         ("1\n2\n3\x1b[1;2r\x1b[2;1H\nx\x1b[r", "2\nx\n3"),
         ("1\n2\x1b[H\x1bMnew", "new\n1\n2"),

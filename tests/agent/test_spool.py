@@ -5,13 +5,15 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from tibet_nc_agent.excerpt import EDGE_BYTES
 from tibet_nc_agent.spool import Spool, prepare
 
 
 @given(st.lists(st.binary(max_size=40_000), max_size=4), st.none() | st.integers(0, 50_000))
+@example([b"x" * 99, b"y"], 49)
+@example([b"x" * 99], 99)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_pieces_are_the_output(tmp_path: Path, writes: list[bytes], limit: int | None) -> None:
     """The pieces are none longer than the limit, as few as can be, and together all of it (I12)."""
