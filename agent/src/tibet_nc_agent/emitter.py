@@ -139,7 +139,7 @@ class Emitter:
                 self._url, data=waiting.body, headers=headers, allow_redirects=False
             ) as answer:
                 status = answer.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             self._failed(f"{self._base}: {type(error).__name__}")
             return None
         if status in _TAKEN:
