@@ -110,7 +110,7 @@ def test_run_groups_are_each_given_to_one_run() -> None:
     groups = RunGroups(1000)
     taken = [groups.take() for _ in range(RUN_GROUPS)]
     assert sorted(taken) == list(range(1000, 1000 + RUN_GROUPS))
-    with pytest.raises(ShellError, match="run already"):
+    with pytest.raises(ShellError, match="are open already"):
         groups.take()
     groups.give_back(taken[7])
     assert groups.take() == taken[7]
