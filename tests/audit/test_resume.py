@@ -110,6 +110,18 @@ def test_going_on_over_a_change_of_keys(tmp_path: Path) -> None:
     assert (found.key, found.last_key) == (EXECUTOR.public_key.hex, STRANGER.public_key.hex)
 
 
+def test_what_a_command_left_running_ends_later(tmp_path: Path) -> None:
+    """What had been left running when the head was saved may end after it, once (I8)."""
+    chain = Chain(tmp_path)
+    number = chain.intent("make &")
+    chain.outcome(number, b"begun\n", leftover=1)
+    saved = saved_head(tmp_path)
+    chain.remainder(number, b"done\n")
+    assert report(tmp_path, resume=saved).findings == []
+    again = saved_head(tmp_path, resume=saved)
+    assert (list(saved.left), list(again.left)) == ([number], [])
+
+
 def test_evidence_of_what_is_new(tmp_path: Path) -> None:
     """Texts, recordings and tokens of the new records are checked, those of the old ones aren't."""
     chain = sample(tmp_path)
