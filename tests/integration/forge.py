@@ -86,6 +86,12 @@ async def share_room_key(
     await to_device(operator, device, await olm_encrypted(operator, device, json.dumps(payload)))
 
 
+async def forward_room_key(operator: Operator, device: OlmDevice, content: dict[str, Any]) -> None:
+    """Send a room key to a device as one that is given out again."""
+    payload = olm_payload(operator, device, "m.forwarded_room_key", content)
+    await to_device(operator, device, await olm_encrypted(operator, device, json.dumps(payload)))
+
+
 def megolm_content(operator: Operator, room_id: str, plaintext: bytes) -> dict[str, Any]:
     """Return the content of a room message that decrypts to any bytes.
 

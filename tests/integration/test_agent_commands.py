@@ -249,8 +249,15 @@ async def test_doctor_finds_what_is_wrong(host: Host, operator: Operator, room: 
     good = await asyncio.to_thread(host.admin, "agent", "doctor", "--json")
     checks = {check["name"]: check for check in json.loads(good.stdout)}
     assert good.returncode == 0, good.stdout
-    expected = ["state", "walls", "homeserver", "clock", "login", f"room {room}", "executor"]
-    assert list(checks) == expected
+    people = [name for name in checks if name.startswith("operator @")]
+    assert list(checks) == [
+        *("state", "walls", "store", "homeserver", "clock", "login", "device", "keys"),
+        *people,
+        f"room {room}",
+        "executor",
+    ]
+    assert len(people) == 2
+    assert "unchanged, 1 device signed" in checks[f"operator {operator.user_id}"]["detail"]
     assert "accepted: shell: /bin/sh can be run" in checks["walls"]["detail"]
     host.executor.stop()
     bad = await asyncio.to_thread(host.admin, "agent", "doctor")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import vodozemac
 from nio.crypto import OlmDevice
 
 from tests.harness import Account, Operator, Synapse
@@ -302,6 +303,57 @@ async def test_session_keeps_its_first_owner(
         assert (await agent.matrix.device_of(message)).device_id == operator.device_id
         await agent.stop()
         await agent.listen()
+
+
+async def test_only_its_own_device_gives_a_key_out_again(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """A forwarded key is believed of nobody but the device whose session it is (I5)."""
+    second = await new_operator()
+    agent.pin(operator, second)
+    await agent.text(await operator.send_text(agent.room_id, "$ first"))
+    session = vodozemac.GroupSession()
+    exported = vodozemac.InboundGroupSession(session.session_key).export_at(0)
+    assert exported is not None
+    body = {"msgtype": "m.text", "body": "$ uptime"}
+    payload = {"type": "m.room.message", "room_id": agent.room_id, "content": body}
+    own_keys = operator.client.olm.account.identity_keys
+    event = {
+        "algorithm": "m.megolm.v1.aes-sha2",
+        "sender_key": own_keys["curve25519"],
+        "ciphertext": session.encrypt(json.dumps(payload).encode()).to_base64(),
+        "session_id": session.session_id,
+        "device_id": operator.device_id,
+    }
+    sent = await operator.send_unencrypted(agent.room_id, event, event_type="m.room.encrypted")
+    await agent.received(Undecryptable, lambda message: message.event_id == sent)
+    good: dict[str, Any] = {
+        "algorithm": "m.megolm.v1.aes-sha2",
+        "room_id": agent.room_id,
+        "session_id": session.session_id,
+        "session_key": exported.to_base64(),
+        "sender_key": own_keys["curve25519"],
+        "sender_claimed_ed25519_key": own_keys["ed25519"],
+        "forwarding_curve25519_key_chain": [],
+    }
+    others_keys = second.client.olm.account.identity_keys
+    for liar, content in (
+        (second, good),
+        (operator, {**good, "forwarding_curve25519_key_chain": [others_keys["curve25519"]]}),
+        (operator, {**good, "sender_claimed_ed25519_key": others_keys["ed25519"]}),
+        (operator, {**good, "sender_key": others_keys["curve25519"]}),
+        (operator, {**good, "room_id": "!other:example.org"}),
+        (operator, {**good, "session_id": "another"}),
+        (operator, {**good, "session_key": "!!!"}),
+    ):
+        await forge.forward_room_key(liar, await agent_device(liar, agent), content)
+        await still_answers(operator, agent)
+    assert not any(
+        isinstance(event, TextMessage) and event.event_id == sent for event in agent.events
+    )
+    await forge.forward_room_key(operator, await agent_device(operator, agent), good)
+    message = await agent.text(sent)
+    assert (await agent.matrix.device_of(message)).device_id == operator.device_id
 
 
 async def test_relabelled_sender_owns_no_such_key(

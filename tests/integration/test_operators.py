@@ -271,3 +271,33 @@ async def test_an_unsigned_device_commands_nothing(
     await rogue.sign_device()
     answer = await rogue.answer_to(await rogue.send_text(room, "$ echo signed"))
     assert answer.body.startswith("signed\n")
+
+
+async def test_the_doctor_names_what_is_wrong_with_operators(
+    host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
+) -> None:
+    """Nobody pinned, an invitation that waits, a stranger, a pause, a bad file: all have a fix."""
+
+    async def failures() -> dict[str, str]:
+        done = await asyncio.to_thread(host.admin, "agent", "doctor", "--json")
+        checks = json.loads(done.stdout)
+        assert done.returncode == (0 if all(check["ok"] for check in checks) else 1)
+        return {check["name"]: check["fix"] for check in checks if not check["ok"]}
+
+    await asyncio.to_thread(host.start)
+    assert await failures() == {
+        "operators": "tibet-nc-agent trust @you:server",
+        f"room {room}": f"tibet-nc-agent trust {operator.user_id}",
+    }
+    host.pin({operator.user_id: operator.master_key})
+    await operator.wait_member(room, bot.user_id)
+    assert await failures() == {}
+    mallory = await new_operator()
+    await operator.invite(room, mallory.user_id)
+    assert "remove them" in (await failures())[f"room {room}"]
+    await operator.kick(room, mallory.user_id)
+    await operator.reset_identity()
+    await asyncio.to_thread(host.wait_log, f"{operator.user_id} is paused")
+    assert f"trust {operator.user_id}" in (await failures())[f"operator {operator.user_id}"]
+    host.pins.chmod(0o666)
+    assert "chmod 644" in (await failures())["operators"]

@@ -15,12 +15,13 @@ import msgspec
 
 from tibet_nc_agent import VERSION, explain, keyfile, starting, trust
 from tibet_nc_agent.assembly import cross_sign, logged_in, operators_of, prepare_state
+from tibet_nc_agent.check import Check
 from tibet_nc_agent.config import DEFAULT_PATH, Config, load
 from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.console import ConsoleError
 from tibet_nc_agent.crosssign import Use
 from tibet_nc_agent.descent import DescentError
-from tibet_nc_agent.doctor import Check, examine
+from tibet_nc_agent.doctor import examine
 from tibet_nc_agent.fingerprint import spaced
 from tibet_nc_agent.inbox import InboxError
 from tibet_nc_agent.matrix_errors import MatrixError

@@ -13,34 +13,27 @@ import stat
 from collections.abc import AsyncIterator
 from typing import Final
 
-import msgspec
-
+from tibet_nc_agent import doctor_keys, sync
 from tibet_nc_agent.assembly import STORE_NAME, link_of, operators_of
 from tibet_nc_agent.canonical import as_list, as_object, as_text
+from tibet_nc_agent.check import Check
 from tibet_nc_agent.config import Config
 from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted
-from tibet_nc_agent.login import Login
-from tibet_nc_agent.matrix_errors import MatrixError, Refused
+from tibet_nc_agent.login import LOGIN_NAME, saved
+from tibet_nc_agent.matrix_errors import MatrixError, Refused, StoreDamaged
+from tibet_nc_agent.rooms import Room
 from tibet_nc_agent.selftest import NOTE, attempt
-from tibet_nc_agent.statefile import read_private
+from tibet_nc_agent.visible import one_line
 
 EXECUTOR_SECONDS: Final = 5.0
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at; ``fix`` is "" when it is right."""
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
 
 
 async def examine(config: Config) -> AsyncIterator[Check]:
     """Yield the result of each check, in the order in which to mend them."""
     yield _state(config)
     yield _walls(config)
+    yield doctor_keys.store(config)
     homeserver = Homeserver(config.homeserver)
     try:
         async for check in _homeserver(config, homeserver):
@@ -92,8 +85,13 @@ async def _homeserver(config: Config, homeserver: Homeserver) -> AsyncIterator[C
     login = await _login(config, homeserver)
     yield login
     if login.ok:
+        yield await doctor_keys.device(config, homeserver)
+        yield await doctor_keys.one_time_keys(homeserver)
+        async for check in doctor_keys.operators(config, homeserver):
+            yield check
+        invitations = await _invitations(config, homeserver)
         for room_id in config.rooms:
-            yield await _room(config, homeserver, room_id)
+            yield await _room(config, homeserver, room_id, invitations.get(room_id))
 
 
 def _clock(config: Config, homeserver: Homeserver) -> Check:
@@ -110,12 +108,11 @@ def _clock(config: Config, homeserver: Homeserver) -> Check:
 
 async def _login(config: Config, homeserver: Homeserver) -> Check:
     name, fix = "login", "tibet-nc-agent login"
-    file = config.state / STORE_NAME / "login.json"
+    file = config.state / STORE_NAME / LOGIN_NAME
     try:
-        data = read_private(file)
-        login = None if data is None else msgspec.json.decode(data, type=Login)
-    except (OSError, msgspec.MsgspecError) as error:
-        return Check(name=name, ok=False, detail=f"{file}: {type(error).__name__}", fix=fix)
+        login = saved(file)
+    except (OSError, StoreDamaged) as error:
+        return Check(name=name, ok=False, detail=str(error), fix=fix)
     if login is None or not login.access_token:
         return Check(name=name, ok=False, detail="there is no login yet", fix=fix)
     homeserver.token = login.access_token
@@ -131,28 +128,50 @@ async def _login(config: Config, homeserver: Homeserver) -> Check:
     return Check(name=name, ok=True, detail=f"{owner}, device {device}")
 
 
-async def _room(config: Config, homeserver: Homeserver, room_id: str) -> Check:
+async def _invitations(config: Config, homeserver: Homeserver) -> dict[str, str]:
+    """Return who has invited the agent where; none if that can't be asked."""
+    with contextlib.suppress(MatrixError):
+        return await sync.invitations(homeserver, config.rooms, config.user_id)
+    return {}
+
+
+async def _room(config: Config, homeserver: Homeserver, room_id: str, inviter: str | None) -> Check:
     name = f"room {room_id}"
     path = f"{CLIENT}/rooms/{quoted(room_id)}"
+    if inviter is not None:
+        detail = f"not joined; {one_line(inviter)} has invited the agent, and must be pinned"
+        fix = f"tibet-nc-agent trust {one_line(inviter)}"
+        return Check(name=name, ok=False, detail=detail, fix=fix)
     try:
-        answer = await homeserver.once("GET", f"{path}/joined_members")
-        members = set(as_object(answer.get("joined")))
+        members = await _members(homeserver, path)
         encryption = await homeserver.once("GET", f"{path}/state/m.room.encryption")
     except Refused as error:
         if error.code == "M_NOT_FOUND":
             fix = "encrypt it in its settings; nothing is said in an unencrypted room"
             return Check(name=name, ok=False, detail="it is not encrypted", fix=fix)
-        fix = f"invite {config.user_id} there as an operator"
+        fix = f"have an operator who is pinned invite {config.user_id} there"
         return Check(name=name, ok=False, detail=str(error), fix=fix)
     except MatrixError as error:
         return Check(name=name, ok=False, detail=str(error), fix="try again")
     strangers = sorted(members - operators_of(config).members() - {config.user_id})
     if strangers:
-        detail = f"it has members that are no operators: {', '.join(strangers[:3])}"
-        fix = f"remove them from the room, or: tibet-nc-agent trust {strangers[0]}"
+        detail = (
+            "nothing runs and nothing is said there, since it has members that are no operators: "
+            f"{', '.join(map(one_line, strangers[:3]))}"
+        )
+        fix = f"remove them from the room, or: tibet-nc-agent trust {one_line(strangers[0])}"
         return Check(name=name, ok=False, detail=detail, fix=fix)
     algorithm = as_text(encryption.get("algorithm"))
     return Check(name=name, ok=True, detail=f"joined, {len(members)} members, {algorithm}")
+
+
+async def _members(homeserver: Homeserver, path: str) -> set[str]:
+    """Return who is in a room or invited to it, which is enough to read there."""
+    answer = await homeserver.once("GET", f"{path}/members?not_membership=leave")
+    events = [as_object(event) for event in as_list(answer.get("chunk"))]
+    room = Room(path, encrypted=False)
+    room.apply(events)
+    return set(room.members)
 
 
 async def _executor(config: Config) -> Check:

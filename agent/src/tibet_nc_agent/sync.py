@@ -7,6 +7,7 @@ agent joined a room are not for the agent, and are cut off.
 """
 
 import logging
+import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
@@ -139,8 +140,15 @@ async def invitations(
     Raises as :meth:`Homeserver.once`. It stands beside the running sync and moves nothing on.
     """
     nothing: JsonObject = {"types": []}
+    # Synapse gives an equal request the answer of minutes ago, so no two of ours are equal.
+    never = f"!{secrets.token_hex(8)}:invalid"
     choice: JsonObject = {
-        "room": {"rooms": list(rooms), "timeline": {"limit": 1}, "ephemeral": nothing},
+        "room": {
+            "rooms": list(rooms),
+            "not_rooms": [never],
+            "timeline": {"limit": 1},
+            "ephemeral": nothing,
+        },
         "presence": nothing,
         "account_data": nothing,
     }
