@@ -262,7 +262,7 @@ async def test_rogue_device_in_the_operators_account(
     attack.proxy.rewrite("/keys/query", vouch)
     sent = await rogue.send_text(attack.room, "$ id")
     record = await attack.refusal(sent)
-    assert record.family == "device"
+    assert record.family == "identity"
     assert "no signature by" in record.detail
     assert sent not in attack.ran()
     assert not [seen for seen in rogue.events if seen.decrypted and seen.sender != user]
@@ -271,7 +271,10 @@ async def test_rogue_device_in_the_operators_account(
 async def test_operators_identity_replaced(
     attack: Attack, new_operator: NewOperator, bot: Account
 ) -> None:
-    """Another master key than the pinned one, with all that belongs to it, stops the operator."""
+    """Another master key than the pinned one, with all that belongs to it, stops the operator.
+
+    What the identity shows as its devices reads that it is paused, and nothing else.
+    """
     rogue = await new_operator(attack.operator, signed=False)
     await rogue.wait_member(attack.room, bot.user_id)
     forged = CrossSigning.open(attack.host.directory / "forged.json", bytes(32))
@@ -289,10 +292,11 @@ async def test_operators_identity_replaced(
     attack.proxy.rewrite("/keys/query", replace)
     sent = await rogue.send_text(attack.room, "$ id")
     record = await attack.refusal(sent)
-    assert record.family == "device"
+    assert record.family == "identity"
     assert "has changed" in record.detail
     assert sent not in attack.ran()
-    assert not [seen for seen in rogue.events if seen.decrypted and seen.sender != user]
+    read = [seen for seen in rogue.events if seen.decrypted and seen.sender != user]
+    assert not [seen for seen in read if "paused" not in seen.body]
 
 
 async def test_operators_keys_withheld(attack: Attack) -> None:

@@ -204,7 +204,8 @@ def _standing(message: Message, situation: Situation) -> Refused | None:
         case Standing.PAUSED:
             return _unreadable(
                 Cause.IDENTITY,
-                "your identity is not the one that was pinned, so your commands are paused",
+                "you are paused, since your identity is not the one that was pinned: "
+                + (situation.device_problem or "it was another one before"),
                 f"if you have reset it: {trust}",
             )
         case Standing.READER:

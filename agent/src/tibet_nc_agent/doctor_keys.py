@@ -20,7 +20,7 @@ from tibet_nc_agent.login import LOGIN_NAME, saved
 from tibet_nc_agent.matrix_errors import IdentityError, MatrixError, StoreDamaged
 from tibet_nc_agent.olm import DATABASE
 from tibet_nc_agent.operators import Operators, Standing
-from tibet_nc_agent.render import counted
+from tibet_nc_agent.units import counted
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.pins import Pin
 

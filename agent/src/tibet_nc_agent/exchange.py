@@ -169,8 +169,9 @@ class Exchanges:
 
     async def _situation(self, message: Message) -> Situation:
         """Look up whose device a message came from; only an operator's is asked for (I5)."""
-        desk, device, problem = self._desk, None, ""
+        desk, device = self._desk, None
         standing = desk.operators.standing(message.sender)
+        problem = desk.operators.pause_reason(message.sender)
         if (
             standing is Standing.OPERATOR
             and isinstance(message, TextMessage)

@@ -96,7 +96,7 @@ def verify_identity(answer: JsonObject, user_id: str, *, pinned: str | None) -> 
 
     Raises :class:`IdentityError` if the user has none, or if the master key doesn't vouch for the
     self-signing key. With a pin that is :class:`IdentityChanged`, and so is another master key
-    than the pinned one; but not that the user's server could not be asked. Without a pin the
+    than the pinned one; but not an answer that says nothing of the user at all. Without a pin the
     answer shows no more than what the homeserver claims: compare the master key by other means.
     """
     if pinned is None:
@@ -104,8 +104,8 @@ def verify_identity(answer: JsonObject, user_id: str, *, pinned: str | None) -> 
     try:
         identity = _identity(answer, user_id)
     except IdentityError as error:
-        if user_id.partition(":")[2] in as_object(answer.get("failures")):
-            raise IdentityError(f"the keys of {user_id} can't be asked for now") from error
+        if _withheld(answer, user_id):
+            raise IdentityError(f"the keys of {user_id} are not to be had now: {error}") from error
         raise IdentityChanged(str(error), pinned=pinned) from error
     if identity.master != pinned:
         raise IdentityChanged(
@@ -114,6 +114,13 @@ def verify_identity(answer: JsonObject, user_id: str, *, pinned: str | None) -> 
             pinned=pinned,
         )
     return identity
+
+
+def _withheld(answer: JsonObject, user_id: str) -> bool:
+    """Whether an answer says nothing of a user, or that the user's server could not be asked."""
+    server = user_id.partition(":")[2]
+    known = user_id in as_object(answer.get("device_keys"))
+    return not known or server in as_object(answer.get("failures"))
 
 
 def _identity(answer: JsonObject, user_id: str) -> Identity:

@@ -58,15 +58,18 @@ class _Answer:
     def __init__(self, body: JsonObject) -> None:
         self.body: Final = body
         self._received = time.monotonic()
-        self._signed: dict[tuple[str, str], frozenset[Device]] = {}
+        self._signed: dict[tuple[str, str | None], frozenset[Device]] = {}
 
     @property
     def age_s(self) -> float:
         """How many seconds ago it came."""
         return time.monotonic() - self._received
 
-    def signed_devices(self, user_id: str, pinned: str) -> frozenset[Device]:
-        """Return the devices that a pinned identity has signed, none if it isn't that identity."""
+    def signed_devices(self, user_id: str, pinned: str | None) -> frozenset[Device]:
+        """Return the devices that a pinned identity has signed, none if it isn't that identity.
+
+        Without a pin it is the identity that the homeserver shows.
+        """
         signed = self._signed.get((user_id, pinned))
         if signed is None:
             try:
@@ -220,9 +223,10 @@ class Keyring:
     async def ready(self, room: Room, also: str | None = None) -> None:
         """Give the key for the room's next message to every trusted device of its members.
 
-        Every device of the user ``also`` is trusted with this one message; the next has another
-        key. The caller holds ``lock``. Raises :class:`NobodyCanRead` if there is no trusted device:
-        a homeserver that hides the members must not make us say something to nobody.
+        The devices that the user ``also`` has signed by whichever identity it shows now are
+        trusted with this one message; the next has another key. The caller holds ``lock``. Raises
+        :class:`NobodyCanRead` if there is no trusted device: a homeserver that hides the members
+        must not make us say something to nobody.
         """
         ask = self._homeserver.request
         while True:
@@ -256,11 +260,11 @@ class Keyring:
 
     def _may_have_keys(self, also: str | None, device: Device) -> bool:
         user, pinned = device.user_id, self._master_key(device.user_id)
-        if user == also and user != self._login.user_id:
-            return True
         answer = self._answers.get(user)
-        if pinned is None or answer is None:
+        if answer is None or (pinned is None and user != also):
             return False
+        if user == also:
+            pinned = None
         return replace(device, cross_signed=True) in answer.signed_devices(user, pinned)
 
     async def send_to_devices(self, message: ToDevice) -> None:

@@ -307,7 +307,7 @@ class Matrix:
     ) -> str:
         """Send an ``m.room.message``, encrypted, and return its event id.
 
-        All devices of the member ``also`` may read this one message, signed or not.
+        Also the member ``also`` may read this one message, pinned or not.
 
         Messages are sent one at a time, in the order of the calls. Waits out whatever may pass;
         the homeserver takes the same ``txn_id`` once only. Not ``patient``, it tries once and

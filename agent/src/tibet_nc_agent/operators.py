@@ -58,6 +58,12 @@ class Operators:
         pin = self.pins().get(user_id)
         return None if pin is None or self.pauses.of(pin) is not None else pin.master_key
 
+    def pause_reason(self, user_id: str) -> str:
+        """Return why a user is paused, "" for one who isn't."""
+        pin = self.pins().get(user_id)
+        pause = None if pin is None else self.pauses.of(pin)
+        return "" if pause is None else pause.reason
+
     def members(self) -> frozenset[str]:
         """Return who may be in a room that the agent speaks in: pinned, or named."""
         return self._allowed | self.pins().keys()
