@@ -18,6 +18,10 @@ from tibet_nc_agent.render import REASON_CHARACTERS
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.pins import Pin
 
+TELL_SECONDS: Final = 3.0
+"""How long a pause, which holds by then, is told after it was seen. An identity is made in steps:
+first its keys, then their signatures of the devices, without which the operator can't read us."""
+
 log: Final = logging.getLogger(__name__)
 
 
@@ -70,6 +74,7 @@ class Watch:
             return
         log.error("%s is paused: %s", pin.user, pause.reason)
         await desk.alert("identity", pause.reason, sender=pin.user)
+        await asyncio.sleep(TELL_SECONDS)
         await self._tell(
             pin.user,
             f"paused {pin.pinned.isoformat()}",
