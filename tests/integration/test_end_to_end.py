@@ -2,11 +2,15 @@
 """Homeserver, agent, executor and operator together, and what happens when one of them fails."""
 
 import asyncio
+import json
 import os
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -397,3 +401,41 @@ async def test_no_secret_is_in_any_log(
         assert secret not in answer.body
         for pid in (host.agent.pid, host.executor.pid):
             assert secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def test_a_service_that_is_away_delays_no_answer(
+    make_host: Callable[..., Host], room: str, operator: Operator, bot: Account
+) -> None:
+    """With nobody at BRAIN_API_BASE commands are answered; once somebody is, the tokens come."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = free.getsockname()
+    host = make_host(room)
+    with (host.etc / "agent.toml").open("a") as file:
+        file.write(f'[emission]\nbase_url = "http://127.0.0.1:{address[1]}"\n')
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    answer = await operator.answer_to(await operator.send_text(room, "$ echo hunter2"), 40)
+    assert answer.result["exit"] == 0
+    status = await operator.answer_to(await operator.send_text(room, "status"), 40)
+    assert "tokens told: 1 wait, 0 lost" in status.body
+    told: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(address, Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            await until(lambda: bool(told), 90)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert json.loads(told[0])["metadata"]["token_id"] == answer.result["token"]
+    assert b"hunter2" not in told[0]
