@@ -10,8 +10,9 @@ import pytest
 from tests.harness.operator import new_identity
 from tests.harness.synapse import Synapse
 from tests.system.base import prepare
+from tests.system.documented import install
 from tests.system.machine import Machine, leave_network
-from tests.system.site import ENV_FILE, Site, environment, make_room
+from tests.system.site import UNITS, Site, make_room
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def fresh() -> Iterator[Machine]:
 
 @pytest.fixture(scope="session")
 def site(fresh: Machine) -> Iterator[Site]:
-    """Install tibet-nc from a checkout and an old environment file, and start it."""
+    """Give a host on which every command of docs/install.md was typed, and none besides."""
     with tempfile.TemporaryDirectory() as directory, Synapse(Path(directory)) as homeserver:
         bot = homeserver.register("host1")
         person = homeserver.register("operator")
@@ -39,10 +40,8 @@ def site(fresh: Machine) -> Iterator[Site]:
             identity=identity,
             room=room,
         )
-        fresh.write(ENV_FILE, environment(homeserver, bot, person, room), 0o600)
-        site.install("--from-env", ENV_FILE)
-        site.start()
-        site.trust()
+        install(fresh, homeserver, bot, person, room)
+        fresh.wait_active(*UNITS)
         yield site
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from tests.harness.operator import Operator, Seen
 from tests.harness.synapse import Account, Synapse
+from tests.system.documented import blocks, enter, examples
 from tests.system.machine import Machine
 from tibet_nc_agent.crosssign import CrossSigning, Use
 
@@ -43,6 +44,12 @@ class Site:
     async def login(self) -> Operator:
         """Log the operator in on a new device, signed by the operator's identity."""
         return await log_in(self.homeserver, self.person, self.identity)
+
+    def follow(self, title: str, number: int = 0) -> None:
+        """Type a block of a section of docs/operations.md, and wait until both units are up."""
+        real = examples(self.homeserver, self.bot, self.person, self.room)
+        enter(self.machine, blocks("operations.md", title)[number], real)
+        self.machine.wait_active(*UNITS)
 
     def trust(self) -> None:
         """Pin the operator, as the installer's last words say."""

@@ -88,7 +88,6 @@ def test_private_modes(site: Site) -> None:
         " /var/lib/tibet-nc-agent /var/lib/tibet-nc-agent/agent.key /var/lib/tibet-nc-shell"
         " /etc/tibet-nc/agent.toml /etc/tibet-nc/executor.toml /run/tibet-nc"
         " /run/tibet-nc/executor.sock /etc/credstore.encrypted"
-        " /etc/credstore.encrypted/tibet-nc.access-token"
     )
     assert shown.splitlines() == [
         "700 tibet-nc-executor tibet-nc-executor /var/lib/tibet-nc",
@@ -101,7 +100,6 @@ def test_private_modes(site: Site) -> None:
         "750 root tibet-nc-agent /run/tibet-nc",
         "660 root tibet-nc-agent /run/tibet-nc/executor.sock",
         "700 root root /etc/credstore.encrypted",
-        "600 root root /etc/credstore.encrypted/tibet-nc.access-token",
     ]
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The installer on a host that has been installed: again, anew, away, and back."""
 
-from tests.system.site import ENV_FILE, INSTALL, UNITS, Site
+from tests.system.site import INSTALL, UNITS, Site
 
 LISTING = (
     "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log"
@@ -26,7 +26,7 @@ def test_dry_run_changes_nothing(site: Site) -> None:
 def test_again(site: Site) -> None:
     """A second run finds everything in place: no file is written and nothing is restarted."""
     pids = [site.machine.pid(unit) for unit in UNITS]
-    said = site.install("--from-env", ENV_FILE)
+    said = site.install("--homeserver", site.homeserver.url)
     assert [line for line in said.splitlines() if line.startswith("· /")] == [
         "· /etc/tibet-nc/agent.toml is there and stays as it is",
         "· /etc/tibet-nc/executor.toml is there and stays as it is",
@@ -44,25 +44,6 @@ async def test_upgrade(site: Site) -> None:
     assert all(machine.pid(unit) != pid for unit, pid in zip(UNITS, pids, strict=True))
     assert machine.sh("sha256sum /etc/tibet-nc/* /var/lib/tibet-nc*/*.key") == keys
     (answer,) = await site.ask("$ echo upgraded")
-    assert answer.result["exit"] == 0
-
-
-async def test_keys_are_rotated(site: Site) -> None:
-    """Both signing keys are rotated as docs/operations.md says, and commands are answered."""
-    machine = site.machine
-    before = machine.sh("cat /etc/tibet-nc/agent.pub /etc/tibet-nc/executor.pub")
-    machine.run("systemctl", "stop", *UNITS)
-    machine.sh(
-        "runuser -u tibet-nc-executor -- tibet-nc-executor identity --rotate | tail -n 1"
-        " >/etc/tibet-nc/executor.pub\n"
-        "rm /var/lib/tibet-nc-agent/agent.key\n"
-        "key=$(runuser -u tibet-nc-agent -- tibet-nc-agent identity | tail -n 1)\n"
-        "tibet-nc-executor enrol-agent $key"
-    )
-    site.start()
-    after = machine.sh("cat /etc/tibet-nc/agent.pub /etc/tibet-nc/executor.pub")
-    assert set(before.split()).isdisjoint(after.split())
-    (answer,) = await site.ask("$ echo rotated")
     assert answer.result["exit"] == 0
 
 
@@ -94,6 +75,16 @@ def test_other_machines_are_refused(site: Site) -> None:
     said = elsewhere("/root/twelve", "mount --bind /dev/null /usr/bin/python3.13")
     assert "Python 3.13 is needed and was not found" in said
     assert "--python" in said
+
+
+def test_python_of_root_alone_is_refused(site: Site) -> None:
+    """--python: one that the daemons' accounts can't run is refused before anything is changed."""
+    machine = site.machine
+    machine.sh("ln -sf /usr/bin/python3.13 /root/python3.13")
+    done = machine.run(INSTALL, "--python", "/root/python3.13", check=False)
+    assert done.returncode == 2
+    assert "only root can run /root/python3.13" in done.stderr
+    machine.wait_active(*UNITS)
 
 
 def test_damaged_wheels_are_refused(site: Site) -> None:

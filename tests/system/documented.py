@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""The pages' commands, as a sysadmin types them: nothing is left out or added.
+
+The pages' examples are replaced by what is really there, and a checkout is there already instead of
+being cloned. Each block is typed at a terminal, since one asks for a password and one for a yes.
+"""
+
+import re
+import textwrap
+from collections.abc import Mapping
+from typing import Final
+
+from tests.harness.synapse import Account, Synapse
+from tests.system.base import ROOT
+from tests.system.machine import Machine
+
+STEP_SECONDS: Final = 400.0
+_STEP: Final = "/root/step.sh"
+_CLONED: Final = "git clone https://example.org/tibet-nc.git && cd tibet-nc"
+
+
+def blocks(page: str, title: str) -> list[str]:
+    """Return the code blocks of a section of a page in docs/, in order."""
+    text = (ROOT / "docs" / page).read_text()
+    section = text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+    found = re.findall(r"^ *```\n(.*?)^ *```$", section, flags=re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for block in found]
+
+
+def examples(homeserver: Synapse, bot: Account, person: Account, room: str) -> dict[str, str]:
+    """Return what really stands for each example of the pages."""
+    return {
+        _CLONED: "cd /srv/tibet-nc",
+        "https://matrix.example.org": homeserver.url,
+        "https://matrix2.example.org": homeserver.url.replace("127.0.0.1", "localhost"),
+        "@web1:example.org": bot.user_id,
+        "!room:example.org": room,
+        "@you:example.org": person.user_id,
+    }
+
+
+def enter(machine: Machine, block: str, real: Mapping[str, str], typed: str = "") -> None:
+    """Type a block, and what it asks for; raises MachineError when a command fails."""
+    written = re.split("|".join(map(re.escape, real)), block) if real else [block]
+    assert "example.org" not in "".join(written)  # an example that stands for nothing here
+    for example, value in real.items():
+        block = block.replace(example, value)
+    machine.write(_STEP, f"set -euo pipefail\ncd /root\n{block}")
+    machine.run(
+        *("script", "--quiet", "--return", "--command", f"bash {_STEP}", "/dev/null"),
+        stdin=typed,
+        seconds=STEP_SECONDS,
+    )
+
+
+def log_the_agent_in(machine: Machine, bot: Account) -> None:
+    """Give the agent's password, as the page says."""
+    (block,) = [text for text in blocks("install.md", "Ten minutes") if "ask-password" in text]
+    enter(machine, block, {"@web1:example.org": bot.user_id}, f"{bot.password}\n")
+
+
+def install(
+    machine: Machine, homeserver: Synapse, bot: Account, person: Account, room: str
+) -> None:
+    """Type all of the ten minutes."""
+    real = examples(homeserver, bot, person, room)
+    for block in blocks("install.md", "Ten minutes"):
+        if "systemd-ask-password" in block:
+            log_the_agent_in(machine, bot)
+        else:
+            enter(machine, block, real, "yes\n" if "trust" in block else "")
