@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How Hypothesis runs here: for as long as it needs, on a machine that others use too."""
+"""What all tests have in common: no example fails because the machine was busy."""
 
 from hypothesis import HealthCheck, settings
 
