@@ -23,7 +23,6 @@ from contextlib import suppress
 from typing import Final
 
 from tibet_nc_executor.background import CUT_S, Background
-from tibet_nc_executor.cage import Cage
 from tibet_nc_executor.deadline import Deadline, Expiry
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.enclosure import GIVE_UP_S, Remains, ShellError
@@ -35,7 +34,7 @@ from tibet_nc_executor.settings import ShellSettings
 from tibet_nc_executor.terminal import END_OF_FILE, HangUpError
 from tibet_nc_protocol.messages import Reason
 
-__all__ = ["Command", "Ending", "InputFullError", "OnOutput", "Shell", "ShellError"]
+__all__ = ["Command", "Ending", "InputFullError", "OnOutput", "ShellError"]
 
 INPUT_BYTES: Final = 65536  # input that a command has not read yet
 FULL: Final = "what it left running was ended: as much as may run in the background does already"
@@ -350,110 +349,3 @@ class Command:
             leftover=left,
             notes=tuple(self._notes),
         )
-
-
-class Shell:
-    """What starts commands; one for the whole executor. Raises ShellError if it cannot work."""
-
-    def __init__(self, settings: ShellSettings) -> None:
-        self.cage: Final = Cage(settings)
-        self._ready: Door | None = None
-        self._spare: SessionShell | None = None
-
-    async def clear(self) -> int:
-        """End what an executor that is gone has left running; return how many processes."""
-        return await self.cage.clear()
-
-    async def prepare(self, session: SessionShell | None = None) -> None:
-        """Make ready for a session's next command, so that it starts faster. Best done while idle.
-
-        Without `session` for the first of the next one that is opened. Only one is ever ready:
-        mostly the next command is of the session that had the last one.
-        """
-        if session is None:
-            with suppress(ShellError):
-                session = self._spare = self._spare or self.open_session()
-        if session is None:
-            return
-        if self._ready is not None and not self._is_ready(session):
-            await self.dismiss()
-        if self._ready is None:
-            with suppress(ShellError):  # the next command tries again, and says so
-                self._ready = Door(self.cage, session.home)
-
-    def _is_ready(self, session: SessionShell) -> bool:
-        door = self._ready
-        return door is not None and door.home is session.home and door.is_waiting
-
-    async def dismiss(self) -> None:
-        """Undo `prepare`."""
-        door, self._ready = self._ready, None
-        if door is not None:
-            await door.shut()
-
-    async def shut(self) -> None:
-        """Undo all that was made ready."""
-        await self.dismiss()
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            await self.end_session(spare)
-
-    def _take(self, session: SessionShell) -> Door | None:
-        if not self._is_ready(session):
-            return None
-        door, self._ready = self._ready, None
-        return door
-
-    @staticmethod
-    def new_session() -> SessionShell:
-        """Return the state of a session that begins, in the home that all such sessions share."""
-        return SessionShell()
-
-    def open_session(self) -> SessionShell:
-        """Return the state of a session that begins, in a home of its own; raises ShellError."""
-        spare, self._spare = self._spare, None
-        return spare or SessionShell(self.cage.make_home())
-
-    async def end_session(self, session: SessionShell) -> None:
-        """Remove the home of a session of which no command runs and nothing is left."""
-        if self._ready is not None and self._ready.home is session.home:
-            await self.dismiss()
-        if session.home is not None:
-            await self.cage.remove_home(session.home)
-
-    async def start(
-        self,
-        text: str,
-        session: SessionShell,
-        on_output: OnOutput,
-        on_rest: OnOutput | None = None,
-        *,
-        may_leave: Callable[[], bool] = lambda: True,
-    ) -> Command:
-        """Start a command in a session.
-
-        `on_output` gets every byte that it prints, in order, before `Command.wait` returns. With
-        `on_rest` what it leaves running goes on, if `may_leave` says so when it comes to that, and
-        `on_rest` gets what that prints later; otherwise it is killed at the command's end. Raises
-        ShellError if nothing was started.
-        """
-        try:
-            encoded = text.encode()
-        except UnicodeEncodeError as error:
-            raise ShellError("the command is not valid Unicode") from error
-        if b"\0" in encoded:
-            raise ShellError("the command contains a NUL")
-        door = self._take(session) or Door(self.cage, session.home)
-        try:
-            return Command(
-                encoded,
-                door=door,
-                settings=self.cage.settings,
-                session=session,
-                on_output=on_output,
-                on_rest=on_rest,
-                may_leave=may_leave,
-            )
-        except BaseException:
-            await door.shut()
-            raise

@@ -17,13 +17,14 @@ from typing import Final, NoReturn
 
 from tibet_nc_executor import provenance
 from tibet_nc_executor.archive import Archive
-from tibet_nc_executor.command import Command, Ending, InputFullError, Shell, ShellError
+from tibet_nc_executor.command import Command, Ending, InputFullError, ShellError
 from tibet_nc_executor.errors import ExecutorError, LedgerError
 from tibet_nc_executor.ledger import Place, Text
 from tibet_nc_executor.leftover import NOTE_CHARACTERS, Leftover
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_executor.session import SessionShell
+from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.layout import SALT_BYTES, recording_name, remainder_name
 from tibet_nc_protocol.messages import DenialCode, Run, Signal
 from tibet_nc_protocol.records import Intent, Outcome, actor, commitment

@@ -8,8 +8,8 @@ runs unless it is the expected one.
 
 from typing import Final
 
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.enclosure import ShellError
+from tibet_nc_executor.shell import Shell
 
 _TEXT: Final = """
 while read -r line; do printf '%s\\n' "$line"; done </proc/self/status

@@ -16,7 +16,7 @@ from systemd import daemon
 
 from tibet_nc_executor import selfcheck, walls
 from tibet_nc_executor.archive import Archive
-from tibet_nc_executor.command import Shell, ShellError
+from tibet_nc_executor.command import ShellError
 from tibet_nc_executor.config import Config, gid_of, group_id, secret_key, uid_of
 from tibet_nc_executor.connection import Connection
 from tibet_nc_executor.credentials import forbid_dumps
@@ -32,6 +32,7 @@ from tibet_nc_executor.selftest import enforce
 from tibet_nc_executor.server import Server, listener, remove
 from tibet_nc_executor.sessions import SessionLimits, Sessions
 from tibet_nc_executor.settings import ResourceLimits, ShellSettings
+from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 from tibet_nc_protocol.signing import Identity, PublicKey

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from tibet_nc_executor.archive import Archive
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.deadline import Deadline, Expiry
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.leftover import Leftover
 from tibet_nc_executor.run import Execution
 from tibet_nc_executor.session import SessionShell
+from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.messages import SessionNotice
 from tibet_nc_protocol.records import Session, SessionState, actor
 

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.config import Config
 from tibet_nc_executor.selftest import Breach, Wall
+from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.messages import Cage, Limits
 
 SYSTEM: Final = (Path("/"), Path("/etc"), Path("/usr"), Path("/var"))

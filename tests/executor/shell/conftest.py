@@ -12,7 +12,7 @@ import pytest
 from tests.executor.shell.driver import AS_ROOT, UIDS, settings_for
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.cgroup import CgroupBase
-from tibet_nc_executor.command import Shell
+from tibet_nc_executor.shell import Shell
 
 # Without a second uid there is no boundary whose attacks could fail, and no bomb is thrown at the
 # uid of whoever runs the tests.

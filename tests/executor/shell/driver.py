@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import Command, Ending, Shell
+from tibet_nc_executor.command import Command, Ending
 from tibet_nc_executor.process import all_processes, read_status
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ResourceLimits, ShellSettings
+from tibet_nc_executor.shell import Shell
 
 SECONDS: Final = 20.0  # far above what anything here takes; a test that waits longer has failed
 AS_ROOT: Final = os.geteuid() == 0

@@ -6,10 +6,10 @@ import json
 import os
 import sys
 
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.credentials import effective_capabilities
 from tibet_nc_executor.selfcheck import verify
 from tibet_nc_executor.settings import ShellSettings
+from tibet_nc_executor.shell import Shell
 
 
 async def _run(shell: Shell, text: str) -> dict[str, object]:

@@ -11,10 +11,10 @@ import pytest
 
 from tests.executor.shell.driver import begin, run, settings_for
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.enclosure import ShellError
 from tibet_nc_executor.selfcheck import verify
 from tibet_nc_executor.settings import DEFAULT_PATH, ShellSettings
+from tibet_nc_executor.shell import Shell
 
 
 async def test_the_cage_verifies_itself(shell: Shell, restricted: Shell, home: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from tests.executor.shell.driver import Running, commands_of, settings_for, until
 from tibet_nc_executor.background import Background
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.session import SessionShell
+from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.messages import Reason
 
 

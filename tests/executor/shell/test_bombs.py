@@ -7,8 +7,8 @@ import pytest
 
 from tests.executor.shell.driver import begin, commands_of, run, settings_for
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.settings import ResourceLimits
+from tibet_nc_executor.shell import Shell
 
 HOPPER = """
 use POSIX;

@@ -9,8 +9,9 @@ import pytest
 
 from tests.executor.shell.driver import begin, commands_of, run, settings_for, until
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import INPUT_BYTES, InputFullError, Shell
+from tibet_nc_executor.command import INPUT_BYTES, InputFullError
 from tibet_nc_executor.settings import ResourceLimits
+from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.messages import Reason
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.executor.shell.driver import SECONDS, begin, run, until
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.process import all_processes, read_status
+from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.messages import Reason
 
 

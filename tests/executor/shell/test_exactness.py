@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.executor.shell.driver import begin, run
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.fence import framed
+from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.messages import Reason
 
 

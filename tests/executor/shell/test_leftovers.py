@@ -14,7 +14,7 @@ from tests.executor.shell.driver import (
     until,
 )
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import Shell
+from tibet_nc_executor.shell import Shell
 
 
 @pytest.fixture

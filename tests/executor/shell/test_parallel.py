@@ -4,7 +4,7 @@
 import asyncio
 
 from tests.executor.shell.driver import Done, begin, run
-from tibet_nc_executor.command import Shell
+from tibet_nc_executor.shell import Shell
 
 
 async def test_twenty_sessions_at_once(shell: Shell) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.executor.shell.driver import run
-from tibet_nc_executor.command import Shell
 from tibet_nc_executor.session import NOT_KEPT, TOO_LARGE
+from tibet_nc_executor.shell import Shell
 
 KEPT = {
     "a variable": ("a='x  y'", 'printf %s "$a"', b"x  y"),
