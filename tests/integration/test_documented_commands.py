@@ -19,7 +19,7 @@ PAGES = sorted(
 INSTALLER = "deploy/install.sh"
 
 _CODE = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$|`([^`\n]+)`|^    (\S[^\n]*)$", re.M | re.S)
-_COMMAND = r"(?:^ *|[|;&(:]\s*|-- )(?:\S*/)?{program} (?P<words>[^|;&<>)#\n]*)"
+_COMMAND = r"(?:^ *|[|;&(:]\s*|-- )(?:\S*/)?{program} (?P<words>[^\s|;&<>)#][^|;&<>)#\n]*)"
 """A program where a command begins, and what follows up to the next; ``-- `` is runuser's."""
 
 
