@@ -15,7 +15,7 @@ from typing import Any, Final
 from tibet_nc_agent import sync
 from tibet_nc_agent.airlock import Ignored, Rules, addressed
 from tibet_nc_agent.canonical import JsonObject, as_object
-from tibet_nc_agent.event import Incoming, TextMessage
+from tibet_nc_agent.event import Incoming, TextMessage, VerificationEvent
 from tibet_nc_agent.homeserver import parsed
 from tibet_nc_agent.inbox import Inbox, Item
 from tibet_nc_agent.login import Login
@@ -25,6 +25,7 @@ from tibet_nc_agent.replay import ReplayGuard
 from tibet_nc_agent.rooms import Room
 from tibet_nc_agent.safety import judge
 from tibet_nc_agent.service import item_of
+from tibet_nc_agent.verification import is_request
 
 BOT: Final = "@bot:example.org"
 OPERATOR: Final = "@op:example.org"
@@ -205,6 +206,8 @@ class Pair:
             {**self.event({"algorithm": "x"}, "m.room.encryption"), "state_key": ""},
         ]
         reaction: JsonObject = {"m.relates_to": {"rel_type": "m.annotation", "event_id": "$x"}}
+        asked: JsonObject = {"msgtype": "m.key.verification.request", "to": BOT, "methods": []}
+        begun: JsonObject = {"from_device": "PHONE", "method": "m.sas.v1", "hashes": ["sha256"]}
         invited = {**me, "content": {"membership": "invite"}, "sender": OPERATOR}
         whole: Anything = {
             "next_batch": f"token{self._number}",
@@ -220,6 +223,8 @@ class Pair:
                             "events": [
                                 self.event({"msgtype": "m.text", "body": "$ in the clear"}),
                                 self.event(reaction, "m.reaction"),
+                                self.event(asked),
+                                self.event(begun, "m.key.verification.start"),
                                 {**members[0], "sender": STRANGER},
                                 message,
                             ],
@@ -247,6 +252,9 @@ class Pair:
         events = self.receiver.take_in(read, configured)
         items: list[Item] = []
         for event in events:
+            if isinstance(event, VerificationEvent):
+                is_request(event, BOT)
+                continue
             message = addressed(event, self.rules)
             if not isinstance(message, Ignored):
                 items.append(item_of(message))
