@@ -80,7 +80,10 @@ class Attack:
 
     async def answer_to(self, event_id: str) -> Seen:
         """Wait for the final answer to an event, of the operator's or made up."""
-        return await self.operator.answer_to(event_id, WAIT_SECONDS)
+        try:
+            return await self.operator.answer_to(event_id, WAIT_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"no answer: {self.host.agent.tail()}") from None
 
     def records(self) -> list[Record]:
         """Return the chain's records, which must verify."""
