@@ -54,7 +54,8 @@ from tibet_nc_agent.operators import Standing
 from tibet_nc_agent.safety import Decision as Safety
 from tibet_nc_agent.safety import Family, Finding, Verdict, judge
 from tibet_nc_protocol.limits import COMMAND_CHARACTERS, INPUT_CHARACTERS, TEXT_CHARACTERS
-from tibet_nc_protocol.messages import Refuse, Signal, Stage
+from tibet_nc_protocol.messages import Refuse
+from tibet_nc_protocol.terms import Signal, Stage
 
 BOT, OPERATOR, STRANGER = "@bot:example.org", "@op:example.org", "@eve:example.org"
 DEDICATED, SHARED, OTHER = "!dedicated:example.org", "!shared", "!other:example.org"

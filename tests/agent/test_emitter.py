@@ -14,7 +14,8 @@ from aiohttp import web
 from tibet_nc_agent import emitter as module
 from tibet_nc_agent.emission import FILE_NAME, EmissionQueue, emission
 from tibet_nc_agent.emitter import PATH, Emitter
-from tibet_nc_protocol.messages import Finished, Reason
+from tibet_nc_protocol.messages import Finished
+from tibet_nc_protocol.terms import Reason
 
 SECONDS = 20.0
 SENDER = "@ada:example.org"

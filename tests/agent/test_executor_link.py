@@ -19,18 +19,17 @@ from tibet_nc_protocol.messages import (
     Announcement,
     ChainTail,
     Chunk,
-    DenialCode,
     Denied,
     Failure,
     Fetch,
     Finished,
     Jobs,
     JobsReport,
-    Reason,
     Recorded,
     Run,
     Started,
 )
+from tibet_nc_protocol.terms import DenialCode, Reason
 
 SECONDS = 20.0
 NOBODY = 65534

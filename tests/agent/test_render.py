@@ -34,19 +34,17 @@ from tibet_nc_protocol.messages import (
     Cage,
     ChainEntry,
     ChainReport,
-    DenialCode,
     Denied,
     Finished,
     Job,
     JobsReport,
     Limits,
-    Reason,
     SessionNotice,
-    Stage,
     Started,
     StatusReport,
     TailReport,
 )
+from tibet_nc_protocol.terms import DenialCode, Reason, Stage
 
 EVENT = "$RhQXZHa-OaO8i-zu7MNYiL3OlItg5NbTEMXU94j"
 ANSWERER = Answerer("web1")

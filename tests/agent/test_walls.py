@@ -11,7 +11,8 @@ from hypothesis import given
 from tests.agent.test_preview import REPORT
 from tests.agent.test_render import result
 from tibet_nc_agent.walls import ENDING_BYTES, met, suspected
-from tibet_nc_protocol.messages import Cage, Reason
+from tibet_nc_protocol.messages import Cage
+from tibet_nc_protocol.terms import Reason
 
 OPEN: Final = msgspec.structs.replace(
     REPORT,

@@ -21,7 +21,6 @@ from tibet_nc_protocol.layout import (
     segment_name,
 )
 from tibet_nc_protocol.merkle import leaf_hash, tree_root
-from tibet_nc_protocol.messages import Reason, Stage, run_id
 from tibet_nc_protocol.recording import CastWriter
 from tibet_nc_protocol.records import (
     FIRST_PREV,
@@ -46,6 +45,7 @@ from tibet_nc_protocol.records import (
     sign,
 )
 from tibet_nc_protocol.signing import Identity
+from tibet_nc_protocol.terms import Reason, Stage, run_id
 
 EXECUTOR = Identity(bytes(range(32)))
 AGENT = Identity(bytes(range(32, 64)))

@@ -17,7 +17,6 @@ from typing import Final
 from tibet_nc_executor import segments
 from tibet_nc_executor.index import Index
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
-from tibet_nc_protocol.messages import Reason
 from tibet_nc_protocol.records import (
     RECORDS,
     Intent,
@@ -27,6 +26,7 @@ from tibet_nc_protocol.records import (
     sign,
 )
 from tibet_nc_protocol.signing import Identity
+from tibet_nc_protocol.terms import Reason
 
 SENDER: Final = "@op:example.org"
 ROOM: Final = "!room:example.org"

@@ -7,7 +7,6 @@ from pathlib import Path
 from tibet_nc_executor.ledger import Ledger, Place
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.layout import CHAIN
-from tibet_nc_protocol.messages import Reason, run_id
 from tibet_nc_protocol.records import (
     FORMAT,
     Genesis,
@@ -19,6 +18,7 @@ from tibet_nc_protocol.records import (
     actor,
 )
 from tibet_nc_protocol.signing import Identity
+from tibet_nc_protocol.terms import Reason, run_id
 
 IDENTITY = Identity(b"executor-test-key".ljust(32, b"."))
 OPERATOR = "@op:example.org"

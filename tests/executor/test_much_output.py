@@ -16,11 +16,11 @@ from tibet_nc_protocol.messages import (
     Finished,
     Jobs,
     JobsReport,
-    Signal,
     Started,
     Tail,
     TailReport,
 )
+from tibet_nc_protocol.terms import Signal
 
 MIB = 1 << 20
 PRINTED = 160 * MIB

@@ -41,7 +41,6 @@ from tibet_nc_protocol.messages import (
     Chunk,
     CloseSession,
     Control,
-    DenialCode,
     Denied,
     Done,
     Erase,
@@ -52,11 +51,8 @@ from tibet_nc_protocol.messages import (
     Input,
     Jobs,
     JobsReport,
-    Reason,
     Recorded,
     Refuse,
-    Signal,
-    Stage,
     Started,
     Status,
     StatusReport,
@@ -76,6 +72,7 @@ from tibet_nc_protocol.records import (
     Session,
 )
 from tibet_nc_protocol.signing import PublicKey, Purpose
+from tibet_nc_protocol.terms import DenialCode, Reason, Signal, Stage
 
 SETTINGS = "[audit]\nrecording_bytes = 3000000\n"
 

@@ -26,16 +26,15 @@ from tibet_nc_protocol.messages import (
     Job,
     Jobs,
     JobsReport,
-    Reason,
     Recorded,
     SessionNotice,
-    Signal,
     Started,
     Stop,
     Tail,
     TailReport,
 )
 from tibet_nc_protocol.records import Outcome, Remainder, Session
+from tibet_nc_protocol.terms import Reason, Signal
 
 UNRESTRICTED = "restricted = false"
 

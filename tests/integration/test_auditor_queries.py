@@ -17,8 +17,9 @@ import pytest
 
 from tests.executor.rig import OPERATOR, ROOM, SECONDS, Client, Executor, records
 from tests.harness.journald import Journald, private_journald
-from tibet_nc_protocol.messages import Finished, Recorded, Refuse, Stage, Started
+from tibet_nc_protocol.messages import Finished, Recorded, Refuse, Started
 from tibet_nc_protocol.records import RECORDS, SecurityEvent, digest
+from tibet_nc_protocol.terms import Stage
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to start journald")
 

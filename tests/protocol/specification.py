@@ -9,7 +9,7 @@ from typing import Annotated, Final, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from tibet_nc_protocol import envelope, messages, records
+from tibet_nc_protocol import envelope, messages, records, terms
 
 SPECIFICATION: Final = Path(__file__).parents[2] / "protocol" / "SPEC.md"
 
@@ -17,7 +17,7 @@ NAMED: Final[dict[str, object]] = {
     name: getattr(module, name)
     for module, names in (
         (
-            messages,
+            terms,
             (
                 "Count",
                 "UserId",
@@ -34,7 +34,7 @@ NAMED: Final[dict[str, object]] = {
         (envelope, ("KeyId",)),
     )
     for name in names
-} | {"Id": messages.RunId}
+} | {"Id": terms.RunId}
 """The types that have a name in SPEC §4."""
 
 _WORDS: Final = {int: "integer", str: "text", bytes: "bytes", bool: "bool"}
@@ -107,7 +107,7 @@ def form(hint: object) -> str:
 
 def enumerations() -> Iterator[type[StrEnum]]:
     """Yield every enumeration that a message or record has."""
-    for module in (messages, records):
+    for module in (terms, messages, records):
         for value in vars(module).values():
             kind = value if isinstance(value, type) and issubclass(value, StrEnum) else None
             if kind is not None and kind.__module__ == module.__name__:

@@ -23,15 +23,8 @@ from tests.vectors import samples
 from tibet_nc_protocol.codec import MessageCodec
 from tibet_nc_protocol.errors import DecodeError, EncodeError
 from tibet_nc_protocol.limits import COMMAND_CHARACTERS, EXACT_INTEGER, FRAME_BYTES
-from tibet_nc_protocol.messages import (
-    REQUESTS,
-    ChainTail,
-    Request,
-    Response,
-    Run,
-    Status,
-    run_id,
-)
+from tibet_nc_protocol.messages import REQUESTS, ChainTail, Request, Response, Run, Status
+from tibet_nc_protocol.terms import run_id
 
 CODECS = [REQUEST_CODEC, RESPONSE_CODEC]
 TYPES: list[tuple[MessageCodec[object], type[Request | Response]]] = [

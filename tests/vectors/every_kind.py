@@ -4,7 +4,6 @@
 from collections.abc import Callable
 
 from tests.vectors import samples
-from tibet_nc_protocol.messages import Stage, run_id
 from tibet_nc_protocol.records import (
     Aborted,
     Record,
@@ -16,6 +15,7 @@ from tibet_nc_protocol.records import (
     actor,
     commitment,
 )
+from tibet_nc_protocol.terms import Stage, run_id
 
 
 def all_kinds() -> list[samples.Line]:

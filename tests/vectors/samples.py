@@ -26,7 +26,6 @@ from tibet_nc_protocol.messages import (
     Chunk,
     CloseSession,
     Control,
-    DenialCode,
     Denied,
     Done,
     Erase,
@@ -39,15 +38,12 @@ from tibet_nc_protocol.messages import (
     Jobs,
     JobsReport,
     Limits,
-    Reason,
     Recorded,
     Refuse,
     Request,
     Response,
     Run,
     SessionNotice,
-    Signal,
-    Stage,
     Started,
     Status,
     StatusReport,
@@ -55,7 +51,6 @@ from tibet_nc_protocol.messages import (
     Tail,
     TailReport,
     Welcome,
-    run_id,
 )
 from tibet_nc_protocol.records import (
     FIRST_PREV,
@@ -74,6 +69,7 @@ from tibet_nc_protocol.records import (
     sign,
 )
 from tibet_nc_protocol.signing import Identity, Purpose
+from tibet_nc_protocol.terms import DenialCode, Reason, Signal, Stage, run_id
 
 
 def _secret(name: str) -> bytes:

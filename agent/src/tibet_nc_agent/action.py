@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from tibet_nc_protocol.limits import INPUT_CHARACTERS
-from tibet_nc_protocol.messages import Signal
+from tibet_nc_protocol.terms import Signal
 
 PREFIX: Final = "$ "
 """What marks a command; in the dedicated room it may be left out."""

@@ -28,7 +28,7 @@ from tibet_nc_agent.safety.verdict import Decision as Safety
 from tibet_nc_agent.safety.verdict import Verdict
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.limits import COMMAND_CHARACTERS
-from tibet_nc_protocol.messages import Stage
+from tibet_nc_protocol.terms import Stage
 
 _EDIT_MARK: Final = "* "
 """What clients put before the text of an edit, for programs that don't know edits."""

@@ -21,8 +21,8 @@ from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.secret import Secret, find_secret
 from tibet_nc_agent.selftest import Wall
 from tibet_nc_protocol.errors import SignatureError
-from tibet_nc_protocol.messages import RoomId, UserId
 from tibet_nc_protocol.signing import PublicKey
+from tibet_nc_protocol.terms import RoomId, UserId
 
 DEFAULT_PATH: Final = Path("/etc/tibet-nc/agent.toml")
 

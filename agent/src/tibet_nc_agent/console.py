@@ -14,8 +14,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from tibet_nc_protocol.messages import RoomId, UserId
 from tibet_nc_protocol.pins import MasterKey
+from tibet_nc_protocol.terms import RoomId, UserId
 
 SOCKET_NAME: Final = "console.sock"
 

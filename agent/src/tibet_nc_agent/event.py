@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from tibet_nc_agent.canonical import JsonObject, as_count, as_object, as_text, whole
-from tibet_nc_protocol.messages import Digest, EventId, RoomId, UserId
+from tibet_nc_protocol.terms import Digest, EventId, RoomId, UserId
 
 
 class _Value(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from vodozemac import Ed25519PublicKey, Ed25519Signature
 from tibet_nc_agent.canonical import Json, JsonObject, as_list, as_object, as_text, canonical
 from tibet_nc_agent.fingerprint import spaced
 from tibet_nc_agent.matrix_errors import IdentityChanged, IdentityError
-from tibet_nc_protocol.messages import DeviceId
+from tibet_nc_protocol.terms import DeviceId
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,14 +37,12 @@ from tibet_nc_protocol.messages import (
     ChainReport,
     ChainTail,
     CloseSession,
-    DenialCode,
     Denied,
     Done,
     Input,
     Jobs,
     JobsReport,
     Recorded,
-    Signal,
     Status,
     StatusReport,
     Stop,
@@ -52,6 +50,7 @@ from tibet_nc_protocol.messages import (
     TailReport,
 )
 from tibet_nc_protocol.messages import Control as ControlRequest
+from tibet_nc_protocol.terms import DenialCode, Signal
 
 _SENT: Final = {
     Signal.INTERRUPT: "interrupted #{}; its answer says how it ended",

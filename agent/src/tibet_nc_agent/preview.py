@@ -17,7 +17,8 @@ from tibet_nc_agent.render import (
 from tibet_nc_agent.safety.verdict import Decision, Verdict
 from tibet_nc_agent.units import counted, duration, grouped, size
 from tibet_nc_agent.visible import one_line, visible
-from tibet_nc_protocol.messages import Cage, Limits, Stage, StatusReport
+from tibet_nc_protocol.messages import Cage, Limits, StatusReport
+from tibet_nc_protocol.terms import Stage
 
 _FINDINGS: Final = 8
 _COMMANDS: Final = 8

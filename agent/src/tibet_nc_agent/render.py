@@ -27,7 +27,8 @@ from tibet_nc_agent.excerpt import Excerpt, newest
 from tibet_nc_agent.screen import moves
 from tibet_nc_agent.units import counted, duration, grouped
 from tibet_nc_agent.visible import one_line, visible
-from tibet_nc_protocol.messages import DenialCode, Denied, Finished, Reason, Started, TailReport
+from tibet_nc_protocol.messages import Denied, Finished, Started, TailReport
+from tibet_nc_protocol.terms import DenialCode, Reason
 
 OUTPUT_BUDGET: Final = MESSAGE_BYTES - 8 * 1024
 """How much of a message an output may take; the rest is for notes, footer, block and ids, the

@@ -24,8 +24,8 @@ from tibet_nc_agent.identity import verify_identity
 from tibet_nc_agent.matrix_errors import NotLoggedIn
 from tibet_nc_agent.pinfile import PinFile, pin, unpin
 from tibet_nc_agent.visible import one_line
-from tibet_nc_protocol.messages import UserId
 from tibet_nc_protocol.pins import How, MasterKey, Pin, check_master_key
+from tibet_nc_protocol.terms import UserId
 
 SHOWN_DEVICES: Final = 20
 

@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 
 from tibet_nc_agent.units import duration, size
-from tibet_nc_protocol.messages import Finished, Reason, StatusReport
+from tibet_nc_protocol.messages import Finished, StatusReport
+from tibet_nc_protocol.terms import Reason
 
 ENDING_BYTES: Final = 4096
 """How much of the end of an output is read."""

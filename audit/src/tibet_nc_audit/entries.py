@@ -20,7 +20,6 @@ from tibet_nc_audit.reader import LineFile, State
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
-from tibet_nc_protocol.messages import Reason, Stage
 from tibet_nc_protocol.records import (
     RECORDS,
     Aborted,
@@ -37,6 +36,7 @@ from tibet_nc_protocol.records import (
     SessionState,
     digest,
 )
+from tibet_nc_protocol.terms import Reason, Stage
 
 type Beginning = Genesis | Intent | Remainder | Refusal | Security | Session | Checkpoint | Key
 """Records that begin an entry; the others end one."""

@@ -18,9 +18,9 @@ from tibet_nc_audit.output import replace_file
 from tibet_nc_protocol.errors import ProtocolError
 from tibet_nc_protocol.limits import EXACT_INTEGER
 from tibet_nc_protocol.merkle import Frontier
-from tibet_nc_protocol.messages import Count, Digest, Text
 from tibet_nc_protocol.note import Checkpoint, split_note
 from tibet_nc_protocol.signing import PublicKey
+from tibet_nc_protocol.terms import Count, Digest, Text
 
 SHORTEST_DIGITS: Final = 8
 """Fewest digits of a digest that count as one: the room shows so many."""

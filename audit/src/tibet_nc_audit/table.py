@@ -8,7 +8,7 @@ import msgspec
 from tibet_nc_audit.entries import Entry, Kind, Text, Verdict
 from tibet_nc_audit.payloads import DIFFERS, ERASED
 from tibet_nc_audit.visible import visible
-from tibet_nc_protocol.messages import Reason
+from tibet_nc_protocol.terms import Reason
 
 _SECOND = 1000
 _MINUTE = 60 * _SECOND

@@ -24,7 +24,6 @@ from tibet_nc_executor.ledger import Ledger, Place, Text
 from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import CHAIN, recording_name, remainder_name
 from tibet_nc_protocol.limits import CHAIN_TAIL, TEXT_CHARACTERS
-from tibet_nc_protocol.messages import Reason
 from tibet_nc_protocol.records import (
     FORMAT,
     Aborted,
@@ -37,6 +36,7 @@ from tibet_nc_protocol.records import (
     SecurityEvent,
 )
 from tibet_nc_protocol.signing import Identity, PublicKey
+from tibet_nc_protocol.terms import Reason
 
 EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
 INDEX_AFTER_S: Final = 0.05

@@ -19,7 +19,7 @@ from typing import Final
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.enclosure import Remains
 from tibet_nc_executor.outlet import Outlet
-from tibet_nc_protocol.messages import Reason
+from tibet_nc_protocol.terms import Reason
 
 CUT_S: Final = 5.0  # the kernel needs microseconds; only a broken terminal gets here
 _LOOK_S: Final = 0.25  # how often it is looked whether anything still runs

@@ -32,7 +32,7 @@ from tibet_nc_executor.prologue import HELD_BYTES, STATE_BYTES, held_status, par
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ShellSettings
 from tibet_nc_executor.terminal import END_OF_FILE, HangUpError
-from tibet_nc_protocol.messages import Reason
+from tibet_nc_protocol.terms import Reason
 
 __all__ = ["Command", "Ending", "InputFullError", "OnOutput", "ShellError"]
 

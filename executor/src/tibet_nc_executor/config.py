@@ -17,7 +17,7 @@ from tibet_nc_executor.errors import ConfigError
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.policy import Rules
 from tibet_nc_executor.selftest import Wall
-from tibet_nc_protocol.messages import RoomId, UserId
+from tibet_nc_protocol.terms import RoomId, UserId
 
 DEFAULT_PATH: Final = Path("/etc/tibet-nc/executor.toml")
 

@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass
 from typing import Final, Self
 
-from tibet_nc_protocol.messages import Reason
+from tibet_nc_protocol.terms import Reason
 
 INTERRUPTED_STATUS: Final = 128 + signal.SIGINT  # what a shell reports of an interrupted child
 

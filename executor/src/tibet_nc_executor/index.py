@@ -16,7 +16,6 @@ from typing import Final
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_protocol.errors import ProofError
 from tibet_nc_protocol.merkle import DIGEST_BYTES, Frontier, leaf_hash
-from tibet_nc_protocol.messages import run_id
 from tibet_nc_protocol.records import (
     FIRST_PREV,
     RECORDS,
@@ -27,6 +26,7 @@ from tibet_nc_protocol.records import (
     Refusal,
     Remainder,
 )
+from tibet_nc_protocol.terms import run_id
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS runs (

@@ -14,8 +14,9 @@ from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.background import Background, Rest
 from tibet_nc_executor.ledger import Place
 from tibet_nc_executor.recording import Recorder
-from tibet_nc_protocol.messages import Job, Run, Signal
+from tibet_nc_protocol.messages import Job, Run
 from tibet_nc_protocol.records import Remainder
+from tibet_nc_protocol.terms import Signal
 
 NOTE_CHARACTERS: Final = 200
 JOB_COMMAND_CHARACTERS: Final = 120

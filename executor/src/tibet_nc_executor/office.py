@@ -25,7 +25,6 @@ from tibet_nc_protocol.messages import (
     Chunk,
     CloseSession,
     Control,
-    DenialCode,
     Denied,
     Done,
     Erase,
@@ -46,10 +45,10 @@ from tibet_nc_protocol.messages import (
     Tail,
     TailReport,
     Welcome,
-    run_id,
 )
 from tibet_nc_protocol.records import Outcome, Refusal, SecurityEvent, actor, commitment
 from tibet_nc_protocol.signing import Identity
+from tibet_nc_protocol.terms import DenialCode, run_id
 
 type Send = Callable[[Response], Awaitable[None]]
 

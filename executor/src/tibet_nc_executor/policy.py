@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_protocol.errors import PinsError
-from tibet_nc_protocol.messages import DenialCode, Run
+from tibet_nc_protocol.messages import Run
+from tibet_nc_protocol.terms import DenialCode
 
 
 @dataclass(frozen=True, kw_only=True)

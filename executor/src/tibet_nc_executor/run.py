@@ -26,8 +26,9 @@ from tibet_nc_executor.recording import Recorder
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.layout import SALT_BYTES, recording_name, remainder_name
-from tibet_nc_protocol.messages import DenialCode, Run, Signal
+from tibet_nc_protocol.messages import Run
 from tibet_nc_protocol.records import Intent, Outcome, actor, commitment
+from tibet_nc_protocol.terms import DenialCode, Signal
 
 
 class DeniedError(ExecutorError):

@@ -21,19 +21,7 @@ from tibet_nc_executor.run import DeniedError, Execution, Result, Tools
 from tibet_nc_executor.sessions import LEFT_BY_OPERATOR, OperatorSession, Sessions
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.limits import BACKGROUND_RUNS, INLINE_BYTES, OPEN_RUNS
-from tibet_nc_protocol.messages import (
-    Control,
-    DenialCode,
-    Finished,
-    Input,
-    Job,
-    Reason,
-    Run,
-    Stage,
-    Started,
-    Stop,
-    run_id,
-)
+from tibet_nc_protocol.messages import Control, Finished, Input, Job, Run, Started, Stop
 from tibet_nc_protocol.records import (
     Aborted,
     Outcome,
@@ -41,6 +29,7 @@ from tibet_nc_protocol.records import (
     SecurityEvent,
     actor,
 )
+from tibet_nc_protocol.terms import DenialCode, Reason, Stage, run_id
 
 READY_AFTER_S: Final = 0.02
 """How long nothing must run before the executor makes ready for the next command: its work should

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from tibet_nc_protocol.codec import JsonCodec
 from tibet_nc_protocol.limits import COMMAND_CHARACTERS
-from tibet_nc_protocol.messages import CommandText, Count
+from tibet_nc_protocol.terms import CommandText, Count
 
 CHAIN: Final = "chain"
 PAYLOADS: Final = "payloads"

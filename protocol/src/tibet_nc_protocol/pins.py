@@ -21,8 +21,8 @@ import msgspec
 from msgspec import Meta
 
 from tibet_nc_protocol.errors import PinsError, SignatureError
-from tibet_nc_protocol.messages import UserId
 from tibet_nc_protocol.signing import PublicKey
+from tibet_nc_protocol.terms import UserId
 
 PINS: Final = 256
 """Most operators of one host; a room of more is a crowd."""

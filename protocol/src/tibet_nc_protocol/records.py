@@ -15,7 +15,8 @@ from msgspec import Meta
 
 from tibet_nc_protocol.codec import JsonCodec
 from tibet_nc_protocol.limits import RECORD_BYTES
-from tibet_nc_protocol.messages import (
+from tibet_nc_protocol.signing import Identity, PublicKey, Purpose, signed_text
+from tibet_nc_protocol.terms import (
     Count,
     DeviceId,
     Digest,
@@ -28,7 +29,6 @@ from tibet_nc_protocol.messages import (
     Text,
     UserId,
 )
-from tibet_nc_protocol.signing import Identity, PublicKey, Purpose, signed_text
 
 FIRST_PREV: Final = "0" * 64
 """``prev`` of the first record, which has none before it."""

@@ -11,7 +11,7 @@ from tibet_nc_executor.background import Background
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
-from tibet_nc_protocol.messages import Reason
+from tibet_nc_protocol.terms import Reason
 
 
 class Leaving(Running):

@@ -12,7 +12,7 @@ from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.command import INPUT_BYTES, InputFullError
 from tibet_nc_executor.settings import ResourceLimits
 from tibet_nc_executor.shell import Shell
-from tibet_nc_protocol.messages import Reason
+from tibet_nc_protocol.terms import Reason
 
 
 async def child(shell: Shell, line: str) -> None:

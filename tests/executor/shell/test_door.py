@@ -13,7 +13,7 @@ from tests.executor.shell.driver import SECONDS, begin, run, until
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.process import all_processes, read_status
 from tibet_nc_executor.shell import Shell
-from tibet_nc_protocol.messages import Reason
+from tibet_nc_protocol.terms import Reason
 
 
 def bashes(shell: Shell) -> set[int]:

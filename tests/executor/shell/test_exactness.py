@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.executor.shell.driver import begin, run
 from tibet_nc_executor.fence import framed
 from tibet_nc_executor.shell import Shell
-from tibet_nc_protocol.messages import Reason
+from tibet_nc_protocol.terms import Reason
 
 
 @pytest.mark.parametrize(

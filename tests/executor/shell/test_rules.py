@@ -16,7 +16,7 @@ from tibet_nc_executor.process import parse_status
 from tibet_nc_executor.prologue import STATE_BYTES, parse_told
 from tibet_nc_executor.rungroups import RUN_GROUPS, RunGroups, first_group
 from tibet_nc_executor.session import NOT_KEPT, TOO_LARGE, SessionShell
-from tibet_nc_protocol.messages import Reason
+from tibet_nc_protocol.terms import Reason
 
 ALL_IDS = "         0          0 4294967295\n"
 
