@@ -61,6 +61,7 @@ class Archive:
             directory, identity, clock=clock, segment_bytes=segment_bytes, after=self._recorded
         )
         self._identity = identity
+        self._handed_over = False
         self._origin = ""
         self._due = asyncio.Event()
         self.on_checkpoint: list[Callable[[Checkpoint], None]] = []
@@ -223,6 +224,7 @@ class Archive:
 
     async def change_key(self, new: Identity) -> tuple[Key, str]:
         """Record that the chain goes on with another key; it must be opened anew with that one."""
+        self._handed_over = True
         return await self.append(
             lambda place: Key(
                 seq=place.seq,
@@ -289,10 +291,14 @@ class Archive:
                 await self.checkpoint()
 
     async def close(self) -> None:
-        """Wait until all is on disk and in the journal, or on record as not being there."""
+        """Wait until all is on disk and in the journal, or on record as not being there.
+
+        After a change of key nothing can be recorded any more: the key's record stays the last.
+        """
         if self._telling:
             await asyncio.wait(self._telling)
-        if gap := await asyncio.to_thread(self._journal.close):
+        gap = await asyncio.to_thread(self._journal.close)
+        if gap is not None and not self._handed_over:
             with suppress(LedgerError):  # the disk is full as well
                 await self.security(
                     SecurityEvent.JOURNAL,
@@ -312,6 +318,8 @@ class Archive:
                 self._loop.call_soon_threadsafe(self._tell, gap)
 
     def _tell(self, gap: Gap) -> None:
+        if self._handed_over:
+            return
         task = asyncio.create_task(self._record_gap(gap))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)

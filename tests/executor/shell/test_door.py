@@ -4,6 +4,8 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +19,7 @@ from tibet_nc_protocol.terms import Reason
 
 
 def bashes(shell: Shell) -> set[int]:
-    """Return the children of this process that run as the shell uid."""
+    """Return the children of this process that wait for a command as the shell uid."""
     found = set()
     for pid in all_processes():
         status = read_status(pid)
@@ -26,9 +28,17 @@ def bashes(shell: Shell) -> set[int]:
             and not status.ended
             and status.parent == os.getpid()
             and status.uid == shell.cage.settings.uid
+            and b". /dev/fd/" in _command_line(pid)
         ):
             found.add(pid)
     return found
+
+
+def _command_line(pid: int) -> bytes:
+    """Return what a process was started with; that of one that waits ends with a file to read."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 async def waiting(shell: Shell) -> int:
