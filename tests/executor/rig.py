@@ -293,17 +293,22 @@ def raw_socket(executor: Executor) -> socket.socket:
     return plain
 
 
-def records(executor: Executor) -> list[Record]:
-    """Return the records of its chain, which must verify against its key.
-
-    But for those of gaps in the journal, which a machine without journald adds.
-    """
+def whole_chain(executor: Executor) -> list[Record]:
+    """Return all records of its chain, which must verify against its key."""
     verifier = ChainVerifier(executor.key)
     found: list[Record] = []
     for path in sorted((executor.state / CHAIN).iterdir()):
         found += [verifier.feed(line) for line in path.read_bytes().splitlines()]
+    return found
+
+
+def records(executor: Executor) -> list[Record]:
+    """Return the records of its chain, but for those of gaps in the journal.
+
+    A machine without journald adds some.
+    """
     return [
         record
-        for record in found
+        for record in whole_chain(executor)
         if not (isinstance(record, Security) and record.what is SecurityEvent.JOURNAL)
     ]
