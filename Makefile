@@ -45,7 +45,7 @@ isolated: setup ## each distribution's tests, in an environment that holds nothi
 
 .PHONY: integration
 integration: setup ## all together: real homeserver, journal, uids, sockets, terminals
-	$(DEV)/python -m pytest -q tests/integration
+	scripts/integration
 
 .PHONY: system
 system: ## install and try everything on a booted Debian 13 (root; some minutes)
