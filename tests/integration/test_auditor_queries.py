@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from tests.executor.rig import OPERATOR, ROOM, SECONDS, Client, Executor, records
+from tests.executor.rig import OPERATOR, ROOM, SECONDS, Client, Executor, whole_chain
 from tests.harness.journald import Journald, private_journald
 from tibet_nc_protocol.messages import Finished, Recorded, Refuse, Started
 from tibet_nc_protocol.records import RECORDS, SecurityEvent, digest
@@ -88,7 +88,7 @@ async def _live(executor: Executor, journald: Journald) -> Past:
     await client.close()
     end = time.monotonic() + SECONDS
     while not any(
-        getattr(record, "what", None) is SecurityEvent.JOURNAL for record in records(executor)
+        getattr(record, "what", None) is SecurityEvent.JOURNAL for record in whole_chain(executor)
     ):
         assert time.monotonic() < end
         await asyncio.sleep(0.02)
@@ -103,7 +103,7 @@ async def _live(executor: Executor, journald: Journald) -> Past:
 
 async def _in_journal(executor: Executor, journald: Journald) -> None:
     end = time.monotonic() + SECONDS
-    heads = [digest(RECORDS.encode(record)) for record in records(executor)]
+    heads = [digest(RECORDS.encode(record)) for record in whole_chain(executor)]
     while not set(heads) <= {entry.get("TIBET_NC_HEAD") for entry in journald.entries()}:
         assert time.monotonic() < end
         await asyncio.sleep(0.05)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.executor.rig import OPERATOR, Client, Executor, records
+from tests.executor.rig import OPERATOR, Client, Executor, whole_chain
 from tests.harness.journald import Journald
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS
 from tibet_nc_protocol.messages import Finished
@@ -44,7 +44,7 @@ async def test_every_record_is_in_the_journal_under_the_executors_uid(
     finished = await client.run("echo hello; exit 7")
     await client.close()
     assert isinstance(finished, Finished)
-    chain = records(executor)
+    chain = whole_chain(executor)
     matches = (f"_UID={executor.uids.executor}", "SYSLOG_IDENTIFIER=tibet-nc-executor")
     heads = [digest(RECORDS.encode(record)) for record in chain]
     end = time.monotonic() + 10

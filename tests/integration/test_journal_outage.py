@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.audit.program import within
-from tests.executor.rig import SECONDS, Client, Executor, records
+from tests.executor.rig import SECONDS, Client, Executor, whole_chain
 from tests.harness.journald import SOCKET, Journald, private_journald
 from tibet_nc_executor import doctor
 from tibet_nc_executor.config import load
@@ -53,7 +53,7 @@ async def _commands(executor: Executor, number: int) -> None:
 def _gaps(executor: Executor) -> list[Security]:
     return [
         record
-        for record in records(executor)
+        for record in whole_chain(executor)
         if isinstance(record, Security) and record.what is SecurityEvent.JOURNAL
     ]
 
@@ -62,7 +62,7 @@ def _missing(executor: Executor, journald: Journald) -> list[int]:
     """Return the records of which the journal has no entry."""
     matches = (f"_UID={executor.uids.executor}", "SYSLOG_IDENTIFIER=tibet-nc-executor")
     heads = {entry["TIBET_NC_HEAD"] for entry in journald.entries(*matches)}
-    chain = records(executor)
+    chain = whole_chain(executor)
     return [record.seq for record in chain if digest(RECORDS.encode(record)) not in heads]
 
 
@@ -94,12 +94,12 @@ async def test_a_gap_is_on_record_from_where_to_where(
     """Commands run while journald is stopped; when it is back the chain says what it lacks."""
     await _commands(executor, 1)
     await _settled(executor, journald, 0)
-    first = len(records(executor))
+    first = len(whole_chain(executor))
     journald.stop()
     if gone:  # libsystemd then reports success
         SOCKET.unlink()
     await _commands(executor, 3)
-    last = len(records(executor)) - 1
+    last = len(whole_chain(executor)) - 1
     assert "journald does not take records" in executor.log.read_text()
     journald.start()
     await _commands(executor, 1)
@@ -125,12 +125,12 @@ async def test_stopped_without_a_journald(
     """An executor that ends while journald is away puts that on record before it does."""
     await _commands(executor, 1)
     await _settled(executor, journald, 0)
-    first = len(records(executor))
+    first = len(whole_chain(executor))
     journald.stop()
     await _commands(executor, 1)
     executor.stop()
     (gap,) = _gaps(executor)
-    assert records(executor)[-1] == gap
+    assert whole_chain(executor)[-1] == gap
     assert gap.number == first
     assert f"of records #{first} to #{gap.seq - 1}, and none from there on" in gap.detail
     journald.start()
