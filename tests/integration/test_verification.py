@@ -184,7 +184,8 @@ async def test_a_client_may_encrypt_what_a_verification_takes(
     writer.close()
     await writer.wait_closed()
     types = [event.event_type for event in agent.events if isinstance(event, VerificationEvent)]
-    assert types == [f"m.key.verification.{name}" for name in ("ready", "accept", "key", "mac")]
+    names = [f"m.key.verification.{name}" for name in ("ready", "accept", "key", "mac", "done")]
+    assert types in (names, names[:-1])  # the last may still be on its way
 
 
 async def other_side(guest: Operator, agent: Agent) -> Compare:
