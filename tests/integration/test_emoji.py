@@ -45,8 +45,10 @@ class Console:
 
     def __init__(self, host: Host, user: str) -> None:
         self._ours, theirs = pty.openpty()
+        # ^C must reach it also where the tests run in the background of a script, which ignores it.
+        heard = ("/usr/bin/env", "--default-signal=INT")
         self.process: Final = subprocess.Popen(
-            [*host.program("agent"), "trust", user, "--emoji"],
+            [*heard, *host.program("agent"), "trust", user, "--emoji"],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
