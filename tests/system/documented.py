@@ -15,7 +15,7 @@ from tests.system.base import ROOT
 from tests.system.machine import Machine
 
 STEP_SECONDS: Final = 400.0
-_STEP: Final = "/root/step.sh"
+_STEP: Final = "/run/step.sh"
 _CLONED: Final = "git clone https://example.org/tibet-nc.git && cd tibet-nc"
 
 

@@ -68,11 +68,11 @@ async def test_no_secret_is_logged(site: Site) -> None:
     machine.run("journalctl", "--sync")
     login = json.loads(machine.sh("cat /var/lib/tibet-nc-agent/matrix/login.json"))
     secrets = [login["access_token"], site.bot.password]
-    machine.write("/root/token", "".join(f"{secret}\n" for secret in secrets), 0o600)
-    assert machine.sh("journalctl -o export --no-pager | grep -aFf /root/token", check=False) == ""
-    assert machine.sh("cat /proc/*/cmdline 2>/dev/null | grep -aFf /root/token", check=False) == ""
+    machine.write("/run/token", "".join(f"{secret}\n" for secret in secrets), 0o600)
+    assert machine.sh("journalctl -o export --no-pager | grep -aFf /run/token", check=False) == ""
+    assert machine.sh("cat /proc/*/cmdline 2>/dev/null | grep -aFf /run/token", check=False) == ""
     found = machine.sh(
-        "grep -rlaFf /root/token /etc /opt/tibet-nc /usr/local /var/lib/tibet-nc"
+        "grep -rlaFf /run/token /etc /opt/tibet-nc /usr/local /var/lib/tibet-nc"
         " /var/lib/tibet-nc-shell /var/log /run/systemd/transient",
         check=False,
     )
