@@ -15,17 +15,18 @@ The life of an event
    The text of the command is erased here; the event's id stays for ever, and whatever comes again
    under that id is not new.
 
-A transaction is on disk when it returns (WAL, synchronous=FULL). Calls must not overlap; they may
-come from different threads.
+A transaction is on disk when it returns. Calls must not overlap; they may come from different
+threads.
 """
 
-import os
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from tibet_nc_agent.statedatabase import StateDatabase
 
 FILE_NAME: Final = "inbox.sqlite"
 _FORMAT: Final = 1
@@ -78,24 +79,14 @@ class Inbox:
 
     def __init__(self, state: Path) -> None:
         """Open or make the inbox in a directory, readable by this user alone."""
-        self._path = state / FILE_NAME
-        try:
-            # SQLite gives its -wal and -shm files the mode of the database.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._path.chmod(0o600)
-            self._database = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._database.close()
-                raise
-        except (sqlite3.Error, OSError) as error:
-            raise InboxError(
-                f"{self._path}: {error}; restore it, or move it away:"
-                " what has no answer yet is then refused as too old, and nothing runs twice"
-            ) from None
+        self._database = StateDatabase(
+            state / FILE_NAME,
+            schema=_SCHEMA,
+            version=_FORMAT,
+            error=InboxError,
+            hint="; restore it, or move it away:"
+            " what has no answer yet is then refused as too old, and nothing runs twice",
+        )
 
     def close(self) -> None:
         """Close the file; nothing is lost without it."""
@@ -104,7 +95,7 @@ class Inbox:
     @property
     def token(self) -> str | None:
         """The sync token after the last batch that was accepted, None before the first."""
-        row = self._one("SELECT token FROM progress")
+        row = self._database.row("SELECT token FROM progress")
         return None if row is None else str(row[0])
 
     def accept(self, token: str, items: Iterable[Item]) -> list[Item]:
@@ -113,7 +104,7 @@ class Inbox:
         Those are the ones that were not there before, or only provisionally.
         """
         new: list[Item] = []
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for item in items:
                 inserted = run.execute(
                     "INSERT INTO event (room_id, event_id, state, provisional, content)"
@@ -134,7 +125,7 @@ class Inbox:
     def provisional(self, room_id: str, event_id: str) -> bool:
         """Whether an event still waits for its text."""
         return (
-            self._one(
+            self._database.row(
                 "SELECT 1 FROM event WHERE room_id = ? AND event_id = ? AND provisional",
                 room_id,
                 event_id,
@@ -144,7 +135,7 @@ class Inbox:
 
     def settle(self, room_id: str, event_id: str) -> bool:
         """Give up waiting for the text of a provisional event; False if it came in time."""
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             return bool(
                 run.execute(
                     "UPDATE event SET provisional = 0"
@@ -155,7 +146,7 @@ class Inbox:
 
     def forwarded(self, room_id: str, event_id: str, device: str) -> None:
         """Note that the executor is about to be asked to run this event, sent from a device."""
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             moved = run.execute(
                 "UPDATE event SET state = 'forwarded', device = ?"
                 " WHERE room_id = ? AND event_id = ? AND state = 'received'",
@@ -168,25 +159,22 @@ class Inbox:
 
         When nothing waits any more, the write-ahead log is emptied: it holds older forms of pages.
         """
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             moved = run.execute(
                 "UPDATE event SET state = 'answered', content = NULL, provisional = 0"
                 " WHERE room_id = ? AND event_id = ?",
                 (room_id, event_id),
             )
             self._expect_one(moved, event_id)
-        if self._one("SELECT 1 FROM event WHERE state != 'answered'") is None:
-            self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self._database.row("SELECT 1 FROM event WHERE state != 'answered'") is None:
+            self._database.row("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def pending(self) -> list[Waiting]:
         """Return the events without an answer, in the order in which they came."""
-        try:
-            rows = self._database.execute(
-                "SELECT room_id, event_id, content, provisional, device FROM event"
-                " WHERE state != 'answered' ORDER BY number"
-            ).fetchall()
-        except sqlite3.Error as error:
-            raise InboxError(f"{self._path}: {error}") from None
+        rows = self._database.rows(
+            "SELECT room_id, event_id, content, provisional, device FROM event"
+            " WHERE state != 'answered' ORDER BY number"
+        )
         return [
             Waiting(
                 item=Item(
@@ -200,58 +188,6 @@ class Inbox:
             for room_id, event_id, content, provisional, device in rows
         ]
 
-    def _prepare(self) -> None:
-        run = self._database.execute
-        mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise InboxError(f"{self._path}: no write-ahead log on this file system ({mode})")
-        run("PRAGMA synchronous = FULL")
-        run("PRAGMA secure_delete = ON")  # the text of a command is gone when it is forgotten
-        version = run("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._database.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;"
-            )
-        elif version != _FORMAT:
-            raise InboxError(f"{self._path}: format {version}; this version knows {_FORMAT}")
-
     def _expect_one(self, moved: sqlite3.Cursor, event_id: str) -> None:
         if moved.rowcount != 1:
-            raise InboxError(f"{self._path}: {event_id} is not where it should be")
-
-    def _one(self, statement: str, *values: str) -> tuple[object, ...] | None:
-        try:
-            row: tuple[object, ...] | None = self._database.execute(statement, values).fetchone()
-        except sqlite3.Error as error:
-            raise InboxError(f"{self._path}: {error}") from None
-        return row
-
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._database, self._path)
-
-
-class _Transaction:
-    """All or nothing; every failure becomes an InboxError."""
-
-    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
-        self._database = database
-        self._path = path
-
-    def __enter__(self) -> sqlite3.Connection:
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise InboxError(f"{self._path}: {error}") from None
-        return self._database
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        try:
-            self._database.execute("ROLLBACK" if error is not None else "COMMIT")
-        except sqlite3.Error as failure:
-            if self._database.in_transaction:  # a COMMIT that failed leaves it open
-                self._database.rollback()
-            raise InboxError(f"{self._path}: {failure}") from None
-        if isinstance(error, sqlite3.Error):
-            raise InboxError(f"{self._path}: {error}") from None
+            raise InboxError(f"{self._database.path}: {event_id} is not where it should be")

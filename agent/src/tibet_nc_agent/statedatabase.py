@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""A SQLite file of the agent's own: private, of one known format, on disk when a commit returns.
+
+WAL with synchronous=FULL. Calls must not overlap; they may come from different threads.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from tibet_nc_agent.statefile import make_private
+
+
+class StateDatabase:
+    """One open file; whatever fails becomes the owner's own kind of error, with the path."""
+
+    def __init__(
+        self, path: Path, *, schema: str, version: int, error: type[Exception], hint: str = ""
+    ) -> None:
+        """Open the file or make it; ``hint`` tells what to do about one that can't be used."""
+        self.path: Final = path
+        self._error: Final = error
+        try:
+            make_private(path)  # SQLite gives its -wal and -shm files the same mode
+            path.chmod(0o600)
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(schema, version)
+            except BaseException:
+                self._database.close()
+                raise
+        except (sqlite3.Error, OSError) as failure:
+            raise error(f"{path}: {failure}{hint}") from None
+
+    def _prepare(self, schema: str, version: int) -> None:
+        run = self._database.execute
+        mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise self._error(f"{self.path}: no write-ahead log on this file system ({mode})")
+        run("PRAGMA synchronous = FULL")
+        run("PRAGMA secure_delete = ON")  # what is forgotten is gone
+        found = run("PRAGMA user_version").fetchone()[0]
+        if found == 0:
+            self._database.executescript(
+                f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;"
+            )
+        elif found != version:
+            raise self._error(f"{self.path}: format {found}; this version knows {version}")
+
+    def close(self) -> None:
+        """Close the file; nothing is lost without it."""
+        self._database.close()
+
+    def rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
+        """Return all rows of a question."""
+        with self._failing():
+            return self._database.execute(statement, values).fetchall()
+
+    def row(self, statement: str, *values: str | int) -> tuple[Any, ...] | None:
+        """Return the first row of a question, None if it has none."""
+        return next(iter(self.rows(statement, *values)), None)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Do all of a block or nothing."""
+        with self._failing():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:  # a COMMIT that failed leaves it open, too
+                    self._database.rollback()
+                raise
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as failure:
+            raise self._error(f"{self.path}: {failure}") from None
