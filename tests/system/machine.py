@@ -189,14 +189,16 @@ class Machine:
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file inside, as root."""
-        file = self.root / path.lstrip("/")
+        leader = self._leader()
+        root = self.root if leader is None else Path(f"/proc/{leader}/root")  # with its own /run
+        file = root / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         file.chmod(mode)
 
     def exists(self, path: str) -> bool:
         """Whether something is there inside; links are not followed."""
-        return os.path.lexists(f"/proc/{self._leader()}/root{path}")  # with its own /run
+        return os.path.lexists(f"/proc/{self._leader()}/root{path}")
 
     def _make_root(self) -> None:
         subprocess.run(["cp", "-a", "--reflink=auto", str(self._base), str(self.root)], check=True)
