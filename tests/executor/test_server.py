@@ -240,6 +240,25 @@ async def test_the_same_ciphertext_under_another_event_id_is_refused(
     assert [record.what for record in security(executor)] == [SecurityEvent.REPLAY]
 
 
+async def test_a_ciphertext_that_still_runs_or_waits_is_refused_under_another_event_id(
+    executor: Executor, connect: Connect
+) -> None:
+    """A repetition that comes before the first one is on record gets nothing run either (I3, I5)."""
+    client = await connect(executor)
+    same = "ab" * 32
+    await client.send(client.request("sleep 0.3", "$busy"))
+    assert isinstance(await client.receive(), Started)
+    await client.send(client.request("true", "$waits", ciphertext=same))
+    await client.send(client.request("true", "$two", ciphertext=same))
+    responses = [await client.receive() for _ in range(4)]
+    denied = [response.code for response in responses if isinstance(response, Denied)]
+    assert denied == [DenialCode.REPLAY]
+    assert isinstance(await client.run("true"), Finished)  # and the executor goes on
+    intents = [record for record in records(executor) if isinstance(record, Intent)]
+    assert [record.event for record in intents][:2] == ["$busy", "$waits"]
+    assert len(intents) == 3
+
+
 async def test_nothing_is_forgotten_by_a_restart(executor: Executor, connect: Connect) -> None:
     """Events and ciphertexts that ran are known after a restart, with their results (I3)."""
     client = await connect(executor)
@@ -978,3 +997,40 @@ async def test_a_full_disk_runs_nothing_and_says_so(small: Path, connect: Connec
         assert after.output.decode().strip() == (str(commands) if commands else "")
         intents = [record for record in records(executor) if isinstance(record, Intent)]
         assert len(intents) == commands + 2
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+async def test_what_ran_without_an_outcome_on_disk_never_runs_again(
+    small: Path, connect: Connect
+) -> None:
+    """A command whose outcome found no room is told so, also when it is asked for again (I3)."""
+    with Executor(small) as executor:
+        client = await connect(executor)
+        await client.send(client.request("read -r line", "$lost"))
+        started = await client.receive()
+        assert isinstance(started, Started)
+        (executor.state / "reserve").unlink()
+        fill(executor.state / "filler")
+        await client.send(
+            Input(
+                request=client.number(),
+                room=ROOM,
+                sender=OPERATOR,
+                number=started.number,
+                text="\n",
+                end=False,
+            )
+        )
+        answers = [await client.receive() for _ in range(2)]
+        assert [DenialCode.UNRECORDED] == [a.code for a in answers if isinstance(a, Denied)]
+        (executor.state / "filler").unlink()
+        again = await client.run("echo again", "$lost")
+        assert isinstance(again, Denied)
+        assert (again.code, again.number) == (DenialCode.UNRECORDED, started.number)
+        executor.stop()
+        executor.start()
+        recorded = await (await connect(executor)).run("echo again", "$lost")
+        assert isinstance(recorded, Finished)
+        assert recorded.reason is Reason.ABORTED
+        events = [record.event for record in records(executor) if isinstance(record, Intent)]
+        assert events == ["$lost"]

@@ -35,6 +35,11 @@ READY_AFTER_S: Final = 0.02
 """How long nothing must run before the executor makes ready for the next command: its work should
 not delay the answer to the last one, which is still on its way."""
 
+UNENDED: Final = (
+    "it was run and is not run again; how it ended could not be recorded, which the next start of "
+    "the executor records"
+)
+
 type Send = Callable[[Started | Finished], Awaitable[None]]
 
 
@@ -66,7 +71,9 @@ class Runs:
                 known = self._archive.index.run(run)
             except LedgerError as error:  # I3, I7: nobody can say whether it ran before
                 raise DeniedError(DenialCode.UNRECORDED, f"nothing was run: {error}") from None
-            if known is not None and known.ending is not None and known.head is not None:
+            if known is not None:
+                if known.ending is None or known.head is None:  # recording its end has failed
+                    raise DeniedError(DenialCode.UNRECORDED, UNENDED, known.number)
                 await send(self._recorded(request.request, known.number, known.ending, known.head))
                 return
             await self._admit(request, run)
@@ -85,15 +92,23 @@ class Runs:
             if decision.code is DenialCode.STALE:
                 await self._refuse(request, run, Stage.FRESHNESS, decision.code, decision.reason)
             await self._alarm(request, SecurityEvent.POLICY, decision.code, decision.reason)
-        if self._archive.index.run_of_ciphertext(request.ciphertext) is not None:
+        if self._is_replay(request.ciphertext):
             await self._alarm(
                 request,
                 SecurityEvent.REPLAY,
                 DenialCode.REPLAY,
-                "this very ciphertext already ran under another event id",
+                "this very ciphertext was already given to run under another event id",
             )
         if busy := self._busy():
             await self._refuse(request, run, Stage.CHAIN, DenialCode.BUSY, f"{busy}; send it again")
+
+    def _is_replay(self, ciphertext: str) -> bool:
+        """Whether a ciphertext ran, or is about to: what waits for its turn has no intent yet."""
+        if any(
+            execution.request.ciphertext == ciphertext for execution, _ in self._active.values()
+        ):
+            return True
+        return self._archive.index.run_of_ciphertext(ciphertext) is not None
 
     def _busy(self) -> str | None:
         """Return why nothing more can run now, None if something can."""
