@@ -477,7 +477,7 @@ def test_dangerous_command_is_refused_with_its_part() -> None:
     """A refusal by the safety stage names the family and shows which part it is about."""
     refusal = refused(text("$ uptime; reboot"))
     assert (refusal.stage, refusal.family) == (Stage.SAFETY, "power")
-    assert refusal.reason.startswith("`reboot`: ")
+    assert (refusal.part, refusal.reason) == ("reboot", "powers off or reboots the machine")
     assert refusal.command == "$ uptime; reboot"[2:]
 
 
@@ -496,10 +496,11 @@ def test_command_that_needs_an_approval_is_refused_and_says_so() -> None:
     assert refusal == Refused(
         stage=Stage.SAFETY,
         family=Family.SERVICES,
-        reason="`stop`: stops a service (and 1 more: `? …` lists them); "
+        reason="stops a service (and 1 more: `? …` lists them); "
         "it needs an approval, and this version has none",
         next_step="ask first, or run it on the host itself",
         command="stop it",
+        part="stop",
     )
 
 

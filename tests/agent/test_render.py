@@ -419,6 +419,23 @@ def test_refusal_and_denial() -> None:
     assert (block(content).verdict, block(content).family) == ("denied", "busy")
 
 
+def test_a_refusal_shows_the_part_and_still_the_reason() -> None:
+    """However long the part of a command is that was objected to, the reason can be read."""
+    refusal = Refused(
+        stage=Stage.SAFETY,
+        family="power",
+        reason="it reboots",
+        next_step="don't",
+        command="c",
+        part="echo <b>; " * 100 + "reboot",
+    )
+    content = ANSWERER.refused(EVENT, refusal, number=7, head=None)
+    first = str(content["body"]).splitlines()[0]
+    assert first.startswith("refused at safety (power): `echo <b>; ")
+    assert first.endswith("…`: it reboots")
+    assert str(block(content).reason).endswith("…`: it reboots")
+
+
 def test_a_corrected_line_is_whole_or_not_there() -> None:
     """The line to send stands alone, as code, to the last character; a cut one is never shown."""
 

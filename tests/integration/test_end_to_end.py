@@ -390,11 +390,20 @@ async def test_a_socket_of_another_uid_is_not_spoken_to(
 async def test_no_secret_is_in_any_log(
     host: Host, operator: Operator, room: str, bot: Account
 ) -> None:
-    """Tokens, keys and command texts are in no log, argument list or environment (I10)."""
+    """Tokens, keys and command texts are in no log, record, argument list or environment (I10).
+
+    Nor is a part of a command that was refused: its text can be erased, the record can't.
+    """
     await operator.answer_to(await operator.send_text(room, "$ echo s3cret-text; env"))
+    refused = await operator.answer_to(
+        await operator.send_text(room, "$ mysql -ps3cret-text -e 'drop database shop'")
+    )
+    assert (refused.result["verdict"], refused.result["stage"]) == ("refused", "safety")
+    assert "s3cret-text" in refused.body  # the room is where it came from
     event = await operator.send_text(room, "$ env; cat /proc/self/environ")
     answer = await operator.answer_to(event)
     logs = host.agent.log.read_text() + host.executor.log.read_text()
+    logs += "".join(path.read_text() for path in (host.state / CHAIN).iterdir())
     key = (host.state / "executor.key").read_text().strip()
     for secret in (bot.access_token, key, "s3cret-text"):
         assert secret not in logs

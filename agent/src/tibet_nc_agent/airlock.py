@@ -70,7 +70,9 @@ class Passed:
 class Refused:
     """A stage objects. ``command`` is the text to record, if it may be recorded.
 
-    ``meant`` is the message that was probably meant, for people to copy.
+    ``part`` is the part of the command that ``reason`` is about. It is for the room alone: the
+    reason goes into the chain and the journal, where nothing can be erased, so the command's own
+    text stays out of it (I10). ``meant`` is the message that was probably meant, to be copied.
     """
 
     stage: Stage
@@ -78,6 +80,7 @@ class Refused:
     reason: str
     next_step: str
     command: str | None
+    part: str = ""
     meant: str | None = None
 
 
@@ -321,17 +324,18 @@ def _judged(verdict: Verdict, command: str) -> Refused:
     if worst is None:  # a verdict that isn't ALLOW has findings; without one nothing may run
         return _unsafe("unknown", "the safety stage objects", "run it on the host itself", command)
     start, end = worst.span
-    where = f"`{one_line(command[start:end])}`: " if 0 <= start < end <= len(command) else ""
+    part = command[start:end] if 0 <= start < end <= len(command) else ""
     more = len(verdict.findings) - 1
     others = f" (and {more} more: `? …` lists them)" if more else ""
     if verdict.decision is Safety.NEEDS_APPROVAL:
         return _unsafe(
             worst.family,
-            f"{where}{worst.reason}{others}; it needs an approval, and this version has none",
+            f"{worst.reason}{others}; it needs an approval, and this version has none",
             f"{worst.advice}, or run it on the host itself",
             command,
+            part=part,
         )
-    return _unsafe(worst.family, f"{where}{worst.reason}{others}", worst.advice, command)
+    return _unsafe(worst.family, f"{worst.reason}{others}", worst.advice, command, part=part)
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -355,7 +359,13 @@ def _unreadable(cause: Cause, reason: str, next_step: str) -> Refused:
 
 
 def _unsafe(
-    family: str, reason: str, next_step: str, text: str, *, meant: str | None = None
+    family: str,
+    reason: str,
+    next_step: str,
+    text: str,
+    *,
+    part: str = "",
+    meant: str | None = None,
 ) -> Refused:
     return Refused(
         stage=Stage.SAFETY,
@@ -363,6 +373,7 @@ def _unsafe(
         reason=reason,
         next_step=next_step,
         command=_recordable(text),
+        part=part,
         meant=meant,
     )
 

@@ -37,6 +37,7 @@ longest of which are some identifiers of 255 characters that JSON writes with 12
 NOTE_CHARACTERS: Final = 100
 MOST_NOTES: Final = 4
 REASON_CHARACTERS: Final = 300
+PART_CHARACTERS: Final = 80
 COMMAND_CHARACTERS: Final = 400
 SHORT_DIGEST: Final = 8
 
@@ -146,6 +147,8 @@ class Answerer:
         self, event_id: str, refusal: Refused, *, number: int | None, head: str | None
     ) -> JsonObject:
         """Say which stage refused a message, why, and what to do next."""
+        about = f"`{clip(refusal.part, PART_CHARACTERS)}`: " if refusal.part else ""
+        reason = clip(one_line(f"{about}{refusal.reason}"), REASON_CHARACTERS)
         block = self._block(
             event_id,
             Verdict.REFUSED,
@@ -153,13 +156,10 @@ class Answerer:
             head=head,
             stage=refusal.stage.value,
             family=refusal.family,
-            reason=clip(one_line(refusal.reason), REASON_CHARACTERS),
+            reason=reason,
         )
         parts = [
-            Part(
-                f"refused at {refusal.stage.value} ({one_line(refusal.family)}): "
-                f"{clip(one_line(refusal.reason), REASON_CHARACTERS)}"
-            ),
+            Part(f"refused at {refusal.stage.value} ({one_line(refusal.family)}): {reason}"),
             Part(f"next: {clip(visible(refusal.next_step), COMMAND_CHARACTERS)}"),
             *meant(refusal),
         ]
