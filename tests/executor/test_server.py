@@ -28,6 +28,7 @@ from tests.executor.rig import (
 )
 from tests.executor.shell.driver import commands_of
 from tests.separation import FOREIGN_UID, as_agent
+from tibet_nc_executor.office import READERS
 from tibet_nc_protocol.envelope import Opener
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.framing import frame
@@ -173,7 +174,14 @@ async def test_big_output_is_fetched_whole(executor: Executor, connect: Connect)
         output += chunk.data
         last = chunk.last
     assert bytes(output) == whole
-    # Going back is permitted too.
+    # Going back is permitted too, also after many others were begun and not finished.
+    for _ in range(2 * READERS):
+        other = await client.run("seq 1 20000")
+        assert isinstance(other, Finished)
+        await client.send(Fetch(request=client.number(), run=other.run, offset=0))
+        assert isinstance(await client.receive(), Chunk)
+    opened = [os.readlink(path) for path in Path(f"/proc/{executor.pid}/fd").iterdir()]
+    assert 0 < len([name for name in opened if name.endswith(".cast")]) <= READERS
     await client.send(Fetch(request=client.number(), run=finished.run, offset=7))
     chunk = await client.receive()
     assert isinstance(chunk, Chunk)
@@ -243,7 +251,7 @@ async def test_the_same_ciphertext_under_another_event_id_is_refused(
 async def test_a_ciphertext_that_still_runs_or_waits_is_refused_under_another_event_id(
     executor: Executor, connect: Connect
 ) -> None:
-    """A repetition that comes before the first one is on record gets nothing run either (I3, I5)."""
+    """A repetition that comes before the first one is on record gets nothing run (I3, I5)."""
     client = await connect(executor)
     same = "ab" * 32
     await client.send(client.request("sleep 0.3", "$busy"))
@@ -1022,7 +1030,7 @@ async def test_what_ran_without_an_outcome_on_disk_never_runs_again(
             )
         )
         answers = [await client.receive() for _ in range(2)]
-        assert [DenialCode.UNRECORDED] == [a.code for a in answers if isinstance(a, Denied)]
+        assert [a.code for a in answers if isinstance(a, Denied)] == [DenialCode.UNRECORDED]
         (executor.state / "filler").unlink()
         again = await client.run("echo again", "$lost")
         assert isinstance(again, Denied)

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import LedgerError
@@ -49,6 +50,10 @@ from tibet_nc_protocol.messages import (
 from tibet_nc_protocol.records import Outcome, Refusal, SecurityEvent, actor, commitment
 from tibet_nc_protocol.signing import Identity
 from tibet_nc_protocol.terms import DenialCode, run_id
+
+READERS: Final = 16
+"""Recordings that are held open between two requests for their pieces. One that nobody asks for
+any more must not keep its file open for ever, and one that was closed is only read anew."""
 
 type Send = Callable[[Response], Awaitable[None]]
 
@@ -208,6 +213,8 @@ class Office:
             return Chunk(request=request.request, offset=request.offset, data=b"", last=True)
         reader = self._reading.pop(request.run, None)
         if reader is None:
+            if len(self._reading) >= READERS:
+                del self._reading[next(iter(self._reading))]
             reader = OutputReader(self._tools.recordings / known.ending.recording)
         try:
             data, last = reader.read(request.offset)
