@@ -19,24 +19,23 @@ from tibet_core.store import TokenStore
 from tibet_nc_executor.durable import open_append, write_all
 
 ACTION = "nc.command.execute"
+READ_BYTES = 16 * 1024  # some tokens, of which each has about a thousand
 
 
 class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type information
     """tibet-core's TokenStore over an append-only file; reads scan it and hold nothing."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the store, cutting off a torn last line; raises OSError."""
+        """Open or make the store, cutting off a torn last line; raises OSError.
+
+        Only its end is read, so that a start takes no longer the more commands there were.
+        """
         self._path = path
         self.descriptor = open_append(path)
         """For whoever syncs what was added."""
         self.last_id: str | None = None
-        self._count = 0
-        whole = 0
-        for line in self._lines():
-            whole += len(line)
-            self._count += 1
-            last = line
-        if self._count:
+        last, whole = _last_line(self.descriptor)
+        if last:
             self.last_id = Token.from_json(last.decode()).token_id
         os.ftruncate(self.descriptor, whole)
 
@@ -44,7 +43,6 @@ class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type i
         """Append a token; raises OSError and leaves the file as it was if that fails."""
         write_all(self.descriptor, encode(token) + b"\n")
         self.last_id = token.token_id
-        self._count += 1
 
     def get(self, token_id: str) -> Token | None:
         """Return the token with this id."""
@@ -73,7 +71,7 @@ class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type i
 
     def count(self) -> int:
         """Return how many tokens there are."""
-        return self._count
+        return sum(1 for _ in self._lines())
 
     def clear(self) -> None:
         """Refuse: the tokens are evidence. Raises PermissionError."""
@@ -89,6 +87,25 @@ class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type i
     def _lines(self) -> Iterator[bytes]:
         with self._path.open("rb") as file:
             yield from (line for line in file if line.endswith(b"\n"))
+
+
+def _last_line(descriptor: int) -> tuple[bytes, int]:
+    """Return the last whole line of a file, without its end, and where it ends.
+
+    Both are empty if there is none. Reads backwards, twice as far each time. Raises OSError.
+    """
+    size = os.fstat(descriptor).st_size
+    span = READ_BYTES
+    while True:
+        start = max(0, size - span)
+        data = os.pread(descriptor, size - start, start)
+        end = data.rfind(b"\n")
+        begin = data.rfind(b"\n", 0, max(0, end)) + 1
+        if start == 0 and end < 0:
+            return b"", 0
+        if end >= 0 and (begin > 0 or start == 0):
+            return data[begin:end], start + end + 1
+        span *= 2
 
 
 def encode(token: Token) -> bytes:

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""The store of tokens is opened at its end alone, whatever a crash has left there."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tibet_core import Token
+
+from tibet_nc_executor import provenance
+from tibet_nc_executor.provenance import AppendStore
+
+
+def token(number: int, parent: str | None, size: int) -> Token:
+    """Return a token with a content of some size."""
+    return provenance.resolved(
+        token_id=f"tibet_{number:032x}",
+        timestamp="2026-11-25T00:00:00+00:00",
+        actor="jis:matrix:@op:example.org",
+        content={"command": "c" * size},
+        references=[],
+        context={"seq": number},
+        parent_id=parent,
+    )
+
+
+@given(st.lists(st.integers(0, 40_000), max_size=4), st.binary(max_size=20_000))
+def test_the_last_whole_token_is_found_and_what_is_torn_is_cut(
+    sizes: list[int], torn: bytes
+) -> None:
+    """However long the lines: the next token's parent is the last whole one, the rest is cut."""
+    torn = torn.replace(b"\n", b"")
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "tokens.jsonl"
+        store = AppendStore(path)
+        for number, size in enumerate(sizes):
+            store.add(token(number, store.last_id, size))
+        store.close()
+        whole = path.read_bytes()
+        path.write_bytes(whole + torn)
+        again = AppendStore(path)
+        assert path.read_bytes() == whole
+        assert again.last_id == (f"tibet_{len(sizes) - 1:032x}" if sizes else None)
+        assert again.count() == len(again.all()) == len(sizes)
+        again.close()
+
+
+def test_the_tokens_are_tibet_cores_own_and_none_is_deleted(tmp_path: Path) -> None:
+    """What was added is found by id, action and actor; clearing is refused."""
+    store = AppendStore(tmp_path / "tokens.jsonl")
+    for number in range(3):
+        store.add(token(number, store.last_id, 1))
+    middle = store.get(f"tibet_{1:032x}")
+    assert middle is not None
+    assert middle.parent_id == f"tibet_{0:032x}"
+    assert store.get("tibet_none") is None
+    assert [found.token_id for found in store.find(action=provenance.ACTION, limit=2)] == [
+        f"tibet_{number:032x}" for number in (1, 2)
+    ]
+    assert store.find(actor="jis:matrix:@nobody:example.org") == []
+    with pytest.raises(PermissionError):
+        store.clear()
+    assert store.count() == 3
+    store.close()
