@@ -317,9 +317,15 @@ class Command:
         return await self._exited
 
     def _finish_state(self) -> None:
-        """Read what is left of what was told; the shell, which told it, is done."""
+        """Read what is left of what was told; the shell, which told it, is done.
+
+        What it left running may still hold the other end and write without end: more than the
+        limit is of no use.
+        """
         with suppress(BlockingIOError):
-            while data := os.read(self._door.told, _PIPE_BYTES):
+            while len(self._told) <= STATE_BYTES and (
+                data := os.read(self._door.told, _PIPE_BYTES)
+            ):
                 self._told += data[: STATE_BYTES + 1 - len(self._told)]
 
     def _conclude(
