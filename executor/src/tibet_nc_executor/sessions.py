@@ -178,11 +178,12 @@ class Sessions:
         return await self._record(session, SessionState.CLOSED, why, critical=True)
 
     async def close_all(self) -> None:
-        """End all sessions, since the executor stops; raises LedgerError."""
+        """End all sessions, since the executor stops; what can't be recorded ends all the same."""
         if self._ending:
             await asyncio.wait(self._ending)
         for session in list(self._sessions.values()):
-            await self.close(session, _STOPPED)
+            with suppress(LedgerError):
+                await self.close(session, _STOPPED)
 
     async def keep_limits(self) -> None:
         """Warn of limits and end what has met one, for ever."""
