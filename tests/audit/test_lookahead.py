@@ -66,6 +66,36 @@ def test_the_window_is_a_bound(tmp_path: Path) -> None:
         assert lookahead.take(b"far", "new") == b"far=new"
 
 
+@pytest.mark.parametrize("every", [1, 10, WINDOW - 1])
+def test_any_number_of_lines_that_nobody_wants(tmp_path: Path, every: int) -> None:
+    """However many lines nobody asks for in all, each one wanted is found, and all are counted."""
+    wanted = range(0, 5 * WINDOW, every)
+    lines = []
+    for number in range(5 * WINDOW):
+        lines.append(b"orphan%d=old" % number)
+        if number in wanted:
+            lines.append(b"%d=new" % number)
+    _file(tmp_path, lines)
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        for number in wanted:
+            assert lookahead.take(b"%d" % number, "new") == b"%d=new" % number
+            assert len(lookahead._starts) <= 2 * WINDOW
+        assert sum(1 for _ in lookahead.rest()) + lookahead.forgotten == 5 * WINDOW
+
+
+def test_what_was_claimed_moves_on(tmp_path: Path) -> None:
+    """What nobody will ask for any more doesn't hold back where a later verification goes on."""
+    lines = [b"orphan=old", *(b"%d=new" % number for number in range(2 * WINDOW))]
+    _file(tmp_path, lines)
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        for number in range(2 * WINDOW):
+            assert lookahead.take(b"%d" % number, "new") is not None
+            assert lookahead.claimed == 0 or number + 1 >= WINDOW
+        assert lookahead.claimed == sum(len(line) + 1 for line in lines)
+
+
 def test_lines_that_are_nothing(tmp_path: Path) -> None:
     """Lines that can't be read are passed over and named."""
     _file(tmp_path, [b"garbage", b"a=new", b"", b"b=new"])

@@ -136,6 +136,7 @@ class Evidence:
                 self._name, reason, expected=str(moved[0]), found=str(item.key)
             )
             self._find(What.PAYLOAD, moved, wrong)
+        self.counts.unclaimed_texts += self._texts.forgotten
         # What can't be read is most likely the text of the first record that has none.
         likely = next(iter(self._erased.values()), self._last)
         for row in self._texts.unreadable:
@@ -160,7 +161,7 @@ class Evidence:
         self.counts.erasures = len(self._erasures)
         self.counts.undone_erasures = self._count_undone()
         self.counts.unclaimed_tokens = sum(1 for _ in self._tokens.rest())
-        self.counts.unclaimed_tokens += len(self._tokens.unreadable)
+        self.counts.unclaimed_tokens += self._tokens.forgotten + len(self._tokens.unreadable)
 
     def _check_text(self, seq: int, digest: str, place: int) -> None:
         try:

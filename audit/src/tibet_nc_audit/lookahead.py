@@ -3,10 +3,13 @@
 
 Payloads and tokens are on disk before their record, so a crash can leave some of which there is
 no record; and commands that run side by side may end in another order than their tokens were
-written. Both move a line by a few places. So the file is read in step with the chain, and what
-isn't wanted yet is held, up to WINDOW lines: enough for any crash, and a bound on memory.
+written. Both move a line by a few places. So the file is read in step with the chain: up to
+WINDOW lines beyond the furthest one that a record has asked for, and what isn't wanted yet is held
+until that is WINDOW lines past it. So memory has a bound, and so has what one record may look
+through; but not the number of lines in a chain's life that no record ever asks for.
 """
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +17,8 @@ from typing import Final
 from tibet_nc_audit.reader import LineFile
 
 WINDOW: Final = 1024
-"""Most lines held: sixteen times the commands that can run at once (protocol, OPEN_RUNS)."""
+"""How far a line may be from its place: sixteen times the commands that can run at once (protocol,
+OPEN_RUNS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,15 @@ class Item[K: Hashable, V]:
     key: K
     digest: str
     value: V
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held[K: Hashable, V]:
+    """An item that no record has asked for yet: its place among all, and where its line begins."""
+
+    item: Item[K, V]
+    place: int
+    begin: int
 
 
 type Read[K: Hashable, V] = Callable[[bytes], Item[K, V] | None]
@@ -65,12 +78,18 @@ class Lookahead[K: Hashable, V]:
         self._lines: Iterator[bytes] = iter(file or ())
         self._read = read
         self._skip = skip
+        self.forgotten = 0
+        """Lines that no record asked for, besides those that ``rest`` yields."""
         self._row = 0
         self._begin = self._end = 0 if file is None else file.position
-        self._held: dict[K, list[Item[K, V]]] = {}
-        self._starts: dict[int, int] = {}
-        """Where each line begins that is held, by its item's identity."""
-        self._count = 0
+        self._held: dict[K, list[_Held[K, V]]] = {}
+        self._starts: dict[int, _Held[K, V]] = {}
+        """The same by their places, in the order of the file."""
+        self._stray: deque[Item[K, V]] = deque()
+        """The last of those that are too far back for any record to ask for them still."""
+        self._place = 0
+        self._reached = 0
+        """The furthest place that a record has asked for."""
 
     @property
     def torn(self) -> int:
@@ -80,7 +99,7 @@ class Lookahead[K: Hashable, V]:
     @property
     def claimed(self) -> int:
         """Bytes of the file before the first line that nobody has asked for yet."""
-        return min(self._starts.values(), default=self._end)
+        return next((held.begin for held in self._starts.values()), self._end)
 
     def take(self, key: K, digest: str) -> V | None:
         """Return what a record commits to, None if it isn't there.
@@ -89,41 +108,43 @@ class Lookahead[K: Hashable, V]:
         """
         candidates = self._held.get(key, [])
         while True:
-            for item in candidates:
-                if item.digest == digest:
-                    self._drop(item)
-                    return item.value
+            for held in candidates:
+                if held.item.digest == digest:
+                    self._claim(held)
+                    return held.item.value
             found = self._advance(key)
             if found is None:
                 break
             candidates = [found]
-        others = self._held.pop(key, [])
-        self._count -= len(others)
-        for other in others:
-            del self._starts[id(other)]
+        others = list(self._held.get(key, []))
+        for held in others:
+            self._claim(held)
         if others:
-            raise DiffersError(others[-1].digest)
+            raise DiffersError(others[-1].item.digest)
         return None
 
     def rest(self) -> Iterator[Item[K, V]]:
         """Yield what no record asked for, to the end of the file."""
-        held, self._held, self._count, self._starts = self._held, {}, 0, {}
-        for items in held.values():
-            yield from items
+        held, self._starts, self._held = self._starts, {}, {}
+        stray, self._stray = self._stray, deque()
+        yield from stray
+        for one in held.values():
+            yield one.item
         while (item := self._next()) is not None:
             yield item
 
-    def _advance(self, key: K) -> Item[K, V] | None:
+    def _advance(self, key: K) -> _Held[K, V] | None:
         """Read on to the next item of a key, as far as the window permits."""
-        while self._count < WINDOW:
+        while self._place < self._reached + WINDOW:
             item = self._next()
             if item is None:
                 return None
-            self._held.setdefault(item.key, []).append(item)
-            self._starts[id(item)] = self._begin
-            self._count += 1
+            self._place += 1
+            held = _Held(item=item, place=self._place, begin=self._begin)
+            self._held.setdefault(item.key, []).append(held)
+            self._starts[self._place] = held
             if item.key == key:
-                return item
+                return held
         return None
 
     def _next(self) -> Item[K, V] | None:
@@ -143,10 +164,23 @@ class Lookahead[K: Hashable, V]:
             if len(self.unreadable) < WINDOW:
                 self.unreadable.append(self._row)
 
-    def _drop(self, item: Item[K, V]) -> None:
-        items = self._held[item.key]
-        items.remove(item)
-        del self._starts[id(item)]
-        if not items:
-            del self._held[item.key]
-        self._count -= 1
+    def _claim(self, held: _Held[K, V]) -> None:
+        """Let go of what a record has asked for, and of what none will ask for any more."""
+        self._drop(held)
+        self._reached = max(self._reached, held.place)
+        while self._starts:
+            oldest = next(iter(self._starts.values()))
+            if oldest.place + WINDOW > self._reached:
+                break
+            self._drop(oldest)
+            self._stray.append(oldest.item)
+            if len(self._stray) > WINDOW:
+                self._stray.popleft()
+                self.forgotten += 1
+
+    def _drop(self, held: _Held[K, V]) -> None:
+        del self._starts[held.place]
+        of_key = self._held[held.item.key]
+        of_key.remove(held)
+        if not of_key:
+            del self._held[held.item.key]
