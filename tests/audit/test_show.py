@@ -136,6 +136,12 @@ def test_after_a_change_of_keys(tmp_path: Path) -> None:
         assert "bad" not in _checks(tmp_path, number, "--key", EXECUTOR.public_key.hex).values()
     done = within("show", "--state", tmp_path, str(after))
     assert f"with the key {LATER.public_key.hex}" in done.out
+    later = LATER.public_key.hex
+    assert "bad" not in _checks(tmp_path, after, "--key", later).values()
+    done = within("show", "--state", tmp_path, "1", "--key", later)
+    assert "since record 4" in done.err
+    done = within("export", "--format", "html", "--state", tmp_path, "--key", later)
+    assert (done.status, "since record 4" in done.err) == (2, True)
     assert "key, " not in within("log", "--state", tmp_path).out
     assert f"from here on the key is {LATER.public_key.hex}" in (
         within("log", "--state", tmp_path, "--kind", "key").out

@@ -13,8 +13,9 @@ from tests.audit.verdicts import CHAIN_ONLY, lines_of, put, report, saved_head
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth, Held, held, save
+from tibet_nc_audit.keys import since
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.verify import Pinned
+from tibet_nc_audit.verify import Pinned, verify
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, TOKENS, segment_name
 from tibet_nc_protocol.records import RECORDS, Checkpoint, digest
 
@@ -165,6 +166,58 @@ def test_a_chain_that_goes_on_with_another_key(
         assert found.findings == []
         assert found.key == EXECUTOR.public_key.hex
         assert found.last_key == identity.public_key.hex
+
+
+@EACH
+@pytest.mark.parametrize("segment_records", [1, 3, 100])
+def test_a_chain_by_a_later_key(tmp_path: Path, depth: Depth, segment_records: int) -> None:
+    """A key that the chain went on with proves all of it by what it has signed."""
+    chain = Chain(tmp_path, segment_records=segment_records)
+    chain.command("before")
+    for identity in (LATER, STRANGER):
+        begins = chain.rotate(identity) + 1
+        key = identity.public_key
+        with State(tmp_path) as state, pytest.raises(AuditError, match="nothing is signed with it"):
+            verify(state, key=key, depth=depth)
+        chain.command("after")
+        with State(tmp_path) as state:
+            found = verify(state, key=key, depth=depth)
+        assert (found.findings, found.pinned) == ([], Pinned.GIVEN)
+        assert found.key == EXECUTOR.public_key.hex
+        assert [f"since record {begins}" in note for note in found.notes] == [True]
+    with State(tmp_path) as state:
+        assert verify(state, key=LATER.public_key, depth=depth).good
+
+
+@EACH
+@pytest.mark.parametrize("drop", [1, 2, 3])
+def test_a_made_up_beginning(tmp_path: Path, depth: Depth, drop: int) -> None:
+    """Whoever only names a later key, and goes on with its own records, is found out (I8)."""
+    true = Chain(tmp_path / "true")
+    true.command("before")
+    true.rotate(LATER)
+    true.command("after")
+    forged = Chain(tmp_path / "forged", identity=STRANGER)
+    for _ in range(3):
+        forged.session()
+    forged.rotate(LATER)
+    assert forged.length == true.length - 1
+    put(tmp_path / "forged", [*forged.lines, *true.lines[-drop:]])
+    with State(tmp_path / "forged") as state:
+        assert not verify(state, key=LATER.public_key, depth=depth).good
+
+
+def test_a_later_key_that_signed_nothing(tmp_path: Path) -> None:
+    """A key that a chain names vouches for nothing while others sign what follows (I8)."""
+    chain = Chain(tmp_path)
+    chain.rotate(LATER)
+    chain.identity = EXECUTOR
+    chain.session()
+    with State(tmp_path) as state:
+        assert since(state, LATER.public_key).first == LATER.public_key
+        first = verify(state, key=LATER.public_key).first_bad
+    assert first is not None
+    assert (first.record, first.reason) == (0, "another executor's chain")
 
 
 @EACH

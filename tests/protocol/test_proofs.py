@@ -119,6 +119,9 @@ def test_the_key_is_the_readers() -> None:
         proofs.verify_command(command(), stranger)
     with pytest.raises(ProofError, match="another executor"):
         proofs.verify_growth(growth(), stranger)
+    named = _forged(command(), keys=[f'{{"key":"{stranger.hex}"}}'])
+    with pytest.raises(ProofError, match="that is a later one"):
+        proofs.verify_command(named, stranger)
 
 
 @given(data=st.data())

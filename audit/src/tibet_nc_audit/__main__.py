@@ -40,6 +40,7 @@ from tibet_nc_audit.errors import AuditError, DisagreementError, MissingError
 from tibet_nc_audit.export import Format
 from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.heads import Depth
+from tibet_nc_audit.keys import since
 from tibet_nc_audit.locate import locate
 from tibet_nc_audit.output import refuse_inside, replace_file
 from tibet_nc_audit.page import html_lines
@@ -293,7 +294,12 @@ def _export(options: argparse.Namespace, state: State) -> int:
         case Format.CSV:
             lines = export.csv_lines(state, wanted, complain)
         case Format.HTML:
-            key = None if options.key is None else _key(options.key)
+            key = _given_key(options)
+            if key is not None and (later := since(state, key).record):
+                raise AuditError(
+                    f"the key given is this chain's since record {later}: a page is checked with"
+                    " the first"
+                )
             lines = html_lines(state, wanted, key, datetime.now(UTC))
         case Format.TIBET | Format.CAST if wanted != Filter():
             raise AuditError(f"--format {options.format} takes no filters")

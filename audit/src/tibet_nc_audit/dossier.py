@@ -8,7 +8,8 @@ import msgspec
 
 from tibet_nc_audit import payloads, tokens
 from tibet_nc_audit.entries import Entry, Kind, Text, begun, ended
-from tibet_nc_audit.errors import DisagreementError, MissingError
+from tibet_nc_audit.errors import AuditError, DisagreementError, MissingError
+from tibet_nc_audit.keys import since
 from tibet_nc_audit.locate import Command, Located, erasure, key_at, locate, retention
 from tibet_nc_audit.lookahead import Lookahead, only
 from tibet_nc_audit.reader import State
@@ -117,6 +118,14 @@ def _check_place(state: State, place: Located, key: PublicKey | None) -> list[Ch
 
 
 def _check_signature(state: State, place: Located, record: Record, first: PublicKey | None) -> str:
+    if first is not None:
+        given = since(state, first)
+        if place.number < given.record:
+            raise AuditError(
+                f"the key given is this chain's since record {given.record}: record {place.number}"
+                " by itself is checked with the first key"
+            )
+        first = given.first
     key = key_at(state, place.number, first)
     verify_signature(record, key)
     pinned = " that the chain itself names" if first is None else ""

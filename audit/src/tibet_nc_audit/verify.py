@@ -12,6 +12,7 @@ from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.evidence import Counts, Evidence
 from tibet_nc_audit.findings import Finding, Findings
 from tibet_nc_audit.heads import Depth, Held, SavedHead
+from tibet_nc_audit.keys import since
 from tibet_nc_audit.links import LinkWalk
 from tibet_nc_audit.locate import find_held
 from tibet_nc_audit.reader import State
@@ -97,11 +98,16 @@ def verify(
     """Check a chain and what it speaks of; raises AuditError when it can't be read.
 
     ``heads`` are of earlier times; a chain that doesn't reach or doesn't match them is bad. Without
-    ``key`` the one in a head file is taken, and without that the genesis record's. With ``resume``
+    ``key`` the one in a head file is taken, and without that the genesis record's; it may be one
+    that the chain went on with, but not one that signed nothing yet. With ``resume``
     only what came after that head is read, and the record that it is of. ``keep`` is told where a
     later verification can go on, if all is good.
     """
     begin = time.monotonic()
+    later = 0
+    if key is not None:
+        found_key = since(state, key)
+        key, later = found_key.first, found_key.record
     if resume is not None:
         if key is not None and resume.key != key.hex:
             raise AuditError(f"the head file is of another key, {resume.key}, not {key.hex}")
@@ -124,6 +130,11 @@ def verify(
         key, pinned = PublicKey.from_hex(resume.key), Pinned.HEAD
     heads = [find_held(state, held) for held in heads]
     verification = _Verification(state, key, heads, depth, resume)
+    if later:
+        verification.note(
+            f"the key given is this chain's since record {later}: what stands before is vouched for"
+            " by what that key has signed since"
+        )
     segments = state.segments()
     with Signatures(state.chain_bytes() if depth is Depth.DEEP else 0, jobs) as signatures:
         verification.run(segments, signatures, report)
@@ -159,6 +170,10 @@ class _Verification:
         self._last = b""
         self._unconfirmed: tuple[Record, int] | None = None
         """A record that nothing vouches for yet, so that what it speaks of isn't checked yet."""
+
+    def note(self, text: str) -> None:
+        """Add what is no fault, but to be known."""
+        self._notes.append(text)
 
     @property
     def _walk(self) -> RecordWalk | LinkWalk:

@@ -160,7 +160,11 @@ def read_keys(genesis: str, keys: Sequence[str], pinned: PublicKey | None) -> Ke
     try:
         key = PublicKey.from_hex(first.key)
         if pinned is not None and key != pinned:
-            raise ProofError(f"another executor's chain: its key is {key.hex}, not {pinned.hex}")
+            later = any(f'"key":"{pinned.hex}"' in line for line in keys)
+            hint = "; that is a later one, and a proof is checked with the first" if later else ""
+            raise ProofError(
+                f"another executor's chain: its key is {key.hex}, not {pinned.hex}{hint}"
+            )
         verify_signature(first, key)
         changes = [(0, key)]
         for line in keys:
