@@ -32,6 +32,7 @@ REPORT: Final = StatusReport(
     session_commands=3,
     directory="/var/lib/tibet-nc-shell",
     denial=None,
+    journal=None,
     cage=Cage(separated=True, restricted=True, network=False, network_view=False, read_only=True,
               walls=()),
     limits=Limits(

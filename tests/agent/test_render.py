@@ -211,6 +211,7 @@ def test_any_report_is_harmless_and_fits(
         session_commands=number,
         directory=name,
         denial=name,
+        journal=name,
         cage=Cage(
             separated=False,
             restricted=False,

@@ -16,14 +16,26 @@ from pathlib import Path
 import pytest
 
 from tests.audit.program import within
-from tests.executor.rig import SECONDS, Client, Executor, whole_chain
+from tests.executor.rig import OPERATOR, ROOM, SECONDS, Client, Executor, whole_chain
 from tests.harness.journald import SOCKET, Journald, private_journald
+from tibet_nc_agent import reports
 from tibet_nc_executor import doctor
 from tibet_nc_executor.config import load
-from tibet_nc_protocol.messages import Finished
+from tibet_nc_protocol.messages import Finished, Status, StatusReport
 from tibet_nc_protocol.records import RECORDS, Security, SecurityEvent, digest
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to start journald")
+
+
+AGENT = reports.AgentFacts(
+    version="1",
+    device="DEVICE",
+    uptime_ms=1,
+    timebox_ms=1,
+    skew_ms=None,
+    waiting=0,
+    given_up=(),
+)
 
 
 @pytest.fixture
@@ -48,6 +60,17 @@ async def _commands(executor: Executor, number: int) -> None:
     for _ in range(number):
         assert isinstance(await client.run("true"), Finished)
     await client.close()
+
+
+async def _told_in_the_room(executor: Executor) -> str:
+    """Return what the status in a room says of the journal; nothing while that is whole."""
+    client = await Client.connect(executor)
+    await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+    report = await client.receive()
+    assert isinstance(report, StatusReport)
+    await client.close()
+    lines = [part.text for part in reports.status(AGENT, report)]
+    return next((line for line in lines if line.startswith("journal ")), "")
 
 
 def _gaps(executor: Executor) -> list[Security]:
@@ -94,6 +117,7 @@ async def test_a_gap_is_on_record_from_where_to_where(
     """Commands run while journald is stopped; when it is back the chain says what it lacks."""
     await _commands(executor, 1)
     await _settled(executor, journald, 0)
+    assert await _told_in_the_room(executor) == ""
     first = len(whole_chain(executor))
     journald.stop()
     if gone:  # libsystemd then reports success
@@ -101,6 +125,9 @@ async def test_a_gap_is_on_record_from_where_to_where(
     await _commands(executor, 3)
     last = len(whole_chain(executor)) - 1
     assert "journald does not take records" in executor.log.read_text()
+    shown = await _told_in_the_room(executor)
+    assert shown.startswith("journal NOT complete, the chain is: journald did not take ")
+    assert f"of records #{first} to #" in shown
     journald.start()
     await _commands(executor, 1)
     end = time.monotonic() + SECONDS
@@ -108,6 +135,7 @@ async def test_a_gap_is_on_record_from_where_to_where(
         assert time.monotonic() < end, executor.log.read_text()
         await asyncio.sleep(0.02)
     (gap,) = _gaps(executor)
+    assert f"record #{gap.seq}: {gap.detail}" in await _told_in_the_room(executor)
     assert gap.number == first
     assert f"{last - first + 1} entries, of records #{first} to #{last}" in gap.detail
     assert await _settled(executor, journald, last - first + 1) == list(range(first, last + 1))

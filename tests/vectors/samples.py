@@ -336,6 +336,7 @@ def responses() -> dict[str, Response]:
             session_commands=0,
             directory="/home/shell",
             denial=None,
+            journal=None,
             cage=Cage(
                 separated=True,
                 restricted=True,

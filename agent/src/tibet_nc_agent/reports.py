@@ -65,6 +65,10 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
     session = "none yet: the first command opens it"
     if report.session is not None:
         session = f"{one_line(report.session)}, {counted(report.session_commands, 'command')}"
+    journal = []
+    if report.journal is not None:
+        lacks = clip(one_line(report.journal), REASON_CHARACTERS)
+        journal.append(f"journal NOT complete, the chain is: {lacks}")
     lines = [
         f"host {one_line(report.host)} · executor {one_line(report.version)} · "
         f"up {duration(report.uptime_s * 1000)}",
@@ -73,6 +77,7 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
         f"chain {counted(report.records, 'record')} · head {report.head[:SHORT_DIGEST]} · "
         f"{grouped(report.runs)} run, {grouped(report.refusals)} refused, "
         f"{grouped(report.running)} running",
+        *journal,
         f"limits: a message {agent.timebox_ms / 1000:g} s old · {report.limits.idle_s} s without "
         f"output · {report.limits.total_s} s in all · a session {report.limits.session_idle_s} s "
         f"without a command, {report.limits.session_total_s} s in all",

@@ -81,6 +81,9 @@ class Archive:
         start = max(0, self._ledger.length - CHAIN_TAIL)
         self.newest: Final = deque(segments.read_from(self._chain, start), maxlen=CHAIN_TAIL)
         """The newest records with their digests, oldest first."""
+        self._gap: Security | None = None
+        for record, _ in self.newest:
+            self._note_gap(record)
 
     @property
     def length(self) -> int:
@@ -91,6 +94,17 @@ class Archive:
     def head(self) -> str:
         """Digest of the last record."""
         return self._ledger.head
+
+    @property
+    def unjournaled(self) -> str | None:
+        """What the journal lacks now, or the newest record that says so; None if there is none.
+
+        Records from before the start count if they are among the newest.
+        """
+        gap = self._journal.gap
+        if gap is not None:
+            return f"{gap} so far"
+        return None if self._gap is None else f"record #{self._gap.seq}: {self._gap.detail}"
 
     @property
     def index(self) -> Index:
@@ -317,6 +331,10 @@ class Archive:
             with suppress(RuntimeError):  # the loop has ended: close() sees to what is left
                 self._loop.call_soon_threadsafe(self._tell, gap)
 
+    def _note_gap(self, record: Record) -> None:
+        if isinstance(record, Security) and record.what is SecurityEvent.JOURNAL:
+            self._gap = record
+
     def _tell(self, gap: Gap) -> None:
         if self._handed_over:
             return
@@ -332,6 +350,7 @@ class Archive:
         self._durable = record.seq + 1
         self.newest.append((record, head))
         self._journal.send(record, head)
+        self._note_gap(record)
         self._since_checkpoint += 1
         if self._since_checkpoint >= self._checkpoint_records:
             self._due.set()

@@ -70,6 +70,12 @@ class Journal:
         self._thread = threading.Thread(target=self._send_all, name="journal", daemon=True)
         self._thread.start()
 
+    @property
+    def gap(self) -> Gap | None:
+        """What journald did not take and nobody was told of yet."""
+        with self._guard:
+            return self._gap
+
     def send(self, record: Record, head: str) -> None:
         """Queue one record; never blocks."""
         try:

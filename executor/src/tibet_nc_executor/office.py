@@ -244,6 +244,7 @@ class Office:
             session_commands=0 if session is None else session.commands,
             directory=None if session is None else session.shell.directory,
             denial=self._runs.denial(request.room, request.sender),
+            journal=self._archive.unjournaled,
             cage=facts.cage,
             limits=facts.limits,
         )

@@ -354,7 +354,8 @@ class StatusReport(_Message, frozen=True, kw_only=True, tag="status-report"):
     """How the executor is. ``session`` is None when the operator has none yet in that room.
 
     ``directory`` is where the session's next command starts, as the session's own shell told it;
-    ``denial`` is why a command of that operator in that room would be denied now.
+    ``denial`` is why a command of that operator in that room would be denied now, ``journal`` what
+    the system's journal lacks of the chain.
     """
 
     request: Count
@@ -370,6 +371,7 @@ class StatusReport(_Message, frozen=True, kw_only=True, tag="status-report"):
     session_commands: Count
     directory: Text | None
     denial: Text | None
+    journal: Text | None
     cage: Cage
     limits: Limits
 
