@@ -3,7 +3,7 @@
 
 import dataclasses
 import itertools
-from typing import get_args
+from typing import Any, get_args
 
 import hypothesis.strategies as st
 import msgspec
@@ -188,20 +188,35 @@ def test_exactly_one_decision(event: Incoming, situation: Situation) -> None:
     assert isinstance(decision, Ignored) == isinstance(addressed(event, RULES), Ignored)
 
 
-@given(INCOMING, SITUATIONS)
-def test_what_passes(event: Incoming, situation: Situation) -> None:
-    """What passes is a fresh, first, encrypted text of an operator's checked device (I5)."""
-    if not isinstance(decide(event, situation, RULES), Passed):
-        return
-    assert isinstance(event, TextMessage)
-    assert situation.standing is Standing.OPERATOR
-    assert event.room_id in {DEDICATED, SHARED}
-    assert event.origin is not None
-    assert not event.is_edit
-    assert situation.device is not None
-    assert not situation.strangers
-    assert abs(NOW - event.sent_ms) <= TIMEBOX
-    assert event.room_id == DEDICATED or event.body.startswith(PREFIX)
+PASSES: dict[str, tuple[tuple[object, ...], tuple[object, ...]]] = {
+    "room_id": ((DEDICATED,), (SHARED, OTHER)),
+    "sender": ((OPERATOR,), (BOT,)),
+    "age_ms": ((0, 100, TIMEBOX, -TIMEBOX), (TIMEBOX + 1, -TIMEBOX - 1, 10**9, NOW)),
+    "is_edit": ((False,), (True,)),
+    "origin": ((ORIGIN,), (None,)),
+    "standing": ((Standing.OPERATOR,), tuple(set(Standing) - {Standing.OPERATOR})),
+    "device": (("DEVICE",), (None,)),
+    "strangers": (((),), ((STRANGER,),)),
+}
+"""What a message and its situation may be for the text ``uptime`` to pass, and what not."""
+
+
+def test_what_passes() -> None:
+    """What passes, and all of that, is a fresh, first, encrypted text of an operator's device (I5).
+
+    Its device is checked, the room is the agent's own, and nobody else is there.
+    """
+    names = tuple(PASSES)
+    for drawn in itertools.product(*(good + bad for good, bad in PASSES.values())):
+        value: dict[str, Any] = dict(zip(names, drawn, strict=True))
+        situation = dataclasses.replace(
+            SITUATION, **{name: value.pop(name) for name in ("standing", "device", "strangers")}
+        )
+        decision = decide(text("uptime", **value), situation, RULES)
+        expected = all(
+            found in good for found, (good, _) in zip(drawn, PASSES.values(), strict=True)
+        )
+        assert isinstance(decision, Passed) == expected, drawn
 
 
 @given(INCOMING, SITUATIONS)
