@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.harness.host import Host, HostError, remove
-from tests.harness.operator import Operator, Seen
+from tests.harness.operator import Operator, OperatorError, Seen
 from tests.harness.synapse import Synapse
 
 ANSWER_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 0.1
+"""How often it is looked for something new in the room."""
 
 type Result = dict[str, Any]
 
@@ -182,11 +184,42 @@ async def _take(step: Step, operator: Operator, room: str, show: Show) -> None:
 
 
 async def _converse(operator: Operator, room: str, show: Show) -> None:
-    print("\nType commands; an empty line or ^D ends.\n", flush=True)
-    while line := (await asyncio.to_thread(sys.stdin.readline)).strip():
-        event = await operator.send_text(room, line)
-        answer: Seen = await operator.answer_to(event, 3600)
-        show.answer(answer.sender, answer.body)
+    print("\nType commands, also while one runs; an empty line or ^D ends.\n", flush=True)
+    watching = asyncio.create_task(_watch(operator, show))
+    waiting: list[str] = []
+    try:
+        while line := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            try:
+                waiting.append(await operator.send_text(room, line))
+            except OperatorError as error:  # longer than a homeserver takes, for one
+                show.step(f"not sent: {error}")
+        for event in waiting:  # what a script types ends before its last command does
+            await operator.answer_to(event, ANSWER_SECONDS)
+        await asyncio.sleep(2 * LOOK_SECONDS)
+    except TimeoutError:
+        show.step("a command still runs; it ends with the demo")
+    finally:
+        watching.cancel()
+
+
+async def _watch(operator: Operator, show: Show) -> None:
+    """Show what the others say from now on, as it comes."""
+    shown = len(operator.events)
+    while True:
+        news = operator.events[shown:]
+        shown += len(news)
+        for seen in news:
+            if seen.sender != operator.user_id and seen.type == "m.room.message":
+                show.answer(seen.sender, _told(seen))
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _told(seen: Seen) -> str:
+    """Return what a client would show of a message."""
+    new = seen.content.get("m.new_content")
+    if isinstance(new, dict):
+        return f"{new.get('body', '')} (edited)"
+    return f"[file] {seen.body}" if seen.content.get("msgtype") == "m.file" else seen.body
 
 
 def _audit(host: Host, show: Show) -> None:
