@@ -78,15 +78,15 @@ def test_a_command_that_would_run() -> None:
         "sender: passed · @op:example.org · device QBUAZIFURK",
         "freshness: passed · sent 300 ms ago, at most 30 s are permitted",
         "safety: passed",
-        "it runs:",
+        "as the shell would read it:",
         "df -h",
         "sort",
         "chain: nothing speaks against it; it would be recorded from #42 on",
         "where: web1 · session a1b2c3d4e5f60708 (3 commands so far) · in /var/lib/tibet-nc-shell · "
         "restricted shell, no network, system read-only",
-        "limits: 120 s without output · 3600 s in all · 256 processes · 2 GiB of memory, 2 GiB a "
+        "limits: 2 min without output · 1 h in all · 256 processes · 2 GiB of memory, 2 GiB a "
         "process · files of 256 MiB · 1 024 open files · 64 MiB of output kept · "
-        "a session of 24 h 0 min, 1 h 0 min unused",
+        "a session of 24 h, 1 h unused",
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_command_that_would_be_refused() -> None:
     assert shown[0] == "would be refused at safety (nothing was run)"
     assert shown[3] == "safety: refused"
     assert shown[4].startswith("deny (power), characters 10 to 15, `reboot`: ")
-    assert [line for line in shown if line.startswith("chain: nothing speaks against it")]
+    assert "chain: the refusal would be recorded, as #42" in shown
 
 
 @pytest.mark.parametrize(

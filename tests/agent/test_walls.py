@@ -92,8 +92,8 @@ def test_only_the_last_lines_count() -> None:
 @pytest.mark.parametrize(
     ("changes", "start"),
     [
-        ({"reason": Reason.IDLE, "exit": None, "signal": 15}, "limit: 2 min 0 s without output; "),
-        ({"reason": Reason.TIMED_OUT, "exit": None, "signal": 9}, "limit: 1 h 0 min in all; "),
+        ({"reason": Reason.IDLE, "exit": None, "signal": 15}, "limit: 2 min without output; "),
+        ({"reason": Reason.TIMED_OUT, "exit": None, "signal": 9}, "limit: 1 h in all; "),
         ({"exit": None, "signal": 25}, "limit: files of at most 256 MiB; "),
         ({"exit": 153}, "limit: files of at most 256 MiB; "),
         (

@@ -221,7 +221,7 @@ async def test_explain_runs_nothing(host: Host, operator: Operator, room: str) -
     assert f"device {operator.device_id}\n" in answer.body
     assert "\ndf -h\nsort\n" in answer.body
     assert "\nwhere: demo-host · a new session · in its home · restricted shell" in answer.body
-    assert "\nlimits: 120 s without output · 3600 s in all · " in answer.body
+    assert "\nlimits: 2 min without output · 1 h in all · " in answer.body
     after = (await asked(operator, room, "status")).body
     for start in ("chain ", "session "):
         assert _starting(before, start) == _starting(after, start) != []

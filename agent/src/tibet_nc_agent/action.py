@@ -125,10 +125,12 @@ def _control(match: re.Match[str]) -> Action:
     if verb in {"jobs", "stop"} and number is None and rest is None:
         return Tell(report=Report.JOBS) if verb == "jobs" else StopAll()
     if verb not in {"cancel", "kill", "tail", "eof", "in"}:
-        return Misused(hint=f"the controls are {_CONTROLS}")
+        return Misused(hint=f"there is no control !{verb}: the controls are {_CONTROLS}")
     if number is None or (rest is None) == (verb == "in"):
         text = " text" if verb == "in" else ""
-        return Misused(hint=f"it is written !{verb} N{text}, as !{verb} 42{text}: see !jobs")
+        return Misused(
+            hint=f"it is written !{verb} N{text}, as !{verb} 42{text}; !jobs shows the numbers"
+        )
     match verb:
         case "tail":
             return Peek(number=int(number))

@@ -61,18 +61,22 @@ def parts(subject: Preview) -> tuple[Part, ...]:
             f"at most {subject.timebox_ms / 1000:g} s are permitted"
         ),
         *_safety(subject),
-        Part(f"{Stage.CHAIN}: {_chain(subject.report)}"),
+        Part(f"{Stage.CHAIN}: {_chain(subject)}"),
         *_place(subject.report),
     )
 
 
 def _outcome(subject: Preview) -> str:
-    verdict, report = subject.verdict, subject.report
-    if verdict is None or verdict.decision is not Decision.ALLOW:
+    report = subject.report
+    if not _is_safe(subject):
         return f"would be refused at {Stage.SAFETY}"
     if isinstance(report, str):
         return "would wait for the executor"
     return "would run" if report.denial is None else "would be denied by the executor"
+
+
+def _is_safe(subject: Preview) -> bool:
+    return subject.verdict is not None and subject.verdict.decision is Decision.ALLOW
 
 
 def _safety(subject: Preview) -> Iterator[Part]:
@@ -98,15 +102,18 @@ def _safety(subject: Preview) -> Iterator[Part]:
     runs = [clip(one_line(" ".join(words)), _PIECE_CHARACTERS) for words in verdict.commands]
     if runs:
         more = f"\n… and {len(runs) - _COMMANDS} more" if len(runs) > _COMMANDS else ""
-        yield Part("it runs:")
+        yield Part("as the shell would read it:")
         yield Part("\n".join(runs[:_COMMANDS]) + more, code=True)
 
 
-def _chain(report: StatusReport | str) -> str:
+def _chain(subject: Preview) -> str:
+    report = subject.report
     if isinstance(report, str):
         return clip(one_line(report), REASON_CHARACTERS)
     if report.denial is not None:
         return f"denied: {clip(one_line(report.denial), REASON_CHARACTERS)}"
+    if not _is_safe(subject):
+        return f"the refusal would be recorded, as #{report.records}"
     return f"nothing speaks against it; it would be recorded from #{report.records} on"
 
 
@@ -135,8 +142,8 @@ def _cage(cage: Cage) -> Iterator[str]:
 
 
 def _limits(limits: Limits) -> Iterator[str]:
-    yield f"{limits.idle_s} s without output"
-    yield f"{limits.total_s} s in all"
+    yield f"{duration(limits.idle_s * 1000)} without output"
+    yield f"{duration(limits.total_s * 1000)} in all"
     yield f"{grouped(limits.processes)} processes"
     yield f"{size(limits.memory_bytes)} of memory, {size(limits.address_space_bytes)} a process"
     yield f"files of {size(limits.file_bytes)}"

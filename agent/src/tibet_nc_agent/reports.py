@@ -62,7 +62,7 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
     if isinstance(report, str):
         why = f"executor: {clip(one_line(report), REASON_CHARACTERS)}"
         return (Part(own), Part(why), Part(walls))
-    session = "none yet: the first command opens it"
+    limits, session = report.limits, "none yet: the first command opens it"
     if report.session is not None:
         session = f"{one_line(report.session)}, {counted(report.session_commands, 'command')}"
     journal = []
@@ -78,9 +78,10 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
         f"{grouped(report.runs)} run, {grouped(report.refusals)} refused, "
         f"{grouped(report.running)} running",
         *journal,
-        f"limits: a message {agent.timebox_ms / 1000:g} s old · {report.limits.idle_s} s without "
-        f"output · {report.limits.total_s} s in all · a session {report.limits.session_idle_s} s "
-        f"without a command, {report.limits.session_total_s} s in all",
+        f"limits: a message {agent.timebox_ms / 1000:g} s old · a command "
+        f"{duration(limits.idle_s * 1000)} without output, {duration(limits.total_s * 1000)} in "
+        f"all · a session {duration(limits.session_idle_s * 1000)} without a command, "
+        f"{duration(limits.session_total_s * 1000)} in all",
         f"shell {'restricted' if report.cage.restricted else 'not restricted'} · uids "
         f"{'separated' if report.cage.separated else 'NOT separated'}",
     ]
