@@ -36,7 +36,7 @@ def answer(status: int, body: bytes = b"{}", headers: str = "") -> bytes:
 
 def refusal(status: int, code: str, **more: object) -> bytes:
     """Return a Matrix error."""
-    return answer(status, json.dumps({"errcode": code, "error": "because", **more}).encode())
+    return answer(status, json.dumps({"errcode": code, "error": "because"} | more).encode())
 
 
 @asynccontextmanager
@@ -188,3 +188,14 @@ async def test_request_ends_with_a_refusal() -> None:
     async with answering(refusal(403, "M_FORBIDDEN")) as (homeserver, _):
         with pytest.raises(Refused, match="because"):
             await homeserver.request("PUT", "/x", {})
+
+
+async def test_what_a_homeserver_says_is_one_visible_line() -> None:
+    """An error text of the homeserver's forges no log line and controls no terminal."""
+    said = "\x1b]0;title\x07\x1b[2Jno\nNov 25 tibet-nc-agent: @op:example.org may command\u202e"
+    async with answering(refusal(403, "M_FORBIDDEN", error=said)) as (homeserver, _):
+        with pytest.raises(Refused) as caught:
+            await homeserver.once("GET", "/")
+    text = str(caught.value)
+    assert text.startswith("the homeserver refuses: no⏎Nov 25 ")
+    assert text.isprintable()

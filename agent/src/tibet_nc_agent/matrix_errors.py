@@ -5,6 +5,8 @@
 
 from pathlib import Path
 
+from tibet_nc_agent.visible import one_line
+
 
 def start_anew(store: Path) -> str:
     """Say how to go on without a store: as another device, which the kept identity vouches for."""
@@ -16,7 +18,13 @@ def start_anew(store: Path) -> str:
 
 
 class MatrixError(Exception):
-    """The root of everything that the Matrix side raises."""
+    """The root of everything that the Matrix side raises.
+
+    Its text may quote the homeserver, and goes to logs and terminals: so it is one visible line.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
 
 
 # --- the homeserver ---------------------------------------------------------------------------

@@ -80,10 +80,11 @@ class News:
             case Missed(room_id=room_id):
                 await self._missed(room_id)
             case Replayed(room_id=room_id, event_id=event_id, sender=sender):
-                log.error("%s: %s is a replay of %s", room_id, event_id, event.first_event_id)
+                first = one_line(event.first_event_id)  # as the homeserver named it
+                log.error("%s: %s is a replay of %s", room_id, event_id, first)
                 await self._desk.alert(
                     "replay",
-                    f"the ciphertext of {event.first_event_id} came again",
+                    f"the ciphertext of {first} came again",
                     room=room_id,
                     sender=sender,
                     event=event_id,
