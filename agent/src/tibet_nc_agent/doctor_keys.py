@@ -18,7 +18,7 @@ from tibet_nc_agent.identity import verify_identity
 from tibet_nc_agent.inbox import FILE_NAME as INBOX_NAME
 from tibet_nc_agent.login import LOGIN_NAME, saved
 from tibet_nc_agent.matrix_errors import IdentityError, MatrixError, StoreDamaged
-from tibet_nc_agent.olm import DATABASE
+from tibet_nc_agent.nio_machine import DATABASE
 from tibet_nc_agent.operators import Operators, Standing
 from tibet_nc_agent.units import counted
 from tibet_nc_agent.visible import one_line

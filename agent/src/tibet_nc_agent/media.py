@@ -8,7 +8,7 @@ from typing import BinaryIO, Final
 from tibet_nc_agent.canonical import JsonObject, as_count, as_text
 from tibet_nc_agent.homeserver import Homeserver, Upload
 from tibet_nc_agent.matrix_errors import TooLarge, Unreachable
-from tibet_nc_agent.olm import encrypted_file
+from tibet_nc_agent.nio_machine import encrypted_file
 
 UPLOAD_SECONDS: Final = 600.0
 CHUNK_BYTES: Final = 64 * 1024

@@ -1,60 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""The agent's end of Olm and Megolm: account, sessions, devices. The only module that imports nio.
+"""The agent's end of Olm and Megolm: account, sessions, devices and room keys, as values of ours.
 
-Nothing here touches the network. nio's Olm machine and its SQLite store do the work; these faults
-of nio 0.26 are closed around them: one bad event, device or key ends it; one-time keys at 0 are
-never made anew and there is no fallback key; a failed key share blocks every later send; a lost
-room key when it dies between two writes; room keys taken from anyone for any room, and a second
-owner of a session id replacing the first in its table; encrypted state events and another room's
-id inside a ciphertext honoured; events without the deprecated ``sender_key`` refused; a device
-that one answer left out shut out for ever; the unsigned part of device keys taken for sound.
+Nothing here touches the network. nio's machine (nio_machine.py) does the work; what it raises on
+the way to the disk leaves this module as one of our errors.
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, Self, cast
-
-from nio.crypto import InboundGroupSession, Olm, OlmDevice
-from nio.crypto.attachments import encrypted_attachment_generator
-from nio.event_builders import ToDeviceMessage
-from nio.events import OlmEvent, ToDeviceEvent
-from nio.exceptions import EncryptionError, OlmTrustError
-from nio.responses import (
-    KeysClaimResponse,
-    KeysQueryResponse,
-    KeysUploadResponse,
-    ToDeviceResponse,
-)
-from nio.store import SqliteStore
-from peewee import PeeweeException  # type: ignore[import-untyped] # it ships no types
+from typing import Any, Self
 
 from tibet_nc_agent.canonical import JsonObject, as_count, as_object, as_text
 from tibet_nc_agent.identity import Device, devices_of
 from tibet_nc_agent.login import Login
-from tibet_nc_agent.matrix_errors import SendError, StoreDamaged, start_anew
+from tibet_nc_agent.nio_machine import SIGNED_CURVE25519, NioMachine, writing
 from tibet_nc_agent.olm_messages import KeyMissing, NotReadable, Opened, ToDevice
-from tibet_nc_agent.statefile import make_private
-
-SIGNED_CURVE25519: Final = "signed_curve25519"
-"""The algorithm of one-time and fallback keys."""
-
-DATABASE: Final = "olm.db"
-
-# nio logs whole answers at DEBUG and strangers' text at WARNING and ERROR.
-logging.getLogger("nio").setLevel(logging.CRITICAL)
-
-_log = logging.getLogger(__name__)
 
 
 class OlmMachine:
     """The account of one device and everything encrypted with it, in one directory."""
 
-    def __init__(self, machine: "_Machine", store: SqliteStore) -> None:
+    def __init__(self, machine: NioMachine) -> None:
         self._machine = machine
-        self._store = store
 
     @classmethod
     def open(
@@ -65,25 +32,11 @@ class OlmMachine:
         A room key is kept only if ``admits(room_id, sender)`` is true. Raises
         :class:`StoreDamaged` if there is a store that can't be read with this pickle key.
         """
-        make_private(directory / DATABASE)  # SQLite gives its journal the same mode
-        try:
-            store = _Store(
-                login.user_id, login.device_id, str(directory), pickle_key.hex(), DATABASE
-            )
-            with ExitStack() as undo:
-                undo.callback(store.database.close)
-                machine = _Machine(login, store, admits)
-                undo.pop_all()
-        except (PeeweeException, ValueError) as error:  # vodozemac's are ValueErrors
-            raise StoreDamaged(
-                f"the Olm store in {directory} can't be read ({type(error).__name__}):"
-                f" restore it with its pickle key, or {start_anew(directory)}"
-            ) from error
-        return cls(machine, store)
+        return cls(NioMachine.open(directory, login, pickle_key, admits))
 
     def close(self) -> None:
         """Close the store."""
-        self._store.database.close()
+        self._machine.store.database.close()
 
     # --- our own keys -------------------------------------------------------------------------
 
@@ -115,16 +68,15 @@ class OlmMachine:
 
     def keys_to_upload(self) -> JsonObject | None:
         """Return the body of an upload if one is due; the private halves are on disk by then."""
-        with _writing():
+        with writing():
             return self._machine.keys_to_upload()
 
     def keys_uploaded(self, answer: JsonObject) -> None:
         """Take the homeserver's answer to an upload."""
         counts = as_object(answer.get("one_time_key_counts"))
         count = as_count(counts.get(SIGNED_CURVE25519)) or 0
-        with _writing():
-            self._machine.handle_response(KeysUploadResponse(0, count))
-        self._machine.needs_fallback_key = False
+        with writing():
+            self._machine.keys_uploaded(count)
 
     # --- messages to this device --------------------------------------------------------------
 
@@ -134,7 +86,7 @@ class OlmMachine:
         All become durable together: a message that moved an Olm session on without its room key
         being kept could never be read again.
         """
-        with _writing(), self._store.database.atomic():
+        with writing(), self._machine.store.database.atomic():
             for event in events:
                 self._machine.receive(event)
 
@@ -147,8 +99,8 @@ class OlmMachine:
 
     def sent(self, message: object) -> None:
         """Take note that a message of :meth:`to_send` was sent."""
-        with _writing():
-            self._machine.handle_response(ToDeviceResponse(cast("ToDeviceMessage", message)))
+        with writing():
+            self._machine.message_sent(message)
 
     # --- devices ------------------------------------------------------------------------------
 
@@ -181,34 +133,20 @@ class OlmMachine:
             keys[user] = {
                 device_id: _without_unsigned(as_object(objects[device_id])) for device_id in sound
             }
-        response = KeysQueryResponse(keys, {})
-        with _writing():
-            self._machine.handle_response(response)
-            returned = self._machine.revive(keys)
-        return set(response.changed) | returned
+        with writing():
+            return self._machine.devices_found(keys)
 
     def trust(self, users: Iterable[str], trusts: Callable[[Device], bool]) -> tuple[int, bool]:
         """Decide anew which devices get keys; return how many do, and whether any changed."""
-        machine, trusted, changed = self._machine, 0, False
-        with _writing():
-            for user in users:
-                for device in list(machine.device_store.active_user_devices(user)):
-                    if device.id == machine.device_id and user == machine.user_id:
-                        continue
-                    # What nio calls verified gets keys. It is asked only if it has to change:
-                    # nio looks a device up in the database, a millisecond for each.
-                    if trusts(_device(device)):
-                        trusted += 1
-                        changed |= not device.verified and machine.verify_device(device)
-                    else:
-                        changed |= not device.blacklisted and machine.blacklist_device(device)
-        return trusted, changed
+        with writing():
+            judged = [self._machine.judge(user, trusts) for user in users]
+        return sum(trusted for trusted, _ in judged), any(changed for _, changed in judged)
 
     def keys_to_claim(self, users: Iterable[str]) -> JsonObject | None:
         """Return the body of a claim for trusted devices that there is no Olm session with."""
         machine = self._machine
         wanted: JsonObject = {}
-        devices = [device for user in users for device in self._without_session(user)]
+        devices = [device for user in users for device in self._machine.without_session(user)]
         for device in (*devices, *machine.wedged_devices):
             ids = as_object(wanted.setdefault(device.user_id, {}))
             ids[device.id] = SIGNED_CURVE25519
@@ -218,37 +156,23 @@ class OlmMachine:
         """Make a session with each device that a sound key was claimed from."""
         for user, devices in as_object(answer.get("one_time_keys")).items():
             for device_id, keys in as_object(devices).items():
-                try:
-                    response = KeysClaimResponse({user: {device_id: keys}}, {})
-                    with _writing():
-                        self._machine.handle_response(response)
-                except StoreDamaged:
-                    raise
-                except Exception as error:  # a stranger's key; nio checks little
-                    _log.warning("a claimed key was dropped (%s)", type(error).__name__)
+                with writing():
+                    self._machine.key_claimed(user, device_id, keys)
 
     def lacks_sessions(self, users: Iterable[str]) -> bool:
         """Whether a trusted device couldn't be given the room key."""
-        return any(self._without_session(user) for user in users)
-
-    def _without_session(self, user: str) -> list[OlmDevice]:
-        machine = self._machine
-        return [
-            device
-            for device in machine.device_store.active_user_devices(user)
-            if device.verified and not machine.session_store.get(device.curve25519)
-        ]
+        return any(self._machine.without_session(user) for user in users)
 
     # --- rooms --------------------------------------------------------------------------------
 
     def encrypted_rooms(self) -> set[str]:
         """Return the rooms that were ever seen to be encrypted; none of them stops to be."""
-        return set(self._store.load_encrypted_rooms())
+        return set(self._machine.store.load_encrypted_rooms())
 
     def remember_encrypted(self, room_id: str) -> None:
         """Make it durable that a room is encrypted."""
-        with _writing():
-            self._store.save_encrypted_rooms({room_id})
+        with writing():
+            self._machine.store.save_encrypted_rooms({room_id})
 
     def needs_room_key(self, room_id: str) -> bool:
         """Whether the next message needs a key that not everybody has."""
@@ -261,7 +185,7 @@ class OlmMachine:
         and the rest to the next call.
         """
         machine = self._machine
-        with _writing():
+        with writing():
             for shared_with, body in machine.share_group_session_parallel(room_id, list(users)):
                 session = machine.outbound_group_sessions.get(room_id)
                 if session is None:  # discarded while the last one was sent
@@ -278,7 +202,7 @@ class OlmMachine:
 
     def encrypt(self, room_id: str, event_type: str, content: JsonObject) -> JsonObject:
         """Encrypt a message with the shared room key; relations stay in the clear (MSC1849)."""
-        with _writing():
+        with writing():
             plain = {"type": event_type, "content": content}
             encrypted: JsonObject = self._machine.group_encrypt(room_id, plain)
         if "m.relates_to" in content:
@@ -318,153 +242,5 @@ class OlmMachine:
         return None if session is None or session.forwarding_chain else str(session.ed25519)
 
 
-class _Store(SqliteStore):  # type: ignore[misc] # nio ships no types
-    """nio's store, which lets go of a file that isn't one."""
-
-    def __post_init__(self) -> None:
-        try:
-            super().__post_init__()
-        except PeeweeException:
-            self.database.close()
-            raise
-
-
-class _Machine(Olm):  # type: ignore[misc] # nio ships no types
-    """nio's Olm machine, closed against what strangers send."""
-
-    def __init__(
-        self, login: Login, store: SqliteStore, admits: Callable[[str, str], bool]
-    ) -> None:
-        self._admits = admits
-        self.needs_fallback_key = False
-        super().__init__(login.user_id, login.device_id, store)
-
-    def receive(self, event: JsonObject) -> None:
-        try:
-            parsed = ToDeviceEvent.parse_event(event)
-            if isinstance(parsed, OlmEvent):  # nothing in the clear is acted on
-                self.decrypt_event(parsed)
-                self.save_account()  # a used one-time key must be gone on disk, too
-        except PeeweeException:
-            raise
-        except Exception as error:  # ten kinds were found; none may end us
-            _log.warning("a message to this device was dropped (%s)", type(error).__name__)
-
-    def keys_to_upload(self) -> JsonObject | None:
-        keys: JsonObject = self.share_keys() if self.should_upload_keys else {}
-        if "device_keys" in keys or self.needs_fallback_key:
-            keys["fallback_keys"] = self._fallback_keys()
-        if not keys:
-            return None
-        self.save_account()
-        return keys
-
-    def _fallback_keys(self) -> JsonObject:
-        account = self.account._account
-        if not account.fallback_key:
-            account.generate_fallback_key()
-        keys: JsonObject = {}
-        for key_id, key in account.fallback_key.items():
-            value: JsonObject = {"key": key.to_base64(), "fallback": True}
-            signature = self.sign_json(dict(value))
-            value["signatures"] = {self.user_id: {f"ed25519:{self.device_id}": signature}}
-            keys[f"{SIGNED_CURVE25519}:{key_id}"] = value
-        return keys
-
-    def session(self, room_id: str, session_id: str) -> InboundGroupSession | None:
-        """Return the one session of that id, whatever ``sender_key`` an event claims."""
-        for sessions in self.inbound_group_store[room_id].values():
-            if session_id in sessions:
-                return sessions[session_id]
-        return None
-
-    def create_group_session(
-        self, sender_key: str, sender_fp_key: str, room_id: str, session_id: str, session_key: str
-    ) -> None:
-        """Keep the first owner of a session id: nio's table lets a second one replace it."""
-        if self.session(room_id, session_id) is None:
-            super().create_group_session(
-                sender_key, sender_fp_key, room_id, session_id, session_key
-            )
-
-    def verify_json(self, *arguments: object) -> bool:
-        """Check a signature; malformed input is wrong, not a failure."""
-        try:
-            return bool(super().verify_json(*arguments))
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            return False
-
-    def revive(self, keys: dict[str, Any]) -> set[str]:
-        """Take back devices that an answer left out and a later one has; return whose they are.
-
-        nio marks what is left out as deleted, and never looks at it again.
-        """
-        returned: dict[str, dict[str, OlmDevice]] = {}
-        for user, devices in keys.items():
-            for device_id in devices.keys() & self.device_store[user].keys():
-                device = self.device_store[user][device_id]
-                if device.deleted:
-                    device.deleted = False
-                    returned.setdefault(user, {})[device_id] = device
-        self.store.save_device_keys(returned)
-        return set(returned)
-
-    def _handle_room_key_event(self, sender: str, sender_key: str, payload: JsonObject) -> object:
-        if not self._admits(as_text(as_object(payload.get("content")).get("room_id")), sender):
-            return None
-        return super()._handle_room_key_event(sender, sender_key, payload)
-
-    def _handle_forwarded_room_key_event(
-        self, _: str, sender_key: str, payload: JsonObject
-    ) -> None:
-        """Take a key that its own device gives out again: that is as good as the first time.
-
-        Anybody else's word on whose session it is counts for nothing.
-        """
-        content = as_object(payload.get("content"))
-        room_id, session_id = as_text(content.get("room_id")), as_text(content.get("session_id"))
-        signing_key = as_text(as_object(payload.get("keys")).get("ed25519"))
-        own = (
-            as_text(content.get("sender_key")) == sender_key
-            and as_text(content.get("sender_claimed_ed25519_key")) == signing_key != ""
-            and content.get("forwarding_curve25519_key_chain") in (None, [])
-        )
-        sender = as_text(payload.get("sender"))
-        if not own or not self._admits(room_id, sender) or self.session(room_id, session_id):
-            return
-        session = InboundGroupSession.import_session(
-            as_text(content.get("session_key")), signing_key, sender_key, room_id
-        )
-        if session.id == session_id:
-            self.inbound_group_store.add(session)
-            self.save_inbound_group_session(session)
-
-
-def encrypted_file(chunks: Iterable[bytes]) -> Iterator[bytes | JsonObject]:
-    """Yield the encrypted chunks of a file, and then what decrypts them (an ``EncryptedFile``)."""
-    yield from encrypted_attachment_generator(chunks)
-
-
 def _without_unsigned(value: JsonObject) -> JsonObject:
     return {key: item for key, item in value.items() if key != "unsigned"}
-
-
-def _device(device: OlmDevice) -> Device:
-    return Device(
-        user_id=device.user_id,
-        device_id=device.id,
-        ed25519=device.ed25519,
-        curve25519=device.curve25519,
-        cross_signed=False,
-    )
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    """Turn what nio raises on the way to the disk into our errors."""
-    try:
-        yield
-    except PeeweeException as error:
-        raise StoreDamaged(f"the Olm store can't be written ({error})") from error
-    except (EncryptionError, OlmTrustError) as error:
-        raise SendError(f"the message can't be encrypted ({type(error).__name__})") from error
