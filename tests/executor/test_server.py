@@ -943,6 +943,25 @@ async def test_the_chain_goes_on_with_another_key(executor: Executor, connect: C
     assert kinds[-2:] == ["Intent", "Outcome"]
 
 
+async def test_a_change_of_key_needs_a_chain_and_cuts_what_is_torn(place: Path) -> None:
+    """Without a chain nothing could attest another key; a torn line is cut off as at any start."""
+    executor = Executor(place)
+    key = (executor.state / "executor.key").read_bytes()
+    with pytest.raises(AssertionError, match="there is no chain yet"):
+        executor.verb("identity", "--rotate")
+    assert (executor.state / "executor.key").read_bytes() == key
+    assert not (executor.state / "executor.key.new").exists()
+    executor.start()
+    executor.kill()
+    with (executor.state / "chain" / "000000000000.jsonl").open("ab") as file:
+        file.write(b'{"torn')
+    executor.verb("identity", "--rotate")
+    assert (executor.state / "executor.key").read_bytes() != key
+    executor.key = PublicKey.from_hex(executor.verb("identity").split()[-1])
+    with executor:
+        pass
+
+
 async def test_an_interrupted_change_of_key_is_finished_by_doing_it_again(
     executor: Executor,
 ) -> None:

@@ -167,7 +167,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 good, 1 what was checked is bad, 2 usage or configuration.",
     )
     parser.add_argument("--version", action="version", version=VERSION)
-    parser.add_argument("--config", type=Path, help=f"settings (default: {DEFAULT_PATH})")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"settings (default: {DEFAULT_PATH})"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("run", help="serve the rooms until stopped")
     verbs.add_parser("login", help="log in; show fingerprints and the key to enrol")

@@ -211,7 +211,11 @@ class _Loader:
         self._variable_of: dict[str, str] = {}
 
     def load(self, *, required: bool) -> Config:
-        settings = self._overlay(self._read(required=required))
+        found = self._read(required=required)
+        settings = self._overlay(found)
+        if not found and "matrix" not in settings:
+            problem = "no such file, and no variable says who the agent is"
+            raise ConfigError(str(self._path), "", problem, "deploy/agent.toml is an example")
         try:
             file = msgspec.convert(settings, _File, strict=True)
         except msgspec.ValidationError as error:

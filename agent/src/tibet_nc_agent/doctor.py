@@ -196,7 +196,8 @@ async def _executor(config: Config) -> Check:
     try:
         link = link_of(config)
     except ConfigError as error:
-        return Check(name=name, ok=False, detail=str(error), fix="see above")
+        fix = "write there what tibet-nc-executor identity prints last, on this host"
+        return Check(name=name, ok=False, detail=str(error), fix=fix)
     running = asyncio.create_task(link.run())
     try:
         async with asyncio.timeout(EXECUTOR_SECONDS):

@@ -75,7 +75,10 @@ async def log_in(
         if not (renew and password) or await _accepted(homeserver):
             return login
     if not password:
-        raise NotLoggedIn(f"there is no login of {user_id} yet: run tibet-nc-agent login")
+        raise NotLoggedIn(
+            f"there is no login of {user_id} yet: tibet-nc-agent login makes one, when "
+            "matrix.password_file or matrix.access_token_file is set"
+        )
     if login is None:
         login = Login(user_id=user_id, device_id=_new_device_id(), access_token="")
         _write(file, login)

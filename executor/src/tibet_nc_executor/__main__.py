@@ -103,7 +103,11 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=service.VERSION)
     top.add_argument(
-        "--config", type=Path, default=DEFAULT_PATH, help="settings (default: %(default)s)"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=DEFAULT_PATH,
+        help="settings (default: %(default)s)",
     )
     verbs = top.add_subparsers(required=True, metavar="VERB")
     verbs.add_parser("run", help="serve the agent until stopped").set_defaults(verb=run)

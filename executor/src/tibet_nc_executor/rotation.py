@@ -31,13 +31,16 @@ async def rotate(config: Config) -> Identity:
     path, beside = directory / "executor.key", directory / "executor.key.new"
     if not _exists(path):
         raise ConfigError(f"{path}: there is no key file here; a credential is changed where it is")
+    old = Identity(read_key(path))
+    if not _exists(directory / CHAIN):
+        raise ConfigError(f"{directory}: there is no chain yet that could attest another key")
     if not _exists(beside):
         write_new(beside, os.urandom(KEY_BYTES).hex().encode() + b"\n")
     new = Identity(read_key(beside))
     if newest_key(directory / CHAIN) != new.public_key.hex:
         archive = Archive(
             directory,
-            Identity(read_key(path)),
+            old,
             clock=time.time,
             segment_bytes=config.audit.segment_bytes,
             checkpoint_records=config.audit.checkpoint_records,

@@ -88,10 +88,16 @@ def read_from(directory: Path, start: int) -> Iterator[tuple[Record, str]]:
 
 
 def newest_key(directory: Path) -> str | None:
-    """Return the key that the last record names, None if it is not a key record."""
+    """Return the key that the last record names, None if it is not a key record.
+
+    A line that a crash has torn is no record; whoever opens the chain cuts it off.
+    """
     segments = firsts(directory)
-    lines = list(_lines(directory / segment_name(segments[-1]))) if segments else []
-    last = _decode(lines[-1], 0) if lines else None
+    if not segments:
+        return None
+    whole, _, _ = (directory / segment_name(segments[-1])).read_bytes().rpartition(b"\n")
+    line = whole.rpartition(b"\n")[2]
+    last = _decode(line, segments[-1] + whole.count(b"\n")) if line else None
     return last.key if isinstance(last, Key) else None
 
 

@@ -170,6 +170,7 @@ def _succeeds(action: Callable[[], None]) -> bool:
 
 
 def _files(directories: Iterable[Path]) -> Iterator[Breach]:
+    made = []
     for directory in directories:
         path = directory / f".tibet-nc-selftest-{os.getpid()}"
         try:
@@ -178,4 +179,6 @@ def _files(directories: Iterable[Path]) -> Iterator[Breach]:
             continue
         os.close(descriptor)
         path.unlink()
-        yield Breach(wall=Wall.FILES, detail=f"a file can be made in {directory}")
+        made.append(str(directory))
+    if made:
+        yield Breach(wall=Wall.FILES, detail=f"files can be made in {', '.join(made)}")
