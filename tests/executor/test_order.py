@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""The order in which a real executor asks the kernel to sync, to run and to tell (I1)."""
+
+import asyncio
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.executor.rig import Client, Executor
+from tests.executor.shell.driver import until
+from tibet_nc_executor.process import children_of
+from tibet_nc_protocol.messages import Finished
+
+CALLS = "execve,fdatasync,sendto"
+COMMAND = "printf order"
+
+
+@contextmanager
+def traced(executor: Executor, trace: Path) -> Iterator[None]:
+    """Have strace write down what the executor and what descends from it ask for."""
+    pids = [executor.pid, *children_of(executor.pid)]
+    words = [word for pid in pids for word in ("-p", str(pid))]
+    argv = ["strace", "-f", "-y", "-s", "256", "-e", f"trace={CALLS}", "-o", str(trace), *words]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = ""
+        while told.count(" attached") < len(pids):
+            line = process.stderr.readline()
+            assert line, told
+            told += line
+        yield
+        process.terminate()
+        process.stderr.read()
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Make a directory that every uid can reach."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def steps(trace: str, own: int) -> list[str]:
+    """Return what happened, in order: chain synced, command begun, agent told by ``own``."""
+    found = []
+    for line in trace.splitlines():
+        pid, _, call = line.partition(" ")
+        if re.search(r"fdatasync\(\d+</.*/chain/[0-9]{12}\.jsonl>\) += 0", call):
+            found.append("synced")
+        elif "execve(" in call and f'"-c", "--", "{COMMAND}"' in call:
+            found.append("begun")
+        elif int(pid) == own and "sendto(" in call:
+            found.append("told")
+    return found
+
+
+def indices(steps: list[str], step: str) -> list[int]:
+    """Return where a step stands."""
+    return [at for at, found in enumerate(steps) if found == step]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace the executor")
+async def test_nothing_begins_or_is_told_before_its_record_is_on_disk(place: Path) -> None:
+    """Intent synced, then the shell, then the agent; outcome synced, then the agent (I1)."""
+    with Executor(place) as executor:
+        client = await Client.connect(executor)
+        assert isinstance(await client.run("true"), Finished)  # the session is on record now
+        await until(lambda: bool(executor.commands("/bin/bash")))  # what waits for the next one
+        await asyncio.sleep(0.3)  # what is written after an answer
+        trace = place / "trace"
+        with traced(executor, trace):
+            assert isinstance(await client.run(COMMAND), Finished)
+        await client.close()
+        happened = steps(trace.read_text(), executor.pid)
+    # A journald that comes or goes meanwhile has a record of its own, so there may be more syncs.
+    begun, (first, last) = happened.index("begun"), indices(happened, "told")
+    synced = indices(happened, "synced")
+    assert synced[0] < min(begun, first)
+    assert [at for at in synced if max(begun, first) < at < last]
