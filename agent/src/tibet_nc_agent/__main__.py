@@ -16,7 +16,7 @@ import msgspec
 from tibet_nc_agent import VERSION, explain, keyfile, starting, trust
 from tibet_nc_agent.assembly import cross_sign, logged_in, operators_of, prepare_state
 from tibet_nc_agent.check import Check
-from tibet_nc_agent.config import DEFAULT_PATH, Config, load
+from tibet_nc_agent.config import DEFAULT_PATH, Config, load, rules_file
 from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.console import ConsoleError
 from tibet_nc_agent.crosssign import Use
@@ -50,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _log_to_stderr()
     try:
+        path, given = options.config or DEFAULT_PATH, options.config is not None
         if options.verb == "explain":
+            options.rules = options.rules or rules_file(path, required=given)
             return explain.main(options, out=sys.stdout)
-        path = DEFAULT_PATH if options.config is None else options.config
-        config = load(path, os.environ, required=options.config is not None)
+        config = load(path, os.environ, required=given)
         os.umask(0o077)
         return _carry_out(options, config)
     except (ConfigError, SelfTestError) as error:

@@ -184,6 +184,14 @@ def load(path: Path, environ: Mapping[str, str], *, required: bool) -> Config:
     return _Loader(path, environ).load(required=required)
 
 
+def rules_file(path: Path, *, required: bool) -> Path | None:
+    """Return the host's own rules of the safety stage, None if it has none; raises ConfigError.
+
+    No other setting is looked at, and no secret: this is for whoever asks about a command.
+    """
+    return _Loader(path, {}).rules_file(required=required)
+
+
 def read_executor_key(config: Config) -> PublicKey:
     """Return the key by which the executor is known; raises ConfigError.
 
@@ -221,6 +229,15 @@ class _Loader:
         except msgspec.ValidationError as error:
             raise self._translate(str(error)) from None
         return self._check(file)
+
+    def rules_file(self, *, required: bool) -> Path | None:
+        section = self._read(required=required).get("airlock")
+        file = section.get("rules_file") if isinstance(section, dict) else None
+        if file is None:
+            return None
+        if not isinstance(file, str):
+            raise self._wrong("airlock.rules_file", "expected a text")
+        return self._path_of("airlock.rules_file", file)
 
     def _read(self, *, required: bool) -> dict[str, object]:
         try:

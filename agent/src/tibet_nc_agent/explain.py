@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge one command a line (a newline in it written \\n, a tab \\t, a backslash \\\\); "
         "print one JSON object a line; - is the standard input",
     )
-    parser.add_argument("--rules", metavar="FILE", help="rules of this host, added to the shipped")
+    parser.add_argument(
+        "--rules",
+        metavar="FILE",
+        help="rules of a host, added to the shipped (default: what airlock.rules_file names)",
+    )
 
 
 def main(arguments: argparse.Namespace, *, out: TextIO) -> int:

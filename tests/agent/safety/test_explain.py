@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tibet_nc_agent import explain
+from tibet_nc_agent.__main__ import main
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -148,3 +149,18 @@ def test_rules_of_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     path.write_text("[famly.boot]\n", encoding="utf-8")
     assert run("--rules", str(path), "ls") == (2, "")
     assert f"{path}:1: famly: unknown key, did you mean family?" in capsys.readouterr().err
+
+
+def test_the_settings_name_the_rules_of_the_host(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is said is what the room would say: by the rules that the host's settings name."""
+    rules, settings = tmp_path / "safety.toml", tmp_path / "agent.toml"
+    rules.write_text('[family.boot]\nat-least = "deny"\n', encoding="utf-8")
+    settings.write_text(f'[airlock]\nrules_file = "{rules}"\n', encoding="utf-8")
+    assert main(["--config", str(settings), "explain", "--json", "rmmod x"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "deny"
+    settings.write_text("[airlock]\nrules_file = 5\n", encoding="utf-8")
+    assert main(["--config", str(settings), "explain", "ls"]) == 2
+    assert f"{settings}: airlock.rules_file: expected a text" in capsys.readouterr().err
+    assert main(["--config", str(tmp_path / "none"), "explain", "ls"]) == 2
