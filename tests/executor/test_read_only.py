@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A disk that turns read-only under a running executor: nothing runs without its record (I1, I7)."""
+"""A disk that turns read-only under a running executor: no command without its record (I1, I7)."""
 
 import os
 import signal

@@ -6,6 +6,8 @@ which record. It is never synced on the way of a command; after a crash it catch
 ahead of the chain, since a record is applied only when it is on disk: if it is, the chain was cut.
 """
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -62,6 +64,7 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         """Open or make the index; raises LedgerError when the file is no index."""
+        self._path = path
         try:
             self._database = sqlite3.connect(path, isolation_level=None)
             path.chmod(0o600)
@@ -101,7 +104,14 @@ class Index:
             self.length, self.head, self.commands, self.refused, self.tree = before
             if isinstance(error, LedgerError):
                 raise
-            raise LedgerError(f"the index can't be written: {error}") from None
+            raise LedgerError(f"the index can't be written: {self._reason(error)}") from None
+
+    def _reason(self, error: sqlite3.Error) -> str:
+        """Say what is wrong: SQLite keeps the system's own reason to itself."""
+        with suppress(OSError):
+            if os.statvfs(self._path.parent).f_flag & os.ST_RDONLY:
+                return os.strerror(errno.EROFS)
+        return str(error)
 
     def check(self, length: int, head: str) -> None:
         """Raise LedgerError unless it has taken in exactly a chain of this length and head."""
