@@ -6,7 +6,6 @@ which record. It is never synced on the way of a command; after a crash it catch
 ahead of the chain, since a record is applied only when it is on disk: if it is, the chain was cut.
 """
 
-import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -108,9 +107,10 @@ class Index:
 
     def _reason(self, error: sqlite3.Error) -> str:
         """Say what is wrong: SQLite keeps the system's own reason to itself."""
-        with suppress(OSError):
-            if os.statvfs(self._path.parent).f_flag & os.ST_RDONLY:
-                return os.strerror(errno.EROFS)
+        try:
+            os.utime(self._path)
+        except OSError as why:
+            return why.strerror or str(error)
         return str(error)
 
     def check(self, length: int, head: str) -> None:
