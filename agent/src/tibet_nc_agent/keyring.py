@@ -20,7 +20,7 @@ from typing import Final
 from tibet_nc_agent.canonical import JsonObject, as_object
 from tibet_nc_agent.event import TextMessage
 from tibet_nc_agent.homeserver import CLIENT, Homeserver
-from tibet_nc_agent.identity import Device, verify_identity
+from tibet_nc_agent.identity import Device, Identity, verify_identity
 from tibet_nc_agent.login import Login
 from tibet_nc_agent.matrix_errors import (
     IdentityError,
@@ -58,27 +58,29 @@ class _Answer:
     def __init__(self, body: JsonObject) -> None:
         self.body: Final = body
         self._received = time.monotonic()
-        self._signed: dict[tuple[str, str | None], frozenset[Device]] = {}
+        self._identities: dict[tuple[str, str | None], Identity] = {}
 
     @property
     def age_s(self) -> float:
         """How many seconds ago it came."""
         return time.monotonic() - self._received
 
-    def signed_devices(self, user_id: str, pinned: str | None) -> frozenset[Device]:
-        """Return the devices that a pinned identity has signed, none if it isn't that identity.
+    def identity(self, user_id: str, pinned: str | None) -> Identity:
+        """Return a user's identity as ``verify_identity`` does, which is asked once for each."""
+        known = self._identities.get((user_id, pinned))
+        if known is None:
+            known = self._identities[user_id, pinned] = verify_identity(
+                self.body, user_id, pinned=pinned
+            )
+        return known
 
-        Without a pin it is the identity that the homeserver shows.
-        """
-        signed = self._signed.get((user_id, pinned))
-        if signed is None:
-            try:
-                devices = verify_identity(self.body, user_id, pinned=pinned).devices
-            except IdentityError:
-                devices = ()
-            signed = frozenset(device for device in devices if device.cross_signed)
-            self._signed[user_id, pinned] = signed
-        return signed
+    def signed(self, device: Device, pinned: str | None) -> bool:
+        """Whether the user's identity has signed a device, whatever others say about that."""
+        try:
+            devices = self.identity(device.user_id, pinned).devices
+        except IdentityError:
+            return False
+        return replace(device, cross_signed=True) in devices
 
 
 class Keyring:
@@ -166,11 +168,14 @@ class Keyring:
 
     async def keys_of(self, user_id: str, *, fresh: bool = False) -> JsonObject:
         """Return a ``/keys/query`` answer that holds a user's keys; asked for anew if ``fresh``."""
+        return (await self._answer_about(user_id, fresh=fresh)).body
+
+    async def _answer_about(self, user_id: str, *, fresh: bool = False) -> _Answer:
         async with self.lock:
             known = None if fresh else self._answers.get(user_id)
             if known is None or known.age_s > FRESH_SECONDS:
-                return await self._query((user_id,), self._homeserver.request)
-            return known.body
+                return _Answer(await self._query((user_id,), self._homeserver.request))
+            return known
 
     async def device_of(self, message: TextMessage) -> Device:
         """Return the device of the operator that a message came from (I5).
@@ -184,20 +189,21 @@ class Keyring:
             raise IdentityError(f"{message.sender} is not pinned")
         known = message.sender in self._answers
         try:
-            return self._owner(await self.keys_of(message.sender), message, pinned)
+            return self._owner(await self._answer_about(message.sender), message, pinned)
         except IdentityError:
             if not known:
                 raise
-        return self._owner(await self.keys_of(message.sender, fresh=True), message, pinned)
+        answer = await self._answer_about(message.sender, fresh=True)
+        return self._owner(answer, message, pinned)
 
-    def _owner(self, answer: JsonObject, message: TextMessage, pinned: str) -> Device:
+    def _owner(self, answer: _Answer, message: TextMessage, pinned: str) -> Device:
         origin, sender = message.origin, message.sender
         if origin is None:
             raise IdentityError("the message was sent in plain text")
         signer = self._machine.session_signer(message.room_id, origin.session_id)
         if signer is None:
             raise IdentityError("the message's key did not come from the device that sent it")
-        device = verify_identity(answer, sender, pinned=pinned).device_with(origin.sender_key)
+        device = answer.identity(sender, pinned).device_with(origin.sender_key)
         if not device.cross_signed:
             raise IdentityError(f"device {device.device_id} is not signed by {sender}")
         if device.ed25519 != signer:
@@ -265,7 +271,7 @@ class Keyring:
             return False
         if user == also:
             pinned = None
-        return replace(device, cross_signed=True) in answer.signed_devices(user, pinned)
+        return answer.signed(device, pinned)
 
     async def send_to_devices(self, message: ToDevice) -> None:
         """Send a message to devices, once; raises as :meth:`Homeserver.once`."""
