@@ -59,6 +59,7 @@ def test_batch_and_token_are_one(open_inbox: Callable[[], Inbox]) -> None:
     inbox = open_inbox()
     assert inbox.token is None
     assert inbox.accept("t1", [item("$a"), item("$b")]) == [item("$a"), item("$b")]
+    inbox.secure()
     broken = Item(room_id=ROOM, event_id="$c", content=None)  # type: ignore[arg-type] # that's it
     with pytest.raises(InboxError):
         inbox.accept("t2", [item("$d"), broken])
@@ -77,6 +78,7 @@ def test_event_is_new_once(open_inbox: Callable[[], Inbox]) -> None:
             inbox.forwarded(ROOM, "$a", "DEVICE")
         if step == 2:
             inbox.answered(ROOM, "$a")
+        inbox.secure()
         inbox.close()
     assert open_inbox().pending() == []
 
@@ -103,6 +105,7 @@ def test_answered_text_is_gone(open_inbox: Callable[[], Inbox], tmp_path: Path) 
     """What a command said is on disk while it waits, and nowhere when all is answered."""
     inbox = open_inbox()
     inbox.accept("t1", [item("$a"), item("$b")])
+    inbox.secure()
     assert COMMAND.encode() in everything_on_disk(tmp_path)
     inbox.forwarded(ROOM, "$a", "DEVICE")
     inbox.answered(ROOM, "$a")
@@ -189,6 +192,7 @@ inbox = Inbox(Path(sys.argv[1]))
 item = Item(room_id="!room:example.org", event_id="$a", content=b"x")
 steps = [
     lambda: inbox.accept("t1", [item]),
+    lambda: inbox.secure(),
     lambda: inbox.forwarded("!room:example.org", "$a", "DEVICE"),
     lambda: inbox.answered("!room:example.org", "$a"),
 ]
@@ -200,17 +204,20 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.parametrize(
     ("steps", "state"),
-    [(0, []), (1, [("$a", False)]), (2, [("$a", True)]), (3, [])],
+    [(0, []), (1, []), (2, [("$a", False)]), (3, [("$a", True)]), (4, [])],
 )
 def test_killed_after_each_step(steps: int, state: list[tuple[str, bool]], tmp_path: Path) -> None:
-    """A process killed after any step finds exactly that step done (I3, I4)."""
+    """A process killed after any step finds exactly that step done (I3, I4).
+
+    A batch that was not secured is as if it had not come, with its token.
+    """
     ended = subprocess.run(
         [sys.executable, "-c", CRASH, str(tmp_path), str(steps)], check=False, timeout=60
     )
     assert ended.returncode == -signal.SIGKILL
     inbox = Inbox(tmp_path)
     assert [(w.item.event_id, w.forwarded) for w in inbox.pending()] == state
-    assert inbox.token == (None if steps == 0 else "t1")
+    assert inbox.token == (None if steps < 2 else "t1")
     inbox.close()
 
 
@@ -224,6 +231,7 @@ class Life(RuleBasedStateMachine):
         self.inbox = Inbox(self.state)
         self.model: dict[str, str] = {}
         self.token: str | None = None
+        self.safe: tuple[dict[str, str], str | None] = ({}, None)
 
     @rule(events=st.lists(st.sampled_from(["$a", "$b", "$c", "$d"]), unique=True), token=st.text())
     def accept(self, events: list[str], token: str) -> None:
@@ -233,6 +241,15 @@ class Life(RuleBasedStateMachine):
         self.model |= {i.event_id: "received" for i in new}
         self.token = token
 
+    @rule()
+    def secure(self) -> None:
+        """Put the last batch on disk."""
+        self.inbox.secure()
+        self._is_safe()
+
+    def _is_safe(self) -> None:
+        self.safe = (self.model.copy(), self.token)
+
     @precondition(lambda self: "received" in self.model.values())
     @rule(data=st.data())
     def forward(self, data: st.DataObject) -> None:
@@ -241,6 +258,7 @@ class Life(RuleBasedStateMachine):
         event = data.draw(st.sampled_from(choices))
         self.inbox.forwarded(ROOM, event, "DEVICE")
         self.model[event] = "forwarded"
+        self._is_safe()
 
     @precondition(lambda self: bool(set(self.model.values()) - {"answered"}))
     @rule(data=st.data())
@@ -250,6 +268,7 @@ class Life(RuleBasedStateMachine):
         event = data.draw(st.sampled_from(choices))
         self.inbox.answered(ROOM, event)
         self.model[event] = "answered"
+        self._is_safe()
 
     @rule()
     def crash(self) -> None:
@@ -258,6 +277,7 @@ class Life(RuleBasedStateMachine):
         shutil.copytree(self.state, copy)
         self.inbox.close()
         self.state, self.inbox = copy, Inbox(copy)
+        self.model, self.token = self.safe[0].copy(), self.safe[1]
 
     @invariant()
     def agrees(self) -> None:

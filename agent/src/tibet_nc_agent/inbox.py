@@ -3,10 +3,11 @@
 
 The life of an event
 --------------------
-1. ``received``: stored in one transaction with the sync token of the batch that brought it. A
-   crash before leaves the old token, and the homeserver gives the batch again; a crash after
-   leaves the event waiting here. A message without its key is ``provisional``: the same event
-   with its text may still take its place, until it is settled that the key came too late.
+1. ``received``: one transaction with the sync token of the batch that brought it, which ends with
+   the next step of any event, or with :meth:`Inbox.secure`. A crash before leaves the old token,
+   and the homeserver gives the batch again; a crash after leaves the event waiting here. A message
+   without its key is ``provisional``: the same event with its text may still take its place, until
+   it is settled that the key came too late.
 2. ``forwarded``: stored, with the checked device, before the executor is asked to run it. From
    here on only the executor knows whether it ran, so after a crash it is asked again, which it
    answers from its records.
@@ -15,8 +16,8 @@ The life of an event
    The text of the command is erased here; the event's id stays for ever, and whatever comes again
    under that id is not new.
 
-A transaction is on disk when it returns. Calls must not overlap; they may come from different
-threads.
+What a step stores is on disk when it returns, but for a batch. Calls must not overlap; they may
+come from different threads.
 """
 
 import sqlite3
@@ -89,7 +90,7 @@ class Inbox:
         )
 
     def close(self) -> None:
-        """Close the file; nothing is lost without it."""
+        """Close the file; a batch that was not secured comes again, nothing else is lost."""
         self._database.close()
 
     @property
@@ -99,12 +100,14 @@ class Inbox:
         return None if row is None else str(row[0])
 
     def accept(self, token: str, items: Iterable[Item]) -> list[Item]:
-        """Store a batch and the token after it; return the items to be dealt with now.
+        """Take a batch and the token after it; return the items to be dealt with now.
 
-        Those are the ones that were not there before, or only provisionally.
+        Those are the ones that were not there before, or only provisionally. The homeserver must
+        not see the token before :meth:`secure`: it forgets then what it gave with the batch. A
+        command in it needs no sync of its own, since forwarding it comes first.
         """
         new: list[Item] = []
-        with self._database.transaction() as run:
+        with self._database.transaction(end=False) as run:
             for item in items:
                 inserted = run.execute(
                     "INSERT INTO event (room_id, event_id, state, provisional, content)"
@@ -121,6 +124,10 @@ class Inbox:
                 (token,),
             )
         return new
+
+    def secure(self) -> None:
+        """Put the last batch on disk, if it isn't there yet."""
+        self._database.end()
 
     def provisional(self, room_id: str, event_id: str) -> bool:
         """Whether an event still waits for its text."""
@@ -168,6 +175,8 @@ class Inbox:
             self._expect_one(moved, event_id)
         if self._database.row("SELECT 1 FROM event WHERE state != 'answered'") is None:
             self._database.row("PRAGMA wal_checkpoint(TRUNCATE)")
+            with self._database.transaction() as run:  # an empty log costs the first commit a sync
+                run.execute("UPDATE progress SET token = token")
 
     def pending(self) -> list[Waiting]:
         """Return the events without an answer, in the order in which they came."""

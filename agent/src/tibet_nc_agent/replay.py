@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Which ciphertexts were seen, and in which event: kept on disk, so that a restart forgets nothing.
+"""Which ciphertexts were seen, and in which event: in a file, so that a restart forgets nothing.
 
 A Megolm message is named by the sender's key, the session and its index in it. A homeserver can
 deliver one again in another event; the first event keeps it. The same event may come again (after
 a crash, before the sync token was saved), and then it is not a replay.
+
+What was seen last may be forgotten when the machine loses power, since a sync for each message is
+as long as the rest of taking it in. No command runs twice for that: the executor, which has the
+last word (I3), has the ciphertext in a record on its disk before the command starts.
 """
 
 import hashlib
@@ -39,7 +43,7 @@ class ReplayGuard:
         database = sqlite3.connect(path, autocommit=True)
         try:
             database.execute("pragma journal_mode = wal")
-            database.execute("pragma synchronous = full")
+            database.execute("pragma synchronous = normal")
             database.execute(_SCHEMA)
             database.autocommit = False
         except sqlite3.DatabaseError as error:
@@ -50,7 +54,7 @@ class ReplayGuard:
     def first_event(self, ciphertext: str, event_id: str) -> str:
         """Return the event that a ciphertext belongs to: ``event_id`` unless it was seen before.
 
-        What was seen is durable after :meth:`commit`. Raises :class:`StoreDamaged`.
+        What was seen outlives this process after :meth:`commit`. Raises :class:`StoreDamaged`.
         """
         insert = "insert or ignore into seen values (?, ?)"
         select = "select event from seen where ciphertext = ?"
@@ -60,7 +64,7 @@ class ReplayGuard:
         return str(event)
 
     def commit(self) -> None:
-        """Make everything seen so far durable; raise :class:`StoreDamaged` if that can't be."""
+        """Write down everything seen so far; raise :class:`StoreDamaged` if that can't be."""
         with _accessing():
             self._database.commit()
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The running agent: batches come in, are stored, and are dealt with; until it is stopped.
 
-The sync loop does three things and waits for nothing else: take a batch, store what wants an
-answer together with the sync token, and start a task for each message. So no command, however
-long, keeps the next message from being seen.
+The sync loop takes a batch, stores what wants an answer together with the sync token, and starts a
+task for each message. It lets them have the homeserver to themselves for a moment, sees that all is
+on disk, and asks for the next batch: no command, however long, keeps a message from being seen.
 """
 
 import asyncio
@@ -33,6 +33,11 @@ from tibet_nc_agent.supervision import Supervisor
 from tibet_nc_agent.verification import Scene
 from tibet_nc_agent.verifier import Verifier
 from tibet_nc_agent.watch import Watch
+
+LULL_SECONDS: Final = 0.1
+"""How long the next batch isn't asked for while a message of the last one may get its answer. A
+homeserver tells of each event to all who wait for one, one after the other; an agent that doesn't
+wait yet doesn't keep it from telling the operator."""
 
 log: Final = logging.getLogger(__name__)
 
@@ -95,15 +100,18 @@ class Service:
             self._start(group, waiting)
         token = await desk.disk(lambda: desk.inbox.token)
         async for batch in desk.matrix.batches(token):
-            await self._take(group, batch)
+            started = await self._take(group, batch)
             self._supervisor.moved()
             self._verifier.moved()
             if not self._synced.is_set():
                 self._synced.set()
                 group.create_task(self._news.follow_pins(), name="pins")
+            if started:
+                await asyncio.wait(started, timeout=LULL_SECONDS)
+            await desk.disk(desk.inbox.secure)
 
-    async def _take(self, group: asyncio.TaskGroup, batch: Batch) -> None:
-        """Store a batch, then start what it asks for."""
+    async def _take(self, group: asyncio.TaskGroup, batch: Batch) -> list[asyncio.Task[None]]:
+        """Store a batch, then start what it asks for; return that."""
         rules = self._desk.rules
         items: list[Item] = []
         for event in batch.events:
@@ -121,17 +129,16 @@ class Service:
                 if isinstance(message, Replayed):
                     group.create_task(self._news.take(message))
         new = await self._desk.disk(self._desk.inbox.accept, batch.token, items)
-        for item in new:
-            self._start(group, Waiting(item=item, device=None))
+        return [self._start(group, Waiting(item=item, device=None)) for item in new]
 
-    def _start(self, group: asyncio.TaskGroup, waiting: Waiting) -> None:
+    def _start(self, group: asyncio.TaskGroup, waiting: Waiting) -> asyncio.Task[None]:
         item = waiting.item
         try:
             message = _MESSAGES.decode(item.content)
         except msgspec.MsgspecError as error:
             raise InboxError(f"{item.event_id} can't be read back: {error}") from None
         turn = self._lanes.turn(message.room_id, message.sender)
-        group.create_task(
+        return group.create_task(
             self._exchanges.handle(
                 message, turn, device=waiting.device, provisional=item.provisional
             )

@@ -50,7 +50,7 @@ class StateDatabase:
             raise self._error(f"{self.path}: format {found}; this version knows {version}")
 
     def close(self) -> None:
-        """Close the file; nothing is lost without it."""
+        """Close the file; what a transaction was left open with is undone."""
         self._database.close()
 
     def rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
@@ -63,17 +63,28 @@ class StateDatabase:
         return next(iter(self.rows(statement, *values)), None)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Do all of a block or nothing."""
+    def transaction(self, *, end: bool = True) -> Iterator[sqlite3.Connection]:
+        """Do all of a block or nothing, as part of the transaction that is open, if one is.
+
+        Without `end` it stays open: it is on disk after the next one that ends, or :meth:`end`.
+        """
         with self._failing():
-            self._database.execute("BEGIN IMMEDIATE")
+            if not self._database.in_transaction:
+                self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
-                self._database.execute("COMMIT")
+                if end:
+                    self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:  # a COMMIT that failed leaves it open, too
                     self._database.rollback()
                 raise
+
+    def end(self) -> None:
+        """Put on disk what a transaction was left open with, if one was."""
+        if self._database.in_transaction:
+            with self.transaction():
+                pass
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
