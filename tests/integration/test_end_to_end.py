@@ -122,6 +122,36 @@ async def test_a_burst_is_answered_once_each_and_in_order(
     assert len({intent.event for intent in intents(host)}) == len(intents(host)) == 31
 
 
+async def test_a_burst_with_dead_shells_is_answered_once_each_and_in_order(
+    host: Host, operator: Operator, room: str
+) -> None:
+    """What ends a shell ends its session; what waits behind runs once, in a new one (I3, I4)."""
+    assert host.agent.running
+    ending = {3: "exit 3", 7: "kill -9 $$", 8: "exit"}
+    events = [
+        await operator.send_text(room, f"$ n=$((n+1)); echo $n {i}; {ending.get(i, 'true')}")
+        for i in range(12)
+    ]
+    answers = [await operator.answer_to(event, 60) for event in events]
+    counted = [1, 2, 3, 4, 1, 2, 3, 4, 1, 1, 2, 3]
+    assert [answer.body.split("\n")[0] for answer in answers] == [
+        f"{count} {i}" for i, count in enumerate(counted)
+    ]
+    status = {3: "exit 3", 7: "signal 9", 8: "exit 0"}
+    for index, answer in enumerate(answers):
+        assert ("ended your session" in answer.body) == (index in ending)
+        new = f"(#{answers[index - 1].result['number']} ended its shell: "
+        assert (f"this is a new session: the last one has ended {new}" in answer.body) == (
+            index - 1 in ending
+        )
+        if index in status:
+            assert f"({status[index]}): the next command begins a new one" in answer.body
+    await settle(operator, events[-1])
+    assert [len(operator.answers_to(event)) for event in events] == [1] * 12
+    assert len({intent.event for intent in intents(host)}) == len(intents(host)) == 13
+    assert len({intent.session for intent in intents(host)}) == 4
+
+
 async def test_big_output_is_attached_whole(host: Host, operator: Operator, room: str) -> None:
     """What the room doesn't show is attached, encrypted, to the last byte (I12)."""
     assert host.agent.running

@@ -26,9 +26,17 @@ from tibet_nc_executor.background import CUT_S, Background
 from tibet_nc_executor.deadline import Deadline, Expiry
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.enclosure import GIVE_UP_S, Remains, ShellError
-from tibet_nc_executor.ending import Ending, Status, reason_of
+from tibet_nc_executor.ending import Death, Ending, Status, death_of, reason_of
 from tibet_nc_executor.outlet import OnOutput, Outlet
-from tibet_nc_executor.prologue import HELD_BYTES, STATE_BYTES, held_status, parse_told
+from tibet_nc_executor.process import read_name
+from tibet_nc_executor.prologue import (
+    LAST_WORD_BYTES,
+    SHELL_NAME,
+    STATE_BYTES,
+    LastWord,
+    last_word,
+    parse_told,
+)
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ShellSettings
 from tibet_nc_executor.terminal import END_OF_FILE, HangUpError
@@ -65,6 +73,8 @@ class Command:
         self._door: Final = door
         self._terminal: Final = door.terminal
         self._session: Final = session
+        # These two make a list of commands end with a failure that `set -e` passes over.
+        self._passes_over: Final = b"&&" in text or b"!" in text
         self._on_rest: Final = on_rest
         self._permitted: Final = may_leave
         self._settings: Final = settings
@@ -75,7 +85,9 @@ class Command:
         self._input = bytearray()
         self._mid_line = False
         self._told = bytearray()
-        self._last_words = b""
+        self._end_of_told = b""
+        self._last_word: LastWord | None = None
+        self._name: str | None = None
         self.background: Background | None = None
         """What goes on after the command, if anything does; known once `wait` has returned."""
         self._done: asyncio.Future[Status | None] = self._loop.create_future()
@@ -183,22 +195,27 @@ class Command:
             data = os.read(self._door.told, _PIPE_BYTES)
             if not data:
                 self._loop.remove_reader(self._door.told)
-            # What is beyond the limit is read and dropped: the shell must not wait or fail for it.
-            self._told += data[: STATE_BYTES + 1 - len(self._told)]
-            self._last_words = (self._last_words + data)[-HELD_BYTES:]
-            if (status := held_status(self._last_words)) is not None:
-                self._shell_holds_on(status)
+            self._hear_shell(data)
+            if (word := last_word(self._end_of_told)) is not None:
+                self._shell_holds_on(word)
 
-    def _shell_holds_on(self, status: int) -> None:
+    def _hear_shell(self, data: bytes) -> None:
+        # What is beyond the limit is read and dropped: the shell must not wait or fail for it.
+        self._told += data[: STATE_BYTES + 1 - len(self._told)]
+        self._end_of_told = (self._end_of_told + data)[-LAST_WORD_BYTES:]
+        self._last_word = last_word(self._end_of_told) or self._last_word
+
+    def _shell_holds_on(self, word: LastWord) -> None:
         """Let a shell that is done go, unless there is something to hold on for."""
         if self._done.done():
             return
         try:
-            left = self._may_ask() and bool(self._door.others())
+            left = self._death(Status(exit=word.exit)) is None and bool(self._door.others())
+            left = left and self._may_ask()
         except OSError:  # what cannot be seen is looked for again when the shell has gone
             left = False
         if left and self._permitted():
-            self._done.set_result(Status(exit=status))
+            self._done.set_result(Status(exit=word.exit))
             return
         if left:
             self._notes.append(FULL)
@@ -213,6 +230,7 @@ class Command:
         if result is None:
             return
         self._loop.remove_reader(self._door.pidfd)
+        self._name = read_name(result.si_pid)
         if not self._exited.done():
             self._exited.set_result(True)
         if not self._done.done():
@@ -275,6 +293,7 @@ class Command:
             if self._outlet.paused:
                 self._outlet.resume()
             self._loop.remove_writer(self._terminal)
+            self._finish_state()
             if ending := await self._leave(status, duration_ms):
                 return ending
             remains = await self._door.end(waited=await self._shell_gone())
@@ -293,6 +312,8 @@ class Command:
     async def _leave(self, status: Status | None, duration_ms: int) -> Ending | None:
         """Cut the command from what it left, if it left something that may go on."""
         if self._on_rest is None or status is None or not (self._may_ask() and self._permitted()):
+            return None
+        if self._death(status) is not None:  # what it left ends with its session
             return None
         try:
             if not self._door.others():
@@ -326,7 +347,22 @@ class Command:
             while len(self._told) <= STATE_BYTES and (
                 data := os.read(self._door.told, _PIPE_BYTES)
             ):
-                self._told += data[: STATE_BYTES + 1 - len(self._told)]
+                self._hear_shell(data)
+
+    def _reason(self, status: Status | None) -> Reason:
+        return reason_of(status=status, order=self._order, interrupted=self._interrupted)
+
+    def _death(self, status: Status | None) -> Death | None:
+        death = None if self._last_word is None else self._last_word.death
+        if death is Death.ERREXIT and self._passes_over:
+            death = None  # whether it was that nobody can say
+        named = self._name is not None and parse_told(bytes(self._told[:2])).named
+        return death_of(
+            status=status,
+            reason=self._reason(status),
+            word=death,
+            replaced=named and self._name != SHELL_NAME,
+        )
 
     def _conclude(
         self, status: Status | None, remains: Remains, duration_ms: int, left: int = 0
@@ -334,12 +370,15 @@ class Command:
         if self._outlet.failure is not None:
             raise self._outlet.failure
         told = bytes(self._told)
-        reason = reason_of(status=status, order=self._order, interrupted=self._interrupted)
+        reason = self._reason(status)
+        death = self._death(status)
         if reason is Reason.EXITED and not parse_told(told).begun:
             first_words = self._outlet.first_words.decode(errors="replace").strip()
             complaint = first_words or "without a word"
             raise ShellError(f"the cage failed before the command began: {complaint}")
-        self._notes += self._session.keep(told)
+        lost = self._session.keep(told)
+        if death is None:
+            self._notes += lost
         if remains.killed:
             plural = "process" if remains.killed == 1 else "processes"
             self._notes.append(f"{remains.killed} {plural} left running: killed")
@@ -354,4 +393,5 @@ class Command:
             duration_ms=duration_ms,
             leftover=left,
             notes=tuple(self._notes),
+            death=death,
         )

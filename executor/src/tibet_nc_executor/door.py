@@ -106,7 +106,10 @@ class Door:
             text, restricted=settings.restricted, prologue=self._prologue, line=self._line
         )
         prologue = session.prologue(
-            entry=self.cell.enclosure.entry.prologue, own=self._prologue, pipe=self._pipe
+            entry=self.cell.enclosure.entry.prologue,
+            own=self._prologue,
+            pipe=self._pipe,
+            text=text,
         )
         try:
             for descriptor, data in ((self._prologue, prologue), (self._line, line)):

@@ -242,7 +242,7 @@ class Office:
             running=self._runs.running,
             session=None if session is None else session.id,
             session_commands=0 if session is None else session.commands,
-            directory=None if session is None else session.shell.directory,
+            directory=None if session is None or session.shell is None else session.shell.directory,
             denial=self._runs.denial(request.room, request.sender),
             journal=self._archive.unjournaled,
             cage=facts.cage,

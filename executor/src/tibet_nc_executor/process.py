@@ -72,6 +72,14 @@ def read_status(pid: int) -> ProcessStatus | None:
         return None
 
 
+def read_name(pid: int) -> str | None:
+    """Return what the kernel calls a process, also one that has ended; None if it can't be told."""
+    try:
+        return read_kernel(f"/proc/{pid}/comm").decode(errors="replace").removesuffix("\n")
+    except OSError:
+        return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tag:
     """A uid and groups of which one tells whose a process is."""

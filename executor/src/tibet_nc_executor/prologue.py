@@ -7,11 +7,19 @@ restrictions on; the command is bash's own `-c` string. So the command is parsed
 reported exactly as written, with no `eval` around it.
 
 State travels on a socket as `+` (the command begins), then `\0`, shell text that brings the state
-back, `\0`. Then comes the exit status and `=`, and the shell holds on until it is told to go: if it
-just ended, the kernel would hang up on what it leaves in the background. Those bytes are the
-shell's own words and may be forged by a command: the executor cuts them at the NULs, which no shell
-text can contain, and gives them to nobody but the next shell of the same session. Anything else
-that was written there falls outside of the last pair.
+back, `\0`. Then comes the exit status and a sign of why the shell ends, and it holds on until it is
+told to go: if it just ended, the kernel would hang up on what it leaves in the background. Those
+bytes are the shell's own words and may be forged by a command: the executor cuts them at the NULs,
+which no shell text can contain, and gives them to nobody but the next shell of the same session.
+Anything else that was written there falls outside of the last pair.
+
+Why the shell ends: bash runs an EXIT trap in the same way at the end of its text and for `exit`.
+Where it is still inside a function, it was `exit` or `set -e`. Outside of functions a DEBUG trap
+notes an `exit` before it is run; only a text that has the word gets this trap. Whether that `exit`
+was the shell's own, and not that of a child (`exit | cat`, `exit &`), is seen from what no other
+command can have changed since. One in a sourced file or in a trap is not seen: it passes for the
+end of the text. A shell that tells nothing has either been given another EXIT trap or been replaced
+with `exec`; so that these can be told apart it has a name (comm) of its own, which `exec` changes.
 
 How the socket is kept from the command's children: bash copies the close-on-exec flag along with a
 descriptor, and keeps a redirected descriptor aside, from 10 up, with that flag. A copy of the one
@@ -25,14 +33,19 @@ import shlex
 from dataclasses import dataclass
 from typing import Final
 
+from tibet_nc_executor.ending import Death
 from tibet_nc_executor.environment import NAMES
 
 BASH: Final = "/bin/bash"
 STATE_DESCRIPTOR: Final = 63  # far from those that people use by number
-HELD_BYTES: Final = 5  # NUL, at most three digits, "="
-_HELD: Final = re.compile(rb"\0(\d{1,3})=\Z")
+LAST_WORD_BYTES: Final = 5  # NUL, at most three digits, a sign
+_SIGNS: Final = {b"=": None, b"x": Death.EXIT, b"e": Death.ERREXIT}
+_LAST_WORD: Final = re.compile(rb"\0(\d{1,3})([=xe])\Z")
 STATE_BYTES: Final = 1 << 20  # more than any shell that people type in; a bound for memory
 BEGIN_MARK: Final = b"+"
+NAMED_MARK: Final = b"n"
+SHELL_NAME: Final = "tibet-nc"
+"""What the kernel calls a command's shell until another program takes its place."""
 _DIRECTORY: Final = re.compile(rb"^exec 2>&62 62>&-\ncd -- (.+)$", re.MULTILINE)
 DESCRIPTOR_FLOOR: Final = 100  # inherited ones stay clear of 10, where bash sets descriptors aside
 
@@ -43,7 +56,8 @@ DESCRIPTOR_FLOOR: Final = 100  # inherited ones stay clear of 10, where bash set
 # end a group of commands. Functions come late, since they may have the names of builtins, and when
 # aliases are known but not expanded, since functions would be rewritten by them.
 _SAVE: Final = (
-    r"""{ __tibet_nc_status=$? __tibet_nc=:$BASHOPTS:/:$SHELLOPTS:; """
+    r"""{ __tibet_nc_status=$? __tibet_nc=:$BASHOPTS:/:$SHELLOPTS: """
+    r"""__tibet_nc_now=x:${PIPESTATUS[*]}:${!-}; """
     r"""POSIXLY_CORRECT=y; \trap - DEBUG; """
     r"""\set +euvxmtn; \unset -f unset builtin; } 2>&- >&FD
 {
@@ -51,6 +65,15 @@ _SAVE: Final = (
 \builtin printf '\0exec 62>&2 2>/dev/null\n'
 \builtin printf 'unset -v %s\n' 'NAMES'
 \builtin shopt -p
+__tibet_nc_end==
+if [[ $__tibet_nc_exit == "$__tibet_nc_now" ]]
+then __tibet_nc_end=x
+elif [[ $__tibet_nc == *:errexit:* && $__tibet_nc_status != 0 ]]
+then __tibet_nc_end=e
+elif [[ ${FUNCNAME[0]} ]]
+then __tibet_nc_end=x
+fi
+\builtin unset -v __tibet_nc_now __tibet_nc_exit
 \builtin printf 'shopt -u expand_aliases\n'
 \builtin set +o
 \builtin declare -p
@@ -66,17 +89,22 @@ do
     else \builtin printf '\\builtin shopt -u %s\n' $__tibet_nc_name
     fi
 done
-\builtin printf '\\builtin unset -v __tibet_nc __tibet_nc_name __tibet_nc_status\n'
+\builtin printf '\\builtin unset -v __tibet_nc __tibet_nc_%s\n' name status end
 for __tibet_nc_name in errexit nounset verbose xtrace posix
 do
     if [[ $__tibet_nc == *:$__tibet_nc_name:* ]]
     then \builtin printf '\\builtin set -o %s\n' $__tibet_nc_name
     fi
 done
-\builtin printf '} 2>/dev/null\n\0%s=' "$__tibet_nc_status"
+\builtin printf '} 2>/dev/null\n\0%s' "$__tibet_nc_status$__tibet_nc_end"
 \builtin read -r __tibet_nc_name
 } 2>&- >&FD <&FD"""
 )
+_WATCH: Final = r"""{ case $BASH_COMMAND in
+exit|exit\ *|\\exit|\\exit\ *|command\ exit|command\ exit\ *|builtin\ exit|builtin\ exit\ *)
+__tibet_nc_exit=x:${PIPESTATUS[*]}:${!-} ;;
+esac; } 2>&-"""
+_WATCHED: Final = re.compile(rb"\bexit\b")
 
 
 def waiting(*, entry: str, gate: int, line: int) -> str:
@@ -104,15 +132,16 @@ def become(text: bytes, *, restricted: bool, prologue: int, line: int) -> bytes:
     )
 
 
-def prologue(*, entry: str, own: int, pipe: int, state: bytes) -> bytes:
-    """Return what the shell runs before its command.
+def prologue(*, entry: str, own: int, pipe: int, state: bytes, text: bytes) -> bytes:
+    """Return what the shell runs before its command, which is `text`.
 
     `entry` comes first, `own` is the descriptor of this text, `pipe` that of the way back for the
     state, `state` what an earlier command of the session has told. The state is last, so that a
     broken one breaks nothing but itself.
     """
     save = _SAVE.replace("FD", str(STATE_DESCRIPTOR)).replace("NAMES", " ".join(NAMES))
-    text = f"""{entry}\
+    watch = f"trap -- {shlex.quote(_WATCH)} DEBUG\n" if _WATCHED.search(text) else ""
+    before = f"""{entry}\
 {{ {{ exec {STATE_DESCRIPTOR}>&11; }} {pipe}>&-; }} 2>/dev/null
 exec {pipe}>&- {own}<&-
 unset -v BASH_ENV BASH_EXECUTION_STRING
@@ -123,29 +152,47 @@ unset -v OLDPWD
 shopt -s expand_aliases
 trap -- {shlex.quote(save)} EXIT
 printf '{BEGIN_MARK.decode()}' >&{STATE_DESCRIPTOR}
-"""
-    return text.encode() + state
+{{ printf {SHELL_NAME} >/proc/self/comm &&
+printf {NAMED_MARK.decode()} >&{STATE_DESCRIPTOR}; }} 2>&-
+{watch}"""
+    return before.encode() + state
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Told:
-    """What came through the pipe: whether the command began, and its state if it is whole."""
+    """What came through the pipe: whether the command began, its shell had its name, its state.
+
+    The state only if it is whole.
+    """
 
     begun: bool
+    named: bool
     state: bytes | None
 
 
 def parse_told(stream: bytes) -> Told:
     """Cut what came through the pipe; any bytes give a result."""
-    parts = _HELD.sub(b"\0", stream).split(b"\0")
+    parts = _LAST_WORD.sub(b"\0", stream).split(b"\0")
     whole = len(parts) >= 3 and not parts[-1]
-    return Told(begun=stream.startswith(BEGIN_MARK), state=parts[-2] if whole else None)
+    return Told(
+        begun=stream.startswith(BEGIN_MARK),
+        named=stream.startswith(BEGIN_MARK + NAMED_MARK),
+        state=parts[-2] if whole else None,
+    )
 
 
-def held_status(end: bytes) -> int | None:
-    """Return the status that a shell told when it held on, from the last `HELD_BYTES` or more."""
-    found = _HELD.search(end)
-    return None if found is None else int(found[1]) & 0xFF
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastWord:
+    """The status with which a shell ends, and what ended it if it was not the end of its text."""
+
+    exit: int
+    death: Death | None
+
+
+def last_word(end: bytes) -> LastWord | None:
+    """Return what a shell told when it was done, from the last `LAST_WORD_BYTES` or more."""
+    found = _LAST_WORD.search(end)
+    return None if found is None else LastWord(exit=int(found[1]) & 0xFF, death=_SIGNS[found[2]])
 
 
 def directory_of(state: bytes) -> str | None:

@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 from tibet_nc_executor import provenance
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.command import Command, Ending, InputFullError, ShellError
+from tibet_nc_executor.ending import Status, described
 from tibet_nc_executor.errors import ExecutorError, LedgerError
 from tibet_nc_executor.ledger import Place, Text
 from tibet_nc_executor.leftover import NOTE_CHARACTERS, Leftover
@@ -74,18 +75,19 @@ class Execution:
         *,
         run: str,
         request_sha256: str,
-        session: str,
         tools: Tools,
         may_leave: Callable[[], bool],
     ) -> None:
         self.request: Final = request
         self.run: Final = run
-        self.session: Final = session
+        self._session = ""
         self._request_sha256 = request_sha256
         self._tools = tools
         self._may_leave = may_leave
         self.leftover: Leftover | None = None
         """What the command left running, once it is done."""
+        self.death: str | None = None
+        """How the command ended the shell of its session, if it did, once it is done."""
         self._command: Command | None = None
         self._recorder: Recorder | None = None
         self._notes: list[str] = []
@@ -152,8 +154,9 @@ class Execution:
             self.note(why)
             self._command.kill()
 
-    async def perform(self, shell: SessionShell) -> None:
+    async def perform(self, session: str, shell: SessionShell) -> None:
         """Run the command in a session; the futures tell how it goes. Never raises."""
+        self._session = session
         try:
             if self._cancelled is not None:
                 self._refuse_cancelled()
@@ -190,7 +193,7 @@ class Execution:
                 sender=request.sender,
                 actor=actor(request.sender),
                 device=request.device,
-                session=self.session,
+                session=self._session,
                 ciphertext=request.ciphertext,
                 command=self._commitment,
                 request=self._request_sha256,
@@ -226,12 +229,16 @@ class Execution:
             raise DeniedError(DenialCode.SHELL, str(error), number) from None
         finally:
             self._command = None
+        if ending.death is not None:
+            how = described(ending.death, Status(exit=ending.exit, signal=ending.signal))
+            self.death = f"#{number} ended its shell: {how}"
+            self.note(f"this ended your session ({how}): the next command begins a new one")
         if command.background is not None:
             self.leftover = Leftover(
                 self.request,
                 number=number,
                 run=self.run,
-                session=self.session,
+                session=self._session,
                 background=command.background,
                 recorder=later,
             )
@@ -290,7 +297,7 @@ class Execution:
                 "host": tools.host,
                 "room": self.request.room,
                 "device": self.request.device,
-                "session": self.session,
+                "session": self._session,
                 "seq": number,
             },
             parent_id=tools.tokens.last_id,
@@ -307,7 +314,7 @@ class Execution:
                 time=place.time,
                 intent=number,
                 run=self.run,
-                session=self.session,
+                session=self._session,
                 reason=ending.reason,
                 duration_ms=ending.duration_ms,
                 output_bytes=recorder.bytes,

@@ -7,7 +7,7 @@ holds across restarts, since the chain is asked and not memory.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
 from tibet_nc_executor.archive import EMPTY_SHA256
@@ -160,54 +160,56 @@ class Runs:
         raise DeniedError(code, reason, record.seq)
 
     def _begin(self, request: Run, run: str, request_sha256: str) -> None:
-        try:
-            session = self._sessions.open(request.room, request.sender)
-        except ShellError as error:
-            raise DeniedError(DenialCode.SHELL, f"nothing was run: {error}") from None
+        session = self._sessions.open(request.room, request.sender)
         execution = Execution(
             request,
             run=run,
             request_sha256=request_sha256,
-            session=session.id,
             tools=self._tools,
             may_leave=self._may_leave,
         )
         self._active[run] = (execution, time.monotonic())
-        session.begin(execution)
-        self._keep(asyncio.create_task(self._in_turn(execution, session)), session)
+        session.begin(execution, self._keep(self._in_turn(execution, session)))
 
-    def _keep(self, task: asyncio.Task[None], session: OperatorSession) -> None:
-        for tasks in (self._tasks, session.tasks):
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _may_leave(self) -> bool:
         return not self._stopping and len(self._sessions.leftovers()) < BACKGROUND_RUNS
 
     async def _in_turn(self, execution: Execution, session: OperatorSession) -> None:
-        try:
-            async with session.turn:
-                if not session.recorded:
-                    try:
-                        await self._sessions.record_opened(session)
-                    except LedgerError as error:
-                        execution.fail(DenialCode.UNRECORDED, f"nothing was run: {error}")
-                        return
-                for note in session.notes:
-                    execution.note(note)
-                session.notes = ()
-                session.commands += 1
-                await execution.perform(session.shell)
+        async with session.turn:
+            session = session.newest
+            try:
+                await self._perform(execution, session)
                 if execution.leftover is not None:
                     self._go_on(execution.leftover, session)
-        finally:
-            del self._active[execution.run]
-            self._sessions.command_ended(session, execution)
+            finally:
+                del self._active[execution.run]
+                self._sessions.command_ended(session, execution)
+            if execution.death is not None:
+                await self._sessions.bury(session, execution.death)
             self.make_ready(session)
 
+    async def _perform(self, execution: Execution, session: OperatorSession) -> None:
+        try:
+            shell = await self._sessions.enter(session)
+        except LedgerError as error:
+            execution.fail(DenialCode.UNRECORDED, f"nothing was run: {error}")
+        except ShellError as error:
+            execution.fail(DenialCode.SHELL, f"nothing was run: {error}")
+        else:
+            for note in session.notes:
+                execution.note(note)
+            session.notes = ()
+            session.commands += 1
+            await execution.perform(session.id, shell)
+
     def _go_on(self, leftover: Leftover, session: OperatorSession) -> None:
-        session.leftovers.add(leftover)
-        self._keep(asyncio.create_task(self._to_its_end(leftover, session)), session)
+        session.leftovers[leftover] = self._keep(self._to_its_end(leftover, session))
 
     async def _to_its_end(self, leftover: Leftover, session: OperatorSession) -> None:
         try:
@@ -215,21 +217,22 @@ class Runs:
         except LedgerError:  # whoever wants to run something is told, and the next start records it
             return
         finally:
-            session.leftovers.discard(leftover)
+            session.leftovers.pop(leftover, None)
 
     def make_ready(self, session: OperatorSession | None = None) -> None:
-        """Have the executor make ready for the next command, of a session, when nothing runs."""
+        """Have the executor make ready for the next command when nothing runs.
+
+        It is expected from whom the last one was, in that session or a new one.
+        """
         self._next = session
         if self._readying is None or self._readying.done():
             self._readying = asyncio.create_task(self._make_ready())
 
     async def _make_ready(self) -> None:
         await asyncio.sleep(READY_AFTER_S)
-        session = self._next
-        gone = (
-            session is not None and self._sessions.get(session.room, session.sender) is not session
-        )
-        if not self._active and not self._stopping and not gone:
+        last = self._next
+        session = None if last is None else self._sessions.get(last.room, last.sender)
+        if not self._active and not self._stopping:
             await self._tools.shell.prepare(None if session is None else session.shell)
 
     # --- sessions ---------------------------------------------------------------------------------

@@ -43,9 +43,9 @@ class SessionShell:
         """Forget everything: the next command starts like the first one."""
         self._state = b""
 
-    def prologue(self, *, entry: str, own: int, pipe: int) -> bytes:
-        """Return what the next shell runs before its command."""
-        return prologue(entry=entry, own=own, pipe=pipe, state=self._state)
+    def prologue(self, *, entry: str, own: int, pipe: int, text: bytes) -> bytes:
+        """Return what the next shell runs before its command, which is `text`."""
+        return prologue(entry=entry, own=own, pipe=pipe, state=self._state, text=text)
 
     def keep(self, stream: bytes) -> tuple[str, ...]:
         """Keep the state that an ended shell has told; return notes for the operator."""

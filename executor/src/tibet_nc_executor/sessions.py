@@ -4,6 +4,9 @@
 A session is state, not a process: what one command leaves to the next, and what it left running.
 Two limits end it: so long without a command, and so long in all. Both are announced before, and
 then recorded; with a session ends everything that its commands left running.
+
+A command that ends the session's shell (`exit`, `exec`) ends the session as well. What waits behind
+it runs all the same, in order and in the session that comes next.
 """
 
 import asyncio
@@ -41,22 +44,23 @@ class OperatorSession:
     """One operator's shell session in one room."""
 
     def __init__(
-        self, room: str, sender: str, shell: SessionShell, limits: SessionLimits, now: float
+        self, room: str, sender: str, turn: asyncio.Lock, limits: SessionLimits, now: float
     ) -> None:
         self.id: Final = secrets.token_hex(8)
         self.room: Final = room
         self.sender: Final = sender
-        self.shell: Final = shell
-        self.turn: Final = asyncio.Lock()
+        self.turn: Final = turn
+        """Held by the command that runs; the operator's next session in the room has the same."""
+        self.shell: SessionShell | None = None
+        """Its state and home, which the first command gets it."""
         self.recorded = False
         self.commands = 0
-        self.executions: set[Execution] = set()
+        self.executions: dict[Execution, asyncio.Task[None]] = {}
         """Commands that run or wait for their turn."""
-        self.leftovers: set[Leftover] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
-        """Whatever has to come to its end before the session does."""
+        self.leftovers: dict[Leftover, asyncio.Task[None]] = {}
         self.notes: tuple[str, ...] = ()
-        """What the answer to its first command says besides."""
+        """What the answer to its next command says besides."""
+        self._successor: OperatorSession | None = None
         self._limits: Final = limits
         self._clock: Final = Deadline(now=now, idle_s=limits.idle_s, total_s=limits.total_s)
         self._warning_s: Final = min(limits.warning_s, limits.idle_s / 2, limits.total_s / 2)
@@ -67,17 +71,34 @@ class OperatorSession:
         """Its commands, and what they have left running."""
         return (*self.executions, *self.leftovers)
 
-    def begin(self, execution: Execution) -> None:
+    @property
+    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+        """Whatever has to come to its end before the session does."""
+        return (*self.executions.values(), *self.leftovers.values())
+
+    @property
+    def newest(self) -> "OperatorSession":
+        """The session in which a command runs that was meant for this one."""
+        return self if self._successor is None else self._successor.newest
+
+    def begin(self, execution: Execution, task: asyncio.Task[None]) -> None:
         """Note a command; while there is one the session is not idle."""
-        self.executions.add(execution)
+        self.executions[execution] = task
         self._clock.hold()
 
     def end(self, execution: Execution, now: float) -> None:
         """Note that a command is over."""
-        self.executions.discard(execution)
+        self.executions.pop(execution, None)
         if not self.executions:
             self._clock.release(now)
             self._warned = False
+
+    def hand_over(self, successor: "OperatorSession") -> None:
+        """Give every command that waits to the session that comes next."""
+        self._successor = successor
+        for execution, task in self.executions.items():
+            successor.begin(execution, task)
+        self.executions.clear()
 
     def due(self) -> float:
         """Return when something has to be told or done, unless a command comes before."""
@@ -117,6 +138,7 @@ class Sessions:
         self._limits: Final = limits
         self._clock: Final = clock
         self._sessions: dict[tuple[str, str], OperatorSession] = {}
+        self._turns: dict[tuple[str, str], asyncio.Lock] = {}  # as many as operators and rooms
         self._ending: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self.on_notice: list[Callable[[SessionNotice], None]] = []
@@ -124,16 +146,12 @@ class Sessions:
         """Why an operator's last session ended, if not by the operator."""
 
     def open(self, room: str, sender: str) -> OperatorSession:
-        """Return the session of an operator in a room, a new one if there is none.
-
-        Raises ShellError if none can be made.
-        """
+        """Return the session of an operator in a room, a new one if there is none."""
         key = (room, sender)
         session = self._sessions.get(key)
         if session is None:
-            session = OperatorSession(
-                room, sender, self._shell.open_session(), self._limits, self._clock()
-            )
+            turn = self._turns.setdefault(key, asyncio.Lock())
+            session = OperatorSession(room, sender, turn, self._limits, self._clock())
             if (why := self._past.pop(key, None)) is not None:
                 session.notes = (f"this is a new session: the last one has ended ({why})",)
             self._sessions[key] = session
@@ -154,10 +172,32 @@ class Sessions:
         found = [left for session in self._sessions.values() for left in session.leftovers]
         return sorted(found, key=lambda left: left.number)
 
-    async def record_opened(self, session: OperatorSession) -> None:
-        """Record that a session began; raises LedgerError."""
-        await self._record(session, SessionState.OPENED, "first command", critical=False)
-        session.recorded = True
+    async def enter(self, session: OperatorSession) -> SessionShell:
+        """Return a session's shell; at first that is made, and the session recorded.
+
+        Raises ShellError if it can't be made, LedgerError if it can't be recorded.
+        """
+        if session.shell is None:
+            session.shell = self._shell.open_session()
+        if not session.recorded:
+            await self._record(session, SessionState.OPENED, "first command", critical=False)
+            session.recorded = True
+        return session.shell
+
+    async def bury(self, session: OperatorSession, why: str) -> None:
+        """End a session whose shell is dead, in the turn of the command that has ended it.
+
+        Commands that wait for their turn run in a new one.
+        """
+        key = (session.room, session.sender)
+        if self._sessions.get(key) is not session:  # a limit was met meanwhile, and it ends already
+            return
+        del self._sessions[key]
+        self._past[key] = why
+        if session.executions:
+            session.hand_over(self.open(*key))
+        with suppress(LedgerError):  # whoever wants to run something is told
+            await self.close(session, why)
 
     async def close(self, session: OperatorSession, why: str) -> tuple[int, str] | None:
         """End a session and everything of it; return number and digest of the record.
@@ -172,7 +212,8 @@ class Sessions:
             for work in session.work:
                 work.cancel(f"the session has ended: {why}")
             await asyncio.wait(session.tasks, return_when=asyncio.FIRST_COMPLETED)
-        await self._shell.end_session(session.shell)
+        if session.shell is not None:
+            await self._shell.end_session(session.shell)
         if not session.recorded:
             return None
         return await self._record(session, SessionState.CLOSED, why, critical=True)

@@ -58,7 +58,7 @@ LEFT = {
 @pytest.mark.parametrize("name", LEFT)
 async def test_it_goes_on_and_is_ended(shell: Shell, name: str) -> None:
     """The command ends at once with its own status; what it left goes on until it is killed."""
-    left = await leave(shell, f"{LEFT[name]}\necho up; exit 5")
+    left = await leave(shell, f"{LEFT[name]}\necho up; (exit 5)")
     done = await left.done()
     assert (done.ending.exit, done.output) == (5, b"up\n")
     assert done.ending.leftover >= 1
@@ -141,16 +141,13 @@ async def test_the_state_is_kept_at_once(shell: Shell) -> None:
     await left.background.wait()
 
 
-@pytest.mark.parametrize("end", ["kill -9 $$", "exec true"])
-async def test_a_shell_that_is_gone_leaves_too(shell: Shell, end: str) -> None:
-    """What survives a shell's own sudden end goes on as well."""
+@pytest.mark.parametrize("end", ["exit 3", "kill -9 $$", "exec true", "set -e; false"])
+async def test_a_shell_that_ended_its_session_leaves_nothing(shell: Shell, end: str) -> None:
+    """With the session goes what its last command left (I6)."""
     left = await leave(shell, f"setsid sleep 4743 & sleep 0.1; {end}")
     done = await left.done()
-    assert done.ending.leftover == 1
-    assert running(shell, "sleep 4743")
-    left.background.kill()
-    rest = await left.background.wait()
-    assert rest.killed == 1
+    assert (done.ending.leftover, left.command.background) == (0, None)
+    assert "1 process left running: killed" in done.ending.notes
     assert running(shell, "sleep 4743") == []
 
 

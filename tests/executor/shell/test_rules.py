@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tibet_nc_executor.cgroup import locate
 from tibet_nc_executor.deadline import Deadline, Expiry
 from tibet_nc_executor.enclosure import GIVE_UP_S, Pauses, ShellError
-from tibet_nc_executor.ending import Status, reason_of
+from tibet_nc_executor.ending import Death, Status, death_of, described, reason_of
 from tibet_nc_executor.process import parse_status
-from tibet_nc_executor.prologue import STATE_BYTES, parse_told
+from tibet_nc_executor.prologue import STATE_BYTES, LastWord, last_word, parse_told
 from tibet_nc_executor.rungroups import RUN_GROUPS, RunGroups, first_group
 from tibet_nc_executor.session import NOT_KEPT, TOO_LARGE, SessionShell
 from tibet_nc_protocol.terms import Reason
@@ -66,6 +66,51 @@ def test_reason(
     assert reason_of(status=status, order=order, interrupted=interrupted) is expected
 
 
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.EXITED])
+@pytest.mark.parametrize("status", [Status(exit=3), Status(signal=signal.SIGKILL), None])
+def test_what_others_end_is_the_command_alone(status: Status | None, reason: Reason) -> None:
+    """An operator's or a limit's end of a command is no end of its session, but a replaced one."""
+    for word in (None, *Death):
+        assert death_of(status=status, reason=reason, word=word, replaced=False) is None
+        assert death_of(status=status, reason=reason, word=word, replaced=True) is Death.EXEC
+
+
+@pytest.mark.parametrize(
+    ("death", "status", "expected"),
+    [
+        (Death.EXIT, Status(exit=3), "exit 3"),
+        (Death.SIGNAL, Status(signal=9), "signal 9"),
+        (Death.EXEC, Status(exit=1), "exec, exit 1"),
+        (Death.EXEC, Status(signal=15), "exec, signal 15"),
+        (Death.ERREXIT, Status(exit=2), "set -e, exit 2"),
+    ],
+)
+def test_a_death_in_words(death: Death, status: Status, expected: str) -> None:
+    """The words say what ended the shell, and with which status."""
+    assert described(death, status) == expected
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (b"", None),
+        (b"3=", None),
+        (b"\0=", None),
+        (b"\0003", None),
+        (b"\0001234=", None),
+        (b"\0003=", LastWord(exit=3, death=None)),
+        (b"\000130x", LastWord(exit=130, death=Death.EXIT)),
+        (b"\0001e", LastWord(exit=1, death=Death.ERREXIT)),
+        (b"\000999=", LastWord(exit=999 & 0xFF, death=None)),
+        (b"\0003=\n", None),
+        (b"\0003?", None),
+    ],
+)
+def test_a_last_word(end: bytes, expected: LastWord | None) -> None:
+    """A shell's last word is a status and a sign, and nothing else is one."""
+    assert last_word(end) == expected
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_on_the_state_pipe_give_a_result(stream: bytes) -> None:
     """What a command writes on the pipe is cut, never an error."""
@@ -86,7 +131,7 @@ def test_a_state_that_is_not_whole_is_not_kept(stream: bytes) -> None:
     session = SessionShell()
     assert session.keep(b"+\0before\0") == ()
     assert session.keep(stream) == (NOT_KEPT,)
-    assert session.prologue(entry="", own=100, pipe=101).endswith(b"\nbefore")
+    assert session.prologue(entry="", own=100, pipe=101, text=b"").endswith(b"\nbefore")
 
 
 def test_a_state_beyond_the_limit_is_not_kept() -> None:
@@ -99,10 +144,10 @@ def test_a_state_beyond_the_limit_is_not_kept() -> None:
 def test_a_session_can_be_reset() -> None:
     """After a reset the next command starts like the first."""
     session = SessionShell()
-    first = session.prologue(entry="", own=100, pipe=101)
+    first = session.prologue(entry="", own=100, pipe=101, text=b"")
     session.keep(b"+\0state\0")
     session.reset()
-    assert session.prologue(entry="", own=100, pipe=101) == first
+    assert session.prologue(entry="", own=100, pipe=101, text=b"") == first
 
 
 def test_run_groups_are_each_given_to_one_run() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.executor.shell.driver import run
+from tibet_nc_executor.ending import Death
 from tibet_nc_executor.session import NOT_KEPT, TOO_LARGE
 from tibet_nc_executor.shell import Shell
 
@@ -74,23 +75,84 @@ async def test_state_survives_an_early_end(shell: Shell, ending: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "ending",
-    [
-        "kill -9 $$",
-        "exec true",
-        "trap - EXIT",
-        "trap 'echo bye' EXIT",
-        "exec 63>&-",
-        "set -n",
-        "readonly POSIXLY_CORRECT=; trap 'kill -9 $$' EXIT",
-    ],
+    "ending", ["trap - EXIT", "trap 'echo bye' EXIT", "exec 63>&-", "set -n", "trap - EXIT; exit 3"]
 )
 async def test_an_end_without_state_keeps_the_state_before(shell: Shell, ending: str) -> None:
     """What a shell could not tell is not guessed: the operator is told, the session goes on."""
     session = shell.new_session()
     await run(shell, "a=1", session)
-    assert NOT_KEPT in (await run(shell, f"a=2; {ending}", session)).ending.notes
+    done = await run(shell, f"a=2; {ending}", session)
+    assert (done.ending.notes, done.ending.death) == ((NOT_KEPT,), None)
     assert (await run(shell, "echo $a", session)).output == b"1\n"
+
+
+DEATHS = {
+    "exit": Death.EXIT,
+    "exit 3; echo no": Death.EXIT,
+    "shopt -s nocasematch; exit 3": Death.EXIT,
+    "f() { while :; do exit 4 2>&1; done; }; f": Death.EXIT,
+    "if ! builtin exit; then :; fi": Death.EXIT,
+    r"{ \exit 5; } 2>&1": Death.EXIT,
+    "command exit abc": Death.EXIT,
+    "true | false; eval 'exit 1'": Death.EXIT,
+    "true & exit": Death.EXIT,
+    "set -eux; exit 0": Death.EXIT,
+    "set -o posix; exit 0": Death.EXIT,
+    "exec true": Death.EXEC,
+    "exec bash -c 'exit 3'": Death.EXEC,
+    "trap 'echo no' EXIT; exec sh -c 'kill -9 $$'": Death.EXEC,
+    "exec sh -c 'kill -INT $$'": Death.EXEC,
+    "kill -9 $$": Death.SIGNAL,
+    "kill $$": Death.SIGNAL,
+    "(sleep 0.1; kill -HUP $$) & sleep 100": Death.SIGNAL,
+    "readonly POSIXLY_CORRECT=; trap 'kill -9 $$' EXIT": Death.SIGNAL,
+    "set -e; false; echo no": Death.ERREXIT,
+    "set -eo pipefail; f() { false | cat; }; f": Death.ERREXIT,
+}
+
+
+@pytest.mark.parametrize("text", DEATHS)
+async def test_what_ends_a_shell_is_named(shell: Shell, text: str) -> None:
+    """What would have ended a shell at a prompt is told apart from the end of a line."""
+    done = await run(shell, text)
+    assert done.ending.death is DEATHS[text]
+    assert NOT_KEPT not in done.ending.notes
+
+
+ENDS_OF_LINES = [
+    "false",
+    "(exit 3)",
+    "exit 3 | cat",
+    "true | exit 3",
+    "exit 3 &",
+    "f() { echo ${nothing:?}; }; f; exit 3",
+    "b=$(exit 3)",
+    "exits 3",
+    "bash -c 'exit 3'",
+    "bash -c 'kill -9 $$'",
+    "sh -c 'kill -INT $$'",
+    "kill -INT $$",
+    "set -e; (exit 3) && true",
+    "set -e; ! true",
+    "set -e; true",
+    "set -u; echo $nothing",
+    "echo ${nothing:?}",
+    "echo $((1/0))",
+    "exec not-there",
+    "exec 3>&1",
+    "if",
+    "exit 1 )",
+    "echo 'exit 3'",
+]
+
+
+@pytest.mark.parametrize("text", ENDS_OF_LINES)
+async def test_the_end_of_a_line_is_not_the_shell_s(shell: Shell, text: str) -> None:
+    """A failure, an error or ^C leaves a shell at its prompt, and so it leaves the session."""
+    session = shell.new_session()
+    await run(shell, "a=1", session)
+    assert (await run(shell, text, session)).ending.death is None
+    assert (await run(shell, "set +e; echo $a", session)).output == b"1\n"
 
 
 HOSTILE = {
@@ -154,7 +216,7 @@ async def test_large_state_is_kept_up_to_the_limit(shell: Shell) -> None:
     session = shell.new_session()
     assert (await run(shell, "printf -v big '%0300000d' 1", session)).ending.notes == ()
     assert (await run(shell, "echo ${#big}", session)).output == b"300000\n"
-    done = await run(shell, "printf -v huge '%02000000d' 1; exit 5", session)
+    done = await run(shell, "printf -v huge '%02000000d' 1; (exit 5)", session)
     assert (done.ending.exit, done.ending.notes) == (5, (TOO_LARGE,))
     assert (await run(shell, "echo ${#big} ${#huge}", session)).output == b"300000 0\n"
 
