@@ -46,6 +46,7 @@ REPORT: Final = StatusReport(
         file_bytes=256 * 1024**2,
         open_files=1024,
         recording_bytes=64 * 1024**2,
+        home_bytes=512 * 1024**2,
     ),
 )  # fmt: skip
 

@@ -231,6 +231,7 @@ def test_any_report_is_harmless_and_fits(
             file_bytes=number,
             open_files=number,
             recording_bytes=number,
+            home_bytes=number,
         ),
     )
     chain = ChainReport(

@@ -54,6 +54,8 @@ ALWAYS: Final = [
     (b"xz: Cannot allocate memory\n", "shell.memory_bytes"),
     (b"Traceback (most recent call last):\nMemoryError\n", "shell.memory_bytes"),
     (b"dd: error writing 'big': File too large\n", "shell.file_bytes"),
+    (b"head: write error: No space left on device\n", "homes of all sessions share 512 MiB,"),
+    (b"cp: error writing 'x': Disk quota exceeded\n", "TemporaryFileSystem="),
     (b"OSError: [Errno 24] Too many open files: '/dev/null'\n", "shell.open_files"),
 ]
 

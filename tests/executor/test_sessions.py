@@ -3,6 +3,7 @@
 
 import asyncio
 import hashlib
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Client, Executor, records
+from tests.mounts import mount_memory, private_mounts
 from tibet_nc_executor.command import FULL
 from tibet_nc_executor.recording import read_output
 from tibet_nc_protocol.layout import RECORDINGS
@@ -30,6 +32,8 @@ from tibet_nc_protocol.messages import (
     Recorded,
     SessionNotice,
     Started,
+    Status,
+    StatusReport,
     Stop,
     Tail,
     TailReport,
@@ -502,3 +506,23 @@ async def test_homes_of_a_dead_executor_are_removed(executor: Executor, client: 
     executor.kill()
     executor.start()
     assert not home.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+@pytest.mark.parametrize("own", [True, False])
+async def test_what_the_homes_hold_is_told(place: Path, *, own: bool) -> None:
+    """Homes with a file system of their own are limited by it; the report has its size, or 0."""
+    homes = place / "home"
+    homes.mkdir()
+    with private_mounts():
+        if own:
+            mount_memory(homes, "size=1m")
+        with Executor(place, shell=UNRESTRICTED) as executor:
+            client = await Client.connect(executor)
+            await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+            report = await client.receive()
+            assert isinstance(report, StatusReport)
+            assert report.limits.home_bytes == own << 20
+            full = await run(client, "head -c 2000000 /dev/zero >big")
+            assert (b"No space left on device" in full.output) == own
+            await client.close()

@@ -356,6 +356,7 @@ def responses() -> dict[str, Response]:
                 file_bytes=2**28,
                 open_files=256,
                 recording_bytes=2**26,
+                home_bytes=2**29,
             ),
         ),
         ChainReport(

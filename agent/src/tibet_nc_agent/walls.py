@@ -52,6 +52,15 @@ def _file_size(report: StatusReport) -> str:
     )
 
 
+def _no_space(report: StatusReport) -> str:
+    homes = size(report.limits.home_bytes)
+    return (
+        f"no space: the homes of all sessions share {homes}, and /tmp has a limit too; the "
+        "administrator can raise both: TemporaryFileSystem= in a drop-in of the executor "
+        "(docs/hardening.md)"
+    )
+
+
 _WALLS: Final = (
     _Wall(
         # Bash manual, §6.10; the shell's own name stands first.
@@ -145,6 +154,11 @@ _WALLS: Final = (
         sign=re.compile(rb"file size limit exceeded|file too large", re.IGNORECASE),
         up=_always,
         line=_file_size,
+    ),
+    _Wall(
+        sign=re.compile(rb"no space left on device|disk quota exceeded", re.IGNORECASE),
+        up=lambda report: report.limits.home_bytes > 0,
+        line=_no_space,
     ),
     _Wall(
         sign=re.compile(rb"too many open files", re.IGNORECASE),

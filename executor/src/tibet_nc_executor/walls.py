@@ -48,7 +48,19 @@ def limits(config: Config) -> Limits:
         file_bytes=shell.file_bytes,
         open_files=shell.open_files,
         recording_bytes=config.audit.recording_bytes,
+        home_bytes=_size(Path(shell.home)),
     )
+
+
+def _size(directory: Path) -> int:
+    """Return the bytes of a file system that isn't the root's, else 0."""
+    try:
+        if directory.stat().st_dev == Path("/").stat().st_dev:
+            return 0
+        status = os.statvfs(directory)
+    except OSError:
+        return 0
+    return status.f_blocks * status.f_frsize
 
 
 def _read_only(directory: Path) -> bool:

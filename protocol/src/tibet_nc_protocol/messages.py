@@ -335,6 +335,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     file_bytes: Count
     open_files: Count
     recording_bytes: Count
+    home_bytes: Count
 
 
 class SessionNotice(_Message, frozen=True, kw_only=True, tag="session-notice"):
