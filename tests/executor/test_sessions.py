@@ -155,6 +155,36 @@ async def test_what_is_printed_later_is_in_the_remainder(
     assert (outcome.output_bytes, outcome.leftover) == (3, 1)
 
 
+@pytest.mark.parametrize("when", ["between", "meanwhile"])
+async def test_the_next_answer_says_that_it_has_ended(
+    executor: Executor, client: Client, when: str
+) -> None:
+    """What was left and has ended is told once, in the session's answer that comes after."""
+    await run(client, "mkfifo gate")
+    left = await run(client, "(read -r x <gate; printf late) & true")
+    others = await run(client, "sleep 4761 & true")
+    open_gate = "echo >gate"
+    if when == "meanwhile":
+        finished = await run(client, f"{open_gate}; sleep 2")
+    else:
+        assert (await run(client, f"({open_gate}) & disown; true")).notes == ()
+        await until(lambda: len(remainders(executor)) >= 1)
+        while left.number in [job.number for job in await jobs(client)]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        finished = await run(client, "true")
+    told = [note for note in finished.notes if note.startswith(f"what #{left.number} left ")]
+    assert len(told) == 1
+    assert "has ended by itself, after " in told[0]
+    assert told[0].endswith(" s and 4 bytes")
+    await control(client, others.number, Signal.KILL)
+    while others.number in [job.number for job in await jobs(client)]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    after = await run(client, "true")
+    assert any(f"#{others.number} left running has ended by SIGKILL" in n for n in after.notes)
+    assert not any(f"#{left.number} " in note for note in after.notes)
+    assert (await run(client, "true")).notes == ()
+
+
 async def test_nothing_is_typed_to_what_was_left(client: Client) -> None:
     """It reads no input, and whoever types is told so."""
     finished = await run(client, "sleep 4752 & true")

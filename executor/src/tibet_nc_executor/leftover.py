@@ -16,10 +16,11 @@ from tibet_nc_executor.ledger import Place
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_protocol.messages import Job, Run
 from tibet_nc_protocol.records import Remainder
-from tibet_nc_protocol.terms import Signal
+from tibet_nc_protocol.terms import Reason, Signal
 
 NOTE_CHARACTERS: Final = 200
 JOB_COMMAND_CHARACTERS: Final = 120
+_ENDINGS: Final = {Reason.EXITED: "by itself", Reason.CANCELLED: "when asked to"}
 
 
 class Leftover:
@@ -81,14 +82,22 @@ class Leftover:
             self._notes.append(why[:NOTE_CHARACTERS])
         self._background.kill()
 
-    async def perform(self, archive: Archive) -> None:
-        """Wait for its end and record that; raises LedgerError if it can't be recorded."""
+    async def perform(self, archive: Archive) -> str:
+        """Wait for its end, record it, and return what is said of it in the session.
+
+        Raises LedgerError if it can't be recorded.
+        """
         rest = await self._background.wait()
         self._recorder.finish(rest.reason)
         try:
             await self._record(archive, rest)
         finally:
             self._recorder.close()
+        how = _ENDINGS.get(rest.reason, "by SIGKILL")
+        return (
+            f"what #{self.number} left running has ended {how}, after "
+            f"{rest.duration_ms / 1000:.1f} s and {self.output_bytes} bytes"
+        )
 
     async def _record(self, archive: Archive, rest: Rest) -> None:
         recorder = self._recorder

@@ -128,6 +128,11 @@ class Execution:
             and self.started.exception() is None
         )
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the command itself runs now, so that its outcome is still open."""
+        return self._command is not None
+
     def fail(self, code: DenialCode, reason: str) -> None:
         """Give up before anything was recorded of this command."""
         self._deny(DeniedError(code, reason))

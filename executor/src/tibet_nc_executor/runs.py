@@ -213,7 +213,7 @@ class Runs:
 
     async def _to_its_end(self, leftover: Leftover, session: OperatorSession) -> None:
         try:
-            await leftover.perform(self._archive)
+            session.tell(await leftover.perform(self._archive))
         except LedgerError:  # whoever wants to run something is told, and the next start records it
             return
         finally:

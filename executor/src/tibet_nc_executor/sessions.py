@@ -93,6 +93,14 @@ class OperatorSession:
             self._clock.release(now)
             self._warned = False
 
+    def tell(self, note: str) -> None:
+        """Have the answer to the command that runs say something besides, or else the next one."""
+        running = next((work for work in self.executions if work.is_running), None)
+        if running is None:
+            self.notes += (note,)
+        else:
+            running.note(note)
+
     def hand_over(self, successor: "OperatorSession") -> None:
         """Give every command that waits to the session that comes next."""
         self._successor = successor
