@@ -23,6 +23,7 @@ from tibet_nc_agent.safety.grammar.nodes import (
     Subshell,
 )
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
+from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.values import Field, State, Value
 from tibet_nc_agent.safety.verdict import Decision, Family
 
@@ -46,7 +47,9 @@ RUN_AS_COMMAND = frozenset(
     ]
 )
 PROMPTS = frozenset(["PS0", "PS1", "PS2", "PS4"])
-RUN_AS_FILE = frozenset(["BASH_ENV", "ENV", "LD_PRELOAD"])
+# Variables that name files which run before anything else does, and what they are run with.
+_RUN_AS_FILE = {"BASH_ENV": ("bash",), "ENV": ("sh",), "LD_PRELOAD": ()}
+_FILES = re.compile(r"[: ]")
 _HISTORY_OFF = {
     "HISTFILE": ("", "/dev/null"),
     "HISTSIZE": ("0",),
@@ -93,8 +96,24 @@ def judge_special(walk: Walk, name: str, value: str, state: State, span: tuple[i
         walk.report(Decision.DENY, Family.LOGS, reason, span, state)
     if name in RUN_AS_COMMAND:
         walk.program(value, state.copy(), span)
+    elif name in _RUN_AS_FILE:
+        _judge_files(walk, _RUN_AS_FILE[name], value, state, span)
     elif name in PROMPTS:
         walk.program(as_document(value), state.copy(), span)
+
+
+def _judge_files(
+    walk: Walk, program: tuple[str, ...], value: str, state: State, span: tuple[int, int]
+) -> None:
+    """Judge files that run before anything else, if the same command has made them.
+
+    Any other is as good as any other script: what is in it isn't known here.
+    """
+    for file in _FILES.split(value):
+        path = plain(resolve(file, state) or "")
+        if path in state.downloaded or path in state.decoded or path in state.files:
+            words = (*program, path)
+            walk.run([Field(word, *span) for word in words], state.copy(), None)
 
 
 def _value(walk: ExpandingWalk, node: Assignment, state: State) -> tuple[Value, list[Field]]:

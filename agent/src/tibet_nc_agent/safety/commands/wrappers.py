@@ -3,10 +3,11 @@
 
 import re
 
+from tibet_nc_agent.safety.assignments import judge_special
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.quoting import quoted
-from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Runs, Wrapper
 from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Stream, through
@@ -27,6 +28,9 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
     index = _command_index(call, wrapper)
     if index < 0:
         return COMMAND
+    if wrapper.assignments:
+        for field in call.arguments[:index]:
+            judge_assignment(call, field)
     rest = call.arguments[index:]
     if not rest or wrapper.runs is Runs.NOTHING:
         if wrapper.feeds_shell or any(word in wrapper.shell for word in call.words):
@@ -42,6 +46,14 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
     if wrapper.assignments or call.name in ("sudo", "doas"):
         state = state.copy()
     return call.walk.run(rest, state, call.stdin)
+
+
+def judge_assignment(call: Call, field: Field) -> None:
+    """Judge the value that a wrapper gives to a variable which another program runs."""
+    found = _ASSIGNMENT.fullmatch(field.text)
+    if found is not None and UNKNOWN not in found.group(2):
+        span = (field.start, field.end)
+        judge_special(call.walk, found.group(1), plain(found.group(2)), call.state, span)
 
 
 def run_quoted_words(call: Call, words: list[Field]) -> None:
@@ -162,6 +174,7 @@ def env(call: Call) -> Stream:
             if found is None:
                 break
             state.variables[found.group(1)] = found.group(2)
+            judge_assignment(call, call.arguments[index])
         index += 1
     rest = call.arguments[index:]
     return call.walk.run(rest, state, call.stdin) if rest else COMMAND
