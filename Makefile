@@ -16,7 +16,7 @@ help: ## list the verbs
 .PHONY: setup
 setup: ## make the environments under .venv
 	@for part in dev $(PARTS); do scripts/setup $$part || exit; done
-	@scripts/setup-element
+	@scripts/setup-node
 
 .PHONY: demo
 demo: ## the whole system on this machine (INTERACTIVE=1 to type commands)

@@ -78,7 +78,7 @@ class ElementOperator:
     async def login(cls, url: str, user_id: str, password: str) -> Self:
         """Start the client, log in as a new device and wait for the first sync."""
         if not (PROGRAM.parent / "node_modules").exists():
-            raise OperatorError("the SDK is missing: scripts/setup-element")
+            raise OperatorError("the SDK is missing: scripts/setup-node")
         process = await asyncio.create_subprocess_exec(
             NODE,
             PROGRAM,
