@@ -378,6 +378,7 @@ def _filter(options: argparse.Namespace) -> Filter:
     return Filter(
         operator=options.operator,
         command=options.command,
+        text=options.text,
         exit=None if options.exit is None else filters.exit_status(options.exit),
         since=None if options.since is None else filters.moment(options.since, now),
         until=None if options.until is None else filters.moment(options.until, now),

@@ -292,6 +292,7 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--command", metavar="GLOB", help="whose whole text fits: 'rm *', '*docker*'"
     )
+    group.add_argument("--text", help="whose text contains this, to the letter")
     group.add_argument("--exit", metavar="N", help="that ended with this status, or 'nonzero'")
     group.add_argument(
         "--since",

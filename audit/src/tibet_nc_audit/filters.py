@@ -22,6 +22,7 @@ class Filter:
 
     operator: str | None = None
     command: str | None = None
+    text: str | None = None
     exit: str | None = None
     since: str | None = None
     until: str | None = None
@@ -41,6 +42,7 @@ class Filter:
             and (self.since is None or entry.time >= self.since)
             and (self.until is None or entry.time < self.until)
             and (self.command is None or self._names(entry))
+            and (self.text is None or self.text in (entry.command or ""))
             and (self.exit is None or self._ends(entry))
         )
 
