@@ -53,8 +53,8 @@ from tibet_nc_protocol.messages import Control as ControlRequest
 from tibet_nc_protocol.terms import DenialCode, Signal
 
 _SENT: Final = {
-    Signal.INTERRUPT: "interrupted #{}; its answer says how it ended",
-    Signal.KILL: "killed #{} and everything it started; its answer says how it ended",
+    Signal.INTERRUPT: "interrupted #{0}; its answer says how it ended, !kill {0} ends what goes on",
+    Signal.KILL: "killed #{0} and everything it started; its answer says how it ended",
 }
 
 

@@ -27,6 +27,7 @@ from tibet_nc_executor.deadline import Deadline, Expiry
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.enclosure import GIVE_UP_S, Remains, ShellError
 from tibet_nc_executor.ending import Death, Ending, Status, death_of, reason_of
+from tibet_nc_executor.interrupt import Interrupt
 from tibet_nc_executor.outlet import OnOutput, Outlet
 from tibet_nc_executor.process import read_name
 from tibet_nc_executor.prologue import (
@@ -46,6 +47,7 @@ __all__ = ["Command", "Ending", "InputFullError", "OnOutput", "ShellError"]
 
 INPUT_BYTES: Final = 65536  # input that a command has not read yet
 FULL: Final = "what it left running was ended: as much as may run in the background does already"
+MISSED: Final = "interrupted again: a program that was just starting had missed it"
 _TICK_S: Final = 0.25  # how often a stopped shell is looked for
 _LIVING_CUT_S: Final = 2.0  # with processes that go on: time enough also against a flood
 _PIPE_BYTES: Final = 65536
@@ -80,6 +82,7 @@ class Command:
         self._settings: Final = settings
         self._order: Reason | None = None
         self._interrupted = False
+        self._interrupt: Interrupt | None = None
         self._continued = False
         self._notes: list[str] = []
         self._input = bytearray()
@@ -120,8 +123,16 @@ class Command:
         if not self._told:
             self.kill(Reason.CANCELLED)
             return
-        with suppress(OSError):
-            self._terminal.interrupt()
+        self._stop_looking()
+        self._interrupt = Interrupt(self._door, self._repeated)
+
+    def _repeated(self) -> None:
+        if MISSED not in self._notes:
+            self._notes.append(MISSED)
+
+    def _stop_looking(self) -> None:
+        if self._interrupt is not None:
+            self._interrupt.cancel()
 
     def kill(self, reason: Reason = Reason.KILLED) -> None:
         """Kill the shell now; everything else of the command follows at its end."""
@@ -290,6 +301,7 @@ class Command:
             status = await self._done
             duration_ms = round((time.monotonic() - self._begun) * 1000)
             self._timer.cancel()
+            self._stop_looking()
             if self._outlet.paused:
                 self._outlet.resume()
             self._loop.remove_writer(self._terminal)

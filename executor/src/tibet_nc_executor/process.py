@@ -80,6 +80,22 @@ def read_name(pid: int) -> str | None:
         return None
 
 
+def ends_by(pid: int, number: signal.Signals) -> bool:
+    """Say whether a process runs and neither catches, ignores nor blocks a signal that ends it.
+
+    Raises OSError for reasons of our own.
+    """
+    try:
+        text = read_kernel(f"/proc/{pid}/status")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
+    fields = dict(line.partition(b":")[::2] for line in text.splitlines())
+    if fields[b"State"].split()[0] in {b"Z", b"X"}:
+        return False
+    sets = (int(fields[name], 16) for name in (b"SigBlk", b"SigIgn", b"SigCgt"))
+    return not any(mask >> (number - 1) & 1 for mask in sets)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tag:
     """A uid and groups of which one tells whose a process is."""

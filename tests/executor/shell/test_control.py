@@ -9,17 +9,14 @@ import pytest
 
 from tests.executor.shell.driver import begin, commands_of, run, settings_for, until
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import INPUT_BYTES, InputFullError
+from tibet_nc_executor.command import INPUT_BYTES, MISSED, InputFullError
 from tibet_nc_executor.settings import ResourceLimits
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
 
 
 async def child(shell: Shell, line: str) -> None:
-    """Wait until the shell has started a program.
-
-    A signal in the moment before is lost by bash: its copy catches it and then becomes the program.
-    """
+    """Wait until the shell has started a program."""
     await until(lambda: any(c.startswith(line) for c in commands_of(shell.cage.settings.uid)))
 
 
@@ -41,6 +38,51 @@ async def test_interrupt_ends_a_loop(shell: Shell) -> None:
     running.command.interrupt()
     done = await running.done()
     assert (done.ending.signal, done.ending.reason) == (signal.SIGINT, Reason.CANCELLED)
+
+
+async def test_an_interrupt_in_the_first_moment_is_not_lost(shell: Shell) -> None:
+    """It works at whatever point between the shell's first word and its program's."""
+    for delay in range(25):
+        running = await begin(shell, "echo up; sleep 4720; echo no")
+        await running.printed(b"up")
+        await asyncio.sleep(delay / 10_000)
+        running.command.interrupt()
+        done = await running.done()
+        assert (done.ending.signal, done.ending.reason) == (signal.SIGINT, Reason.CANCELLED)
+        assert done.output == b"up\n"
+
+
+async def test_a_program_that_missed_the_interrupt_gets_it_again(shell: Shell) -> None:
+    """A copy of the shell that takes the signal and then becomes a program is told once more."""
+    text = "(trap 'exec sleep 4721' INT; echo up; while :; do :; done); echo no"
+    running = await begin(shell, text)
+    await running.printed(b"up")
+    running.command.interrupt()
+    done = await running.done()
+    assert (done.ending.signal, done.ending.reason) == (signal.SIGINT, Reason.CANCELLED)
+    assert (done.output, done.ending.notes) == (b"up\n", (MISSED,))
+
+
+TIDYING = {
+    "a program": (
+        """perl -e '$| = 1; $SIG{INT} = sub { $SIG{INT} = "DEFAULT"; $on = 1 }; print "up\n";"""
+        """ sleep 100 until $on; sleep 1; print "tidy\n"'"""
+    ),
+    "a trap": "trap 'sleep 1; echo tidy; exit 0' INT; echo up; while :; do :; done",
+    "a trap in a subshell": "(trap 'sleep 1; echo tidy; exit' INT; echo up; while :; do :; done)",
+    "deaf": "trap '' INT; echo up; sleep 1; echo tidy",
+}
+
+
+@pytest.mark.parametrize("name", TIDYING)
+async def test_who_tidies_up_after_an_interrupt_gets_no_second_one(shell: Shell, name: str) -> None:
+    """What noticed the first one, and what it starts then, is left alone."""
+    running = await begin(shell, TIDYING[name])
+    await running.printed(b"up")
+    running.command.interrupt()
+    done = await running.done()
+    assert done.output == b"up\ntidy\n"
+    assert MISSED not in done.ending.notes
 
 
 async def test_interrupt_keeps_the_state(shell: Shell) -> None:
