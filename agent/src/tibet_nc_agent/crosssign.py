@@ -9,7 +9,7 @@ these keys is still the same agent to every operator. Nothing here replaces an i
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import msgspec
 from vodozemac import Account
@@ -35,9 +35,6 @@ class Use(StrEnum):
     """The agent's devices."""
     USER_SIGNING = "user_signing"
     """Other users' master keys."""
-
-
-PICKLE_KEY_BYTES: Final = 32
 
 
 class CrossSigning:

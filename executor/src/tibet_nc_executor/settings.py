@@ -7,7 +7,6 @@ DEFAULT_PATH = (
     "/usr/local/tibet-nc-bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"  # the curated one first
 )
 
-_MIB = 1 << 20
 _GIB = 1 << 30
 
 

@@ -19,6 +19,8 @@ import os
 import signal
 import struct
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pexpect
 import pexpect.fdpexpect
@@ -46,6 +48,15 @@ class HangUpError(Exception):
 
 
 type _Attributes = list[int | list[bytes | int]]
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Raise what termios raises, which is no OSError, as one; that is what is caught everywhere."""
+    try:
+        yield
+    except termios.error as error:
+        raise OSError(*error.args) from error
 
 
 def _plain(attributes: _Attributes) -> _Attributes:
@@ -78,8 +89,9 @@ class Terminal:
                 _TIOCGPTPEER,
                 os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC,
             )
-            self._attributes = _plain(termios.tcgetattr(self._slave))
-            termios.tcsetattr(self._slave, termios.TCSANOW, self._attributes)
+            with _as_os_error():
+                self._attributes = _plain(termios.tcgetattr(self._slave))
+                termios.tcsetattr(self._slave, termios.TCSANOW, self._attributes)
             self.resize(rows, columns)
             self._admit(group)
             os.set_blocking(self._master, False)
@@ -118,8 +130,12 @@ class Terminal:
         os.close(slave)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Set the size in characters; the kernel tells the foreground group with SIGWINCH."""
-        termios.tcsetwinsize(self._master, (rows, columns))
+        """Set the size in characters; the kernel tells the foreground group with SIGWINCH.
+
+        Raises OSError.
+        """
+        with _as_os_error():
+            termios.tcsetwinsize(self._master, (rows, columns))
 
     def read(self) -> bytes:
         """Return what can be read now, at most `READ_BYTES`; raises HangUpError."""
@@ -149,10 +165,11 @@ class Terminal:
         """Undo what a command, now gone, did to the terminal; raises OSError."""
         fcntl.ioctl(self._spare, termios.TIOCSETD, struct.pack("i", _N_TTY))
         fcntl.ioctl(self._spare, _TIOCNXCL)
-        termios.tcsetattr(self._spare, termios.TCSANOW, self._attributes)
-        # Off first: "on" alone does nothing for a flow that was stopped with ^S.
-        termios.tcflow(self._spare, termios.TCOOFF)
-        termios.tcflow(self._spare, termios.TCOON)
+        with _as_os_error():
+            termios.tcsetattr(self._spare, termios.TCSANOW, self._attributes)
+            # Off first: "on" alone does nothing for a flow that was stopped with ^S.
+            termios.tcflow(self._spare, termios.TCOOFF)
+            termios.tcflow(self._spare, termios.TCOON)
 
     def mark(self, data: bytes) -> int:
         """Write on the slave, as the command did; return how many bytes the terminal took now."""

@@ -18,8 +18,6 @@ from msgspec import Meta
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.limits import CHUNK_BYTES, RECORDING_LINE_BYTES
 
-MEDIA_TYPE: Final = "application/x-asciicast"
-
 
 class _Terminal(msgspec.Struct, frozen=True, kw_only=True):
     cols: int
