@@ -23,6 +23,7 @@ DEFAULT_PATH: Final = Path("/etc/tibet-nc/executor.toml")
 
 Account = str | int
 Positive = Annotated[int, Meta(ge=1)]
+Cells = Annotated[int, Meta(ge=1, le=65535)]  # the kernel's struct winsize holds no more
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,8 +55,8 @@ class ShellSection(_Section, frozen=True, kw_only=True):
     address_space_bytes: Positive = 4 * 1024**3
     file_bytes: Positive = 256 * 1024**2
     open_files: Annotated[int, Meta(ge=64)] = 256
-    rows: Positive = 24
-    columns: Positive = 80
+    rows: Cells = 24
+    columns: Cells = 80
 
 
 class PolicySection(_Section, frozen=True, kw_only=True):
@@ -134,6 +135,13 @@ class Config(_Section, frozen=True, kw_only=True):
         )
 
 
+_RIGHT: Final = {
+    "policy.rooms": '"!id:server", as the room\'s settings show it',
+    "policy.operators": '"@user:server", or nothing: then all that are pinned',
+    "audit.command_text": '"full" or "hash"',
+    "walls.accepted": f"names out of: {', '.join(Wall)}",
+}
+
 _VARIABLES: Final = {
     "TIBET_NC_ALLOWED_USERS": ("policy", "operators", True),
     "TIBET_NC_ROOM": ("policy", "rooms", True),
@@ -180,9 +188,13 @@ def parse(values: Mapping[str, object], source: str) -> Config:
 
 
 def _fault(text: str) -> str:
-    """Turn msgspec's "Expected `int`, got `str` - at `$.a.b`" into "a.b: expected …"."""
+    """Turn msgspec's "Expected `int`, got `str` - at `$.a.b[0]`" into "a.b: Expected …"."""
     what, _, where = text.partition(" - at `$.")
-    return f"{where.rstrip('`')}: {what}" if where else what
+    key = where.rstrip("`").partition("[")[0]
+    if "matching regex" in what:
+        what = "not of the right form"
+    right = f"; right would be {_RIGHT[key]}" if key in _RIGHT else ""
+    return f"{key}: {what}{right}" if key else what
 
 
 def uid_of(account: Account, key: str) -> int:
