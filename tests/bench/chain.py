@@ -174,7 +174,7 @@ def _verify(report: Report, settings: Settings, executor: LoneExecutor) -> None:
     report.add(
         GROUP, what, OURS, rate, unit="rec./s", note=f"per processor second; {megabytes:.0f} MB"
     )
-    note = "number and link, both SHA-256 and the tree of the same lines; nothing else"
+    note = "number and link, both SHA-256 and the tree of the same lines; no checkpoint"
     report.add(GROUP, what, "bare loop", bare, unit="rec./s", note=note)
     report.at_least(GROUP, "verify numbers, links, roots and checkpoints", rate, 500_000, "rec./s")
     report.at_least(GROUP, "verify over the bare loop", rate / bare, 0.7, TIMES)
@@ -212,6 +212,13 @@ def _verify_signed(report: Report, settings: Settings) -> None:
             chain.length / seconds, unit="rec./s",
             note=f"{note}, texts, recordings, tokens; one core; {megabytes:.0f} MB",
         )  # fmt: skip
+    begin = time.perf_counter()
+    _audit(directory, key, "--deep")
+    seconds = time.perf_counter() - begin
+    report.add(
+        GROUP, f"verify --deep {chain.length:,} records, all cores", OURS, chain.length / seconds,
+        unit="rec./s", note=f"{os.process_cpu_count()} cores, by the clock, with the start",
+    )  # fmt: skip
 
 
 def _verify_journal(report: Report, settings: Settings) -> None:

@@ -2,23 +2,27 @@
 """Makes an executor's chain long without running its commands.
 
 Commands, each an intent and an outcome as the executor writes them, linked and numbered as they
-must be. Only the last record carries a signature of its own: making a million would take longer
-than all else here, and what is measured on such a chain (start-up, the walk over the links) looks
-at no other.
+must be, with a checkpoint every hundred records. Of the others only the last one of each segment
+carries a signature of its own: making a million would take longer than all else here, and what is
+measured on such a chain (start-up, the walk over the links) looks at no other.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
 from io import BufferedWriter
 from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor import segments
 from tibet_nc_executor.index import Index
+from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
+from tibet_nc_protocol.merkle import Frontier, leaf_hash
 from tibet_nc_protocol.records import (
+    FIRST_PREV,
     RECORDS,
+    Checkpoint,
+    Genesis,
     Intent,
     Outcome,
     Record,
@@ -32,6 +36,11 @@ SENDER: Final = "@op:example.org"
 ROOM: Final = "!room:example.org"
 TIME: Final = "2026-11-25T10:00:00.000000Z"
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
+CHECKPOINT_RECORDS: Final = 100
+"""As many as the executor's settings have it when nothing else is said."""
+
+_LINE_BYTES: Final = 1500
+"""More than any line here has."""
 
 _NUMBER: Final = 2**52
 _PREVIOUS: Final = "f" * 64
@@ -80,43 +89,80 @@ def outcome(seq: int, prev: str, run: str, of: int) -> Outcome:
     )
 
 
-def lines(first: int, head: str, n: int, identity: Identity) -> Iterator[bytes]:
-    """Yield ``n`` (an even number of) record lines that follow a chain of ``first`` records."""
-    templates = [
-        _template(sign(intent(_NUMBER, _PREVIOUS, _RUN), identity)),
-        _template(sign(outcome(_NUMBER, _PREVIOUS, _RUN, _OF), identity)),
-    ]
-    sha256 = hashlib.sha256
-    for seq in range(first, first + n - 1):
-        odd = (seq - first) & 1
-        line = templates[odd] % {
-            b"seq": seq,
-            b"prev": head.encode(),
-            b"run": b"%032x" % (seq - odd),
-            b"of": seq - 1,
-        }
-        head = sha256(line).hexdigest()
-        yield line
-    last = first + n - 1
-    yield RECORDS.encode(sign(outcome(last, head, f"{last - 1:032x}", last - 1), identity))
+class _Writer:
+    """Where a chain is, and what comes next."""
+
+    def __init__(self, identity: Identity, lines: list[bytes]) -> None:
+        genesis = RECORDS.decode(lines[0])
+        assert isinstance(genesis, Genesis)
+        self.length = 0
+        self.open: int | None = None
+        """The command that has begun and not ended."""
+        self._origin = genesis.executor
+        self._identity = identity
+        self._head = FIRST_PREV
+        self._tree = Frontier()
+        self._begin = _template(sign(intent(_NUMBER, _PREVIOUS, _RUN), identity))
+        self._end = _template(sign(outcome(_NUMBER, _PREVIOUS, _RUN, _OF), identity))
+        for line in lines:
+            self._take(line)
+
+    def next(self, *, signed: bool) -> bytes:
+        """Return the next record's line, which carries its own signature if it is to."""
+        seq, head = self.length, self._head
+        if seq % CHECKPOINT_RECORDS == 0:
+            line = self._checkpoint()
+        else:
+            of = seq if self.open is None else self.open
+            run = f"{of:032x}"
+            if signed and self.open is None:
+                line = RECORDS.encode(sign(intent(seq, head, run), self._identity))
+            elif signed:
+                line = RECORDS.encode(sign(outcome(seq, head, run, of), self._identity))
+            else:
+                line = (self._begin if self.open is None else self._end) % {
+                    b"seq": seq,
+                    b"prev": head.encode(),
+                    b"run": run.encode(),
+                    b"of": of,
+                }
+            self.open = seq if self.open is None else None
+        self._take(line)
+        return line
+
+    def _checkpoint(self) -> bytes:
+        seq, root = self.length, self._tree.root()
+        text = note.Checkpoint(origin=self._origin, size=seq, root=root).text()
+        record = Checkpoint(
+            seq=seq,
+            prev=self._head,
+            time=TIME,
+            size=seq,
+            root=root.hex(),
+            note=note.sign_note(text, self._origin, self._identity),
+        )
+        return RECORDS.encode(sign(record, self._identity))
+
+    def _take(self, line: bytes) -> None:
+        self._head = hashlib.sha256(line).hexdigest()
+        self._tree.append(leaf_hash(line))
+        self.length += 1
 
 
 def extend(state: Path, identity: Identity, n: int) -> None:
     """Append about ``n`` records to the chain of an executor that is stopped, in new segments."""
-    tail = segments.recover(state / CHAIN, identity.public_key)
+    segments.recover(state / CHAIN, identity.public_key)
     owner = (state / CHAIN).stat()
-    length, segment, size = tail.length, tail.length, 0
-    file = _segment(state, segment, owner)
-    try:
-        for line in lines(tail.length, tail.head, n - n % 2, identity):
-            if size >= SEGMENT_BYTES:
-                file.close()
-                segment, size = length, 0
-                file = _segment(state, segment, owner)
-            size += file.write(line + b"\n")
-            length += 1
-    finally:
-        file.close()
+    there = [path.read_bytes().splitlines() for path in sorted((state / CHAIN).iterdir())]
+    writer = _Writer(identity, [line for lines in there for line in lines])
+    end = writer.length + n
+    while writer.length < end or writer.open is not None:
+        with _segment(state, writer.length, owner) as file:
+            size, full = 0, False
+            while not full and (writer.length < end or writer.open is not None):
+                full = size + _LINE_BYTES > SEGMENT_BYTES
+                line = writer.next(signed=full or writer.length >= end - 1)
+                size += file.write(line + b"\n")
 
 
 def index(state: Path) -> int:
