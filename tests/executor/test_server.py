@@ -4,12 +4,13 @@
 import asyncio
 import hashlib
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -299,6 +300,34 @@ async def test_a_lost_index_is_made_anew_from_the_chain(
     again = await (await connect(executor)).run("echo second", "$kept")
     assert isinstance(again, Finished)
     assert (again.output, again.repeated) == (b"first\n", True)
+
+
+@pytest.mark.parametrize("table", ["runs", "ciphertexts"])
+async def test_an_index_that_can_not_be_read_runs_nothing(
+    executor: Executor, connect: Connect, table: str
+) -> None:
+    """With a damaged index nothing runs and that is told; made anew, all goes on (I3, I7)."""
+    client = await connect(executor)
+    finished = await client.run("true")
+    assert isinstance(finished, Finished)
+    with closing(sqlite3.connect(executor.state / "index.sqlite")) as database:
+
+        def followed() -> bool:
+            (length,) = database.execute("SELECT length FROM marker").fetchone()
+            return bool(length > finished.outcome)
+
+        await until(followed)
+        database.execute(f"DROP TABLE {table}")
+    denied = await client.run("echo no")
+    assert isinstance(denied, Denied)
+    assert denied.code is DenialCode.UNRECORDED
+    assert denied.reason.startswith("nothing was run: the index can't be read: ")
+    executor.stop()
+    for path in executor.state.glob("index.sqlite*"):
+        path.unlink()
+    executor.start()
+    assert isinstance(await (await connect(executor)).run("true"), Finished)
+    assert len([record for record in records(executor) if isinstance(record, Intent)]) == 2
 
 
 # --- crashes --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_protocol.errors import ProofError
@@ -172,12 +172,10 @@ class Index:
 
     def run(self, run: str) -> Known | None:
         """Return what the chain says about a run."""
-        row = self._database.execute(
-            "SELECT number, ending, head FROM runs WHERE run = ?", (run,)
-        ).fetchone()
-        if row is None:
+        rows = self._rows("SELECT number, ending, head FROM runs WHERE run = ?", run)
+        if not rows:
             return None
-        number, line, head = row
+        number, line, head = rows[0]
         ending = None if line is None else RECORDS.decode(line)
         if ending is not None and not isinstance(ending, Outcome | Aborted):
             raise LedgerError(f"the index is damaged at run {run}; it can be deleted")
@@ -185,29 +183,28 @@ class Index:
 
     def refusal(self, run: str) -> tuple[int, str] | None:
         """Return number and digest of the record that refused this event."""
-        row = self._database.execute(
-            "SELECT number, head FROM refusals WHERE run = ?", (run,)
-        ).fetchone()
-        return None if row is None else (row[0], row[1])
+        rows = self._rows("SELECT number, head FROM refusals WHERE run = ?", run)
+        return (rows[0][0], rows[0][1]) if rows else None
 
     def run_of_ciphertext(self, ciphertext: str) -> str | None:
         """Return the run that this ciphertext already started."""
-        row = self._database.execute(
-            "SELECT run FROM ciphertexts WHERE ciphertext = ?", (ciphertext,)
-        ).fetchone()
-        return None if row is None else row[0]
+        rows = self._rows("SELECT run FROM ciphertexts WHERE ciphertext = ?", ciphertext)
+        return rows[0][0] if rows else None
 
     def unfinished(self) -> list[tuple[int, str]]:
         """Return number and run of each intent that has neither outcome nor abort, oldest first."""
-        return self._database.execute(
-            "SELECT number, run FROM runs WHERE ending IS NULL ORDER BY number"
-        ).fetchall()
+        return self._rows("SELECT number, run FROM runs WHERE ending IS NULL ORDER BY number")
 
     def leftovers(self) -> list[tuple[int, str, str]]:
         """Return number, run and session of each outcome that lacks its remainder, oldest first."""
-        return self._database.execute(
-            "SELECT number, run, session FROM leftovers ORDER BY number"
-        ).fetchall()
+        return self._rows("SELECT number, run, session FROM leftovers ORDER BY number")
+
+    def _rows(self, statement: str, *values: str) -> list[Any]:
+        """Return the rows of a question; raises LedgerError."""
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise LedgerError(f"the index can't be read: {error}; it can be deleted") from None
 
     def copy_tree(self) -> Frontier:
         """Return the tree over the lines of these records, to go on with."""

@@ -69,6 +69,8 @@ class Runs:
         if run not in self._active:
             try:
                 known = self._archive.index.run(run)
+                if known is None:
+                    await self._admit(request, run)
             except LedgerError as error:  # I3, I7: nobody can say whether it ran before
                 raise DeniedError(DenialCode.UNRECORDED, f"nothing was run: {error}") from None
             if known is not None:
@@ -76,7 +78,6 @@ class Runs:
                     raise DeniedError(DenialCode.UNRECORDED, UNENDED, known.number)
                 await send(self._recorded(request.request, known.number, known.ending, known.head))
                 return
-            await self._admit(request, run)
             self._begin(request, run, request_sha256)
             repeated = False
         execution, _ = self._active[run]
