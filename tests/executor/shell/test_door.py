@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.executor.shell.driver import SECONDS, begin, run, until
+from tests.executor.shell.driver import SECONDS, begin, commands_of, run, until
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.process import all_processes, read_status
 from tibet_nc_executor.shell import Shell
@@ -105,6 +105,8 @@ async def test_nothing_waits_after_dismissal(shell: Shell) -> None:
 async def test_a_waiting_process_is_no_leftover(shell: Shell, kind: Containment) -> None:
     """A command's end neither counts nor kills what waits for the next one."""
     running = await begin(shell, "setsid sleep 4719 & read line")
+    uid = shell.cage.settings.uid
+    await until(lambda: any(line.startswith("sleep 4719") for line in commands_of(uid)))
     pid = await waiting(shell)
     running.command.write(b"\n")
     ending = (await running.done()).ending
