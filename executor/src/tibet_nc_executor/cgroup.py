@@ -186,6 +186,13 @@ class CgroupRun:
         """Wait for inherited children that have ended."""
         self._children.strangers()
 
+    def memory_kills(self) -> int:
+        """Return how many processes the kernel has killed at the group's limit of memory."""
+        try:
+            return oom_kills(read_kernel(f"{self._directory}/memory.events"))
+        except OSError:  # the controller is not delegated, so there is no such limit
+            return 0
+
     async def end(self) -> Remains:
         """Kill everything in the group and remove it."""
         remains = await _empty(self._directory)
@@ -204,6 +211,13 @@ class CgroupRun:
         gate, self._gate = self._gate, -1
         if gate >= 0:
             os.close(gate)
+
+
+def oom_kills(events: bytes) -> int:
+    """Return the count of killed processes in a group's memory.events; 0 if it has none."""
+    counts = dict(line.split(b" ", 1) for line in events.splitlines() if b" " in line)
+    count = counts.get(b"oom_kill", b"0")
+    return int(count) if count.isdigit() else 0
 
 
 def _populated(directory: Path) -> bool:

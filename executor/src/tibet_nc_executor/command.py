@@ -306,6 +306,7 @@ class Command:
                 self._outlet.resume()
             self._loop.remove_writer(self._terminal)
             self._finish_state()
+            self._look_for_memory()
             if ending := await self._leave(status, duration_ms):
                 return ending
             remains = await self._door.end(waited=await self._shell_gone())
@@ -320,6 +321,14 @@ class Command:
                 self._outlet.close()
                 self._door.close()
         return self._conclude(status, remains, duration_ms)
+
+    def _look_for_memory(self) -> None:
+        if killed := self._door.cell.enclosure.memory_kills():
+            plural = "process" if killed == 1 else "processes"
+            self._notes.append(
+                f"limit: its {self._settings.limits.memory >> 20} MiB of memory were used up, "
+                f"{killed} {plural} killed; to raise it: shell.memory_bytes"
+            )
 
     async def _leave(self, status: Status | None, duration_ms: int) -> Ending | None:
         """Cut the command from what it left, if it left something that may go on."""

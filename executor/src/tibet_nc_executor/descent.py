@@ -89,6 +89,10 @@ class DescentRun:
         """Wait for inherited children that have ended."""
         self._children.strangers()
 
+    def memory_kills(self) -> int:
+        """Return 0: without a control group there is a limit for each process only."""
+        return 0
+
     async def end(self) -> Remains:
         """Kill the inherited children; theirs are inherited in turn, until there are none."""
         # From here on this run keeps nobody: of two that end together, one has to be the last.

@@ -82,6 +82,10 @@ class Enclosure(Protocol):
         """Do what has to be done now and then while the run lasts."""
         ...
 
+    def memory_kills(self) -> int:
+        """Return how many processes the kernel has killed at the run's limit of memory."""
+        ...
+
     async def end(self) -> Remains:
         """Kill everything but the first process, which has ended, and wait until it is gone."""
         ...

@@ -132,6 +132,10 @@ class TaggedRun(Tagged):
         """Wait for inherited children that have ended."""
         self._children.strangers()
 
+    def memory_kills(self) -> int:
+        """Return 0: without a control group there is a limit for each process only."""
+        return 0
+
     async def end(self) -> Remains:
         """Kill every process with the group."""
         return await self.kill()

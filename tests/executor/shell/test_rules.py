@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tibet_nc_executor.cgroup import locate
+from tibet_nc_executor.cgroup import locate, oom_kills
 from tibet_nc_executor.deadline import Deadline, Expiry
 from tibet_nc_executor.enclosure import GIVE_UP_S, Pauses, ShellError
 from tibet_nc_executor.ending import Death, Status, death_of, described, reason_of
@@ -203,6 +203,21 @@ def test_the_own_control_group_is_found(
 ) -> None:
     """The group is where the kernel says, or nowhere."""
     assert locate(mountinfo, membership) == (None if expected is None else Path(expected))
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (b"low 0\nhigh 0\nmax 31\noom 2\noom_kill 3\noom_group_kill 0\n", 3),
+        (b"low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n", 0),
+        (b"low 0\nhigh 0\nmax 9\noom 1\n", 0),
+        (b"", 0),
+        (b"oom_kill\noom_kill x\n", 0),
+    ],
+)
+def test_what_the_kernel_killed_for_memory(events: bytes, expected: int) -> None:
+    """The count of killed processes is the one that counts, not that of times at the limit."""
+    assert oom_kills(events) == expected
 
 
 def test_a_process_name_cannot_forge_its_status() -> None:
