@@ -92,6 +92,9 @@ def _root_of(root: Path) -> str:
         (["--exit", "0"], [2, 6, 7]),
         (["--exit", "42"], [4]),
         (["--exit", "nonzero"], [4, 13]),
+        (["--exit", "signal 9"], [13]),
+        (["--exit", "signal 15"], []),
+        (["--exit", "9"], []),
         (["--verdict", "ran"], [2, 4, 6, 7, 13]),
         (["--verdict", "refused"], [10, 11]),
         (["--verdict", "aborted"], [15]),
@@ -230,7 +233,9 @@ def test_any_other_time(text: str) -> None:
         assert len(moment(text, NOW)) == len("2026-11-25T10:00:00.000000Z")
 
 
-@pytest.mark.parametrize("text", ["-1", "256", "1e2", "٣", "", "0x1", "9" * 9999])
+@pytest.mark.parametrize(
+    "text", ["-1", "256", "1e2", "signal", "signal 0", "signal 9 ", "٣", "", "0x1", "9" * 9999]
+)
 def test_what_is_no_exit_status(text: str) -> None:
     """An exit status that can't be is refused, and doesn't just match nothing."""
     with pytest.raises(AuditError):

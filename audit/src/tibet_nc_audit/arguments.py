@@ -293,7 +293,9 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
         "--command", metavar="GLOB", help="whose whole text fits: 'rm *', '*docker*'"
     )
     group.add_argument("--text", help="whose text contains this, to the letter")
-    group.add_argument("--exit", metavar="N", help="that ended with this status, or 'nonzero'")
+    group.add_argument(
+        "--exit", metavar="N", help="that ended with this status, 'signal 9', or 'nonzero'"
+    )
     group.add_argument(
         "--since",
         metavar="TIME",

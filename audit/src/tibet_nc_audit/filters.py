@@ -13,6 +13,7 @@ from tibet_nc_audit.errors import AuditError
 NONZERO: Final = "nonzero"
 
 _AGO: Final = re.compile(r"\A([0-9]{1,6})([smhdw])\Z")
+_SIGNAL: Final = re.compile(r"\Asignal [1-9][0-9]?\Z")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -53,14 +54,18 @@ class Filter:
     def _ends(self, entry: Entry) -> bool:
         if self.exit == NONZERO:
             return entry.verdict is Verdict.RAN and entry.exit != 0
+        if entry.signal is not None:
+            return self.exit == f"signal {entry.signal}"
         return entry.exit is not None and str(entry.exit) == self.exit
 
 
 def exit_status(text: str) -> str:
-    """Read an exit status: 0 to 255, or ``nonzero``; raises AuditError."""
+    """Read an exit status: 0 to 255, ``signal 9`` or ``nonzero``; raises AuditError."""
+    if _SIGNAL.match(text):
+        return text
     if text == NONZERO or (text.isascii() and text.isdigit() and int(text[:4]) <= 255):
         return text if text == NONZERO else str(int(text))
-    raise AuditError(f"{text}: an exit status is 0 to 255, or {NONZERO}")
+    raise AuditError(f"{text}: an exit status is 0 to 255, 'signal 9', or {NONZERO}")
 
 
 def moment(text: str, now: datetime) -> str:
