@@ -724,7 +724,7 @@ async def test_stop_ends_what_runs_and_what_waits(executor: Executor, connect: C
 async def test_input_is_typed_and_the_newest_output_shown(
     executor: Executor, connect: Connect
 ) -> None:
-    """A command that reads gets what an operator types, and can be watched."""
+    """A command that reads gets what an operator types, which is noted, and can be watched."""
     client = await connect(executor)
     await client.send(client.request("echo name?; read name; echo hello $name; cat"))
     started = await client.receive()
@@ -748,6 +748,7 @@ async def test_input_is_typed_and_the_newest_output_shown(
     answers = [await client.receive(), await client.receive()]
     (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
     assert finished.output == b"name?\nhello Ann\nmore\n"
+    assert f"9 bytes of input by {OPERATOR}" in finished.notes
 
 
 async def test_one_session_runs_in_order_and_others_meanwhile(

@@ -102,7 +102,8 @@ async def test_a_long_command_is_told_typed_into_looked_at_and_ended(
     assert operator.answers_to(event) == []
     await asked(operator, room, f"!eof {number}")
     answer = await operator.answer_to(event)
-    assert answer.body.splitlines()[-2:-1] == ["end"]
+    typed = f"6 bytes of input by {operator.user_id}"
+    assert answer.body.splitlines()[-3:-1] == ["end", typed]
     assert answer.result["exit"] == 0
 
 

@@ -91,6 +91,8 @@ class Execution:
         self._command: Command | None = None
         self._recorder: Recorder | None = None
         self._notes: list[str] = []
+        self._typed: dict[str, int] = {}
+        """How many bytes each operator has typed into the command."""
         self._commitment = ""
         self._cancelled: str | None = None
         self.started: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
@@ -108,12 +110,17 @@ class Execution:
         """The last of what was printed so far."""
         return b"" if self._recorder is None else bytes(self._recorder.newest)
 
-    def write(self, text: str, *, end: bool) -> None:
-        """Type something into the command; raises DeniedError if it can't take it."""
+    def write(self, text: str, *, end: bool, sender: str) -> None:
+        """Type something into the command for an operator; raises DeniedError if it can't take it.
+
+        That it was is recorded, and not what: it may be a password.
+        """
         if self._command is None:
             raise DeniedError(DenialCode.UNKNOWN, "the command has not started yet")
         try:
-            self._command.write(text.encode())
+            data = text.encode()
+            self._command.write(data)
+            self._typed[sender] = self._typed.get(sender, 0) + len(data)
             if end:
                 self._command.send_eof()
         except (InputFullError, UnicodeEncodeError) as error:
@@ -283,7 +290,8 @@ class Execution:
         tools = self._tools
         status = f"signal {ending.signal}" if ending.exit is None else str(ending.exit)
         recorder.finish(status)
-        notes = [*self._notes, *ending.notes]
+        typed = (f"{count} bytes of input by {sender}" for sender, count in self._typed.items())
+        notes = [*self._notes, *typed, *ending.notes]
         if recorder.failure is not None:
             notes.append(recorder.failure)
         token = provenance.resolved(

@@ -293,7 +293,7 @@ class Runs:
             raise DeniedError(
                 DenialCode.UNKNOWN, f"#{request.number} has ended; what it left reads no input"
             )
-        running.write(request.text, end=request.end)
+        running.write(request.text, end=request.end, sender=request.sender)
 
     def tail(self, number: int) -> tuple[int, bytes]:
         """Return how much a running command printed, and the last of it; raises DeniedError."""
