@@ -2,6 +2,8 @@
 """The order of answers: one operator's commands in order, others without waiting."""
 
 import asyncio
+import gc
+import weakref
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
@@ -75,3 +77,17 @@ async def test_asking_does_not_wait_for_answers() -> None:
     async with asyncio.timeout(5):
         await waiting
     second.done()
+
+
+def test_what_is_over_is_forgotten() -> None:
+    """However long one message follows another without a gap, those that are over are freed."""
+    lanes = Lanes()
+    turn = lanes.turn("!room", "@op")
+    first = weakref.ref(turn)
+    for _ in range(3):
+        following = lanes.turn("!room", "@op")
+        turn.done()
+        turn = following
+    gc.collect()
+    assert first() is None
+    turn.done()

@@ -7,7 +7,6 @@ Different operators, and different rooms, don't wait for one another.
 """
 
 import asyncio
-from typing import Final
 
 
 class Turn:
@@ -15,7 +14,7 @@ class Turn:
 
     def __init__(self, lane: "list[Turn]") -> None:
         self._lane = lane
-        self._before: Final = tuple(lane)
+        self._before = tuple(lane)
         self._asked = asyncio.Event()
         self._done = asyncio.Event()
         lane.append(self)
@@ -40,6 +39,7 @@ class Turn:
             self._asked.set()
             self._done.set()
             self._lane.remove(self)
+            self._before = ()  # or each would hold all that ever were before it
 
 
 class Lanes:
