@@ -16,6 +16,7 @@ import pytest_asyncio
 from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Client, Executor, records
 from tests.mounts import mount_memory, private_mounts
 from tibet_nc_executor.command import FULL
+from tibet_nc_executor.domain import can_scope
 from tibet_nc_executor.recording import read_output
 from tibet_nc_protocol.layout import RECORDINGS
 from tibet_nc_protocol.limits import BACKGROUND_RUNS
@@ -497,6 +498,38 @@ async def test_a_restart_begins_a_new_session(executor: Executor, client: Client
         assert finished.output == b"[]\n"
         assert finished.notes == (f"this is a new session: the last one has ended ({why})",)
         await back.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the shell's own")
+async def test_sessions_do_not_reach_each_other_s_processes(
+    executor: Executor, client: Client
+) -> None:
+    """Another session's process can't be signalled or looked into, the own ones can (I6).
+
+    On a kernel without Landlock's scopes it can, and the status says so.
+    """
+    victim = int((await run(client, "sleep 4763 & echo $!")).output)
+    reach = (
+        f"kill -0 {victim} && echo signalled; cat /proc/{victim}/environ >/dev/null && echo read;"
+        " sleep 4764 & kill $! && echo own; [[ -r /proc/$$/environ ]] && echo self"
+    )
+    await client.send(client.request(reach, sender=OTHER_OPERATOR))
+    assert isinstance(await client.receive(), Started)
+    other = await client.receive()
+    assert isinstance(other, Finished)
+    mine = await run(client, f"kill -0 {victim} && echo signalled; kill {victim} && echo killed")
+    assert mine.output == b"signalled\nkilled\n"
+    await until(lambda: executor.commands("sleep 4763") == [])
+    await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+    while not isinstance(report := await client.receive(), StatusReport):
+        pass
+    words = other.output.decode().splitlines()
+    if "sessions apart" in report.cage.walls:
+        assert ("signalled" in words, "read" in words) == (False, False)
+    else:
+        assert not can_scope()
+        assert "NO wall between sessions' processes" in report.cage.walls
+    assert words[-2:] == ["own", "self"]
 
 
 # --- homes ----------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from tibet_nc_executor.cgroup import CgroupBase
 from tibet_nc_executor.children import Children
 from tibet_nc_executor.credentials import Capability, effective_capabilities, has_capability
 from tibet_nc_executor.descent import MARK, DescentRun
+from tibet_nc_executor.domain import Domain, can_scope
 from tibet_nc_executor.enclosure import Enclosure, ShellError
 from tibet_nc_executor.environment import environment
 from tibet_nc_executor.home import Home, abandoned_homes, make_home, remove_home
@@ -80,6 +81,9 @@ class Cage:
             self._cgroups: Final = CgroupBase.find() if settings.cgroups else None
         except OSError as error:
             raise ShellError(f"processes cannot be kept track of: {error}") from error
+        self._domains: dict[Home, Domain] = {}
+        self.keeps_apart: Final = self.separated and can_scope()
+        """Whether sessions can't signal or trace each other's processes."""
         self._groups: RunGroups | None = None
         self._freezer = Freezer(self._signal_uid)
         if self.separated:
@@ -136,15 +140,24 @@ class Cage:
     def make_home(self) -> Home:
         """Make the home of a session; raises ShellError."""
         group = None if self._groups is None else self._groups.take()
+        domain = None
         try:
-            return make_home(Path(self.settings.home), group)
+            domain = Domain() if self.keeps_apart else None
+            home = make_home(Path(self.settings.home), group)
         except OSError as error:
+            if domain is not None:
+                domain.close()
             if self._groups is not None and group is not None:
                 self._groups.give_back(group)
             raise ShellError(f"no home for the session: {error}") from error
+        if domain is not None:
+            self._domains[home] = domain
+        return home
 
     async def remove_home(self, home: Home) -> None:
         """Remove the home of a session of which nothing runs any more."""
+        if (domain := self._domains.pop(home, None)) is not None:
+            domain.close()
         gone = await remove_home(home, self._privilege_drop(home.group), self._children)
         if gone and self._groups is not None and home.group is not None:
             self._groups.give_back(home.group)
@@ -187,7 +200,19 @@ class Cage:
 
         It inherits `descriptors`, and has to close by itself what is not for others.
         """
-        process = subprocess.Popen(  # noqa: S603 - running what is asked for is the purpose
+        domain = None if cell.home is None else self._domains.get(cell.home)
+
+        def start() -> subprocess.Popen[bytes]:
+            return self._start(script, cell=cell, terminal=terminal, descriptors=descriptors)
+
+        process = start() if domain is None else domain.run(start)
+        cell.enclosure.entered(process.pid)
+        return process
+
+    def _start(
+        self, script: str, *, cell: Cell, terminal: int, descriptors: tuple[int, ...]
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - running what is asked for is the purpose
             [
                 *_signal_reset(),
                 *self._limits(cell),
@@ -207,8 +232,6 @@ class Cage:
             env=self._environment(cell),
             pass_fds=(*descriptors, *cell.enclosure.entry.descriptors),
         )
-        cell.enclosure.entered(process.pid)
-        return process
 
     def _environment(self, cell: Cell) -> dict[str, str]:
         variables = environment(self.settings, None if cell.home is None else str(cell.home.path))

@@ -12,6 +12,7 @@ from enum import IntEnum
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 _NO_ID = 0xFFFFFFFF  # not a valid id: asks for the present one
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -48,6 +49,11 @@ def _prctl(option: int, value: int) -> None:
 def become_subreaper() -> None:
     """Have orphaned descendants of this process become its children; raises OSError."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def forbid_new_privileges() -> None:
+    """Have nothing that this thread starts gain privileges by its file; raises OSError."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def forbid_dumps() -> None:

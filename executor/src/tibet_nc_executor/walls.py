@@ -22,6 +22,7 @@ def cage(config: Config, shell: Shell, breaches: tuple[Breach, ...]) -> Cage:
     """Return what holds a command in, and what does not."""
     own = "a uid of its own" if shell.cage.separated else "NO uid of its own"
     kind = "restricted bash" if config.shell.restricted else "bash"
+    apart = "sessions apart" if shell.cage.keeps_apart else "NO wall between sessions' processes"
     missing = {breach.wall for breach in breaches}
     given_up = sorted(f"NO {wall} wall: accepted" for wall in missing)
     return Cage(
@@ -30,7 +31,7 @@ def cage(config: Config, shell: Shell, breaches: tuple[Breach, ...]) -> Cage:
         network=Wall.NETWORK in missing,
         network_view=Wall.NETWORK_VIEW in missing,
         read_only=all(map(_read_only, SYSTEM)),
-        walls=(own, kind, f"processes ended by {shell.cage.containment.value}", *given_up),
+        walls=(own, kind, apart, f"processes ended by {shell.cage.containment.value}", *given_up),
     )
 
 
