@@ -53,8 +53,9 @@ DESCRIPTOR_FLOOR: Final = 100  # inherited ones stay clear of 10, where bash set
 # assignment turns it on) special builtins cannot be replaced by functions, and none of them by an
 # alias when its name is quoted. Errors are thrown away since restrictions forbid /dev/null here.
 # What it prints is read line by line: setting bash's own read-only variables again fails, and would
-# end a group of commands. Functions come late, since they may have the names of builtins, and when
-# aliases are known but not expanded, since functions would be rewritten by them.
+# end a group of commands. All options are turned off first: few are on, and each line takes time.
+# Functions come late, since they may have the names of builtins, and when aliases are known but not
+# expanded, since functions would be rewritten by them.
 _SAVE: Final = (
     r"""{ __tibet_nc_status=$? __tibet_nc=:$BASHOPTS:/:$SHELLOPTS: """
     r"""__tibet_nc_now=x:${PIPESTATUS[*]}:${!-}; """
@@ -62,9 +63,9 @@ _SAVE: Final = (
     r"""\set +euvxmtn; \unset -f unset builtin; } 2>&- >&FD
 {
 \unset -v POSIXLY_CORRECT
-\builtin printf '\0exec 62>&2 2>/dev/null\n'
-\builtin printf 'unset -v %s\n' 'NAMES'
-\builtin shopt -p
+\builtin printf '\0exec 62>&2 2>/dev/null\nunset -v %s\n' 'NAMES'
+\builtin printf '%s\n' 'shopt -u ${BASHOPTS//:/ }' 'set +o ${SHELLOPTS//:/ +o }'
+\builtin shopt -s -p
 __tibet_nc_end==
 if [[ $__tibet_nc_exit == "$__tibet_nc_now" ]]
 then __tibet_nc_end=x
@@ -75,7 +76,7 @@ then __tibet_nc_end=x
 fi
 \builtin unset -v __tibet_nc_now __tibet_nc_exit
 \builtin printf 'shopt -u expand_aliases\n'
-\builtin set +o
+\builtin shopt -s -o -p
 \builtin declare -p
 \builtin alias -p
 \builtin umask -p

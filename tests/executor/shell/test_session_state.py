@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What one command of a session leaves to the next, and what it cannot."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,40 @@ async def test_state_is_kept(shell: Shell, name: str) -> None:
     assert (await run(shell, then, session)).output == expected
     if name not in {"errexit", "an integer"}:
         assert (await run(shell, then, session)).output == expected
+
+
+def option_names(listing: str) -> list[str]:
+    """Return the options that this machine's bash lists."""
+    listed = subprocess.run(
+        ["/bin/bash", "-c", listing], capture_output=True, text=True, check=True
+    )
+    return [line.split()[0] for line in listed.stdout.splitlines()]
+
+
+NEVER_KEPT = {
+    *("login_shell", "restricted_shell"),  # read-only
+    *("monitor", "noexec", "onecmd"),  # of a shell that reads its commands one by one
+    "extdebug",  # without a debugger, bash turns it off when it starts
+    "interactive-comments",  # shopt lists it too, as still on, and means nothing by it here
+}
+
+
+@pytest.mark.parametrize("listing", ["shopt", "set -o"])
+async def test_each_option_is_kept(shell: Shell, listing: str) -> None:
+    """Whichever option a command turns, by itself, is found turned by the next two."""
+    turns = {"shopt": ("shopt -u", "shopt -s"), "set -o": ("set +o", "set -o")}[listing]
+    names = [name for name in option_names(listing) if name not in NEVER_KEPT]
+    assert len(names) > 20
+    asked = f"{listing} | while read -r name state; do [[ $name != {{}} ]] || echo $state; done"
+    for name in names:
+        session = shell.new_session()
+        now = (await run(shell, asked.format(name), session)).output.decode().strip()
+        assert now in {"on", "off"}
+        other = "off" if now == "on" else "on"
+        await run(shell, f"{turns[other == 'on']} {name}", session)
+        for _ in range(2):
+            found = (await run(shell, asked.format(name), session)).output.decode().splitlines()
+            assert [line for line in found if line in {"on", "off"}] == [other], name
 
 
 RESTRICTED_KEPT = sorted(KEPT.keys() - {"the directory", "POSIX mode"})
