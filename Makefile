@@ -6,6 +6,7 @@ PARTS := protocol agent executor audit
 DEV := .venv/dev/bin
 INTERACTIVE ?=
 BENCH ?=
+DEBIAN ?= 13
 
 .DEFAULT_GOAL := help
 
@@ -48,8 +49,8 @@ integration: setup ## all together: real homeserver, journal, uids, sockets, ter
 	scripts/integration
 
 .PHONY: system
-system: ## install and try everything on a booted Debian 13 (root; some minutes)
-	scripts/system
+system: ## install and try everything on a booted Debian 13, or DEBIAN=12 (root; some minutes)
+	scripts/system --debian=$(DEBIAN)
 
 .PHONY: deb
 deb: ## build the Debian package into dist/

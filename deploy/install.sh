@@ -176,27 +176,65 @@ check_machine() {
 }
 
 # The daemons run it as accounts of their own: one below /root, as pyenv makes it, works for root alone.
-for_everybody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$1" -I -c '' 2>/dev/null; }
+# A shell in between starts it, since setpriv itself still enters every directory.
+for_everybody() {
+    # shellcheck disable=SC2016 # that shell's own
+    setpriv --reuid 65534 --regid 65534 --clear-groups sh -c 'exec "$0" -I -c ""' "$1" 2>/dev/null
+}
+
+# Refuse files that others than root can write to: themselves, a directory that leads there, or
+# anything below. Debian's group staff is as good as root.
+refuse_others() {
+    local path found
+    local -r others=(\( ! -uid 0 -o -perm /o=w -o -perm /g=w ! -gid 0 ! -group staff \) ! -type l)
+    for path in "$@"; do
+        found=$(find -L "$path" "${others[@]}" -print -quit)
+        while [ -z "$found" ] && [ "$path" != / ]; do
+            path=${path%/*} path=${path:-/}
+            found=$(find "$path" -maxdepth 0 "${others[@]}")
+        done
+        [ -z "$found" ] || die "--python: others than root can write to $found"
+    done
+}
+
+# Root runs it, and the units do: it is not run before it is known to be root's.
+check_python() {
+    local given real
+    given=$(realpath -s "$1")
+    if ! [ -f "$given" ] || ! [ -x "$given" ]; then die "--python: $given is not a program"; fi
+    refuse_others "${given%/*}" "$(readlink -f "$given")"
+    is_313 "$given" || die "--python: $given is not a Python 3.13"
+    # Not what a virtual environment or pyenv puts in front of it.
+    real=$("$given" -I -c 'import os, sys; print(os.path.realpath(sys._base_executable))')
+    refuse_others "$real" "${real%/bin/*}/lib"
+    case $real in
+    /home/* | /root/* | /run/* | /tmp/* | /var/tmp/*)
+        die "--python: the daemons can't see $real; put Python 3.13 elsewhere, as in /usr/local"
+        ;;
+    esac
+    for_everybody "$real" || die "--python: only root can run $real"
+    python=$real
+}
 
 find_python() {
-    local candidate looked=''
-    if [ -n "$python" ] && is_313 "$python" && ! for_everybody "$python"; then
-        die "--python: only root can run $python; put Python 3.13 where all users can read it, as /usr/local"
+    local candidate
+    if [ -n "$python" ]; then
+        check_python "$python"
+        return
     fi
-    for candidate in ${python:+"$python"} /usr/bin/python3.13 /usr/local/bin/python3.13; do
+    for candidate in /usr/bin/python3.13 /usr/local/bin/python3.13; do
         if [ -x "$candidate" ] && is_313 "$candidate"; then
             python=$candidate
             return
         fi
-        looked+=" $candidate"
     done
     # shellcheck disable=SC1091 # belongs to the machine
     case $(. /etc/os-release && echo "$VERSION_ID") in
     13) python=/usr/bin/python3.13 ;; # the package is installed below
     *)
-        die "Python 3.13 is needed and was not found (looked for:$looked).
-            Debian 12 has $(python3 --version 2>/dev/null || echo no Python). Install Python 3.13 from its source under /usr/local,
-            or name one that all users can read: --python /path/to/python3.13" ;;
+        die "Python 3.13 is needed and was not found in /usr/bin nor /usr/local/bin.
+            Debian 12 has $(python3 --version 2>/dev/null || echo no Python). docs/install.md, \"Debian 12\", says how to build one,
+            or name one: --python /path/to/python3.13" ;;
     esac
 }
 
@@ -204,16 +242,22 @@ find_python() {
 # wheels.
 need_packages() {
     local missing=()
+    local parts=()
     [ -x "$python" ] || missing+=(python3.13)
-    if ! "$python" -c 'import ensurepip' 2>/dev/null; then missing+=(python3.13-venv); fi
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then parts+=(python3.13-venv); fi
     if [ -z "$wheels" ]; then
         command -v gcc >/dev/null || missing+=(gcc libc6-dev)
         command -v pkg-config >/dev/null || missing+=(pkg-config)
         [ -e /usr/include/systemd/sd-daemon.h ] || missing+=(libsystemd-dev)
         if ! "$python" -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null; then
-            missing+=(python3.13-dev)
+            parts+=(python3.13-dev)
         fi
+    fi
+    if [ "$python" = /usr/bin/python3.13 ]; then
+        missing+=("${parts[@]}")
+    elif ((${#parts[@]})); then
+        die "$python lacks what Debian has in ${parts[*]}: ensurepip, or the headers"
     fi
     command -v systemd-sysusers >/dev/null || missing+=(systemd)
     ((${#missing[@]})) || return 0
@@ -319,20 +363,27 @@ environments() {
     printf '%s\n' "$now" >"$OPT/.stamp"
 }
 
-# The unit names the interpreter that may be executed; another one is put in its place.
+# The unit names the interpreter that may be executed; another one is put in its place. What
+# Debian 12's systemd doesn't know is left out, and instead of its own /tmp there is one of 10 %.
 render_unit() {
     local real
+    local -a changes=()
     real=$(readlink -f "$python")
-    if [ "$real" = /usr/bin/python3.13 ]; then
-        cat "$1"
-    else
-        sed "s#/usr/bin/python3\.13#$real ${real%/bin/*}/lib#" "$1"
+    [ "$real" = /usr/bin/python3.13 ] ||
+        changes+=(-e "s#/usr/bin/python3\.13#$real ${real%/bin/*}/lib#")
+    if ((systemd_version < 257)); then
+        changes+=(-e 's#^PrivateTmp=disconnected#TemporaryFileSystem=/tmp:mode=1777,size=10%,nr_inodes=65536\nTemporaryFileSystem=/var/tmp:mode=1777,size=10%,nr_inodes=65536#')
     fi
+    if ((systemd_version < 254)); then
+        changes+=(-e '/^DelegateSubgroup=/d' -e '/^RestartMaxDelaySec=/d' -e '/^RestartSteps=/d')
+    fi
+    sed "${changes[@]}" -e '' "$1"
 }
 
 system_files() {
     local file draft
     draft=$(mktemp)
+    systemd_version=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
     for file in "$here"/systemd/*; do
         render_unit "$file" >"$draft"
         if ! cmp -s "$draft" "$UNITS/${file##*/}"; then changed=1; fi
@@ -497,7 +548,7 @@ purge() {
     say "removed everything; the journal keeps what was sent to it"
 }
 
-changed='' work='' own=''
+changed='' work='' own='' systemd_version=''
 read_arguments "$@"
 case $mode in
 uninstall)

@@ -107,7 +107,7 @@ def test_make_verbs_exist() -> None:
     # A bare `make` on the pages is somebody's own, an example of a command.
     named = {words.split()[0] for _, words in calls("make") if words.split()}
     assert listed == phony
-    assert named - listed == set()
+    assert named - listed == {"altinstall"}  # of Python's own Makefile
     assert len(named) >= 5
 
 

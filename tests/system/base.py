@@ -3,6 +3,7 @@
 
 - ``trixie``: a Debian 13 from debootstrap, in which the packages that the installer asks for are
   downloaded but not installed, so that the installer's own apt-get works without a network;
+- ``bookworm``: a Debian 12 with a Python 3.13 built as docs/install.md says, and the same;
 - ``packages``: the Python packages of the lock files, fetched with this machine's pip and its
   settings. Inside, pip is set up for that folder alone.
 
@@ -14,14 +15,15 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tests.system.pages import ROOT, blocks
+
 CACHE: Final = ROOT / ".cache" / "system"
 LOCKS: Final = ("agent", "audit", "build", "executor", "setuptools")
 
-SUITE: Final = "trixie"
 # What a small server has, and what the tests look at.
 INCLUDED: Final = (
     "ca-certificates",
@@ -34,14 +36,36 @@ INCLUDED: Final = (
     "systemd",
     "systemd-sysv",
 )
-DOWNLOADED: Final = (
-    "gcc",
-    "libc6-dev",
-    "libsystemd-dev",
-    "pkg-config",
-    "python3.13",
-    "python3.13-dev",
-    "python3.13-venv",
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A Debian: its name, the packages to download, and how it gets a Python 3.13 if it has none.
+
+    ``build`` is typed in a directory that has Python's source.
+    """
+
+    suite: str
+    downloaded: tuple[str, ...]
+    build: str = ""
+
+
+TRIXIE: Final = Release(
+    suite="trixie",
+    downloaded=(
+        "gcc",
+        "libc6-dev",
+        "libsystemd-dev",
+        "pkg-config",
+        "python3.13",
+        "python3.13-dev",
+        "python3.13-venv",
+    ),
+)
+BOOKWORM: Final = Release(
+    suite="bookworm",
+    downloaded=("libsystemd-dev",),
+    build=blocks("docs/install.md", "Debian 12")[0],
 )
 TOOLS: Final = {
     "debootstrap": "debootstrap",
@@ -63,28 +87,54 @@ def need_tools() -> None:
         _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)
 
 
-def prepare() -> tuple[Path, Path]:
-    """Return the Debian and the folder of packages, made when they are not there."""
+def prepare(release: Release = TRIXIE) -> tuple[Path, Path]:
+    """Return a Debian and the folder of packages, made when they are not there."""
     need_tools()
     CACHE.mkdir(parents=True, exist_ok=True)
-    return _debian(), _packages()
+    return _debian(release), _packages()
 
 
-def _debian() -> Path:
-    target = CACHE / SUITE
-    if _stamped(target, repr((SUITE, INCLUDED, DOWNLOADED))):
+def _debian(release: Release) -> Path:
+    target = CACHE / release.suite
+    content = repr((release, INCLUDED))
+    if _stamped(target, content):
         return target
     shutil.rmtree(target, ignore_errors=True)
-    _run("debootstrap", "--variant=minbase", f"--include={','.join(INCLUDED)}", SUITE, str(target))
+    include = f"--include={','.join(INCLUDED)}"
+    _run("debootstrap", "--variant=minbase", include, release.suite, str(target))
     resolver = target / "etc" / "resolv.conf"
     resolver.unlink(missing_ok=True)
     shutil.copy("/etc/resolv.conf", resolver)
+    if release.build:
+        _build_python(target, release)
     install = ["apt-get", "install", "-d", "-y", "-qq", "--no-install-recommends"]
     _run("chroot", str(target), "apt-get", "update", "-qq")
-    _run("chroot", str(target), *install, *DOWNLOADED)
+    _run("chroot", str(target), *install, *release.downloaded)
     (target / "etc" / "machine-id").write_text("")
-    _stamp(target, repr((SUITE, INCLUDED, DOWNLOADED)))
+    _stamp(target, content)
     return target
+
+
+def _build_python(target: Path, release: Release) -> None:
+    """Build Python from the source that Debian 13 has, whose signature apt checks."""
+    sources = target / "etc" / "apt" / "sources.list.d" / "python.list"
+    debian = (target / "etc" / "apt" / "sources.list").read_text()
+    sources.write_text(debian.replace("deb ", "deb-src ").replace(release.suite, TRIXIE.suite))
+    script = f"""\
+set -euo pipefail
+mkdir /root/build && cd /root/build
+apt-get update -qq
+apt-get source -qq --download-only python3.13
+source=$(echo *.orig.tar.xz)
+version=${{source#*_}}
+mv "$source" "Python-${{version%.orig*}}.tar.xz"
+export MAKEFLAGS=--jobs=$(nproc)
+echo 'APT::Get::Assume-Yes "true";' >/etc/apt/apt.conf.d/yes
+{release.build}
+rm -r /root/build /etc/apt/apt.conf.d/yes
+"""
+    _run("chroot", str(target), "bash", "-c", script)
+    sources.unlink()
 
 
 def _packages() -> Path:

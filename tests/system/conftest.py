@@ -9,16 +9,35 @@ import pytest
 
 from tests.harness.operator import new_identity
 from tests.harness.synapse import Synapse
-from tests.system.base import prepare
+from tests.system.base import BOOKWORM, TRIXIE, prepare
 from tests.system.documented import install
 from tests.system.machine import Machine, leave_network
 from tests.system.site import UNITS, Site, make_room
 
 
+RELEASES = {"12": BOOKWORM, "13": TRIXIE}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run choose its Debian."""
+    parser.addoption("--debian", choices=sorted(RELEASES), default="13")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is only for another Debian than this run's."""
+    other = {f"debian{number}" for number in RELEASES} - {
+        f"debian{config.getoption('debian', '13')}"
+    }
+    left = [item for item in items if any(item.get_closest_marker(name) for name in other)]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
+
+
 @pytest.fixture(scope="session")
-def fresh() -> Iterator[Machine]:
-    """Give a booted Debian 13 on which nothing was installed."""
-    base, packages = prepare()  # the only part that needs a network
+def fresh(pytestconfig: pytest.Config) -> Iterator[Machine]:
+    """Give a booted Debian on which nothing was installed."""
+    # The only part that needs a network.
+    base, packages = prepare(RELEASES[pytestconfig.getoption("debian", "13")])
     leave_network()
     with Machine(base, packages) as machine:
         yield machine

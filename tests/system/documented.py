@@ -6,25 +6,16 @@ being cloned. Each block is typed at a terminal, since one asks for a password a
 """
 
 import re
-import textwrap
 from collections.abc import Mapping
 from typing import Final
 
 from tests.harness.synapse import Account, Synapse
-from tests.system.base import ROOT
 from tests.system.machine import Machine
+from tests.system.pages import blocks
 
 STEP_SECONDS: Final = 400.0
 _STEP: Final = "/run/step.sh"
 _CLONED: Final = "git clone https://example.org/tibet-nc.git && cd tibet-nc"
-
-
-def blocks(page: str, title: str) -> list[str]:
-    """Return the code blocks of a section of a page in docs/, in order."""
-    text = (ROOT / "docs" / page).read_text()
-    section = text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
-    found = re.findall(r"^ *```\n(.*?)^ *```$", section, flags=re.MULTILINE | re.DOTALL)
-    return [textwrap.dedent(block) for block in found]
 
 
 def examples(homeserver: Synapse, bot: Account, person: Account, room: str) -> dict[str, str]:
@@ -55,7 +46,7 @@ def enter(machine: Machine, block: str, real: Mapping[str, str], typed: str = ""
 
 def log_the_agent_in(machine: Machine, bot: Account) -> None:
     """Give the agent's password, as the page says."""
-    (block,) = [text for text in blocks("install.md", "Ten minutes") if "ask-password" in text]
+    (block,) = [text for text in blocks("docs/install.md", "Ten minutes") if "ask-password" in text]
     enter(machine, block, {"@web1:example.org": bot.user_id}, f"{bot.password}\n")
 
 
@@ -64,7 +55,7 @@ def install(
 ) -> None:
     """Type all of the ten minutes."""
     real = examples(homeserver, bot, person, room)
-    for block in blocks("install.md", "Ten minutes"):
+    for block in blocks("docs/install.md", "Ten minutes"):
         if "systemd-ask-password" in block:
             log_the_agent_in(machine, bot)
         else:

@@ -21,7 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.system.base import CACHE, ROOT
+from tests.system.base import CACHE
+from tests.system.pages import ROOT
 
 BOOT_SECONDS: Final = 60.0
 RUN_SECONDS: Final = 120.0

@@ -7,8 +7,9 @@ from typing import Final
 
 from tests.harness.operator import Operator, Seen
 from tests.harness.synapse import Account, Synapse
-from tests.system.documented import blocks, enter, examples
+from tests.system.documented import enter, examples
 from tests.system.machine import Machine
+from tests.system.pages import blocks
 from tibet_nc_agent.crosssign import CrossSigning, Use
 
 INSTALL: Final = "/srv/tibet-nc/deploy/install.sh"
@@ -48,7 +49,7 @@ class Site:
     def follow(self, title: str, number: int = 0) -> None:
         """Type a block of a section of docs/operations.md, and wait until both units are up."""
         real = examples(self.homeserver, self.bot, self.person, self.room)
-        enter(self.machine, blocks("operations.md", title)[number], real)
+        enter(self.machine, blocks("docs/operations.md", title)[number], real)
         self.machine.wait_active(*UNITS)
 
     def trust(self) -> None:

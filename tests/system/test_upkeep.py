@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The installer on a host that has been installed: again, anew, away, and back."""
 
+import pytest
+
+from tests.system.machine import Machine
 from tests.system.site import INSTALL, UNITS, Site
 
 LISTING = (
@@ -72,9 +75,67 @@ def test_other_machines_are_refused(site: Site) -> None:
         return done.stderr
 
     assert "this machine says Fedora Linux 43" in elsewhere("/root/other")
-    said = elsewhere("/root/twelve", "mount --bind /dev/null /usr/bin/python3.13")
+    found = "$(ls /usr/bin/python3.13 /usr/local/bin/python3.13 2>/dev/null)"
+    said = elsewhere("/root/twelve", f"for p in {found}; do mount --bind /dev/null $p; done")
     assert "Python 3.13 is needed and was not found" in said
     assert "--python" in said
+
+
+ELSEWHERE = "/opt/python/bin/python3.13"
+PYTHONS = {
+    "others can write to a directory": (
+        "chmod 777 /opt/python/lib",
+        "others than root can write to /opt/python/lib",
+    ),
+    "another's program": (
+        f"chown nobody {ELSEWHERE}",
+        f"others than root can write to {ELSEWHERE}",
+    ),
+    "another's directory above": (
+        "chown nobody /opt/python",
+        "others than root can write to /opt/python",
+    ),
+    "another's behind a link": (
+        "ln -s /var/tmp /opt/python/lib/more",
+        "others than root can write to /opt/python/lib/more",
+    ),
+    "for root alone": ("chmod 700 /opt/python", f"only root can run {ELSEWHERE}"),
+    "in a home": (
+        f"mv /opt/python /home; mkdir -p /opt/python/bin; ln -s /home/python/bin/* {ELSEWHERE}",
+        "the daemons can't see /home/python/bin/python3.13",
+    ),
+    "another version": (f"ln -sf /usr/bin/false {ELSEWHERE}", f"{ELSEWHERE} is not a Python 3.13"),
+    "without headers": ("rm /opt/python/include/python3.13", f"{ELSEWHERE} lacks"),
+    "none": (f"rm {ELSEWHERE}", f"{ELSEWHERE} is not a program"),
+}
+
+
+def put_elsewhere(machine: Machine, put: str) -> None:
+    """Put the host's Python into /opt/python as well, by ``cp -a`` or ``ln -s``."""
+    machine.sh(
+        "python=$(readlink -f $(command -v python3.13)); prefix=${python%/bin/*}\n"
+        "mkdir -p /opt/python/{bin,include,lib}; cp -a $python /opt/python/bin\n"
+        f"for part in include lib; do {put} $prefix/$part/python3.13 /opt/python/$part; done"
+    )
+
+
+@pytest.mark.parametrize("kind", PYTHONS)
+def test_python_is_roots_alone(site: Site, kind: str) -> None:
+    """--python: one that isn't root's, or not for everybody, is refused, and nothing changes."""
+    spoil, reason = PYTHONS[kind]
+    machine = site.machine
+    units = "sha256sum /etc/systemd/system/tibet-nc-*"
+    before = machine.sh(units)
+    put_elsewhere(machine, "ln -s")
+    try:
+        machine.sh(spoil)
+        done = machine.run(INSTALL, "--upgrade", "--python", ELSEWHERE, check=False)
+    finally:
+        machine.sh("rm -r /opt/python; rm -rf /home/python")
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert machine.sh(units) == before
+    machine.wait_active(*UNITS)
 
 
 def test_damaged_wheels_are_refused(site: Site) -> None:
@@ -92,7 +153,10 @@ def test_damaged_wheels_are_refused(site: Site) -> None:
 
 
 async def test_uninstalled_and_back(site: Site) -> None:
-    """--uninstall removes programs and units and keeps the rest; an install goes on from there."""
+    """--uninstall removes programs and units and keeps the rest; an install goes on from there.
+
+    Also one with another Python, by --python, which then is what both units run.
+    """
     machine = site.machine
     (before,) = await site.ask("$ echo before")
     kept = machine.sh("sha256sum /etc/tibet-nc/* /var/lib/tibet-nc*/*.key")
@@ -102,7 +166,10 @@ async def test_uninstalled_and_back(site: Site) -> None:
     assert [path for path in gone if machine.exists(path)] == []
     assert machine.sh("sha256sum /etc/tibet-nc/* /var/lib/tibet-nc*/*.key") == kept
     assert machine.sh("getent passwd tibet-nc-executor") != ""
-    site.install()
+    put_elsewhere(machine, "cp -a")
+    site.install("--python", ELSEWHERE)
     site.start()
     (after,) = await site.ask("$ echo after")
     assert after.result["number"] > before.result["number"]
+    runs = {machine.sh(f"readlink /proc/{machine.pid(unit)}/exe").strip() for unit in UNITS}
+    assert runs == {ELSEWHERE}

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tests.system.base import ROOT
 from tests.system.machine import wait_until
+from tests.system.pages import ROOT
 from tests.system.site import SOCKET, UNITS, Site
 
 EXECUTOR, AGENT = UNITS

@@ -4,7 +4,9 @@
 Facts that the code below rests on:
 
 - With `Delegate=` and `DelegateSubgroup=daemon` systemd puts the executor in `…/daemon`; the runs
-  go beside it. Elsewhere the executor's own group is used if it may be written.
+  go beside it. Elsewhere the executor's own group is used if it may be written, and the executor
+  steps into `daemon` by itself (systemd before 254 doesn't know that setting): a group that has
+  processes can't hand its controllers on to groups below it.
 - systemd is the only writer of groups it has not delegated: root's right to write is not enough
   where systemd runs, the `delegate` attribute is.
 - A process enters by writing `0` to a `cgroup.procs` that the executor has opened: the kernel asks
@@ -63,6 +65,15 @@ def _delegated(directory: Path) -> bool:
     return False
 
 
+def _step_aside(directory: Path) -> None:
+    """Move this process from its group into one below, unless others are in the group as well."""
+    aside = directory / DAEMON_GROUP
+    with suppress(OSError):
+        if read_kernel(f"{directory}/cgroup.procs").split() == [b"%d" % os.getpid()]:
+            aside.mkdir(exist_ok=True)
+            (aside / "cgroup.procs").write_text("0")
+
+
 class CgroupBase:
     """The group below which every run gets one of its own."""
 
@@ -94,7 +105,11 @@ class CgroupBase:
             probe.rmdir()
         except OSError:
             return None
-        return cls(directory) if works else None
+        if not works:
+            return None
+        if directory == own:
+            _step_aside(directory)
+        return cls(directory)
 
     def new(self, limits: ResourceLimits, children: Children, tag: Tag | None) -> "CgroupRun":
         """Make the group of a run, whose processes have a tag too; raises OSError."""
