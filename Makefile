@@ -52,6 +52,10 @@ integration: setup ## all together: real homeserver, journal, uids, sockets, ter
 system: ## install and try everything on a booted Debian 13, or DEBIAN=12 (root; some minutes)
 	scripts/system --debian=$(DEBIAN)
 
+.PHONY: system-vm
+system-vm: ## show the kernel's limits on the units in QEMU; writes docs/system-vm.md (root)
+	scripts/system-vm
+
 .PHONY: deb
 deb: ## build the Debian package into dist/
 	scripts/deb

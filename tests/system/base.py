@@ -4,6 +4,7 @@
 - ``trixie``: a Debian 13 from debootstrap, in which the packages that the installer asks for are
   downloaded but not installed, so that the installer's own apt-get works without a network;
 - ``bookworm``: a Debian 12 with a Python 3.13 built as docs/install.md says, and the same;
+- ``trixie-kernel``: the same with a kernel, for a virtual machine; only made when asked for;
 - ``packages``: the Python packages of the lock files, fetched with this machine's pip and its
   settings. Inside, pip is set up for that folder alone.
 
@@ -15,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -67,6 +69,8 @@ BOOKWORM: Final = Release(
     downloaded=("libsystemd-dev",),
     build=blocks("docs/install.md", "Debian 12")[0],
 )
+KERNEL: Final = ("initramfs-tools", "kmod", "linux-image-cloud-amd64", "udev", "zstd")
+VIRTUAL: Final = {"qemu-system-x86_64": "qemu-system-x86"}
 TOOLS: Final = {
     "debootstrap": "debootstrap",
     "lintian": "lintian",
@@ -79,9 +83,9 @@ class BaseError(Exception):
     """The base can't be made; the text has the end of what was said."""
 
 
-def need_tools() -> None:
-    """Install what makes, boots and checks a Debian, where it is missing; raises BaseError."""
-    missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+def need_tools(tools: Mapping[str, str] = TOOLS) -> None:
+    """Install the packages of programs that are missing; raises BaseError."""
+    missing = [package for tool, package in tools.items() if shutil.which(tool) is None]
     if missing:
         _run("apt-get", "update", "-qq")
         _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)
@@ -92,6 +96,26 @@ def prepare(release: Release = TRIXIE) -> tuple[Path, Path]:
     need_tools()
     CACHE.mkdir(parents=True, exist_ok=True)
     return _debian(release), _packages()
+
+
+def prepare_kernel() -> tuple[Path, Path]:
+    """Return what :func:`prepare` does, with a Debian that has a kernel as well."""
+    need_tools(VIRTUAL)
+    base, packages = prepare()
+    target = CACHE / f"{TRIXIE.suite}-kernel"
+    content = repr((base.with_suffix(".stamp").read_text(), KERNEL))
+    if not _stamped(target, content):
+        shutil.rmtree(target, ignore_errors=True)
+        _run("cp", "-a", "--reflink=auto", str(base), str(target))
+        _run(
+            *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe"),
+            *("--resolv-conf=off", "--timezone=off", f"--directory={target}"),
+            "--setenv=DEBIAN_FRONTEND=noninteractive",
+            *("apt-get", "install", "-y", "-qq", "--no-install-recommends", *KERNEL),
+        )
+        (target / "etc" / "machine-id").write_text("")
+        _stamp(target, content)
+    return target, packages
 
 
 def _debian(release: Release) -> Path:
