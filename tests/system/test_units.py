@@ -90,6 +90,27 @@ def test_walls_are_effective(site: Site) -> None:
     assert [status[pid]["Seccomp"] for pid in status] == ["2", "2"]
 
 
+def test_limits_are_told_to_the_kernel(site: Site) -> None:
+    """I6: both units have their share of CPU, memory and tasks, and the executor hands them on.
+
+    That the kernel enforces them is what docs/system-vm.md shows.
+    """
+    machine = site.machine
+    names = ("CPUWeight", "MemoryMax", "MemorySwapMax", "TasksMax")
+    agent = machine.show("tibet-nc-agent", *names)
+    assert agent == dict(zip(names, ("50", str(512 * 1024**2), "0", "64"), strict=True))
+    executor = machine.show("tibet-nc-executor", *names, "Delegate", "DelegateControllers")
+    half = int(machine.sh("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024 // 2
+    assert abs(int(executor.pop("MemoryMax")) - half) < half // 10
+    assert executor.pop("DelegateControllers").split() == ["cpu", "memory", "pids"]
+    assert executor == {
+        "CPUWeight": "50",
+        "Delegate": "yes",
+        "MemorySwapMax": "0",
+        "TasksMax": "2048",
+    }
+
+
 def test_executor_makes_room_for_groups(site: Site) -> None:
     """The executor is in a group beside those of commands, put there by systemd or by itself."""
     pid = site.machine.pid("tibet-nc-executor")
