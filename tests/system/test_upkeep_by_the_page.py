@@ -3,8 +3,13 @@
 
 import pytest
 
-from tests.system.site import UNITS, Site
+from tests.harness.operator import Operator, OperatorError
+from tests.system.documented import enter, log_the_agent_in
+from tests.system.machine import wait_until
+from tests.system.pages import ROOT, blocks
+from tests.system.site import ANSWER_SECONDS, UNITS, Site
 
+EXECUTOR, AGENT = UNITS
 STATES = "/etc/tibet-nc /var/lib/tibet-nc /var/lib/tibet-nc-agent"
 
 
@@ -46,3 +51,143 @@ async def test_key_is_rotated(site: Site, number: int, whose: str) -> None:
     assert [name for name in names if before[name] != after[name]] == [whose]
     if whose == "executor":
         machine.sh(f"tibet-nc-audit verify --key {before[whose].strip()}")
+
+
+async def test_credentials_key_is_replaced(dropping: Site) -> None:
+    """The executor's key, on the disk encrypted only, outlives the key that encrypts it."""
+    machine = dropping.machine
+    machine.sh(
+        "install -d -m 700 /etc/credstore.encrypted\n"
+        "systemd-creds encrypt --name=executor.key /var/lib/tibet-nc/executor.key"
+        " /etc/credstore.encrypted/tibet-nc.executor.key\n"
+        "mv /var/lib/tibet-nc/executor.key /root/executor.key"
+    )
+    sealed = "sha256sum /etc/credstore.encrypted/* /var/lib/systemd/credential.secret"
+    try:
+        drop_in = ROOT / "deploy" / "dropins" / f"{EXECUTOR}.d" / "encrypted-key.conf"
+        dropping.drop_in(EXECUTOR, drop_in.read_text())
+        before = machine.sh(sealed).splitlines()
+        dropping.follow("Keys", 2)
+        assert set(machine.sh(sealed).splitlines()).isdisjoint(before)
+        await answered(dropping)
+    finally:
+        machine.run("mv", "/root/executor.key", "/var/lib/tibet-nc/executor.key")
+        machine.run("rm", "/etc/credstore.encrypted/tibet-nc.executor.key")
+
+
+async def test_agent_gets_another_device(site: Site) -> None:
+    """A lost Matrix store is replaced by a new device that the same identity vouches for."""
+    machine = site.machine
+    before = machine.sh("cat /var/lib/tibet-nc-agent/matrix/login.json")
+    (block,) = blocks("docs/operations.md", "When the agent's keys are lost")
+    moved, started = block.split("# give the password", 1)
+    enter(machine, moved, {})
+    log_the_agent_in(machine, site.bot)
+    enter(machine, started.split("\n", 1)[1], {})
+    machine.wait_active(*UNITS)
+    await answered(site)
+    assert machine.sh("cat /var/lib/tibet-nc-agent/matrix/login.json") != before
+    machine.run("rm", "/etc/credstore.encrypted/tibet-nc.password")
+
+
+async def test_lost_device_is_signed_out(site: Site) -> None:
+    """A device that another one signs out can say nothing any more, and the other one commands."""
+    async with await site.login() as phone:
+        await phone.wait_member(site.room, site.bot.user_id)
+        answer = await phone.answer_to(await phone.send_text(site.room, "$ true"), ANSWER_SECONDS)
+        site.homeserver.delete_device(site.person.user_id, phone.device_id)
+        with pytest.raises(OperatorError):
+            await phone.send_text(site.room, "$ touch /tmp/lost")
+    assert answer.result["exit"] == 0
+    (shown,) = await site.ask("$ ls /tmp")
+    assert "lost" not in shown.body
+
+
+async def test_operator_is_taken_out(site: Site) -> None:
+    """I5: who was taken out runs nothing and is not even answered, until trusted again."""
+    machine = site.machine
+    async with await site.login() as operator:
+        await operator.wait_member(site.room, site.bot.user_id)
+        site.follow("A lost device, a stolen password", 0)
+        try:
+            event = await operator.send_text(site.room, "$ touch /tmp/never")
+            log = f"journalctl -u {AGENT} -o cat --no-pager -n 50"
+            wait_until(lambda: f"{event}: refused at sender" in machine.sh(log), "it is refused")
+        finally:
+            site.trust()
+        (shown,) = await site.ask("$ ls /tmp")
+        assert operator.answers_to(event) == []
+    assert shown.result["exit"] == 0
+    assert "never" not in shown.body
+
+
+async def test_stolen_password(site: Site) -> None:
+    """I5: a thief's new device commands nothing, reads no answer, and is told and on record."""
+    machine, url = site.machine, site.homeserver.url
+    name, password = site.person.user_id, site.person.password
+    async with (
+        await site.login() as operator,
+        await Operator.login(url, name, password, signed=False) as thief,
+    ):
+        await operator.wait(lambda seen: thief.device_id in seen.body, ANSWER_SECONDS)
+        await thief.wait_member(site.room, site.bot.user_id)
+        event = await thief.send_text(site.room, "$ echo stolen")
+        answer = await operator.answer_to(event, ANSWER_SECONDS)
+        seen = await thief.wait(lambda seen: seen.event_id == answer.event_id)
+        await operator.answer_to(await operator.send_text(site.room, "$ true"), ANSWER_SECONDS)
+    assert answer.result["verdict"] == "refused"
+    assert "not signed" in answer.body
+    assert not seen.decrypted
+    machine.run("journalctl", "--sync")
+    for command in blocks("docs/operations.md", "A lost device, a stolen password")[1].splitlines():
+        said = machine.sh(command.replace("@you:example.org", name))
+        assert "not signed" in said, said
+
+
+async def test_disk_full(site: Site) -> None:
+    """I7: on a full disk nothing runs and the room is told why; with room again, it serves."""
+    machine = site.machine
+    machine.run("systemctl", "stop", *UNITS)
+    machine.sh(
+        "size=$(($(du -sm /var/lib/tibet-nc | cut -f 1) + 8))\n"
+        "mkdir /root/small; mount -t tmpfs -o size=${size}M,mode=700 none /root/small\n"
+        "cp -a /var/lib/tibet-nc/. /root/small; chown tibet-nc-executor: /root/small\n"
+        "mount --bind /root/small /var/lib/tibet-nc"
+    )
+    site.start()
+    try:
+        await answered(site)
+        machine.sh("cat /dev/zero >/root/small/fill", check=False)
+        (refused,) = await site.ask("$ touch /tmp/ran-anyway")
+        doctor = machine.run("tibet-nc-executor", "doctor", check=False)
+        machine.sh("rm /root/small/fill")
+        (shown,) = await site.ask("$ ls /tmp")
+        number = await answered(site)
+    finally:
+        machine.run("systemctl", "stop", *UNITS)
+        machine.sh(
+            "umount /var/lib/tibet-nc; rm -f /root/small/fill\n"
+            "cp -a /root/small/. /var/lib/tibet-nc; umount /root/small; rmdir /root/small"
+        )
+        site.start()
+    assert refused.result.get("exit") is None
+    assert "record" in refused.body
+    assert doctor.returncode == 1
+    assert "FAIL  disk: " in doctor.stdout
+    assert "ran-anyway" not in shown.body
+    assert await answered(site) > number
+
+
+async def test_homeserver_moves(site: Site) -> None:
+    """The agent goes on with the same device at the homeserver's other address."""
+    machine = site.machine
+    device = machine.sh("cat /var/lib/tibet-nc-agent/matrix/login.json")
+    machine.sh("cp -p /etc/tibet-nc/agent.toml /root/agent.toml")
+    site.follow("The homeserver moves")
+    try:
+        assert "localhost" in machine.sh("grep ^homeserver /etc/tibet-nc/agent.toml")
+        await answered(site)
+        assert machine.sh("cat /var/lib/tibet-nc-agent/matrix/login.json") == device
+    finally:
+        machine.sh(f"cat /root/agent.toml >/etc/tibet-nc/agent.toml; systemctl restart {AGENT}")
+        machine.wait_active(*UNITS)
