@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.pages import blocks
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("tibet-nc-agent", "tibet-nc-executor", "tibet-nc-audit")
 PAGES = sorted(
@@ -116,3 +118,10 @@ def test_drop_ins_are_the_shipped_ones() -> None:
     shipped = {path.name for path in ROOT.glob("deploy/dropins/*/*.conf")}
     named = re.findall(r"`([\w-]+\.conf)`", (ROOT / "docs" / "hardening.md").read_text())
     assert set(named) == shipped
+
+
+def test_the_readme_types_what_the_page_types() -> None:
+    """The ten minutes in README.md are those in docs/install.md, which the system tests type."""
+    short = blocks("README.md", "On a host, in ten minutes")
+    assert short == blocks("docs/install.md", "Ten minutes")
+    assert len(short) == 4

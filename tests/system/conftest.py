@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One machine for the whole run: installed as documented, then put through everything."""
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.harness.operator import new_identity
-from tests.harness.synapse import Synapse
+from tests.harness.synapse import Account, Synapse
 from tests.system.base import BOOKWORM, TRIXIE, prepare
-from tests.system.documented import install
 from tests.system.machine import Machine, leave_network
+from tests.system.newcomer import Newcomer, ten_minutes
 from tests.system.site import UNITS, Site, make_room
-
 
 RELEASES = {"12": BOOKWORM, "13": TRIXIE}
 
@@ -44,24 +44,47 @@ def fresh(pytestconfig: pytest.Config) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def site(fresh: Machine) -> Iterator[Site]:
-    """Give a host on which every command of docs/install.md was typed, and none besides."""
+def homeserver(fresh: Machine) -> Iterator[Synapse]:
+    """Give a homeserver on the network that the machine has."""
+    assert fresh.root.is_dir()  # there is no such network before
     with tempfile.TemporaryDirectory() as directory, Synapse(Path(directory)) as homeserver:
-        bot = homeserver.register("host1")
-        person = homeserver.register("operator")
-        identity = new_identity()
-        room = make_room(homeserver, bot, person, identity)
-        site = Site(
-            machine=fresh,
-            homeserver=homeserver,
-            bot=bot,
-            person=person,
-            identity=identity,
-            room=room,
-        )
-        install(fresh, homeserver, bot, person, room)
-        fresh.wait_active(*UNITS)
-        yield site
+        yield homeserver
+
+
+@pytest.fixture(scope="session")
+def bot(homeserver: Synapse) -> Account:
+    """Give the host's account."""
+    return homeserver.register("host1")
+
+
+@pytest.fixture(scope="session")
+def newcomer(fresh: Machine, homeserver: Synapse, bot: Account) -> Newcomer:
+    """Give what became of a newcomer who typed every command of docs/install.md, and no other."""
+    account = homeserver.register("newcomer")
+    return asyncio.run(ten_minutes(fresh, homeserver, bot, account))
+
+
+@pytest.fixture(scope="session")
+def site(fresh: Machine, homeserver: Synapse, bot: Account, newcomer: Newcomer) -> Site:
+    """Give the newcomer's host, with another operator and a room of that one."""
+    fresh.wait_active(*UNITS)
+    person = homeserver.register("operator")
+    identity = new_identity()
+    room = make_room(homeserver, bot, person, identity)
+    site = Site(
+        machine=fresh,
+        homeserver=homeserver,
+        bot=bot,
+        person=person,
+        identity=identity,
+        room=room,
+    )
+    for part in ("agent", "executor"):
+        fresh.sh(f"sed -i 's/{newcomer.room}/{room}/' /etc/tibet-nc/{part}.toml")
+    site.trust()
+    fresh.run("systemctl", "restart", *UNITS)
+    fresh.wait_active(*UNITS)
+    return site
 
 
 @pytest.fixture

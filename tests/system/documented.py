@@ -6,11 +6,12 @@ being cloned. Each block is typed at a terminal, since one asks for a password a
 """
 
 import re
+import subprocess
 from collections.abc import Mapping
 from typing import Final
 
 from tests.harness.synapse import Account, Synapse
-from tests.system.machine import Machine
+from tests.system.machine import Machine, MachineError
 from tests.system.pages import blocks
 
 STEP_SECONDS: Final = 400.0
@@ -30,33 +31,34 @@ def examples(homeserver: Synapse, bot: Account, person: Account, room: str) -> d
     }
 
 
-def enter(machine: Machine, block: str, real: Mapping[str, str], typed: str = "") -> None:
-    """Type a block, and what it asks for; raises MachineError when a command fails."""
+def _replaced(block: str, real: Mapping[str, str]) -> str:
     written = re.split("|".join(map(re.escape, real)), block) if real else [block]
     assert "example.org" not in "".join(written)  # an example that stands for nothing here
     for example, value in real.items():
         block = block.replace(example, value)
-    machine.write(_STEP, f"set -euo pipefail\ncd /root\n{block}")
-    machine.run(
-        *("script", "--quiet", "--return", "--command", f"bash {_STEP}", "/dev/null"),
-        stdin=typed,
-        seconds=STEP_SECONDS,
-    )
+    return block
+
+
+def type_in(machine: Machine, block: str, real: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Type a block at a terminal and return its process, whose pipes are what is said there."""
+    step = _replaced(block, real)
+    machine.write(_STEP, f"set -euo pipefail\ncd /root\n{step}")
+    return machine.start("script", "--quiet", "--return", "--command", f"bash {_STEP}", "/dev/null")
+
+
+def enter(machine: Machine, block: str, real: Mapping[str, str], typed: str = "") -> None:
+    """Type a block, and what it asks for; raises MachineError when a command fails."""
+    with type_in(machine, block, real) as process:
+        try:
+            said, _ = process.communicate(typed.encode(), STEP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise MachineError(f"{block}: exit {process.returncode}: {said.decode()[-3000:]}")
 
 
 def log_the_agent_in(machine: Machine, bot: Account) -> None:
     """Give the agent's password, as the page says."""
     (block,) = [text for text in blocks("docs/install.md", "Ten minutes") if "ask-password" in text]
     enter(machine, block, {"@web1:example.org": bot.user_id}, f"{bot.password}\n")
-
-
-def install(
-    machine: Machine, homeserver: Synapse, bot: Account, person: Account, room: str
-) -> None:
-    """Type all of the ten minutes."""
-    real = examples(homeserver, bot, person, room)
-    for block in blocks("docs/install.md", "Ten minutes"):
-        if "systemd-ask-password" in block:
-            log_the_agent_in(machine, bot)
-        else:
-            enter(machine, block, real, "yes\n" if "trust" in block else "")

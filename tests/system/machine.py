@@ -150,6 +150,16 @@ class Machine:
             raise MachineError(f"{' '.join(command)}: exit {done.returncode}: {said}")
         return done
 
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a command inside, as root, with pipes; what it says of errors is in its output."""
+        return subprocess.Popen(
+            [*self._enter(), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+        )
+
     def sh(self, script: str, *, check: bool = True, user: str = "") -> str:
         """Run a shell script inside and return what it printed, errors included."""
         return self.run("bash", "-c", f"exec 2>&1\n{script}", check=check, user=user).stdout

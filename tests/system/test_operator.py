@@ -3,6 +3,7 @@
 
 import pytest
 
+from tests.system.newcomer import Newcomer
 from tests.system.site import Site
 
 BY_DEFAULT = {
@@ -63,6 +64,14 @@ works 'dmesg'
 works 'renice -n 5 -p @EXECUTOR@'
 echo "tried $tried"
 """
+
+
+def test_the_first_answers(newcomer: Newcomer) -> None:
+    """Ten minutes after nothing, Element shows the status and df -h, and warns of neither."""
+    status, disk = newcomer.answers
+    assert "uids separated" in status.body
+    assert "Filesystem" in disk.body
+    assert [answer.shield for answer in newcomer.answers] == ["NONE"] * 2
 
 
 async def test_everyday_commands(site: Site) -> None:
