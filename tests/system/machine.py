@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A Debian 13 with systemd as PID 1, in a container of its own.
+"""A Debian with systemd as PID 1, in a container of its own.
 
 It shares the network namespace of the test process, which :func:`leave_network` has taken out of
 the machine's network before: only the loopback is there, and it outlives a reboot. So a homeserver
@@ -7,6 +7,7 @@ that the tests start is reachable inside as 127.0.0.1, and nothing else is.
 
 Control groups: the container has its own version 2 hierarchy. Where the machine keeps the
 controllers in version 1, limits have no effect in there, but delegation and ``cgroup.kill`` do.
+All containers of a machine have that one hierarchy, so there is one of them at a time.
 """
 
 import fcntl
@@ -27,6 +28,8 @@ from tests.system.pages import ROOT
 BOOT_SECONDS: Final = 60.0
 RUN_SECONDS: Final = 120.0
 WAIT_SECONDS: Final = 30.0
+
+LOCK: Final = Path("/run/lock/tibet-nc-system")
 
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
@@ -69,8 +72,10 @@ class Machine:
         self._base = base
         self._packages = packages
         self._nspawn: subprocess.Popen[bytes] | None = None
+        self._turn: Final = LOCK.open("w")
 
     def __enter__(self) -> Self:
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
         self._make_root()
         self.boot()
         return self
@@ -83,6 +88,7 @@ class Machine:
     ) -> None:
         self.power_off()
         shutil.rmtree(self.root)
+        self._turn.close()
 
     def boot(self) -> None:
         """Start it and wait until systemd says that it is up; raises MachineError."""
