@@ -167,7 +167,10 @@ class Execution:
             self._command.kill()
 
     async def perform(self, session: str, shell: SessionShell) -> None:
-        """Run the command in a session; the futures tell how it goes. Never raises."""
+        """Run the command in a session; the futures tell how it goes.
+
+        Raises what is a fault of ours, after it was told as such: nobody must wait for ever.
+        """
         self._session = session
         try:
             if self._cancelled is not None:
@@ -176,6 +179,10 @@ class Execution:
             result = await self._run(number, shell)
         except DeniedError as error:
             self._deny(error)
+        except Exception as error:
+            what = f"the executor failed over this command ({type(error).__name__})"
+            self._deny(DeniedError(DenialCode.UNRECORDED, f"{what}; nobody knows how it ended"))
+            raise
         else:
             self.done.set_result(result)
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -189,19 +189,23 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         _say(f"accepted by walls.accepted: {breach}")
     if not shell.cage.separated:
         _say("commands run as the executor's own uid: nothing separates them from the chain")
-    await _until_told()
+    await _until_told(duties)
     daemon.notify("STOPPING=1")
     _say("stopping")
     await server.stop()
     await runs.stop()
     for duty in duties:
         duty.cancel()
+    ended = await asyncio.gather(*duties, return_exceptions=True)
     with suppress(LedgerError):  # the next start makes one
         await archive.checkpoint()
     await archive.close()
     tokens.close()
     if ours:
         remove(path)
+    for fault in ended:
+        if isinstance(fault, Exception):
+            raise fault
 
 
 def _shield() -> None:
@@ -213,11 +217,19 @@ def _shield() -> None:
         raise ConfigError(f"memory can't be kept from core files: {error.strerror}") from None
 
 
-async def _until_told() -> None:
+async def _until_told(duties: Iterable[asyncio.Task[None]]) -> None:
+    """Wait for a signal, or for a duty that fails: nobody would take it over but the next start."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
+
+    def ended(duty: asyncio.Task[None]) -> None:
+        if duty.cancelled() or duty.exception() is not None:
+            told.set()
+
+    for duty in duties:
+        duty.add_done_callback(ended)
     await told.wait()
 
 
