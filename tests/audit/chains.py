@@ -23,6 +23,7 @@ from tibet_nc_protocol.layout import (
 from tibet_nc_protocol.merkle import leaf_hash, tree_root
 from tibet_nc_protocol.recording import CastWriter
 from tibet_nc_protocol.records import (
+    ERASED_BOTH,
     FIRST_PREV,
     FORMAT,
     RECORDS,
@@ -268,7 +269,7 @@ class Chain:
             )
         )
 
-    def erased(self, number: int) -> int:
+    def erased(self, number: int, what: str = ERASED_BOTH) -> int:
         """Record that something of a command was erased, without erasing it."""
         return self.append(
             lambda seq, prev, time: Security(
@@ -276,7 +277,7 @@ class Chain:
                 prev=prev,
                 time=time,
                 what=SecurityEvent.ERASED,
-                detail=f"text and recording of #{number}: a password",
+                detail=f"{what} of #{number}: a password",
                 number=number,
             )
         )

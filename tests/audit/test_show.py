@@ -10,6 +10,7 @@ from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, sample
 from tests.audit.program import within
 from tests.audit.verdicts import lines_of, put
 from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, TOKENS, segment_name
+from tibet_nc_protocol.records import ERASED_TEXT
 
 
 @pytest.fixture
@@ -120,10 +121,12 @@ def test_an_erased_command(tmp_path: Path) -> None:
     (tmp_path / RECORDINGS / "000000000001.cast").unlink()
     assert _checks(tmp_path, 1)["command text"] == "nothing to check"
     assert _checks(tmp_path, 1)["recording"] == "bad"
+    chain.erased(1, ERASED_TEXT)
+    assert _checks(tmp_path, 1)["recording"] == "bad"
     chain.erased(1)
     done = within("show", "--state", tmp_path, "1")
     assert done.status == 0
-    assert " -   recording: [erased], record 3: text and recording of #1: a password" in done.out
+    assert " -   recording: [erased], record 4: text and recording of #1: a password" in done.out
 
 
 def test_after_a_change_of_keys(tmp_path: Path) -> None:

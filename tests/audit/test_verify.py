@@ -17,7 +17,7 @@ from tibet_nc_audit.keys import since
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import Pinned, verify
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, TOKENS, segment_name
-from tibet_nc_protocol.records import RECORDS, Checkpoint, digest
+from tibet_nc_protocol.records import ERASED_TEXT, RECORDS, Checkpoint, digest
 
 EACH = pytest.mark.parametrize("depth", list(Depth))
 SEGMENT = Path(CHAIN) / segment_name(0)
@@ -144,6 +144,15 @@ def test_an_erasure_of_another_command(tmp_path: Path) -> None:
     """A recording that is gone without a record of its own erasure is a fault (I8)."""
     chain = sample(tmp_path)
     chain.erased(4)
+    (tmp_path / RECORDINGS / "000000000002.cast").unlink()
+    found = report(tmp_path)
+    assert [(finding.record, finding.reason) for finding in found.findings] == [(3, "not there")]
+
+
+def test_an_erasure_of_the_text_alone(tmp_path: Path) -> None:
+    """That a command's text was erased is no excuse for a recording that is gone (I8)."""
+    chain = sample(tmp_path)
+    chain.erased(2, ERASED_TEXT)
     (tmp_path / RECORDINGS / "000000000002.cast").unlink()
     found = report(tmp_path)
     assert [(finding.record, finding.reason) for finding in found.findings] == [(3, "not there")]

@@ -18,7 +18,7 @@ from tibet_nc_audit.page import excerpt
 from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS
 from tibet_nc_protocol.merkle import leaf_hash, tree_root
-from tibet_nc_protocol.records import Checkpoint
+from tibet_nc_protocol.records import ERASED_TEXT, Checkpoint
 
 HOSTILE: Final = (
     b"<script>hit()</script></pre></script><img src=x onerror=hit()><!--<script>\n"
@@ -360,6 +360,7 @@ def test_output_that_is_gone_for_a_reason(page: Page, tmp_path: Path) -> None:
     second = chain.command("uptime", b"up\n")
     third = chain.command("id", b"uid\n")
     chain.retention(first)
+    chain.erased(third, ERASED_TEXT)
     chain.erased(second)
     for number in (first, second, third):
         (chain.root / RECORDINGS / f"{number:012d}.cast").unlink()
@@ -369,7 +370,7 @@ def test_output_that_is_gone_for_a_reason(page: Page, tmp_path: Path) -> None:
         for number in (first, second, third)
     ]
     assert "The output was kept no longer, as record 7 says." in shown[0]
-    assert "The output was erased, as record 8 says." in shown[1]
+    assert "The output was erased, as record 9 says." in shown[1]
     assert "The output isn't here." in shown[2]
 
 

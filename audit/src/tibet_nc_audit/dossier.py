@@ -151,8 +151,8 @@ def _check_text(state: State, number: int, text: Text) -> Check:
             return Check(what="command text", result=Result.BAD, detail=payloads.DIFFERS)
 
 
-def _erased(state: State, number: int) -> str:
-    record = erasure(state, number)
+def _erased(state: State, number: int, *, recording: bool = False) -> str:
+    record = erasure(state, number, recording=recording)
     return "" if record is None else f"{payloads.ERASED}, record {record.seq}: {record.detail}"
 
 
@@ -165,7 +165,8 @@ def _check_recording(state: State, outcome: Outcome | Remainder) -> Check:
     try:
         checked = check_recording(state, outcome)
     except MissingError as wrong:
-        if detail := _erased(state, outcome.intent) or _expired(state, outcome):
+        erased = _erased(state, outcome.intent, recording=True)
+        if detail := erased or _expired(state, outcome):
             return Check(what="recording", result=Result.NOTHING, detail=detail)
         return _bad("recording", wrong)
     except DisagreementError as wrong:

@@ -74,6 +74,7 @@ class Evidence:
         self._erased: dict[str, tuple[int, int]] = {}
         self._last = (0, 0)
         self._erasures: set[int] = set()
+        self._erased_recordings: set[int] = set()
         self._absent: dict[str, tuple[int, int, int]] = {}
         """Recordings that aren't there: the command's number, and where that was found."""
         self._retentions: list[tuple[int, int]] | None = None
@@ -121,6 +122,8 @@ class Evidence:
                 self._check_recording(record, place)
             case Security() if record.what is SecurityEvent.ERASED and record.number is not None:
                 self._erasures.add(record.number)
+                if record.erases_recording:
+                    self._erased_recordings.add(record.number)
             case _:
                 pass
 
@@ -152,7 +155,7 @@ class Evidence:
         if self._absent:
             self._retentions = None  # the chain may have grown since it was looked through
         for name, (number, *where) in self._absent.items():
-            if number in self._erasures:
+            if number in self._erased_recordings:
                 self.counts.erased_recordings += 1
             elif self._expired(where[0], number):
                 self.counts.expired_recordings += 1

@@ -125,14 +125,18 @@ def key_at(state: State, number: int, first: PublicKey | None) -> PublicKey:
     return key
 
 
-def erasure(state: State, number: int) -> Security | None:
-    """Return the record that says that something of a command was erased; raises AuditError."""
+def erasure(state: State, number: int, *, recording: bool = False) -> Security | None:
+    """Return the record that says that something of a command was erased; raises AuditError.
+
+    With ``recording`` it is one that says so of the recording.
+    """
     for _, line in state.records_from(number + 1):
         record = _decode(line)
         if (
             isinstance(record, Security)
             and record.what is SecurityEvent.ERASED
             and record.number == number
+            and (record.erases_recording or not recording)
         ):
             return record
     return None

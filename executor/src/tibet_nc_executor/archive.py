@@ -25,6 +25,8 @@ from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import CHAIN, recording_name, remainder_name
 from tibet_nc_protocol.limits import CHAIN_TAIL, TEXT_CHARACTERS
 from tibet_nc_protocol.records import (
+    ERASED_BOTH,
+    ERASED_TEXT,
     FORMAT,
     Aborted,
     Checkpoint,
@@ -263,7 +265,7 @@ class Archive:
         found = [path for path in found if path.exists()]
         if not self._ledger.has_text(number) and not found:
             raise LookupError(f"record {number} has no text or recording to erase")
-        what = "text and recording" if found else "text"
+        what = ERASED_BOTH if found else ERASED_TEXT
         record = await self.security(
             SecurityEvent.ERASED, f"{what} of #{number}: {reason}"[:TEXT_CHARACTERS], number=number
         )

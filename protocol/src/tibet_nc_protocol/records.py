@@ -50,6 +50,11 @@ def actor(user: str) -> str:
     return f"jis:matrix:{user}"
 
 
+ERASED_TEXT: Final = "text"
+ERASED_BOTH: Final = "text and recording"
+"""What an ``erased`` record speaks of: the first words of its detail."""
+
+
 class SecurityEvent(StrEnum):
     """What a security record is about."""
 
@@ -221,6 +226,11 @@ class Security(_Record, frozen=True, kw_only=True, tag="security"):
     uid: Count | None = None
     number: Count | None = None
     sig: SignatureHex = ""
+
+    @property
+    def erases_recording(self) -> bool:
+        """Whether it says of a command's recording, too, that it was erased (SPEC §7)."""
+        return self.what is SecurityEvent.ERASED and self.detail.startswith(f"{ERASED_BOTH} ")
 
 
 class Session(_Record, frozen=True, kw_only=True, tag="session"):

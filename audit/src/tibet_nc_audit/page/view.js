@@ -280,7 +280,8 @@ function output(entry, { output_bytes: all, recorded_bytes: kept }, view) {
 // Why the output of an outcome or a remainder isn't here, as far as a later record says.
 function absence({ seq, intent }, gone) {
   const by = gone.find((record) => record.seq > seq && (record.what === "erased"
-    ? record.number === intent : record.number >= intent));
+    ? record.number === intent && record.detail.startsWith("text and recording ")
+    : record.number >= intent));
   if (!by) return "The output isn't here.";
   return `The output was ${by.what === "erased" ? "erased" : "kept no longer"}, as record` +
     ` ${by.seq} says.`;
