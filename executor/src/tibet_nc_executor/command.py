@@ -156,27 +156,6 @@ class Command:
         """Type ^D, twice in the middle of a line, where one only hands over what is there."""
         self.write(END_OF_FILE * (2 if self._mid_line else 1))
 
-    def resize(self, rows: int, columns: int) -> None:
-        """Change the size of the terminal."""
-        if not self._done.done():
-            self._terminal.resize(rows, columns)
-
-    def pause(self) -> None:
-        """Take no more output until `resume`; the command waits once the terminal is full.
-
-        The idle limit waits too, the total limit does not. Once the command is over the little
-        that the terminal still holds is delivered all the same.
-        """
-        if not self._outlet.paused and not self._done.done():
-            self._deadline.hold()
-            self._outlet.pause()
-
-    def resume(self) -> None:
-        """Take output again."""
-        if self._outlet.paused:
-            self._deadline.release(time.monotonic())
-            self._outlet.resume()
-
     async def wait(self) -> Ending:
         """Return how the command ended, when nothing of it is left and all output was delivered.
 
@@ -302,8 +281,6 @@ class Command:
             duration_ms = round((time.monotonic() - self._begun) * 1000)
             self._timer.cancel()
             self._stop_looking()
-            if self._outlet.paused:
-                self._outlet.resume()
             self._loop.remove_writer(self._terminal)
             self._finish_state()
             self._look_for_memory()

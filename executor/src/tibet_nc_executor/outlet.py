@@ -43,23 +43,12 @@ class Outlet:
         self._next: OnOutput | None = None
         self._unwritten = b""
         self._readable = asyncio.Event()
-        self.paused = False
         self.failure: Exception | None = None
         self.hung_up = False
         """Whether the terminal broke, so that output may be missing."""
         self.first_words = b""
         """The very first bytes."""
         self._loop.add_reader(terminal, self._read)
-
-    def pause(self) -> None:
-        """Read nothing until `resume`; whoever prints waits once the terminal is full."""
-        self.paused = True
-        self._loop.remove_reader(self._terminal)
-
-    def resume(self) -> None:
-        """Read again."""
-        self.paused = False
-        self._loop.add_reader(self._terminal, self._read)
 
     def close(self) -> None:
         """Read no more."""

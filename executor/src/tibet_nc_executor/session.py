@@ -29,19 +29,10 @@ class SessionShell:
         self._state = b""
 
     @property
-    def size(self) -> int:
-        """How many bytes are kept."""
-        return len(self._state)
-
-    @property
     def directory(self) -> str | None:
         """Where the next command starts, as the shell told it, None if that isn't known."""
         directory = directory_of(self._state)
         return None if directory is None else directory[:TEXT_CHARACTERS]
-
-    def reset(self) -> None:
-        """Forget everything: the next command starts like the first one."""
-        self._state = b""
 
     def prologue(self, *, entry: str, own: int, pipe: int, text: bytes) -> bytes:
         """Return what the next shell runs before its command, which is `text`."""

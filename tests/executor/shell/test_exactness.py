@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.executor.shell.driver import begin, run
+from tests.executor.shell.driver import run
 from tibet_nc_executor.fence import framed
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
@@ -163,26 +163,12 @@ async def test_output_before_the_terminal_was_spoiled_is_kept(shell: Shell) -> N
 
 
 async def test_much_output_is_exact(shell: Shell, home: Path) -> None:
-    """Megabytes arrive as they were, through pauses of the reader too."""
+    """Megabytes arrive as they were."""
     data = bytes(range(256)) * 8192
     file = home / "data"
     file.write_bytes(data)
     file.chmod(0o644)
-    running = await begin(shell, f"cat {file}")
-    await running.printed(data[:1000])
-    running.command.pause()
-    seen = len(running.output)
-    await asyncio.sleep(0)
-    assert len(running.output) == seen
-    running.command.resume()
-    assert (await running.done()).output == data
-
-
-async def test_a_paused_command_that_is_over_gives_its_rest(shell: Shell) -> None:
-    """A reader that never resumes gets the little that the terminal held; nothing waits for it."""
-    running = await begin(shell, "echo one; echo two")
-    running.command.pause()
-    assert (await running.done()).output == b"one\ntwo\n"
+    assert (await run(shell, f"cat {file}")).output == data
 
 
 @settings(
