@@ -149,7 +149,7 @@ def test_no_chain(tmp_path: Path, verb: str) -> None:
     """Where there is no chain, every verb ends with 2 and one line."""
     for state in (tmp_path / "nowhere", tmp_path):
         done = process("--state", state, *verb.split())
-        assert (done.status, len(done.err.splitlines())) == (2, 1)
+        assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
 
 
 @contextmanager

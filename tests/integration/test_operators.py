@@ -140,12 +140,14 @@ async def test_trust_refuses(host: Host, operator: Operator, new_operator: NewOp
         ([operator.user_id], "--fingerprint"),
         ([operator.user_id, "--fingerprint", other], "another master key"),
         ([operator.user_id, "--fingerprint", "abcd"], "43 characters"),
-        (["operator"], "no Matrix user"),
         (["@none:localhost", "--fingerprint", other], "no usable master key"),
     ):
         done = await asyncio.to_thread(host.root, "trust", *arguments)
         assert (done.returncode, why in done.stderr) == (1, True), (arguments, done.stderr)
         assert done.stderr.startswith("tibet-nc-agent: ")
+    for verb in ("trust", "untrust"):
+        done = await asyncio.to_thread(host.root, verb, "operator")
+        assert (done.returncode, "is no Matrix user" in done.stderr) == (2, True)
     assert not host.pins.exists()
 
 

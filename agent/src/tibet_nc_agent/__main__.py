@@ -81,11 +81,10 @@ def _carry_out(options: argparse.Namespace, config: Config) -> int:
         case "identity":
             _identity(config)
         case "trust":
-            user = trust.user_id(options.user)
             if options.emoji:
-                trust.trust_by_emoji(config, user, out=sys.stdout)
+                trust.trust_by_emoji(config, options.user, out=sys.stdout)
             else:
-                trust.trust(config, user, options.fingerprint, out=sys.stdout)
+                trust.trust(config, options.user, options.fingerprint, out=sys.stdout)
         case "untrust":
             trust.untrust(config, options.user, out=sys.stdout)
         case "operators":
@@ -161,6 +160,13 @@ def _log_to_stderr() -> None:
     logging.getLogger("tibet_nc_agent").setLevel(logging.INFO)
 
 
+def _user(text: str) -> str:
+    try:
+        return trust.user_id(text)
+    except trust.NotTrustedError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tibet-nc-agent",
@@ -176,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("login", help="log in; show fingerprints and the key to enrol")
     verbs.add_parser("identity", help="show the agent's JIS identity and public key")
     pinning = verbs.add_parser("trust", help="pin an operator, who may command from then on")
-    pinning.add_argument("user", metavar="@USER:SERVER")
+    pinning.add_argument("user", metavar="@USER:SERVER", type=_user)
     how = pinning.add_mutually_exclusive_group()
     how.add_argument(
         "--fingerprint", metavar="KEY", help="the operator's master key, instead of asking"
@@ -185,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         "--emoji", action="store_true", help="compare emoji with the operator's client, in the room"
     )
     unpinning = verbs.add_parser("untrust", help="take an operator's pin back, at once")
-    unpinning.add_argument("user", metavar="@USER:SERVER")
+    unpinning.add_argument("user", metavar="@USER:SERVER", type=_user)
     listing = verbs.add_parser("operators", help="list the pinned operators")
     listing.add_argument("--json", action="store_true", help="for programs")
     doctor = verbs.add_parser("doctor", help="check everything, one line each, with the fix")

@@ -223,7 +223,7 @@ class _Loader:
         settings = self._overlay(found)
         if not found and "matrix" not in settings:
             problem = "no such file, and no variable says who the agent is"
-            raise ConfigError(str(self._path), "", problem, "deploy/agent.toml is an example")
+            raise ConfigError(str(self._path), "", problem, "a file like deploy/agent.toml")
         try:
             file = msgspec.convert(settings, _File, strict=True)
         except msgspec.ValidationError as error:

@@ -219,6 +219,7 @@ def _log(options: argparse.Namespace, state: State) -> int:
     wanted = _filter(options)
     wait = (lambda: time.sleep(FOLLOW_SECONDS)) if options.follow else None
     status = GOOD
+    state.segments()  # where there is no chain nothing is printed
     if not options.json:
         _print([table.HEADER])
     for entry in entries(state, hold=0 if options.follow else HOLD, wait=wait):
@@ -281,6 +282,7 @@ def _replay(options: argparse.Namespace, state: State) -> int:
 
 def _export(options: argparse.Namespace, state: State) -> int:
     wanted = _filter(options)
+    state.segments()  # where there is no chain nothing is written
     complaints = 0
 
     def complain(text: str) -> None:
