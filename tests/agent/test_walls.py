@@ -35,7 +35,7 @@ GIVABLE: Final = [
     (b"Address family not supported by protocol at -e line 1.\n", "shell-network.conf"),
     (b"ping: connect: Network is unreachable\n", "shell-network.conf"),
     (
-        b"Temporary failure resolving 'deb.debian.org'\nE: Failed to fetch\n",
+        b"Temporary failure resolving 'mirror.example.org'\nE: Failed to fetch\n",
         "shell-network.conf",
     ),
     (b"Cannot open netlink socket: Address family not supported by protocol\n", "host-network"),
