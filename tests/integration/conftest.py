@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Account, Operator, Synapse
+from tests.harness.browser import Page, browser, find_chromium
 from tests.integration.agent import Agent, invited_agent
 
 
@@ -16,6 +17,16 @@ def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
     """Run a homeserver; a test that stops it must start it again."""
     with Synapse(tmp_path_factory.mktemp("synapse")) as homeserver:
         yield homeserver
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Return a tab of a real browser."""
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("there is no Chromium, and only root can install Debian's")
+    with browser(chromium, tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 """Recordings in asciinema's own player, in a real Chromium."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.audit.chains import Chain
 from tests.audit.program import within
-from tests.harness.browser import Page, browser, find_chromium
+from tests.harness.browser import Page
 from tests.harness.host import ROOT
 
 BUNDLE: Final = ROOT / "tests/player/node_modules/asciinema-player/dist/bundle"
@@ -24,16 +23,6 @@ OUTPUT: Final = (
 pytestmark = pytest.mark.skipif(
     not BUNDLE.exists(), reason="the player is missing: scripts/setup-node"
 )
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Return a tab of a real browser."""
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip("there is no Chromium, and only root can install Debian's")
-    with browser(chromium, tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 def _play(page: Page, directory: Path, cast: str) -> None:

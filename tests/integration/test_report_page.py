@@ -5,7 +5,7 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.audit.chains import ALICE, EXECUTOR, LATER, STRANGER, Chain, sample
 from tests.audit.program import within
-from tests.harness.browser import Page, browser, find_chromium
+from tests.harness.browser import Page
 from tibet_nc_audit.page import excerpt
 from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS
@@ -26,16 +26,6 @@ HOSTILE: Final = (
 )
 
 type Alter = Callable[[str], str]
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Return a tab of a real browser."""
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip("there is no Chromium, and only root can install Debian's")
-    with browser(chromium, tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 @pytest.fixture
