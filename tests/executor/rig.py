@@ -30,6 +30,7 @@ from tibet_nc_protocol.messages import (
     Denied,
     Finished,
     Hello,
+    Input,
     Request,
     Response,
     Run,
@@ -248,6 +249,19 @@ class Client:
         while not isinstance(response := await self.receive(), Finished | Denied):
             assert isinstance(response, Started | Announcement | SessionNotice), response
         return response
+
+    async def type(self, number: int, text: str, *, end: bool = False) -> None:
+        """Ask for something to be typed into a command."""
+        await self.send(
+            Input(
+                request=self.number(),
+                room=ROOM,
+                sender=OPERATOR,
+                number=number,
+                text=text,
+                end=end,
+            )
+        )
 
     def request(
         self,

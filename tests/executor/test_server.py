@@ -50,7 +50,6 @@ from tibet_nc_protocol.messages import (
     Fetch,
     Finished,
     Hello,
-    Input,
     Jobs,
     JobsReport,
     Recorded,
@@ -735,16 +734,7 @@ async def test_input_is_typed_and_the_newest_output_shown(
         report = await client.receive()
         assert isinstance(report, TailReport)
         shown = report.data
-    await client.send(
-        Input(
-            request=client.number(),
-            room=ROOM,
-            sender=OPERATOR,
-            number=started.number,
-            text="Ann\nmore\n",
-            end=True,
-        )
-    )
+    await client.type(started.number, "Ann\nmore\n", end=True)
     answers = [await client.receive(), await client.receive()]
     (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
     assert finished.output == b"name?\nhello Ann\nmore\n"
@@ -1068,16 +1058,7 @@ async def test_what_ran_without_an_outcome_on_disk_never_runs_again(
         assert isinstance(started, Started)
         (executor.state / "reserve").unlink()
         fill(executor.state / "filler")
-        await client.send(
-            Input(
-                request=client.number(),
-                room=ROOM,
-                sender=OPERATOR,
-                number=started.number,
-                text="\n",
-                end=False,
-            )
-        )
+        await client.type(started.number, "\n")
         answers = [await client.receive() for _ in range(2)]
         assert [a.code for a in answers if isinstance(a, Denied)] == [DenialCode.UNRECORDED]
         (executor.state / "filler").unlink()

@@ -26,7 +26,6 @@ from tibet_nc_protocol.messages import (
     Denied,
     Done,
     Finished,
-    Input,
     Job,
     Jobs,
     JobsReport,
@@ -189,16 +188,7 @@ async def test_the_next_answer_says_that_it_has_ended(
 async def test_nothing_is_typed_to_what_was_left(client: Client) -> None:
     """It reads no input, and whoever types is told so."""
     finished = await run(client, "sleep 4752 & true")
-    await client.send(
-        Input(
-            request=client.number(),
-            room=ROOM,
-            sender=OPERATOR,
-            number=finished.number,
-            text="x\n",
-            end=False,
-        )
-    )
+    await client.type(finished.number, "x\n")
     denied = await client.receive()
     assert isinstance(denied, Denied)
     assert "reads no input" in denied.reason
