@@ -2,6 +2,8 @@
 """What a sysadmin has: the machine, a homeserver, a room with an operator in it, tibet-nc."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,6 +78,22 @@ class Site:
             machine.sh(f"cp -p {path} {path}.kept && cat >>{path} <<'EOF'\n{settings}\nEOF")
         machine.run("systemctl", "daemon-reload")
         machine.sh(f"systemctl reset-failed; systemctl restart {unit}", check=False)
+
+    @contextmanager
+    def sealed_key(self) -> Iterator[None]:
+        """Have the executor's key on the disk encrypted only, for the length of a block."""
+        machine = self.machine
+        machine.sh(
+            "install -d -m 700 /etc/credstore.encrypted\n"
+            "systemd-creds encrypt --name=executor.key /var/lib/tibet-nc/executor.key"
+            " /etc/credstore.encrypted/tibet-nc.executor.key\n"
+            "mv /var/lib/tibet-nc/executor.key /root/executor.key"
+        )
+        try:
+            yield
+        finally:
+            machine.run("mv", "/root/executor.key", "/var/lib/tibet-nc/executor.key")
+            machine.run("rm", "/etc/credstore.encrypted/tibet-nc.executor.key")
 
     def no_drop_ins(self) -> None:
         """Take all drop-ins and settings of tests back."""

@@ -56,23 +56,14 @@ async def test_key_is_rotated(site: Site, number: int, whose: str) -> None:
 async def test_credentials_key_is_replaced(dropping: Site) -> None:
     """The executor's key, on the disk encrypted only, outlives the key that encrypts it."""
     machine = dropping.machine
-    machine.sh(
-        "install -d -m 700 /etc/credstore.encrypted\n"
-        "systemd-creds encrypt --name=executor.key /var/lib/tibet-nc/executor.key"
-        " /etc/credstore.encrypted/tibet-nc.executor.key\n"
-        "mv /var/lib/tibet-nc/executor.key /root/executor.key"
-    )
     sealed = "sha256sum /etc/credstore.encrypted/* /var/lib/systemd/credential.secret"
-    try:
+    with dropping.sealed_key():
         drop_in = ROOT / "deploy" / "dropins" / f"{EXECUTOR}.d" / "encrypted-key.conf"
         dropping.drop_in(EXECUTOR, drop_in.read_text())
         before = machine.sh(sealed).splitlines()
         dropping.follow("Keys", 2)
         assert set(machine.sh(sealed).splitlines()).isdisjoint(before)
         await answered(dropping)
-    finally:
-        machine.run("mv", "/root/executor.key", "/var/lib/tibet-nc/executor.key")
-        machine.run("rm", "/etc/credstore.encrypted/tibet-nc.executor.key")
 
 
 async def test_agent_gets_another_device(site: Site) -> None:

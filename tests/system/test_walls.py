@@ -138,20 +138,11 @@ async def test_write_directories(dropping: Site) -> None:
 
 async def test_encrypted_key(dropping: Site) -> None:
     """encrypted-key.conf: the executor starts with its key on the disk encrypted only."""
-    machine = dropping.machine
-    machine.sh(
-        "install -d -m 700 /etc/credstore.encrypted\n"
-        "systemd-creds encrypt --name=executor.key /var/lib/tibet-nc/executor.key"
-        " /etc/credstore.encrypted/tibet-nc.executor.key\n"
-        "mv /var/lib/tibet-nc/executor.key /root/executor.key"
-    )
-    try:
+    with dropping.sealed_key():
         dropping.drop_in(EXECUTOR, shipped("encrypted-key.conf"))
-        machine.wait_active(*UNITS)
+        dropping.machine.wait_active(*UNITS)
         (answer,) = await dropping.ask("$ echo signed")
         assert answer.result["exit"] == 0
-    finally:
-        machine.run("mv", "/root/executor.key", "/var/lib/tibet-nc/executor.key")
 
 
 async def test_homeserver_only(dropping: Site) -> None:
