@@ -2,6 +2,8 @@
 """Running the auditor's program: within the test, or as a process of its own."""
 
 import io
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -41,6 +43,25 @@ def process(*arguments: str | Path, env: dict[str, str] | None = None) -> Done:
         [*PROGRAM, *map(str, arguments)], capture_output=True, check=False, timeout=60, env=env
     )
     return Done(status=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+
+
+def terminal(*arguments: str | Path) -> tuple[int, str]:
+    """Run the program as a process on a terminal; return its status and what is shown there."""
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)], stdin=slave, stdout=slave, stderr=slave
+    ) as program:
+        os.close(slave)
+        shown = b""
+        try:
+            while piece := os.read(master, 65536):
+                shown += piece
+        except OSError:  # EIO: nobody has the other end any more
+            pass
+        finally:
+            os.close(master)
+        # The terminal's own driver puts a carriage return before each line end.
+        return program.wait(60), shown.decode().replace("\r\n", "\n")
 
 
 def safe(text: str, *, keep: Sequence[str] = ("\n",)) -> bool:

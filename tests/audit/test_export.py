@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.audit.chains import Chain, sample
-from tests.audit.program import Done, safe, within
+from tests.audit.program import Done, safe, terminal, within
 from tests.audit.verdicts import lines_of, put
 from tibet_nc_audit.export import COLUMNS, FORMULA
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
@@ -127,6 +128,34 @@ def test_a_file_appears_when_it_is_complete(root: Path, tmp_path: Path) -> None:
     assert _export(root, "jsonl", "--output", output).status == 0
     assert len(output.read_text().splitlines()) == 13
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "state"]
+
+
+def test_only_files_are_replaced(root: Path, tmp_path: Path) -> None:
+    """A device or a directory is never replaced by a file, and a symbolic link stays one."""
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("directory", "pipe"):
+        done = _export(root, "jsonl", "--output", tmp_path / name)
+        assert (done.status, done.out) == (2, "")
+        assert "not a regular file" in done.err
+        assert not (tmp_path / name).is_file()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "directory" / "export")
+    assert _export(root, "jsonl", "--output", link).status == 0
+    assert link.is_symlink()
+    assert len((tmp_path / "directory" / "export").read_text().splitlines()) == 13
+
+
+def test_what_is_for_a_terminal(root: Path) -> None:
+    """On a terminal only formats come that are safe there."""
+    for form in ("jsonl", "csv"):
+        status, shown = terminal("export", "--state", root, "--format", form)
+        assert status == 0
+        assert safe(shown, keep="\n\r")
+    for form in (["tibet"], ["cast", "2"], ["html"]):
+        status, shown = terminal("export", "--state", root, "--format", *form)
+        assert status == 2
+        assert "not for a terminal" in shown
 
 
 @pytest.mark.parametrize(

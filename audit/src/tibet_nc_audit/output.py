@@ -15,9 +15,13 @@ from tibet_nc_audit.errors import AuditError
 def replace_file(path: Path) -> Iterator[IO[bytes]]:
     """Give a private file to write that replaces ``path`` at the end, on disk before that.
 
-    If anything is raised inside, ``path`` stays as it was. Raises AuditError when it can't be
-    written.
+    If anything is raised inside, ``path`` stays as it was. A symbolic link stays one: what it
+    points to is replaced. Raises AuditError when it can't be written, or is no file: to replace
+    ``/dev/null`` would harm the host.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise AuditError(f"{path}: not a regular file")
     try:
         with tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
