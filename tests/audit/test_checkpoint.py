@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, sample
-from tests.audit.program import Done, process, within
+from tests.audit.program import Done, process, safe, terminal, within
 from tests.audit.verdicts import lines_of, put
 from tibet_nc_audit.cosigning import cosign, load_key
 from tibet_nc_audit.errors import AuditError
@@ -18,6 +18,7 @@ from tibet_nc_protocol.cosignature import Cosigner, verify_cosignature
 from tibet_nc_protocol.layout import PAYLOADS, segment_name
 from tibet_nc_protocol.merkle import leaf_hash, tree_root
 from tibet_nc_protocol.note import Checkpoint, Verifier, open_checkpoint, sign_note
+from tibet_nc_protocol.signing import Identity
 
 KEY = EXECUTOR.public_key.hex
 NAME = "example.org/audit"
@@ -59,6 +60,54 @@ def test_a_chain_without_one(tmp_path: Path) -> None:
         done = checkpoint(chain, *arguments)
         assert (done.status, done.out) == (2, "")
         assert "checkpoint" in done.err
+
+
+def test_the_latest_is_held_against_the_key(chain: Chain) -> None:
+    """What is printed as a checkpoint is signed, by the key that was given if one was."""
+    assert checkpoint(chain, "--key", KEY).status == 0
+    done = checkpoint(chain, "--key", STRANGER.public_key.hex)
+    assert (done.status, done.out) == (1, "")
+    assert "another executor's chain" in done.err
+    genuine = chain.lines[18]
+    for forged in (genuine.replace(b"n18", b"n17"), genuine.replace(b"did:", b"\\u001b[2J", 3)):
+        put(chain.root, [*chain.lines[:18], forged])
+        done = checkpoint(chain)
+        assert (done.status, done.out) == (1, ""), forged
+        assert "the latest checkpoint" in done.err
+
+
+@pytest.mark.parametrize("arguments", [(), ("--prove", "1"), ("--grown-from", "2")])
+def test_a_terminal_gets_what_is_visible(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Whatever an executor calls itself, a terminal shows it and does nothing else."""
+    hostile = Identity(bytes(range(32)))
+    hostile.id = "did:jis:\x9b2J\u202e"  # type: ignore[misc]  # an executor that lies
+    chain = Chain(tmp_path, identity=hostile)
+    chain.security("\x9b2J\u202e")
+    chain.checkpoint()
+    chain.checkpoint()
+    for options in ((), ("--key", KEY)):
+        status, shown = terminal("checkpoint", "--state", tmp_path, *options, *arguments)
+        assert status == 0, shown
+        assert safe(shown)
+        assert r"did:jis:\x9b2J\u202e" in shown
+    assert hostile.id in checkpoint(chain, *arguments).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--cosigner", "a+b+c"], "--cosigner goes with --check"),
+        (["--prove", "2", "--json"], "--json goes with --check"),
+        (["--check", "proof", "--note", "note"], "--note goes with --prove or --grown-from"),
+        (["--without-text"], "--without-text goes with --prove"),
+        (["--cosign", "key", "--name", "example.org"], "--name goes with --new-key"),
+    ],
+)
+def test_what_would_be_passed_over(chain: Chain, arguments: list[str], reason: str) -> None:
+    """An option that what is done knows nothing of is refused, so that nobody relies on it."""
+    done = checkpoint(chain, *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert reason in done.err
 
 
 # --- proofs of single records ---------------------------------------------------------------------
@@ -105,6 +154,15 @@ def test_the_text_can_be_left_out(chain: Chain, tmp_path: Path) -> None:
     (chain.root / PAYLOADS / segment_name(0)).unlink()
     checkpoint(chain, "--prove", "2", "--output", path)
     assert "text              not in the file" in check(path).out
+
+
+def test_a_proof_is_made_for_the_key_that_is_given(chain: Chain) -> None:
+    """With the key of another executor no proof is made."""
+    for arguments in (("--prove", "2"), ("--grown-from", "18")):
+        assert checkpoint(chain, *arguments, "--key", KEY).status == 0
+        done = checkpoint(chain, *arguments, "--key", STRANGER.public_key.hex)
+        assert (done.status, done.out) == (1, "")
+        assert "another executor's chain" in done.err
 
 
 def test_an_unpinned_proof_says_so(chain: Chain, tmp_path: Path) -> None:

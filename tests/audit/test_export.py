@@ -152,8 +152,8 @@ def test_what_is_for_a_terminal(root: Path) -> None:
         status, shown = terminal("export", "--state", root, "--format", form)
         assert status == 0
         assert safe(shown, keep="\n\r")
-    for form in (["tibet"], ["cast", "2"], ["html"]):
-        status, shown = terminal("export", "--state", root, "--format", *form)
+    for arguments in (["tibet"], ["cast", "2"], ["html"]):
+        status, shown = terminal("export", "--state", root, "--format", *arguments)
         assert status == 2
         assert "not for a terminal" in shown
 

@@ -79,8 +79,10 @@ def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say and return the exit status."""
     options = parser().parse_args(arguments)
     try:
-        if options.verb == "checkpoint" and (options.check or options.new_key):
-            return _offline(options)
+        if options.verb == "checkpoint":
+            _refuse_stray(options)
+            if options.check or options.new_key:
+                return _offline(options)
         with State(options.state) as state:
             return _VERBS[options.verb](options, state)
     except AuditError as error:
@@ -127,25 +129,41 @@ def _depth(options: argparse.Namespace) -> Depth:
 
 def _checkpoint(options: argparse.Namespace, state: State) -> int:
     note = None if options.note is None else proving.read_note(options.note)
+    if options.cosign is not None:
+        return _cosign(options, state)
+    key = _given_key(options)
+    first = None if key is None else since(state, key).first
     try:
         if options.prove is not None:
             proof = proving.prove_command(
-                state, options.prove, note=note, text=not options.without_text
+                state, options.prove, key=first, note=note, text=not options.without_text
             )
-            data = proofs.encode(proof)
+            text = proofs.encode(proof).decode()
         elif options.grown_from is not None:
             old = _old_note(state, options.grown_from)
-            data = proofs.encode(proving.prove_growth(state, old, note=note))
-        elif options.cosign is not None:
-            return _cosign(options, state)
+            growth = proving.prove_growth(state, old, key=first, note=note)
+            text = proofs.encode(growth).decode()
         else:
-            data = anchors.latest_checkpoint(state).note.encode()
+            text = proving.latest_note(state, first)
     except DisagreementError as wrong:
         _complain(f"BAD: {wrong.file}: {wrong.reason}")
         _show_evidence(wrong)
         return BAD
-    _write(options, state, [data])
+    _write_text(options, state, text)
     return GOOD
+
+
+def _refuse_stray(options: argparse.Namespace) -> None:
+    """Raise AuditError if something was asked for that what is done would pass over in silence."""
+    for name, doings in _GOES_WITH.items():
+        given = getattr(options, name)
+        if given and not any(getattr(options, doing) is not None for doing in doings):
+            fitting = " or ".join(map(_option, doings))
+            raise AuditError(f"{_option(name)} goes with {fitting}")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _old_note(state: State, text: str) -> str:
@@ -170,7 +188,7 @@ def _cosign(options: argparse.Namespace, state: State) -> int:
             print(line, file=sys.stderr)
         return BAD
     signed = cosigning.cosign(mine, report.checkpoint, int(time.time()))
-    _write(options, state, [signed.encode()])
+    _write_text(options, state, signed)
     return GOOD
 
 
@@ -315,6 +333,8 @@ def _export(options: argparse.Namespace, state: State) -> int:
         raise AuditError(f"--format {options.format} takes no number")
     if options.key is not None and options.format is not Format.HTML:
         raise AuditError(f"--format {options.format} takes no key")
+    if options.output is None and sys.stdout.isatty() and options.format not in _READABLE:
+        raise AuditError(f"--format {options.format} is not for a terminal: use --output")
     try:
         _write(options, state, lines)
     except DisagreementError as wrong:
@@ -324,8 +344,6 @@ def _export(options: argparse.Namespace, state: State) -> int:
 
 def _write(options: argparse.Namespace, state: State, lines: Iterable[bytes]) -> None:
     if options.output is None:
-        if sys.stdout.isatty() and options.format in {Format.TIBET, Format.CAST, Format.HTML}:
-            raise AuditError(f"--format {options.format} is not for a terminal: use --output")
         for line in lines:
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
@@ -334,6 +352,25 @@ def _write(options: argparse.Namespace, state: State, lines: Iterable[bytes]) ->
     with replace_file(options.output) as file:
         file.writelines(lines)
 
+
+def _write_text(options: argparse.Namespace, state: State, text: str) -> None:
+    """Write a note or a proof as it is, but to a terminal only what is visible of it."""
+    if options.output is None and sys.stdout.isatty():
+        text = visible(text, keep="\n")
+    _write(options, state, [text.encode()])
+
+
+_READABLE: Final = frozenset({Format.JSONL, Format.CSV})
+"""Formats in which nothing is left that a terminal would act on."""
+
+_GOES_WITH: Final = {
+    "name": ("new_key",),
+    "without_text": ("prove",),
+    "note": ("prove", "grown_from"),
+    "cosigner": ("check",),
+    "json": ("check",),
+}
+"""Options of ``checkpoint``, and what each is an option of."""
 
 _VERBS: Final[dict[str, Callable[[argparse.Namespace, State], int]]] = {
     "verify": _verify,

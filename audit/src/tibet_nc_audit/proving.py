@@ -27,18 +27,40 @@ from tibet_nc_protocol.merkle import (
 )
 from tibet_nc_protocol.note import Checkpoint, split_note
 from tibet_nc_protocol.records import Intent, Refusal
+from tibet_nc_protocol.signing import PublicKey
 
 _NOTE_BYTES: Final = 64 * 1024
 
 
+def latest_note(state: State, key: PublicKey | None = None) -> str:
+    """Return the note of the chain's latest checkpoint, signed by the chain's key.
+
+    That is ``key`` if it is given, what the chain itself says otherwise. Whether the records are
+    the checkpoint's isn't looked at. Raises DisagreementError when it isn't so signed, AuditError.
+    """
+    note, checkpoint = _checkpoint(state, None)
+    genesis, keys = _identity(state, checkpoint.size)
+    try:
+        proofs.read_keys(genesis, keys, key).checkpoint(note)
+    except (NoteError, ProofError) as error:
+        raise DisagreementError(CHAIN, f"the latest checkpoint: {error}") from None
+    return note
+
+
 def prove_command(
-    state: State, number: int, *, note: str | None = None, text: bool = True
+    state: State,
+    number: int,
+    *,
+    key: PublicKey | None = None,
+    note: str | None = None,
+    text: bool = True,
 ) -> proofs.CommandProof:
     """Return the proof of one record, or of a command with its end.
 
     It is under the chain's latest checkpoint, or under ``note``, which may carry cosignatures.
-    Raises DisagreementError when the chain isn't the checkpoint's, AuditError when there is no
-    such record or no checkpoint after it.
+    Without ``key``, the first of the chain, the one that the chain itself names is taken. Raises
+    DisagreementError when the chain isn't the checkpoint's, AuditError when there is no such
+    record or no checkpoint after it.
     """
     command = locate(state, number)
     places = [place for place in (command.begin, command.end) if place is not None]
@@ -66,13 +88,15 @@ def prove_command(
         text=_payload(state, command) if text else None,
     )
     try:
-        proofs.verify_command(made)  # what doesn't hold here would be found at the reader's
+        proofs.verify_command(made, key)  # what doesn't hold here would be found at the reader's
     except ProofError as error:
         raise DisagreementError(CHAIN, f"no proof can be made: {error}") from None
     return made
 
 
-def prove_growth(state: State, old: str, *, note: str | None = None) -> proofs.GrowthProof:
+def prove_growth(
+    state: State, old: str, *, key: PublicKey | None = None, note: str | None = None
+) -> proofs.GrowthProof:
     """Return the proof that the chain has grown from an earlier checkpoint, given by its note.
 
     Raises DisagreementError when it hasn't, AuditError.
@@ -99,7 +123,7 @@ def prove_growth(state: State, old: str, *, note: str | None = None) -> proofs.G
         path=[base64.b64encode(step).decode() for step in path],
     )
     try:
-        proofs.verify_growth(made)
+        proofs.verify_growth(made, key)
     except ProofError as error:
         raise DisagreementError(CHAIN, f"no proof can be made: {error}") from None
     return made
@@ -121,8 +145,13 @@ def read_note(path: Path) -> str:
 
 
 def _checkpoint(state: State, note: str | None) -> tuple[str, Checkpoint]:
-    note = anchors.latest_checkpoint(state).note if note is None else note
-    return note, _read(note)
+    if note is not None:
+        return note, _read(note)
+    note = anchors.latest_checkpoint(state).note
+    try:
+        return note, _read(note)
+    except AuditError as error:
+        raise DisagreementError(CHAIN, f"the latest checkpoint: {error}") from None
 
 
 def _read(note: str) -> Checkpoint:
