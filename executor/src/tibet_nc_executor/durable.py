@@ -19,14 +19,19 @@ def open_append(path: Path) -> int:
 
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all bytes at the end of a file, or raise OSError and leave the file as it was."""
-    before = os.fstat(descriptor).st_size
     view = memoryview(data)
     try:
         while view:
             view = view[os.write(descriptor, view) :]
     except OSError:
-        os.ftruncate(descriptor, before)
+        take_back(descriptor, len(data) - len(view))
         raise
+
+
+def take_back(descriptor: int, count: int) -> None:
+    """Cut the last bytes off a file that nobody else writes to; raises OSError."""
+    if count:
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - count)
 
 
 def sync_directory(path: Path) -> None:

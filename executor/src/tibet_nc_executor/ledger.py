@@ -38,6 +38,7 @@ from tibet_nc_executor.durable import (
     make_directory,
     open_append,
     sync_directory,
+    take_back,
     write_all,
     write_new,
 )
@@ -78,7 +79,8 @@ class Text:
 
 def timestamp(seconds: float) -> str:
     """Return a time since 1970 as records write it: UTC with microseconds (RFC 3339)."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+    return f"{text.removesuffix('+00:00')}Z"
 
 
 class Ledger:
@@ -217,13 +219,15 @@ class Ledger:
             os.close(descriptor)
 
     def _write_record(self, number: int, line: bytes, text: Text | None, *, critical: bool) -> None:
-        payload_end = os.fstat(self._payload_file).st_size
-        if text is not None:
-            self._write(self._payload_file, _payload(number, text), critical=critical)
+        if text is None:
+            self._write(self._chain_file, line + b"\n", critical=critical)
+            return
+        payload = _payload(number, text)
+        self._write(self._payload_file, payload, critical=critical)
         try:
             self._write(self._chain_file, line + b"\n", critical=critical)
         except OSError:
-            os.ftruncate(self._payload_file, payload_end)
+            take_back(self._payload_file, len(payload))
             raise
 
     def _write(self, descriptor: int, data: bytes, *, critical: bool) -> None:
@@ -256,40 +260,39 @@ class Ledger:
     # --- durability -------------------------------------------------------------------------------
 
     async def _durable(self, record: Record, head: str, before: Sequence[int]) -> None:
+        files = (*before, self._chain_file)
+        if self._syncing is None and self._usual_s < AT_ONCE_S:
+            self._synced(_sync_files(files))
+            if self._failure is not None:
+                raise LedgerError(self._failure)
+            self._after(record, head)
+            return
         # Duplicates, so that whoever gave them may close theirs at any time.
-        self._unsynced += [os.dup(descriptor) for descriptor in (*before, self._chain_file)]
+        self._unsynced += [os.dup(descriptor) for descriptor in files]
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((record, head, done))
         if self._syncing is None:
-            if self._usual_s < AT_ONCE_S:
-                waiting, files = self._take()
-                self._tell(waiting, _sync_files(files))
-            else:
-                self._syncing = asyncio.create_task(self._sync())
+            self._syncing = asyncio.create_task(self._sync())
         await asyncio.shield(done)
 
     async def _sync(self) -> None:
         while self._waiting:
-            waiting, files = self._take()
-            self._tell(waiting, await asyncio.to_thread(_sync_files, files))
+            waiting, self._waiting = self._waiting, []
+            files, self._unsynced = self._unsynced, []
+            self._synced(await asyncio.to_thread(_sync_and_close, files))
+            for record, head, done in waiting:
+                if self._failure is None:
+                    self._after(record, head)
+                    done.set_result(None)
+                else:
+                    done.set_exception(LedgerError(self._failure))
         self._syncing = None
 
-    def _take(self) -> tuple[list[_Waiting], list[int]]:
-        waiting, self._waiting = self._waiting, []
-        files, self._unsynced = self._unsynced, []
-        return waiting, files
-
-    def _tell(self, waiting: list[_Waiting], synced: float | OSError) -> None:
-        if isinstance(synced, OSError):
-            self._failure = f"the chain could not be synced: {synced.strerror}"
+    def _synced(self, result: float | OSError) -> None:
+        if isinstance(result, OSError):
+            self._failure = f"the chain could not be synced: {result.strerror}"
         else:
-            self._usual_s = min((self._usual_s + synced) / 2, 2 * AT_ONCE_S)
-        for record, head, done in waiting:
-            if self._failure is None:
-                self._after(record, head)
-                done.set_result(None)
-            else:
-                done.set_exception(LedgerError(self._failure))
+            self._usual_s = min((self._usual_s + result) / 2, 2 * AT_ONCE_S)
 
 
 def _payload(number: int, text: Text) -> bytes:
@@ -306,19 +309,24 @@ def _is_of(line: bytes, number: int) -> bool:
 
 
 def _sync_files(descriptors: Sequence[int]) -> float | OSError:
-    """Sync files in the order in which they were first named, each once, and close them.
-
-    Returns how long it took, in seconds, or what went wrong.
-    """
+    """Sync files in their order; return how long it took, in seconds, or what went wrong."""
     begin = time.monotonic()
     try:
-        seen = set()
         for descriptor in descriptors:
-            status = os.fstat(descriptor)
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                os.fdatasync(descriptor)
-        return time.monotonic() - begin
+            os.fdatasync(descriptor)
+    except OSError as error:
+        return error
+    return time.monotonic() - begin
+
+
+def _sync_and_close(descriptors: Sequence[int]) -> float | OSError:
+    """Sync files in the order in which they were first named, each once, and close them all."""
+    try:
+        once: dict[tuple[int, int], int] = {}
+        for descriptor in descriptors:
+            found = os.fstat(descriptor)
+            once.setdefault((found.st_dev, found.st_ino), descriptor)
+        return _sync_files(list(once.values()))
     except OSError as error:
         return error
     finally:

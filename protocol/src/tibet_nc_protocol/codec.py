@@ -58,6 +58,16 @@ class JsonCodec[T]:
         """
         return _encode(self._decoder, self._encoder, record, self._max_bytes)
 
+    def encode_unchecked(self, record: T) -> bytes:
+        """Return what ``encode`` returns for a record that was decoded, or goes through it later.
+
+        Raises EncodeError when it can't be encoded at all.
+        """
+        try:
+            return self._encoder.encode(record)
+        except _FOREIGN as error:
+            raise EncodeError(f"nobody would accept this: {_text(error)}") from None
+
     def decode(self, data: bytes) -> T:
         """Return the record that the bytes are the one encoding of; raises DecodeError."""
         return _decode(self._decoder, self._encoder, data, self._max_bytes)
