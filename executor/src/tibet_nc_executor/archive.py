@@ -172,11 +172,8 @@ class Archive:
         Without a whole index nobody can say whether an event ran before, so then only what is
         critical is recorded.
         """
-        try:
+        if not critical:
             self._catch_up()
-        except LedgerError:
-            if not critical:
-                raise
         return await self._ledger.append(make, text=text, before=before, critical=critical)
 
     async def security(

@@ -141,15 +141,13 @@ class Index:
 
     def _apply(self, record: Record, head: str) -> None:
         execute = self._database.execute
+        line = RECORDS.encode_unchecked(record)  # it is in the chain
         if isinstance(record, Intent):
             self.commands += 1
             execute("INSERT INTO runs VALUES (?, ?, NULL, NULL)", (record.run, record.seq))
             execute("INSERT INTO ciphertexts VALUES (?, ?)", (record.ciphertext, record.run))
         elif isinstance(record, Outcome | Aborted):
-            execute(
-                "UPDATE runs SET ending = ?, head = ? WHERE run = ?",
-                (RECORDS.encode(record), head, record.run),
-            )
+            execute("UPDATE runs SET ending = ?, head = ? WHERE run = ?", (line, head, record.run))
             if isinstance(record, Outcome) and record.leftover:
                 execute(
                     "INSERT INTO leftovers VALUES (?, ?, ?)",
@@ -163,7 +161,7 @@ class Index:
             execute("INSERT OR IGNORE INTO refusals VALUES (?, ?, ?)", (run, record.seq, head))
         self.length = record.seq + 1
         self.head = head
-        self.tree.append(leaf_hash(RECORDS.encode(record)))
+        self.tree.append(leaf_hash(line))
         tree = b"".join(self.tree.digests)
         execute(
             "UPDATE marker SET length = ?, head = ?, commands = ?, refused = ?, tree = ?",

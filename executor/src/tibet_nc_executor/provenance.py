@@ -39,10 +39,15 @@ class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type i
             self.last_id = Token.from_json(last.decode()).token_id
         os.ftruncate(self.descriptor, whole)
 
-    def add(self, token: Token) -> None:
-        """Append a token; raises OSError and leaves the file as it was if that fails."""
-        write_all(self.descriptor, encode(token) + b"\n")
+    def add(self, token: Token) -> str:
+        """Append a token; return the SHA-256 of its line, with which the chain anchors it.
+
+        Raises OSError and leaves the file as it was if that fails.
+        """
+        line = encode(token)
+        write_all(self.descriptor, line + b"\n")
         self.last_id = token.token_id
+        return hashlib.sha256(line).hexdigest()
 
     def get(self, token_id: str) -> Token | None:
         """Return the token with this id."""
@@ -136,8 +141,3 @@ def resolved(
         parent_id=parent_id,
         state=TokenState.RESOLVED,
     )
-
-
-def digest(token: Token) -> str:
-    """Return the SHA-256 of the token's line, with which the chain anchors it."""
-    return hashlib.sha256(encode(token)).hexdigest()

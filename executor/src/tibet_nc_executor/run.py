@@ -322,7 +322,7 @@ class Execution:
             },
             parent_id=tools.tokens.last_id,
         )
-        tools.tokens.add(token)
+        token_sha256 = tools.tokens.add(token)
         files = [tools.tokens.descriptor]
         if recorder.descriptor is not None:
             files.append(recorder.descriptor)
@@ -343,7 +343,7 @@ class Execution:
                 recording=recorder.name,
                 leftover=ending.leftover,
                 token=token.token_id,
-                token_sha256=provenance.digest(token),
+                token_sha256=token_sha256,
                 exit=ending.exit,
                 signal=ending.signal,
                 notes=tuple(note[:NOTE_CHARACTERS] for note in notes[:16]),
