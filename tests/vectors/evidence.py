@@ -20,8 +20,10 @@ from tibet_nc_protocol.records import (
     Refusal,
     Security,
     SecurityEvent,
+    digest,
 )
 from tibet_nc_protocol.signing import Identity
+from tibet_nc_protocol.terms import run_id
 
 
 def cases() -> Iterator[Case]:
@@ -261,6 +263,15 @@ def _bad_chains() -> Iterator[Case]:
         at=3,
     )
     yield bad("remainder_twice", "What was left running ends twice.", _left(2), step=7, at=4)
+    run = run_id(samples.ROOM, samples.OTHER_EVENT)
+    strange = samples.signed(samples.remainder(3, digest(_left(0)[-1]), of=1, run=run)).line
+    yield bad(
+        "remainder_of_other_run",
+        "A remainder names another run.",
+        [*_left(0), strange],
+        step=7,
+        at=3,
+    )
     yield bad("other_run", "An outcome names another run.", [a, b, crossed.line], step=7, at=2)
     later = every[:4] + every[5:]
     yield bad("first_of_many", "Only the first fault counts.", later, step=3, at=4)
