@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tibet_nc_audit.lookahead import WINDOW, DiffersError, Item, Lookahead
+from tibet_nc_audit.lookahead import SEARCHES, WINDOW, DiffersError, Item, Lookahead
 from tibet_nc_audit.reader import State
 
 
@@ -56,16 +56,6 @@ def test_any_order_within_the_window(
         )
 
 
-def test_the_window_is_a_bound(tmp_path: Path) -> None:
-    """What stands further off than the window isn't looked for, so that memory has a bound."""
-    _file(tmp_path, [b"x%d=new" % number for number in range(WINDOW)] + [b"far=new"])
-    with State(tmp_path) as state, state.open("file", 100) as file:
-        lookahead = Lookahead(file, _read)
-        assert lookahead.take(b"far", "new") is None
-        assert lookahead.take(b"x0", "new") == b"x0=new"
-        assert lookahead.take(b"far", "new") == b"far=new"
-
-
 @pytest.mark.parametrize("every", [1, 10, WINDOW - 1])
 def test_any_number_of_lines_that_nobody_wants(tmp_path: Path, every: int) -> None:
     """However many lines nobody asks for in all, each one wanted is found, and all are counted."""
@@ -82,6 +72,54 @@ def test_any_number_of_lines_that_nobody_wants(tmp_path: Path, every: int) -> No
             assert lookahead.take(b"%d" % number, "new") == b"%d=new" % number
             assert len(lookahead._starts) <= 2 * WINDOW
         assert sum(1 for _ in lookahead.rest()) + lookahead.forgotten == 5 * WINDOW
+
+
+def test_any_row_of_lines_that_nobody_wants(tmp_path: Path) -> None:
+    """Behind any row of lines that nobody wants, each wanted one is found, and all are counted."""
+    orphans = [b"orphan%d=old" % number for number in range(3 * WINDOW)]
+    wanted = [b"%d=new" % number for number in range(2 * WINDOW)]
+    _file(tmp_path, [*wanted[:10], *orphans, b"10=old", *wanted[10:], *orphans])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        for line in wanted:
+            assert lookahead.take(line.partition(b"=")[0], "new") == line
+            assert len(lookahead._starts) <= 2 * WINDOW
+        assert not lookahead.gave_up
+        # Each of them is the next line after the one before: the file was gone through once.
+        assert lookahead._left > (SEARCHES - 1) * file.size
+        unclaimed = sum(1 for _ in lookahead.rest()) + lookahead.forgotten - lookahead.distant
+        assert unclaimed == 2 * len(orphans) + 1
+
+
+def test_what_is_moved_far_away_moves_nothing_else(tmp_path: Path) -> None:
+    """A line that somebody put at the end is found there, and those in their places are, too."""
+    lines = [b"%d=new" % number for number in range(3 * WINDOW)]
+    _file(tmp_path, [*lines[1:], lines[0]])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        for line in lines:
+            assert lookahead.take(line.partition(b"=")[0], "new") == line
+
+
+def test_a_search_has_a_bound(tmp_path: Path) -> None:
+    """However many lines are far from their places, the file is read a few times over at most."""
+    lines = [b"%d=new" % number for number in range(4 * WINDOW)]
+    _file(tmp_path, lines[::-1])
+    read = 0
+
+    def counting(line: bytes) -> Item[bytes, bytes] | None:
+        nonlocal read
+        read += 1
+        return _read(line)
+
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, counting)
+        missed = sum(
+            lookahead.take(line.partition(b"=")[0], "new") is None for line in lines[: 2 * WINDOW]
+        )
+        assert missed
+        assert lookahead.gave_up
+        assert read <= (SEARCHES + 1) * len(lines)
 
 
 def test_what_was_claimed_moves_on(tmp_path: Path) -> None:

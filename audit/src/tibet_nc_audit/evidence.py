@@ -6,7 +6,10 @@ isn't the one is. Tokens must be there, and recordings unless a later record say
 erased or are kept no longer; so a missing recording is held against the chain only at its end.
 """
 
+from bisect import bisect_right
 from contextlib import ExitStack
+from itertools import accumulate
+from operator import itemgetter
 from typing import Final, Self
 
 import msgspec
@@ -78,7 +81,7 @@ class Evidence:
         self._absent: dict[str, tuple[int, int, int]] = {}
         """Recordings that aren't there: the command's number, and where that was found."""
         self._retentions: list[tuple[int, int]] | None = None
-        """Records of recordings kept no longer, newest first: (their number, up to which)."""
+        """Records of recordings kept no longer: (their number, up to which by them and later)."""
 
     def __enter__(self) -> Self:
         file = self._files.enter_context(self._state.open_if_there(TOKENS, tokens.LINE_BYTES))
@@ -139,7 +142,7 @@ class Evidence:
                 self._name, reason, expected=str(moved[0]), found=str(item.key)
             )
             self._find(What.PAYLOAD, moved, wrong)
-        self.counts.unclaimed_texts += self._texts.forgotten
+        self.counts.unclaimed_texts += self._texts.forgotten - self._texts.distant
         # What can't be read is most likely the text of the first record that has none.
         likely = next(iter(self._erased.values()), self._last)
         for row in self._texts.unreadable:
@@ -163,8 +166,9 @@ class Evidence:
                 self._find(What.RECORDING, (where[0], where[1]), missing_recording(name))
         self.counts.erasures = len(self._erasures)
         self.counts.undone_erasures = self._count_undone()
-        self.counts.unclaimed_tokens = sum(1 for _ in self._tokens.rest())
-        self.counts.unclaimed_tokens += self._tokens.forgotten + len(self._tokens.unreadable)
+        store = self._tokens
+        self.counts.unclaimed_tokens = sum(1 for _ in store.rest()) + len(store.unreadable)
+        self.counts.unclaimed_tokens += store.forgotten - store.distant
 
     def _check_text(self, seq: int, digest: str, place: int) -> None:
         try:
@@ -210,13 +214,16 @@ class Evidence:
         """
         if self._retentions is None:
             found = [(seq, record.number or 0) for seq, record in retentions(self._state)]
-            self._retentions = found[::-1]
-        return any(seq > recorded and upto >= number for seq, upto in self._retentions)
+            furthest = accumulate((upto for _, upto in reversed(found)), max)
+            self._retentions = list(zip((seq for seq, _ in found), [*furthest][::-1], strict=True))
+        at = bisect_right(self._retentions, recorded, key=itemgetter(0))
+        return at < len(self._retentions) and self._retentions[at][1] >= number
 
     def _count_undone(self) -> int:
         """Count the texts that a record says were erased, and that are there all the same."""
         undone = set()
-        for first in {self._state.segment_of(number) for number in self._erasures}:
+        segments = self._state.segments()
+        for first in {segments[max(bisect_right(segments, n) - 1, 0)] for n in self._erasures}:
             name = segment_name(first)
             with self._state.open_if_there(name, payloads.LINE_BYTES, PAYLOADS) as file:
                 items = (payloads.read_payload(line) for line in file or ())

@@ -5,8 +5,13 @@ Payloads and tokens are on disk before their record, so a crash can leave some o
 no record; and commands that run side by side may end in another order than their tokens were
 written. Both move a line by a few places. So the file is read in step with the chain: up to
 WINDOW lines beyond the furthest one that a record has asked for, and what isn't wanted yet is held
-until that is WINDOW lines past it. So memory has a bound, and so has what one record may look
-through; but not the number of lines in a chain's life that no record ever asks for.
+until that is WINDOW lines past it. So memory has a bound, and any number of lines may be there that
+no record ever asks for.
+
+What isn't within that window stands behind a longer row of such lines, where only a hand puts it,
+or isn't there. Then the rest of the file is looked through for it alone, holding nothing, beginning
+where the last one was found that way: after a row of any length that is the next line. All of it
+together is SEARCHES times the file at most, so that nobody who writes it sets the time.
 """
 
 from collections import deque
@@ -19,6 +24,10 @@ from tibet_nc_audit.reader import LineFile
 WINDOW: Final = 1024
 """How far a line may be from its place: sixteen times the commands that can run at once (protocol,
 OPEN_RUNS)."""
+
+
+SEARCHES: Final = 4
+"""How many times over the file may be looked through for what isn't within the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,14 @@ class Lookahead[K: Hashable, V]:
         self._place = 0
         self._reached = 0
         """The furthest place that a record has asked for."""
+        self.distant = 0
+        """Lines found beyond the window, which ``rest`` or ``forgotten`` count all the same."""
+        self.gave_up = False
+        """Whether something wasn't looked for to the end of the file, which others used up."""
+        self._far = 0
+        """Where the line begins after the last one that was found beyond the window."""
+        self._left = 0 if file is None else SEARCHES * file.size
+        """Bytes that may still be looked through."""
 
     @property
     def torn(self) -> int:
@@ -116,6 +133,9 @@ class Lookahead[K: Hashable, V]:
             if found is None:
                 break
             candidates = [found]
+        exhausted = self._place >= self._reached + WINDOW
+        if exhausted and (value := self._search(key, digest)) is not None:
+            return value
         others = list(self._held.get(key, []))
         for held in others:
             self._claim(held)
@@ -145,6 +165,24 @@ class Lookahead[K: Hashable, V]:
             self._starts[self._place] = held
             if item.key == key:
                 return held
+        return None
+
+    def _search(self, key: K, digest: str) -> V | None:
+        """Look for one item beyond the window, to the end of the file or of what is permitted."""
+        if self._file is None:
+            return None
+        far = max(self._far, self._end)
+        for begin, end in ((far, None), (self._end, far)):
+            for following, line in self._file.ahead(begin, end):
+                self._left -= len(line) + 1
+                if self._left < 0:
+                    self.gave_up = True
+                    return None
+                item = self._read(line)
+                if item is not None and item.key == key and item.digest == digest:
+                    self._far = following
+                    self.distant += 1
+                    return item.value
         return None
 
     def _next(self) -> Item[K, V] | None:

@@ -48,6 +48,8 @@ class LineFile:
         """Which file it is, whatever has its name later."""
         self.position = 0
         """Bytes read so far."""
+        self.begin = 0
+        """Where the line begins that comes after those yielded so far."""
         self._descriptor = descriptor
         self._limit = limit
         self._rest = b""
@@ -66,34 +68,55 @@ class LineFile:
 
     def skip(self, position: int) -> None:
         """Begin at a position, which must be where a line begins; before anything was read."""
-        self.position = os.lseek(self._descriptor, min(position, self.size), os.SEEK_SET)
+        self.position = self.begin = min(position, self.size)
 
     def batches(self) -> Iterator[list[bytes]]:
         """Yield the lines, without their ends, as they are read; raises AuditError."""
         while True:
-            block = self._read()
+            block = self._read(self.position)
+            self.position += len(block)
             if not block:
                 if not self._rest or self._settled:
                     return
                 self._settled = True
                 time.sleep(SETTLE_SECONDS)
                 continue
-            lines = (self._rest + block).split(b"\n")
-            self._rest = lines.pop()[: self._limit + 1]
+            *lines, rest = (self._rest + block).split(b"\n")
+            self._rest = rest[: self._limit + 1]
             if lines:
+                self.begin = self.position - len(rest)
                 yield lines
+
+    def ahead(self, begin: int, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield lines that begin between two positions, each with where the next one begins.
+
+        What ``batches`` reads next stays what it is. Raises AuditError.
+        """
+        rest = b""
+        position = begin
+        while end is None or begin < end:
+            block = self._read(position)
+            if not block:
+                return
+            start = 0
+            while (stop := block.find(b"\n", start)) >= 0:
+                begin = position + stop + 1
+                yield begin, rest + block[start:stop]
+                if end is not None and begin >= end:
+                    return
+                rest, start = b"", stop + 1
+            rest = (rest + block[start:])[: self._limit + 1]
+            position += len(block)
 
     def __iter__(self) -> Iterator[bytes]:
         for batch in self.batches():
             yield from batch
 
-    def _read(self) -> bytes:
+    def _read(self, position: int) -> bytes:
         try:
-            block = os.read(self._descriptor, BLOCK_BYTES)
+            return os.pread(self._descriptor, BLOCK_BYTES, position)
         except OSError as error:
             raise AuditError(f"{self.name}: {error.strerror}") from None
-        self.position += len(block)
-        return block
 
 
 class State:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from tibet_nc_audit.errors import DisagreementError
-from tibet_nc_audit.lookahead import DiffersError, Item, Lookahead
+from tibet_nc_audit.lookahead import WINDOW, DiffersError, Item, Lookahead
 from tibet_nc_protocol.layout import TOKENS
 from tibet_nc_protocol.records import Outcome, digest
 
@@ -68,7 +68,13 @@ def take_token(tokens: Lookahead[str, bytes], outcome: Outcome) -> bytes:
             found=differs.found,
         ) from None
     if line is None:
-        raise DisagreementError(TOKENS, "the record's token isn't there", expected=outcome.token)
+        reason = "the record's token isn't there"
+        if tokens.gave_up:
+            reason = (
+                f"the record's token isn't within {WINDOW} lines of its place; too many others"
+                " aren't for it to be looked for further"
+            )
+        raise DisagreementError(TOKENS, reason, expected=outcome.token)
     return line
 
 
