@@ -315,7 +315,7 @@ def _number(text: str) -> int:
 
 
 def _jobs(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:4]) <= _MOST_JOBS):
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 0 < int(text) <= _MOST_JOBS):
         raise argparse.ArgumentTypeError(f"{text}: from 1 to {_MOST_JOBS} processes")
     return int(text)
 

@@ -14,6 +14,7 @@ NONZERO: Final = "nonzero"
 
 _AGO: Final = re.compile(r"\A([0-9]{1,6})([smhdw])\Z")
 _SIGNAL: Final = re.compile(r"\Asignal [1-9][0-9]?\Z")
+_STATUS: Final = re.compile(r"\A0*([0-9]{1,3})\Z")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -63,8 +64,10 @@ def exit_status(text: str) -> str:
     """Read an exit status: 0 to 255, ``signal 9`` or ``nonzero``; raises AuditError."""
     if _SIGNAL.match(text):
         return text
-    if text == NONZERO or (text.isascii() and text.isdigit() and int(text[:4]) <= 255):
-        return text if text == NONZERO else str(int(text))
+    if text == NONZERO:
+        return text
+    if (status := _STATUS.match(text)) and int(status[1]) <= 255:
+        return str(int(status[1]))
     raise AuditError(f"{text}: an exit status is 0 to 255, 'signal 9', or {NONZERO}")
 
 

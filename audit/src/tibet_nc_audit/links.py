@@ -39,6 +39,9 @@ class _Link(msgspec.Struct):
 
 _LINK: Final = msgspec.json.Decoder(_Link)
 _NO_LINK: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+_AFTER_A_FAULT: Final = 128
+"""Lines of a batch that are gone on with after one that doesn't follow: each may be such a line."""
+
 _LEAF: Final = hashlib.sha256(b"\0")
 """The beginning of every leaf's digest (RFC 6962, §2.1): going on from it copies no line."""
 _ANCHORS: Final = frozenset({"genesis", "checkpoint", "key"})
@@ -68,7 +71,7 @@ class LinkWalk(Walk):
         """Go on where another walk is; it can't check more, for want of a key."""
         links = cls(walk._state, walk.findings, (), walk.key)
         links._heads, links.broken = walk._heads, walk.broken
-        links._segment, links._anchor = walk._segment, walk._anchor
+        links._segment, links._anchor, links._mark = walk._segment, walk._anchor, walk._mark
         links.file, links.row, links.lines, links.last = walk.file, walk.row, walk.lines, walk.last
         links._length, links._head, links.relink = walk.length, walk.head, walk.relink
         links._tree = None
@@ -117,14 +120,14 @@ class LinkWalk(Walk):
             if self.relink:
                 self._trust_link(batch[done])
             start = self._length
-            rest = batch[done:] if done else batch
+            rest = batch[done : done + _AFTER_A_FAULT] if done else batch
             good = self._follow(rest) if self.lines or done else 0
             for number in [n for n in self._heads if start <= n < start + good]:
                 self.compare(number, rest[number - start])
             if good:
                 self._move(good, rest[good - 1])
             done += good
-            if done < len(batch):
+            if good < len(rest):
                 self._slowly(batch[done])
                 done += 1
 

@@ -200,6 +200,8 @@ class _Verification:
                         evidence.begin(first)
                     for batch, known in signatures.verify(batches, lambda: self._walk.key):
                         self._take(batch, known)
+                        if known is None:  # else the file has been read further
+                            self._walk.mark(file.begin)
                         report(done + file.position, self._walk.lines)
                     self._walk.end(file.torn)
                     self._confirm()

@@ -46,11 +46,16 @@ NOT_SIGNED = "the signature does not verify"
 
 @dataclass(frozen=True, kw_only=True)
 class Spot:
-    """A place in the chain: a segment, lines of it and lines of the chain before that place."""
+    """A place in the chain: a segment, lines of it and lines of the chain before that place.
+
+    ``mark`` is a place in the segment at which its file can be opened, no later: lines and bytes
+    before it.
+    """
 
     segment: int
     row: int
     lines: int
+    mark: tuple[int, int] = (0, 0)
 
 
 class Walk(ABC):
@@ -75,6 +80,7 @@ class Walk(ABC):
         """What was held and isn't so, or isn't there any more."""
         self._state = state
         self._segment = 0
+        self._mark = (0, 0)
         self._anchor = Spot(segment=0, row=0, lines=0)
         self._heads = {head.record: [h for h in heads if h.record == head.record] for head in heads}
 
@@ -124,6 +130,10 @@ class Walk(ABC):
     @abstractmethod
     def resume(self, saved: SavedHead) -> None:
         """Take over what an earlier verification has computed."""
+
+    def mark(self, begin: int) -> None:
+        """Note how many bytes of the file stand before the next line."""
+        self._mark = (self.row, begin)
 
     def end(self, torn: int) -> None:
         """Leave a segment whose last line end is followed by so many bytes."""
@@ -198,12 +208,13 @@ class Walk(ABC):
         self.file = f"{CHAIN}/{segment_name(first)}"
         self.row = row
         self._segment = first
+        self._mark = (0, 0)
 
     # --- what vouches -----------------------------------------------------------------------------
 
     def anchor(self) -> None:
         """Note that everything before the next line is vouched for, or was found."""
-        self._anchor = Spot(segment=self._segment, row=self.row, lines=self.lines)
+        self._anchor = Spot(segment=self._segment, row=self.row, lines=self.lines, mark=self._mark)
 
     def search(self) -> bool:
         """Verify each signature since the anchor; tell whether the last record's is wrong.
@@ -242,9 +253,12 @@ class Walk(ABC):
         for first in self._state.segments():
             if first < self._anchor.segment:
                 continue
-            skip = self._anchor.row if first == self._anchor.segment else 0
+            skip, (begin, position) = 0, (0, 0)
+            if first == self._anchor.segment:
+                skip, (begin, position) = self._anchor.row, self._anchor.mark
             with self._state.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
-                for row, line in enumerate(file):
+                file.skip(position)
+                for row, line in enumerate(file, begin):
                     if row < skip:
                         continue
                     yield Spot(segment=first, row=row, lines=lines), line

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""Files that are long, or that an enemy made long: every fault is found, in one reading."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.audit.chains import Chain, add
+from tests.audit.verdicts import lines_of, put, report, saved_head
+from tibet_nc_audit.heads import Depth
+from tibet_nc_audit.lookahead import WINDOW
+from tibet_nc_protocol.layout import TOKENS
+
+
+@pytest.mark.parametrize("depth", list(Depth))
+def test_faults_far_apart(tmp_path: Path, depth: Depth) -> None:
+    """After a fault every record is checked, however many good ones follow it."""
+    chain = Chain(tmp_path)
+    for _ in range(700):
+        chain.refusal(None)
+    lines = lines_of(tmp_path)
+    altered = [10, 300, 301, 650]
+    put(tmp_path, [line[:-3] + b"0}" if at in altered else line for at, line in enumerate(lines)])
+    found = report(tmp_path, depth=depth)
+    assert [finding.record for finding in found.findings] == altered
+
+
+def test_many_faults_are_read_over_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To name each wrong record, little of its file is read again, wherever in it that stands."""
+    chain = Chain(tmp_path)
+    for _ in range(2_000):
+        chain.refusal(None)
+    lines = lines_of(tmp_path)
+    put(tmp_path, [line if at % 2 == 0 else b"x" for at, line in enumerate(lines)])
+    reads = 0
+
+    def counting(descriptor: int, length: int, offset: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return pread(descriptor, length, offset)
+
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", counting)
+    for depth in (Depth.CHAIN, Depth.RECORDS):
+        reads = 0
+        assert report(tmp_path, depth=depth).findings_total == 1_000
+        assert reads < 3 * 1_000
+
+
+@pytest.mark.parametrize("orphans", [WINDOW - 1, 3 * WINDOW])
+def test_a_row_of_tokens_that_no_record_names(tmp_path: Path, orphans: int) -> None:
+    """However many tokens without a record stand in a row, those that have one are found."""
+    chain = Chain(tmp_path)
+    chain.command("id")
+    add(tmp_path / TOKENS, b"".join(b'{"token_id":"%d"}\n' % number for number in range(orphans)))
+    chain.command("pwd")
+    chain.command("date")
+    found = report(tmp_path)
+    assert (found.good, found.counts.tokens, found.counts.unclaimed_tokens) == (True, 3, orphans)
+    resumed = report(tmp_path, resume=saved_head(tmp_path))
+    assert resumed.good
+    text = tmp_path / TOKENS
+    text.write_bytes(text.read_bytes().replace(b'"nc.command.execute"', b'"nc.command.nothing"'))
+    assert [finding.record for finding in report(tmp_path).findings] == [2, 4, 6]
+
+
+def test_tokens_that_are_all_out_of_place(tmp_path: Path) -> None:
+    """A token that wasn't looked for any more isn't said to be missing, but to be out of place."""
+    chain = Chain(tmp_path)
+    for _ in range(40):
+        chain.command("id")
+    orphans = b"".join(b'{"token_id":"%d"}\n' % number for number in range(WINDOW))
+    tokens = (tmp_path / TOKENS).read_bytes().splitlines(keepends=True)
+    (tmp_path / TOKENS).write_bytes(orphans + b"".join(reversed(tokens)))
+    found = report(tmp_path)
+    assert not found.good
+    assert f"isn't within {WINDOW} lines of its place" in found.findings[-1].reason
