@@ -16,7 +16,7 @@ from tests.audit.program import within
 from tests.harness.browser import Page
 from tibet_nc_audit.page import excerpt
 from tibet_nc_protocol import note
-from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, segment_name
 from tibet_nc_protocol.merkle import leaf_hash, tree_root
 from tibet_nc_protocol.records import ERASED_TEXT, Checkpoint
 
@@ -92,6 +92,18 @@ def test_key_of_the_chain_itself(page: Page, root: Path) -> None:
     said = _verdict(page, _export(root, key=False))
     assert "Verified" in said
     assert "compare it with the key that you hold" in " ".join(said.split())
+
+
+def test_no_key_at_all(page: Page, root: Path) -> None:
+    """Where no record says whose chain it is, the page never claims to have checked signatures."""
+    segment = root / CHAIN / segment_name(0)
+    genesis, rest = segment.read_bytes().split(b"\n", 1)
+    segment.write_bytes(genesis[:-1] + b"\n" + rest)
+    times = ("--since", "2026-11-25T10:00:04", "--until", "2026-11-25T10:00:18")
+    said = _verdict(page, _export(root, *times, key=False))
+    assert "Partly verified: no key" in said
+    assert "bear" not in said
+    assert "0 of 14 signatures" in said
 
 
 def test_another_key(page: Page, root: Path) -> None:

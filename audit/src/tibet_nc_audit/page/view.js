@@ -126,6 +126,10 @@ function showResult(check, about) {
     showVerdict("half", "Partly verified: no signatures", "This browser can't check Ed25519" +
       ` signatures (Chromium can from version 137 on). Hashes and links of ${records} agree,` +
       " which shows nothing about who wrote them.");
+  } else if (check.counts.signatures < check.counts.records) {
+    showVerdict("half", "Partly verified: no key", "Nothing here says with which key the records" +
+      ` are signed: the chain's beginning is missing or damaged. Hashes and links of ${records}` +
+      " agree, which shows nothing about who wrote them.");
   } else {
     const sure = about.pinned ? "with the key that was given"
       : "with the key that the chain itself names";
