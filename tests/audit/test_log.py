@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from tests.audit.chains import ALICE, BOB, Chain, sample
 from tests.audit.program import PROGRAM, within
 from tests.audit.verdicts import lines_of, put
-from tibet_nc_audit.entries import Entry, Kind, Verdict, entries
+from tibet_nc_audit.entries import HOLD, HOLD_CHARACTERS, LATE, Entry, Kind, Verdict, entries
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.filters import Filter, exit_status, moment
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.table import duration
 from tibet_nc_protocol.layout import PAYLOADS, segment_name
+from tibet_nc_protocol.limits import COMMAND_CHARACTERS
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -113,6 +114,40 @@ def test_filters(root: Path, arguments: list[str], numbers: list[int]) -> None:
     done = within("log", "--state", root, "--json", *arguments)
     assert done.status == 0
     assert [json.loads(line)["seq"] for line in done.out.splitlines()] == numbers
+
+
+def test_more_commands_than_can_run(tmp_path: Path) -> None:
+    """A chain in which no command ever ends is listed with each of them once, in bounded memory."""
+    chain = Chain(tmp_path)
+    begun = [chain.intent("true") for _ in range(LATE + 50)]
+    with State(tmp_path) as state:
+        listing = entries(state, hold=10)
+        first = [next(listing) for _ in range(2)]
+        rest = list(listing)
+    listed = [entry for entry in [*first, *rest] if entry.kind is Kind.COMMAND]
+    assert sorted(entry.seq for entry in listed) == begun
+    assert {entry.verdict for entry in listed} == {Verdict.RUNNING}
+    chain.outcome(begun[0])
+    with State(tmp_path) as state:
+        # It was given up on, so its end belongs to nothing that is known.
+        assert [entry.seq for entry in entries(state, hold=10) if entry.kind is Kind.DAMAGED] == [
+            chain.length - 1
+        ]
+
+
+def test_long_texts_hold_less_back(tmp_path: Path) -> None:
+    """What a running command holds back is bounded by the length of the texts, too."""
+    chain = Chain(tmp_path)
+    running = chain.intent("tail -f log")
+    numbers = [chain.refusal("x" * COMMAND_CHARACTERS) for _ in range(300)]
+    chain.outcome(running)
+    assert 300 * COMMAND_CHARACTERS > HOLD_CHARACTERS
+    assert [entry.seq for entry in _entries(tmp_path, HOLD)] == [0, *numbers, running]
+    few = Chain(tmp_path / "few")
+    running = few.intent("tail -f log")
+    numbers = [few.refusal("x" * COMMAND_CHARACTERS) for _ in range(3)]
+    few.outcome(running)
+    assert [entry.seq for entry in _entries(tmp_path / "few", HOLD)] == [0, running, *numbers]
 
 
 def test_the_exact_text_in_json(tmp_path: Path) -> None:

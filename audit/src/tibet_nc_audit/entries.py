@@ -7,6 +7,7 @@ each text is the one its record commits to: whether the records are to be believ
 ``verify`` says.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from enum import StrEnum
@@ -19,7 +20,7 @@ from tibet_nc_audit.payloads import LINE_BYTES, read_payload
 from tibet_nc_audit.reader import LineFile, State
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
-from tibet_nc_protocol.limits import RECORD_BYTES
+from tibet_nc_protocol.limits import OPEN_RUNS, RECORD_BYTES
 from tibet_nc_protocol.records import (
     RECORDS,
     Aborted,
@@ -45,7 +46,14 @@ type TakeText = Callable[[int, str], str | None]
 """Gives the text for a number and a commitment, or None; raises DiffersError."""
 
 HOLD: Final = 10_000
-"""Entries that a command that still runs can hold back, about 10 MB."""
+"""Entries that a command that still runs can hold back, about 10 MB with ordinary texts."""
+
+HOLD_CHARACTERS: Final = 16 * 1024 * 1024
+"""Most characters of texts in what is held back."""
+
+LATE: Final = 16 * OPEN_RUNS
+"""Commands that hold nothing back any more and are still waited for: no more can run at once, so
+with more of them a chain is wrong, and then they come without their end."""
 
 
 class Kind(StrEnum):
@@ -131,8 +139,9 @@ def entries(
     With ``wait`` the end of the chain isn't the end: it is called, and then looked for more.
     """
     joiner = _Joiner(hold)
-    first: int | None = state.segments()[0]
-    while first is not None:
+    segments = deque(state.segments())
+    while segments:
+        first = segments.popleft()
         name = segment_name(first)
         with (
             state.open(name, RECORD_BYTES, CHAIN) as file,
@@ -140,7 +149,8 @@ def entries(
         ):
             for number, line in enumerate(_lines(state, file, first, wait), first):
                 yield from joiner.take(number, line, texts.take)
-        first = next((later for later in state.segments() if later > first), None)
+        if not segments:
+            segments.extend(later for later in state.segments() if later > first)
     yield from joiner.finish()
 
 
@@ -202,6 +212,7 @@ class _Joiner:
         self._hold = hold
         self._waiting: dict[int, Entry] = {}
         """Entries in their order, the first of which isn't complete."""
+        self._characters = 0
         self._late: dict[int, Entry] = {}
         """Commands that hold nothing back any more."""
 
@@ -236,17 +247,24 @@ class _Joiner:
 
     def _add(self, entry: Entry) -> Iterator[Entry]:
         self._waiting[entry.seq] = entry
+        self._characters += len(entry.command or "")
         return self._release()
 
     def _release(self) -> Iterator[Entry]:
         while self._waiting:
             first = next(iter(self._waiting.values()))
-            if first.verdict is not Verdict.RUNNING:
-                yield self._waiting.pop(first.seq)
-            elif len(self._waiting) > self._hold:
-                self._late[first.seq] = self._waiting.pop(first.seq)
-            else:
+            running = first.verdict is Verdict.RUNNING
+            full = len(self._waiting) > self._hold or self._characters > HOLD_CHARACTERS
+            if running and not full:
                 return
+            del self._waiting[first.seq]
+            self._characters -= len(first.command or "")
+            if not running:
+                yield first
+                continue
+            self._late[first.seq] = first
+            if len(self._late) > LATE:
+                yield self._late.pop(next(iter(self._late)))
 
 
 def begun(record: Beginning, head: str, texts: TakeText) -> Entry:
