@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from tests.audit.chains import Chain, cast, sample
 from tests.audit.program import PROGRAM, safe, within
+from tibet_nc_audit.errors import DisagreementError
+from tibet_nc_audit.export import cast_lines
+from tibet_nc_audit.locate import locate
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.replay import LONGEST_WAIT_SECONDS, RESET, VisibleText, frames, play
 from tibet_nc_protocol.layout import RECORDINGS, recording_name
@@ -95,6 +98,24 @@ def test_another_recording(root: Path) -> None:
     done = within("replay", "--state", root, "1", "--no-wait")
     assert (done.status, done.out) == (1, "nothing happened\n")
     assert "NOT what was recorded" in done.err
+
+
+def test_a_recording_that_changes_meanwhile(tmp_path: Path) -> None:
+    """What becomes another recording after it was checked is neither played nor copied as good."""
+    chain = Chain(tmp_path)
+    number = chain.command("yes", b"y\n" * 200_000)
+    path = tmp_path / RECORDINGS / recording_name(number)
+    with State(tmp_path) as state:
+        recorded = locate(state, number).recorded
+        assert recorded is not None
+        copied = cast_lines(state, number)
+        played = frames(state, recording_name(number), recorded)
+        next(copied)
+        next(played)  # both were found good, and have begun
+        path.write_bytes(path.read_bytes().replace(b"y\\ny\\n", b"y\\nn\\n"))
+        for going_on in (copied, played):
+            with pytest.raises(DisagreementError, match="other output"):
+                list(going_on)
 
 
 def test_a_broken_recording(root: Path) -> None:

@@ -53,7 +53,7 @@ from tibet_nc_protocol import proofs
 from tibet_nc_protocol.cosignature import Cosigner
 from tibet_nc_protocol.errors import NoteError, SignatureError
 from tibet_nc_protocol.layout import recording_name
-from tibet_nc_protocol.records import Intent, Remainder
+from tibet_nc_protocol.records import Intent, Outcome, Remainder
 from tibet_nc_protocol.signing import PublicKey
 
 GOOD: Final = 0
@@ -262,6 +262,7 @@ def _replay(options: argparse.Namespace, state: State) -> int:
     if not isinstance(command.begin.record, Intent | Remainder):
         raise AuditError(f"record {options.number}: not a command, nor what one left running")
     status = GOOD
+    checked: Outcome | Remainder | None = None
     name = recording_name(command.begin.number)
     if command.recorded is None:
         _complain("the command has no outcome: nothing to check the recording against")
@@ -271,6 +272,7 @@ def _replay(options: argparse.Namespace, state: State) -> int:
         try:
             name = name_of(command.recorded)
             check_recording(state, command.recorded)
+            checked = command.recorded
         except MissingError as wrong:
             raise AuditError(f"{wrong.file}: {_absent(state, options.number)}") from None
         except DisagreementError as wrong:
@@ -286,11 +288,14 @@ def _replay(options: argparse.Namespace, state: State) -> int:
         sys.stdout.buffer.flush()
 
     try:
-        frames = replay.frames(state, name)
+        frames = replay.frames(state, name, checked)
         replay.play(frames, write, speed=None if options.no_wait else options.speed)
+    except DisagreementError as wrong:
+        _complain(f"NOT what was recorded, it changed meanwhile: {wrong.file}: {wrong.reason}")
+        status = BAD
+    finally:
         if text is not None:
             sys.stdout.buffer.write(text.feed(b"", last=True).encode())
-    finally:
         if terminal:
             sys.stdout.buffer.write(replay.RESET)
             _forget_answers()

@@ -14,12 +14,13 @@ from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.locate import locate
 from tibet_nc_audit.lookahead import Lookahead
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import Checked, check_recording, name_of
+from tibet_nc_audit.recordings import Checked, Tally, check_recording, name_of
 from tibet_nc_audit.table import command_text, json_line
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
+from tibet_nc_protocol.recording import CastReader
 from tibet_nc_protocol.records import RECORDS, Outcome
 
 
@@ -110,7 +111,8 @@ def tibet_lines(state: State, complain: Callable[[str], None]) -> Iterator[bytes
 def cast_lines(state: State, number: int) -> Iterator[bytes]:
     """Yield the lines of one command's recording, if it is the one that was recorded.
 
-    Raises AuditError when there is none, DisagreementError when it is another.
+    Raises AuditError when there is none, DisagreementError when it is another, or became another
+    while it was copied.
     """
     outcome = locate(state, number).recorded
     if outcome is None:
@@ -118,9 +120,15 @@ def cast_lines(state: State, number: int) -> Iterator[bytes]:
     if check_recording(state, outcome) is Checked.NONE or not outcome.recording:
         raise AuditError(f"record {number}: nothing was recorded")
     name = name_of(outcome)
+    reader, tally = CastReader(), Tally(outcome)
     with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
-        for line in file:
-            yield line + b"\n"
+        try:
+            for line in file:
+                tally.add(reader.feed(line))
+                yield line + b"\n"
+        except DecodeError as error:
+            raise DisagreementError(file.name, str(error)) from None
+        tally.finish(file.torn)
 
 
 def _wanted(state: State, wanted: Filter, complain: Callable[[str], None]) -> Iterator[Entry]:

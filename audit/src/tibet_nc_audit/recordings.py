@@ -7,11 +7,7 @@ title and markers aren't in the digest.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import Final
-
-import msgspec
 
 from tibet_nc_audit.errors import DisagreementError, MissingError, MissingFileError, NotAFileError
 from tibet_nc_audit.reader import State
@@ -29,9 +25,6 @@ class Checked(StrEnum):
     CAPPED = "capped"
     NONE = "none"
     """There is none, since nothing was printed."""
-
-
-_EVENT: Final = msgspec.json.Decoder(tuple[float, str, str])
 
 
 def name_of(record: Outcome | Remainder) -> str:
@@ -62,57 +55,65 @@ def check_recording(state: State, outcome: Outcome | Remainder) -> Checked:
         raise DisagreementError(
             shown, "the record names another file", expected=name, found=outcome.recording
         )
+    reader, tally = CastReader(), Tally(outcome)
     try:
         with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
-            length, found = _derive(file, shown)
-            torn = file.torn
+            for row, line in enumerate(file, 1):
+                try:
+                    tally.add(reader.feed(line))
+                except DecodeError as error:
+                    raise DisagreementError(shown, f"line {row}: {error}") from None
+            return tally.finish(file.torn)
     except MissingFileError:
         raise missing_recording(name) from None
     except NotAFileError:
         raise DisagreementError(shown, "not a regular file") from None
-    if torn:
-        raise DisagreementError(shown, "its last line is incomplete", found=f"{torn} bytes")
-    if length != outcome.recorded_bytes:
-        raise DisagreementError(
-            shown,
-            "another length",
-            expected=f"{outcome.recorded_bytes} bytes",
-            found=f"{length} bytes",
-        )
-    if outcome.recorded_bytes < outcome.output_bytes:
-        return Checked.CAPPED
-    if found != outcome.output_sha256:
-        raise DisagreementError(
-            shown, "other output (SHA-256)", expected=outcome.output_sha256, found=found
-        )
-    return Checked.AGREES
+
+
+class Tally:
+    """What a recording holds, added up while it is read, against what a record says of it.
+
+    Whoever plays or copies a recording that was checked reads it once more; it may be another then.
+    """
+
+    def __init__(self, outcome: Outcome | Remainder) -> None:
+        self._outcome = outcome
+        self._shown = f"{RECORDINGS}/{name_of(outcome)}"
+        self._sha256 = hashlib.sha256()
+        self._length = 0
+
+    def add(self, data: bytes) -> None:
+        """Take the bytes printed that a line holds."""
+        self._sha256.update(data)
+        self._length += len(data)
+
+    def finish(self, torn: int) -> Checked:
+        """Say how far it agreed, with so many bytes after its last line end.
+
+        Raises DisagreementError.
+        """
+        outcome = self._outcome
+        if torn:
+            raise DisagreementError(
+                self._shown, "its last line is incomplete", found=f"{torn} bytes"
+            )
+        if self._length != outcome.recorded_bytes:
+            raise DisagreementError(
+                self._shown,
+                "another length",
+                expected=f"{outcome.recorded_bytes} bytes",
+                found=f"{self._length} bytes",
+            )
+        if outcome.recorded_bytes < outcome.output_bytes:
+            return Checked.CAPPED
+        found = self._sha256.hexdigest()
+        if found != outcome.output_sha256:
+            raise DisagreementError(
+                self._shown, "other output (SHA-256)", expected=outcome.output_sha256, found=found
+            )
+        return Checked.AGREES
 
 
 def missing_recording(name: str) -> MissingError:
     """Return the error for a recording that isn't there."""
     return MissingError(f"{RECORDINGS}/{name}", "not there")
-
-
-def played(lines: Iterable[bytes]) -> Iterator[tuple[float, bytes]]:
-    """Yield (seconds since the event before, bytes printed); raises DecodeError."""
-    reader = CastReader()
-    for line in lines:
-        first = reader.header is None
-        data = reader.feed(line)
-        if not first:
-            yield _EVENT.decode(line)[0], data
-
-
-def _derive(lines: Iterable[bytes], shown: str) -> tuple[int, str]:
-    """Return the number and the SHA-256 of the bytes that a command printed."""
-    reader = CastReader()
-    sha256 = hashlib.sha256()
-    length = 0
-    for row, line in enumerate(lines, 1):
-        try:
-            data = reader.feed(line)
-        except DecodeError as error:
-            raise DisagreementError(shown, f"line {row}: {error}") from None
-        sha256.update(data)
-        length += len(data)
-    return length, sha256.hexdigest()

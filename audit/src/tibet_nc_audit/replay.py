@@ -11,13 +11,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import msgspec
+
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import played
+from tibet_nc_audit.recordings import Tally
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import RECORDINGS
 from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
+from tibet_nc_protocol.recording import CastReader
+from tibet_nc_protocol.records import Outcome, Remainder
+
+_EVENT: Final = msgspec.json.Decoder(tuple[float, str, str])
 
 LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
 """A recording that asks for longer is waited for no longer."""
@@ -26,13 +32,28 @@ LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
 RESET: Final = b"\x1b[?1049l\x1b[?1000;1002;1003;1004;1006l\x1b[?2004l\x1b[!p\x1b[?25h\x1b[0m"
 
 
-def frames(state: State, name: str) -> Iterator[tuple[float, bytes]]:
-    """Yield (seconds since the frame before, bytes printed) of a recording; raises AuditError."""
+def frames(
+    state: State, name: str, recorded: Outcome | Remainder | None = None
+) -> Iterator[tuple[float, bytes]]:
+    """Yield (seconds since the frame before, bytes printed) of a recording; raises AuditError.
+
+    With ``recorded`` DisagreementError is raised at the end if they weren't what it speaks of.
+    """
+    reader = CastReader()
+    tally = None if recorded is None else Tally(recorded)
     with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
         try:
-            yield from played(file)
+            for line in file:
+                first = reader.header is None
+                data = reader.feed(line)
+                if tally is not None:
+                    tally.add(data)
+                if not first:
+                    yield _EVENT.decode(line)[0], data
         except DecodeError as error:
             raise AuditError(f"{RECORDINGS}/{name}: {error}") from None
+        if tally is not None:
+            tally.finish(file.torn)
 
 
 def play(
