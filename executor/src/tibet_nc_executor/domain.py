@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What keeps a session's processes from those of other sessions, which have the same uid.
 
-A Landlock domain with the scope "signal": a process in it can signal only what is in it too, and,
-as with every domain, trace nothing else nor look into its memory, environment or files. Children
-are in the domain of whoever starts them, and nothing leads out of it.
+A Landlock domain with two scopes: a process in it can signal only what is in it too, and connect
+to abstract sockets of no others; and, as with every domain, trace nothing else nor look into its
+memory, environment or files. Children are in the domain of whoever starts them, and nothing leads
+out of it.
 
 A domain belongs to a thread. So each session has one that does nothing but start its processes. It
 begins with giving up new privileges, which the kernel asks for; a command has to do so anyway.
@@ -25,7 +26,7 @@ from tibet_nc_executor.credentials import forbid_new_privileges
 _CREATE_RULESET: Final = 444  # the same number on every architecture, as are all newer calls
 _RESTRICT_SELF: Final = 446
 _VERSION: Final = 1  # LANDLOCK_CREATE_RULESET_VERSION
-_SCOPE_SIGNAL: Final = 2  # LANDLOCK_SCOPE_SIGNAL
+_SCOPES: Final = 1 | 2  # LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET, LANDLOCK_SCOPE_SIGNAL
 _SCOPES_ABI: Final = 6
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -49,7 +50,11 @@ class Domain:
 
     def run[T](self, start: Callable[[], T]) -> T:
         """Return what a function returns that starts a process; raises what it raises."""
-        return self._thread.submit(start).result()
+        try:
+            future = self._thread.submit(start)
+        except RuntimeError as error:  # the first call makes the thread
+            raise OSError(errno.EAGAIN, str(error)) from None
+        return future.result()
 
     def close(self) -> None:
         """End the thread; what it has started stays in the domain."""
@@ -58,7 +63,7 @@ class Domain:
 
 def _enter() -> None:
     forbid_new_privileges()
-    rules = struct.pack("=QQQ", 0, 0, _SCOPE_SIGNAL)  # no file access, no network, this scope
+    rules = struct.pack("=QQQ", 0, 0, _SCOPES)  # no file access, no network, these scopes
     descriptor: int = _LIBC.syscall(_CREATE_RULESET, rules, len(rules), 0)
     if descriptor < 0:
         raise _failed("landlock_create_ruleset")

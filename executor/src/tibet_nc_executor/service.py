@@ -33,6 +33,7 @@ from tibet_nc_executor.server import Server, listener, remove
 from tibet_nc_executor.sessions import SessionLimits, Sessions
 from tibet_nc_executor.settings import ResourceLimits, ShellSettings
 from tibet_nc_executor.shell import Shell
+from tibet_nc_executor.workers import workers
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 from tibet_nc_protocol.signing import Identity, PublicKey
@@ -99,7 +100,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
 
     Raises ConfigError, LedgerError or SelfTestError when it can't or must not.
     """
-    _shield()
+    _prepare()
     breaches = enforce(frozenset(config.walls.accepted))
     identity = Identity(secret_key(config, environment))
     trusted = agent_key(config)
@@ -206,6 +207,12 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     for fault in ended:
         if isinstance(fault, Exception):
             raise fault
+
+
+def _prepare() -> None:
+    """Shield this process, and make its threads while there is room for them."""
+    _shield()
+    asyncio.get_running_loop().set_default_executor(workers())
 
 
 def _shield() -> None:

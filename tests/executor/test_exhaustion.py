@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""What the executor does when the machine has nothing left of something that it needs (I6, I7)."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Client, Executor
+from tibet_nc_protocol.messages import CloseSession, Denied, Finished, Response, Started
+from tibet_nc_protocol.terms import DenialCode
+
+pytestmark = pytest.mark.skipif(
+    os.getuid() != 0, reason="the limit would count whatever else this uid runs"
+)
+
+PROCESSES = 30
+
+
+class Limited(Executor):
+    """An executor whose uid may have few processes and threads, as under TasksMax=."""
+
+    def _argv(self) -> list[str]:
+        return ["/usr/bin/prlimit", f"--nproc={PROCESSES}", *super()._argv()]
+
+
+@contextmanager
+def none_left(uid: int) -> Iterator[None]:
+    """Have others take every process that a uid may have."""
+    become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    others = [subprocess.Popen([*become, "sleep", "1000"]) for _ in range(PROCESSES)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+async def end_of(client: Client, sender: str) -> Response:
+    """Run a command in a session that begins with it and ends after it; return its answer."""
+    await client.send(client.request("echo works", sender=sender))
+    while isinstance(answer := await client.receive(), Started):
+        pass
+    await client.send(CloseSession(request=client.number(), room=ROOM, sender=sender))
+    await client.receive()
+    return answer
+
+
+async def test_without_processes_it_refuses_and_goes_on() -> None:
+    """When neither a process nor a thread can be had, commands are refused, and later they run."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        place = Path(name)
+        with Limited(place, shell="restricted = false") as executor:
+            client = await Client.connect(executor)
+            with none_left(executor.uids.executor):
+                answers = [
+                    await end_of(client, sender)
+                    for _ in range(10)
+                    for sender in (OPERATOR, OTHER_OPERATOR)
+                ]
+            refused = [answer for answer in answers if isinstance(answer, Denied)]
+            assert {answer.code for answer in refused} == {DenialCode.SHELL}
+            assert len(refused) >= len(answers) - 1  # a shell may have been waiting
+            for sender in (OPERATOR, OTHER_OPERATOR):
+                answer = await end_of(client, sender)
+                assert isinstance(answer, Finished)
+                assert answer.output == b"works\n"
+            await client.close()
