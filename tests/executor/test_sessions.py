@@ -522,6 +522,28 @@ async def test_sessions_do_not_reach_each_other_s_processes(
     assert words[-2:] == ["own", "self"]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the shell's own")
+@pytest.mark.skipif(not can_scope(), reason="needs Landlock's scopes (Linux 6.12)")
+async def test_sessions_do_not_reach_each_other_s_abstract_sockets(client: Client) -> None:
+    """An abstract socket of another session, which has no file mode, refuses; one's own doesn't."""
+    await run(
+        client,
+        "python3 -c 'import socket, time; s = socket.socket(socket.AF_UNIX);"
+        ' s.bind("\\0tibet-nc-test"); s.listen(); open("up", "w"); time.sleep(100)\' &'
+        " while [ ! -e up ]; do sleep 0.01; done",
+    )
+    reach = (
+        "python3 -c 'import socket; s = socket.socket(socket.AF_UNIX);"
+        ' s.connect("\\0tibet-nc-test"); print("connected")\''
+    )
+    await client.send(client.request(reach, sender=OTHER_OPERATOR))
+    assert isinstance(await client.receive(), Started)
+    other = await client.receive()
+    assert isinstance(other, Finished)
+    assert b"PermissionError" in other.output
+    assert (await run(client, reach)).output == b"connected\n"
+
+
 # --- homes ----------------------------------------------------------------------------------------
 
 
@@ -550,6 +572,20 @@ async def test_a_home_is_private_and_goes_with_its_session(
     await client.send(CloseSession(request=client.number(), room=ROOM, sender=OPERATOR))
     assert isinstance(await client.receive(), Recorded)
     assert not Path(home).exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the shell's own")
+async def test_removing_a_home_follows_no_link(executor: Executor, client: Client) -> None:
+    """What links in a home lead to isn't touched, nor walked through, when its session ends."""
+    outside = executor.directory / "outside"
+    outside.mkdir()
+    os.chown(outside, executor.uids.shell, executor.uids.shell)
+    outside.chmod(0)
+    home = Path((await run(client, f"ln -s {outside} link; echo $PWD")).output.decode().strip())
+    await client.send(CloseSession(request=client.number(), room=ROOM, sender=OPERATOR))
+    assert isinstance(await client.receive(), Recorded)
+    assert not home.exists()
+    assert outside.stat().st_mode & 0o777 == 0
 
 
 async def test_homes_of_a_dead_executor_are_removed(executor: Executor, client: Client) -> None:

@@ -32,7 +32,8 @@ _MODE_OF_GROUP: Final = 0o770
 _MODE_OF_OWNER: Final = 0o700
 _TRIES: Final = 3  # another command of the uid may have killed the one that empties
 _LIMIT_S: Final = 20.0  # a home of very many files
-_EMPTY: Final = 'chmod -R u+rwX -- "$1"/* "$1"/.[!.]*; exec find "$1" -mindepth 1 -delete'
+# chmod is given the home and nothing that is in it: it follows the links that it is given.
+_EMPTY: Final = 'chmod -R u+rwX -- "$1"; exec find "$1" -mindepth 1 -delete'
 _PATH: Final = "/usr/bin:/bin"
 
 
