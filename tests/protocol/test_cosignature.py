@@ -3,6 +3,7 @@
 
 import base64
 import hashlib
+import itertools
 import struct
 
 import pytest
@@ -75,6 +76,18 @@ def test_an_altered_cosignature_never_verifies(place: int, flip: int) -> None:
     altered = note[:at] + chr(ord(note[at]) ^ flip) + note[at + 1 :]
     with pytest.raises(NoteError):
         verify_cosignature(altered, COSIGNER)
+
+
+def test_several_cosignatures_by_one_key() -> None:
+    """The latest time counts, whatever the order, and a good one excuses no bad one."""
+    times = (TIME, TIME + 9, TIME + 5)
+    lines = [cosignature_line(TEXT, NAME, AUDITOR, seconds) for seconds in times]
+    for order in itertools.permutations(lines):
+        assert verify_cosignature(NOTE + "".join(order), COSIGNER) == TIME + 9
+    bad = cosignature_line("another text\n", NAME, AUDITOR, TIME)
+    for order in itertools.permutations([*lines, bad]):
+        with pytest.raises(NoteError, match="does not verify"):
+            verify_cosignature(NOTE + "".join(order), COSIGNER)
 
 
 @pytest.mark.parametrize("seconds", [2**63, 2**64 - 1])

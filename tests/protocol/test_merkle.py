@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.vectors.trees import consistency_proof, inclusion_proof
 from tibet_nc_protocol.errors import ProofError
 from tibet_nc_protocol.merkle import (
     EMPTY_ROOT,
     Frontier,
     RangeRoots,
-    consistency_proof,
     consistency_ranges,
-    inclusion_proof,
     inclusion_ranges,
     leaf_hash,
     tree_root,

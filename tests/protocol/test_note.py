@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Signed notes and checkpoints, as the public specification has them."""
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +60,28 @@ def test_a_second_signature_leaves_the_first_good() -> None:
     assert open_checkpoint(note, OWN) == CHECKPOINT
     other = Verifier(name="auditor", key=auditor.public_key)
     assert open_checkpoint(note, other) == CHECKPOINT
+
+
+def test_a_good_signature_excuses_no_bad_one() -> None:
+    """A note with two signatures by one key, of which one does not verify, never opens."""
+    note = sign_note(CHECKPOINT.text(), NAME, IDENTITY)
+    for more in (
+        signature_line("another text\n", NAME, IDENTITY),
+        f"— {NAME} {base64.b64encode(OWN.key_id + bytes(63)).decode()}\n",
+    ):
+        text, _, good = note.partition("\n\n")
+        for lines in (good + more, more + good):
+            with pytest.raises(NoteError, match=r"does not verify|wrong length"):
+                open_checkpoint(f"{text}\n\n{lines}", OWN)
+
+
+def test_signatures_have_a_bound() -> None:
+    """A hundred signatures are read, and no more: each could be one to verify."""
+    note = sign_note(CHECKPOINT.text(), NAME, IDENTITY)
+    other = f"— somebody {base64.b64encode(bytes(68)).decode()}\n"
+    assert open_checkpoint(note + 99 * other, OWN) == CHECKPOINT
+    with pytest.raises(NoteError, match="more than 100"):
+        open_checkpoint(note + 100 * other, OWN)
 
 
 @given(place=st.integers(0), flip=st.integers(1, 127))

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.vectors import samples
+from tests.vectors.trees import consistency_proof, inclusion_proof
 from tibet_nc_protocol import proofs
 from tibet_nc_protocol.errors import ProofError
 from tibet_nc_protocol.layout import Payload
 from tibet_nc_protocol.merkle import (
-    consistency_proof,
-    inclusion_proof,
     leaf_hash,
     tree_root,
     verify_inclusion,

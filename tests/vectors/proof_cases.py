@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from tests.vectors import samples
 from tests.vectors.case import Case, Layer, Reads
+from tests.vectors.trees import consistency_proof, inclusion_proof
 from tibet_nc_protocol import proofs
 from tibet_nc_protocol.cosignature import cosignature_line
 from tibet_nc_protocol.layout import Payload
-from tibet_nc_protocol.merkle import consistency_proof, inclusion_proof, leaf_hash
+from tibet_nc_protocol.merkle import leaf_hash
 from tibet_nc_protocol.note import split_note
 from tibet_nc_protocol.signing import Identity
 

@@ -3,7 +3,7 @@
 
 A leaf is hashed with 0x00 before it and a node with 0x01, so neither can pass for the other.
 ``Frontier`` grows with the chain and holds one digest for each set bit of its size; proofs are
-made from the leaf digests, all at hand or one after the other (``RangeRoots``), and verified from
+made from the leaf digests, one after the other (``RangeRoots``), and verified from
 the roots alone. Verification raises.
 """
 
@@ -102,14 +102,6 @@ def inclusion_ranges(index: int, size: int) -> list[range]:
     return found[::-1]
 
 
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """Return the digests that lead from one leaf to the root (RFC 6962, §2.1.1).
-
-    Raises ProofError when there is no such leaf.
-    """
-    return [_root_of(leaves, part) for part in inclusion_ranges(index, len(leaves))]
-
-
 def verify_inclusion(
     leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> None:
@@ -155,14 +147,6 @@ def consistency_ranges(old: int, size: int) -> list[range]:
             begin, whole = split, False
     # The old tree itself is known to whoever holds its root; a part of it has to be given.
     return [*([] if whole else [range(begin, end)]), *found[::-1]]
-
-
-def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
-    """Return the digests that show that the first ``size`` leaves are as they were.
-
-    (RFC 6962, §2.1.2.) Raises ProofError for a size that is not within the tree.
-    """
-    return [_root_of(leaves, part) for part in consistency_ranges(size, len(leaves))]
 
 
 def verify_consistency(
@@ -232,10 +216,6 @@ class RangeRoots:
             if tree.size != len(part):
                 raise ProofError(f"leaves {part.start} to {part.stop - 1} are not all there")
         return [tree.root() for tree in self._trees]
-
-
-def _root_of(leaves: Sequence[bytes], part: range) -> bytes:
-    return tree_root(leaves[part.start : part.stop])
 
 
 def _split(size: int) -> int:
