@@ -19,6 +19,7 @@ from tibet_nc_protocol.merkle import (
     tree_root,
     verify_inclusion,
 )
+from tibet_nc_protocol.note import Checkpoint, sign_note
 from tibet_nc_protocol.signing import Identity, PublicKey
 
 KEY = samples.EXECUTOR.public_key
@@ -102,6 +103,56 @@ def test_what_is_not_so_is_refused(_name: str, changed: dict[str, object], reaso
     """Text, records and keys are those of the chain, or the proof is none."""
     with pytest.raises(ProofError, match=reason):
         proofs.verify_command(_forged(command(), **changed), KEY)
+
+
+def _under(lines: list[bytes], number: int, note: str | None = None) -> proofs.Shown:
+    """Show a line by a checkpoint of the executor over these lines, whatever they are."""
+    path = inclusion_proof([leaf_hash(line) for line in lines], number)
+    note = note or samples.checkpoint(lines).note
+    return proofs.Shown(line=lines[number].decode(), proof=proofs.tlog_proof(number, path, note))
+
+
+def _another_origin() -> str:
+    text = Checkpoint(origin="another", size=3, root=tree_root(LEAVES)).text()
+    name = samples.EXECUTOR.id
+    return sign_note(text, name, samples.EXECUTOR)
+
+
+FORGED = samples.signed(samples.intent(1, samples.genesis().digest), samples.STRANGER).line
+ALONE = _forged(command(), text=None)
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"),
+    [
+        ([_under([LINES[0], LINES[2], LINES[1]], 2)], "record 1: the proof is for record 2"),
+        ([_under([LINES[0], FORGED], 1)], "record 1: the signature does not verify"),
+        ([_under(LINES[:2], 1), _under(LINES, 2)], "different checkpoints"),
+        ([_under(LINES, 1, _another_origin())], "a checkpoint of another chain"),
+    ],
+)
+def test_a_lie_of_the_executor_is_refused(records: list[proofs.Shown], reason: str) -> None:
+    """What is under a good checkpoint, and still isn't a record of this chain, proves nothing."""
+    with pytest.raises(ProofError, match=reason):
+        proofs.verify_command(_forged(ALONE, records=records), KEY)
+
+
+def test_keys_follow_one_another() -> None:
+    """Each key record is signed with the key before it, and stands after the one before."""
+    third = samples.three_records()[2]
+    first = samples.signed(samples.new_key(3, third.digest))
+    proof = _forged(ALONE, keys=[first.line.decode()])
+    assert proofs.verify_command(proof, KEY).keys.at(4) == samples.NEXT.public_key
+    by_itself = samples.signed(samples.new_key(3, third.digest), samples.NEXT)
+    earlier = samples.signed(samples.new_key(2, third.digest), samples.NEXT)
+    for keys, reason in (
+        ([by_itself], "genesis and key records: the signature does not verify"),
+        ([first, earlier], "in their order"),
+        ([first, first], "in their order"),
+    ):
+        lines = [key.line.decode() for key in keys]
+        with pytest.raises(ProofError, match=reason):
+            proofs.verify_command(_forged(ALONE, keys=lines), KEY)
 
 
 def test_one_record_alone_is_shown() -> None:
