@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The disk, waited for without holding up the event loop for long.
 
-Handing a call to a thread and back takes longer than a fast disk takes to sync. So while calls
-mostly return within a millisecond they are made at once, and by a thread when they don't.
+Handing a call to a thread and back takes as long as a fast disk takes to sync, or longer when the
+machine is busy. So while calls mostly return within some milliseconds they are made at once, and
+by a thread when they don't.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
-AT_ONCE_SECONDS: Final = 0.001
+AT_ONCE_SECONDS: Final = 0.003
 
 
 class Disk:

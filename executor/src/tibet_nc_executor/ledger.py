@@ -51,9 +51,10 @@ from tibet_nc_protocol.signing import Identity
 
 RESERVE_BYTES: Final = 1024 * 1024
 """Room for about a thousand records after the disk is full."""
-AT_ONCE_S: Final = 0.001
-"""A disk that usually syncs faster than this isn't worth a thread, which costs 0.2 ms each time.
-One that has become slow holds everything else up for one record, and then has its thread."""
+AT_ONCE_S: Final = 0.003
+"""A disk that usually syncs faster than this isn't worth a thread, which costs 0.2 ms each time
+and up to a millisecond on a busy machine. One that has become slow holds everything else up for
+one record, and then has its thread."""
 
 type _Waiting = tuple[Record, str, asyncio.Future[None]]
 
