@@ -161,6 +161,31 @@ def test_what_the_chain_says_it_could_not_send(chain: Chain, detail: str, explai
     assert (said in done.out) == explained
 
 
+def test_gaps_on_record_that_lie_within_one_another(tmp_path: Path) -> None:
+    """Of several records of what journald didn't take, any that covers a gap explains it."""
+    chain = Chain(tmp_path / "state")
+    for _ in range(10):
+        chain.security()
+    wide = chain.unsent(2, "journald did not take the entries of #2 to #9")
+    chain.unsent(4, "journald did not take the entries of #4 to #5")
+    journal = journal_of(chain)
+    done = crosscheck(chain, journal[:4] + journal[8:])
+    assert done.status == 0
+    assert f"records 4 to 7: journald did not take them, as record {wide} says" in done.out
+    done = crosscheck(chain, journal[:1] + journal[8:])
+    assert done.status == 1
+    assert "missing records 1 to 7" in done.out
+
+
+def test_strangers_are_told_apart_up_to_a_bound(chain: Chain) -> None:
+    """However many uids a made-up journal has, few of them are kept."""
+    entry = journal_of(chain)[3]
+    made_up = [{**entry, "_UID": str(uid)} for uid in [*range(100_000, 101_500), *[7] * 3_000]]
+    done = crosscheck(chain, journal_of(chain) + made_up)
+    assert done.status == 0
+    assert "others claim to be an executor, and are no evidence: others (3500)" in done.out
+
+
 def test_a_process_can_not_speak_for_journald(chain: Chain) -> None:
     """A note that another process sent explains nothing."""
     journal = journal_of(chain)

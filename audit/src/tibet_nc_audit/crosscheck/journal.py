@@ -11,9 +11,11 @@ chain itself says it could not send, is told apart from what is missing without 
 """
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from tibet_nc_audit.crosscheck.copy import FIELDS, ChainCopy
@@ -26,6 +28,8 @@ DROPPED: Final = "a596d6fe7bfa4994828e72309e95d61e"
 
 _NUMBER: Final = re.compile(r"\A(0|[1-9][0-9]{0,15})\Z")
 _STRANGERS_NAMED: Final = 5
+_STRANGERS_COUNTED: Final = 1000
+"""Uids that are told apart: a file that somebody made up may have as many as entries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,13 @@ class _Comparing:
         """How many messages journald dropped, by the latest record before its note."""
         self._repeated = 0
         self._strangers: Counter[str] = Counter()
+        self._unsent: list[tuple[int, int, int]] = []
+        """From where on journald took no entries, how far of those until then, and who says so."""
+        reach, said_by = 0, 0
+        for part, number in sorted(chain.unsent, key=lambda said: said[0].start):
+            if part.stop > reach:
+                reach, said_by = part.stop, number
+            self._unsent.append((part.start, reach, said_by))
 
     def take(self, entry: Entry, place: str) -> None:
         """Compare one entry."""
@@ -68,7 +79,9 @@ class _Comparing:
         if "TIBET_NC_SEQ" not in entry and "TIBET_NC_HEAD" not in entry:
             return
         if entry.get("_UID") != str(self._sender.uid):
-            self._strangers[f"uid {entry.get('_UID', 'unknown')}"] += 1
+            who = f"uid {entry.get('_UID', 'unknown')}"
+            known = who in self._strangers or len(self._strangers) < _STRANGERS_COUNTED
+            self._strangers[who if known else "others"] += 1
             return
         number = _number(entry.get("TIBET_NC_SEQ"))
         if self._sender.exe is not None and entry.get("_EXE") != self._sender.exe:
@@ -192,9 +205,7 @@ class _Comparing:
             missing = last - begin + 1
             dropped = self._drops[begin - 1]
             which = f"record {begin}" if missing == 1 else f"records {begin} to {last}"
-            said_by = next(
-                (by for part, by in self._chain.unsent if begin in part and last in part), None
-            )
+            said_by = self._said_unsent(begin, last)
             if said_by is not None:
                 notes.append(f"{which}: journald did not take them, as record {said_by} says")
             elif missing <= dropped:
@@ -204,6 +215,12 @@ class _Comparing:
                 self._found.add(Kind.MISSING, begin, f"not in the journal{said}", last=last)
             begin = self._seen.find(0, last + 1, end)
         return notes
+
+    def _said_unsent(self, begin: int, last: int) -> int | None:
+        """Return the record that says that journald took no entry from one record to another."""
+        at = bisect_right(self._unsent, begin, key=itemgetter(0)) - 1
+        _, reach, said_by = self._unsent[at] if at >= 0 else (0, 0, 0)
+        return said_by if last < reach else None
 
 
 def _number(text: str | None) -> int | None:
