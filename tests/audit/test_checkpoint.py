@@ -394,6 +394,20 @@ def test_a_rollback_that_grew_on_is_not_cosigned(mine: Path, tmp_path: Path) -> 
     assert checkpoint(older, "--cosign", mine, "--key", KEY).status == 1
 
 
+def test_a_key_by_another_name_is_the_same(mine: Path, tmp_path: Path) -> None:
+    """Named by a symbolic link, a key remembers what it cosigned, too."""
+    link = tmp_path / "link"
+    link.symlink_to(mine)
+    origin, one, other = "did:jis:one", leaf_hash(b"one"), leaf_hash(b"other")
+    notes = [
+        sign_note(Checkpoint(origin=origin, size=7, root=root).text(), origin, EXECUTOR)
+        for root in (one, other)
+    ]
+    cosign(load_key(link), notes[0], 1_800_000_000)
+    with pytest.raises(AuditError, match="cosigned before"):
+        cosign(load_key(mine), notes[1], 1_800_000_001)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\xff", b"PRIVATE+KEY+a+b+c", b"PRIVATE+KEY+x", b"-----BEGIN PRIVATE KEY"]
 )
@@ -408,6 +422,18 @@ def test_what_is_no_key_file(chain: Chain, mine: Path, content: bytes) -> None:
     done = checkpoint(chain, "--cosign", mine, "--key", KEY)
     assert done.status == 2
     assert "others may read" in done.err
+
+
+def test_a_key_file_that_was_altered_is_none(mine: Path) -> None:
+    """With any character of name, id, type or key altered, a key file is no key any more."""
+    good = mine.read_text()
+    for at in range(len("PRIVATE+KEY+"), len(good) - 1):
+        other = "B" if good[at] != "B" else "C"
+        mine.write_text(f"{good[:at]}{other}{good[at + 1 :]}")
+        with pytest.raises(AuditError, match="not a private key"):
+            load_key(mine)
+    mine.write_text(good)
+    assert load_key(mine).name == NAME
 
 
 def test_what_was_cosigned_must_be_readable(chain: Chain, mine: Path) -> None:

@@ -84,7 +84,8 @@ def load_key(path: Path) -> AuditorKey:
     except (NoteError, SignatureError, ValueError):
         # Not one word of what stands there: it may be most of a key.
         raise AuditError(f"{path}: not a private key as --new-key makes them") from None
-    return AuditorKey(name=name, identity=identity, file=path)
+    # By whatever link it was named, what was cosigned with it stands beside the key itself.
+    return AuditorKey(name=name, identity=identity, file=Path(os.path.realpath(path)))
 
 
 def _parse(text: str) -> tuple[str, Identity]:
