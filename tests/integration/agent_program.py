@@ -3,11 +3,13 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tests.harness import Account
+from tests.harness.terminal import typed
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 WAIT_SECONDS: Final = 60.0
@@ -80,21 +82,28 @@ directory = {quoted(str(self.state))}
 """)
         (self.directory / "executor.pub").write_text("0" * 63 + "2\n")
 
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of a verb."""
+        python, settings = ROOT / ".venv/agent/bin/python", self.directory / "agent.toml"
+        start = [str(python), "-I", "-m", "tibet_nc_agent", "--config", str(settings)]
+        return [*start, *arguments]
+
     async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
         """Start the program."""
         return await asyncio.create_subprocess_exec(
-            ROOT / ".venv/agent/bin/python",
-            "-I",
-            "-m",
-            "tibet_nc_agent",
-            "--config",
-            self.directory / "agent.toml",
-            *arguments,
+            *self.command(*arguments),
             env={"PATH": "/usr/bin:/bin"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+
+    async def typed(self, *arguments: str, answers: Mapping[str, str]) -> tuple[int, str]:
+        """Run the program on a terminal; ``answers`` has a line for each question's text.
+
+        Returns its exit status and what was shown.
+        """
+        return await asyncio.to_thread(typed, self.command(*arguments), answers)
 
     async def run(self, *arguments: str) -> Finished:
         """Run the program to its end."""

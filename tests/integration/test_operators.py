@@ -4,8 +4,6 @@
 import asyncio
 import json
 import os
-import pty
-import select
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Account, Operator, Synapse
+from tests.harness import Account, Operator, Synapse, terminal
 from tests.harness.host import Host
 from tibet_nc_agent.fingerprint import spaced
 from tibet_nc_protocol.chain import ChainVerifier
@@ -58,26 +56,7 @@ async def trust(host: Host, user: str, key: str) -> subprocess.CompletedProcess[
 
 def typed(host: Host, user: str, answer: str) -> tuple[int, str]:
     """Run ``trust`` on a terminal and type an answer; return its exit status and what it showed."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*host.program("agent"), "trust", user], stdin=theirs, stdout=theirs, stderr=theirs, cwd="/"
-    )
-    os.close(theirs)
-    shown = b""
-    while True:
-        ready, _, _ = select.select([ours], [], [], 30)
-        assert ready, shown
-        try:
-            part = os.read(ours, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-        if b"Type 'yes'" in part:
-            os.write(ours, f"{answer}\n".encode())
-    os.close(ours)
-    return process.wait(30), shown.decode()
+    return terminal.typed([*host.program("agent"), "trust", user], {"Type 'yes'": answer})
 
 
 async def test_from_nobody_to_an_operator_and_back(
