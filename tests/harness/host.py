@@ -199,6 +199,18 @@ class Host:
         self._allowed = users
         self._write_settings()
 
+    def log_in_by_password(self) -> None:
+        """Have the agent make a device of its own, instead of using the account's first one."""
+        secret = self.directory / "agent" / "password"
+        secret.write_text(self._bot.password + "\n")
+        secret.chmod(0o600)
+        if self.uids.separated:
+            os.chown(secret, self.uids.agent, self.uids.agent)
+        settings = self.etc / "agent.toml"
+        by_token = f"access_token_file = {json.dumps(str(secret.with_name('access-token')))}"
+        by_password = f"password_file = {json.dumps(str(secret))}"
+        settings.write_text(settings.read_text().replace(by_token, by_password))
+
     def wait_log(self, text: str, seconds: float = READY_SECONDS) -> None:
         """Wait until a text is in the agent's log; raises HostError."""
         end = time.monotonic() + seconds

@@ -12,15 +12,13 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.harness import Account, Synapse
 from tests.harness.proxy import Proxy
 from tests.integration.agent_program import AgentProgram
-from tests.integration.devices import devices
-from tibet_nc_agent.identity import verify_identity
+from tests.integration.devices import devices, signed_devices
 from tibet_nc_agent.statefile import DirectoryLock
 
 
@@ -30,18 +28,9 @@ def program(tmp_path: Path, bot: Account, synapse: Synapse) -> AgentProgram:
     return AgentProgram(tmp_path, bot, synapse.url)
 
 
-def signed_devices(synapse: Synapse, bot: Account, master: str) -> set[str]:
-    """Return the devices that the account's identity vouches for; its master key must be this."""
-    wanted: Any = {"device_keys": {bot.user_id: []}}
-    path = "/_matrix/client/v3/keys/query"
-    answer: Any = synapse.request("POST", path, wanted, bot.access_token)
-    identity = verify_identity(answer.body, bot.user_id, pinned=master)
-    return {device.device_id for device in identity.devices if device.cross_signed}
-
-
-async def killed_when(program: AgentProgram, reached: asyncio.Event) -> bool:
-    """Log in, and kill it when something is ``reached``; return False if it ended before."""
-    process = await program.begin("login")
+async def killed_when(program: AgentProgram, reached: asyncio.Event, *arguments: str) -> bool:
+    """Run a verb, and kill it when something is ``reached``; return False if it ended before."""
+    process = await program.begin(*arguments)
     ended = asyncio.create_task(process.communicate())
     waiting = asyncio.create_task(reached.wait())
     async with asyncio.timeout(60):
@@ -66,7 +55,7 @@ async def test_login_killed_at_every_step_is_one_device(
             directory = tmp_path / str(steps)
             directory.mkdir()
             program = AgentProgram(directory, bot, proxy.url)
-            if not await killed_when(program, proxy.hang(steps + 1, heard=heard)):
+            if not await killed_when(program, proxy.hang(steps + 1, heard=heard), "login"):
                 break
             steps += 1
             done = await program.run("login")

@@ -2,10 +2,11 @@
 """Cross-signing on a real homeserver: the agent's own identity, and an operator's pinned one."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from vodozemac import Account
@@ -15,8 +16,14 @@ from tests.harness.proxy import Proxy
 from tests.integration.agent import Agent
 from tibet_nc_agent.canonical import JsonObject, canonical
 from tibet_nc_agent.crosssign import CrossSigning, Use
+from tibet_nc_agent.fingerprint import spaced
 from tibet_nc_agent.identity import Identity, verify_identity
-from tibet_nc_agent.matrix_errors import AuthenticationNeeded, IdentityError, Refused
+from tibet_nc_agent.matrix_errors import (
+    AuthenticationNeeded,
+    IdentityError,
+    OtherIdentity,
+    Refused,
+)
 
 type NewOperator = Callable[..., Awaitable[Operator]]
 
@@ -102,13 +109,138 @@ async def test_swapped_device_keys_are_not_signed(agent: Agent, tmp_path: Path) 
         assert not [path for _, path in proxy.seen if path.endswith("/keys/signatures/upload")]
 
 
-async def test_identity_is_never_replaced(agent: Agent, tmp_path: Path) -> None:
-    """An account that has another identity keeps it, and the error says what to restore."""
-    keys = new_keys(tmp_path)
-    await agent.matrix.cross_sign(keys, password=None)
-    with pytest.raises(IdentityError, match="restore"):
-        await agent.matrix.cross_sign(new_keys(tmp_path), password=agent.account.password)
-    await identity(agent, agent.account.user_id, keys.public_key(Use.MASTER))
+async def test_identity_is_not_replaced(agent: Agent, tmp_path: Path) -> None:
+    """An account that has another identity keeps it, and the error names both and the command."""
+    theirs, ours = new_keys(tmp_path), new_keys(tmp_path)
+    await agent.matrix.cross_sign(theirs, password=None)
+    with pytest.raises(OtherIdentity, match="tibet-nc-agent login --reset-identity") as caught:
+        await agent.matrix.cross_sign(ours, password=agent.account.password)
+    for keys in (theirs, ours):
+        assert spaced(keys.public_key(Use.MASTER)) in str(caught.value)
+    await identity(agent, agent.account.user_id, theirs.public_key(Use.MASTER))
+
+
+@asynccontextmanager
+async def watched(agent: Agent) -> AsyncIterator[Proxy]:
+    """Have the agent reach its homeserver through a proxy, for the length of a block."""
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.open()
+        yield proxy
+        await agent.stop()
+
+
+def uploads(proxy: Proxy) -> int:
+    """Return how often an identity was uploaded, or tried to."""
+    return len([path for _, path in proxy.seen if path.endswith("/keys/device_signing/upload")])
+
+
+async def test_identity_that_a_person_gave_up_is_replaced(agent: Agent, tmp_path: Path) -> None:
+    """The identity that is named is replaced, by password, and the new one signs the device."""
+    theirs, ours = new_keys(tmp_path), new_keys(tmp_path)
+    user_id, password = agent.account.user_id, agent.account.password
+    given_up = theirs.public_key(Use.MASTER)
+    await agent.matrix.cross_sign(theirs, password=None)
+    await agent.matrix.cross_sign(ours, password=password, replacing=given_up)
+    own = await identity(agent, user_id, ours.public_key(Use.MASTER))
+    assert [device.cross_signed for device in own.devices] == [True]
+    async with watched(agent) as proxy:
+        await agent.matrix.cross_sign(ours, password=password, replacing=given_up)
+        assert uploads(proxy) == 0
+
+
+async def test_no_other_identity_is_replaced(agent: Agent, tmp_path: Path) -> None:
+    """One that came after the question, or that is the agent's already, is not uploaded over."""
+    theirs, ours = new_keys(tmp_path), new_keys(tmp_path)
+    await agent.matrix.cross_sign(theirs, password=None)
+    password = agent.account.password
+    async with watched(agent) as proxy:
+        another = new_keys(tmp_path).public_key(Use.MASTER)
+        with pytest.raises(OtherIdentity):
+            await agent.matrix.cross_sign(ours, password=password, replacing=another)
+        own = theirs.public_key(Use.MASTER)
+        await agent.matrix.cross_sign(theirs, password=password, replacing=own)
+        assert uploads(proxy) == 0
+
+
+def shown_as(user_id: str, key: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Have the homeserver show something as a user's master key."""
+    value = {"user_id": user_id, "usage": ["master"], "keys": {f"ed25519:{key}": key}}
+
+    def change(body: dict[str, Any]) -> dict[str, Any]:
+        body["master_keys"] = {user_id: value}
+        return body
+
+    return change
+
+
+@pytest.mark.parametrize("key", [Account().ed25519_key.to_base64(), "no key", "", 7])
+async def test_the_homeserver_resets_nothing(agent: Agent, tmp_path: Path, key: object) -> None:
+    """Whatever the homeserver shows, the agent by itself uploads no identity over another."""
+    ours = new_keys(tmp_path)
+    await agent.matrix.cross_sign(ours, password=None)
+    async with watched(agent) as proxy:
+        proxy.rewrite("/keys/query", shown_as(agent.account.user_id, key))
+        with pytest.raises(IdentityError):
+            await agent.matrix.cross_sign(ours, password=agent.account.password)
+        assert uploads(proxy) == 0
+
+
+async def test_wrong_password_replaces_nothing(agent: Agent, tmp_path: Path) -> None:
+    """A wrong password is called that, none is asked for, and the account is as before."""
+    theirs, ours = new_keys(tmp_path), new_keys(tmp_path)
+    await agent.matrix.cross_sign(theirs, password=None)
+    given_up = theirs.public_key(Use.MASTER)
+    for password, said in (("wrong", "does not accept the password"), (None, "password_file")):
+        with pytest.raises(AuthenticationNeeded, match=said):
+            await agent.matrix.cross_sign(ours, password=password, replacing=given_up)
+    await identity(agent, agent.account.user_id, given_up)
+
+
+OAUTH: Final[dict[str, Any]] = {
+    "session": "dummy",
+    "flows": [{"stages": ["m.oauth"]}, {"stages": ["org.matrix.cross_signing_reset"]}],
+    "params": {
+        name: {"url": "https://account.example.org/?action=org.matrix.cross_signing_reset"}
+        for name in ("m.oauth", "org.matrix.cross_signing_reset")
+    },
+}
+"""What Synapse answers where another server keeps the accounts."""
+
+
+async def test_approval_elsewhere(agent: Agent, tmp_path: Path) -> None:
+    """Where no password is taken the page to approve at is named, and after that it works."""
+    theirs, ours = new_keys(tmp_path), new_keys(tmp_path)
+    await agent.matrix.cross_sign(theirs, password=None)
+    given_up, password = theirs.public_key(Use.MASTER), agent.account.password
+    async with watched(agent) as proxy:
+        part = "/keys/device_signing/upload"
+        sso: dict[str, Any] = {"session": "x", "flows": [{"stages": ["m.login.sso"]}]}
+        for answer, said in (
+            (OAUTH, "https://account.example.org/"),
+            (sso, "takes no password for this, but asks for m.login.sso"),
+        ):
+            proxy.refuse(part, status=401, body=answer)
+            with pytest.raises(AuthenticationNeeded, match=said):
+                await agent.matrix.cross_sign(ours, password=password, replacing=given_up)
+        assert uploads(proxy) == 2  # and none of them with a password
+        await agent.matrix.cross_sign(ours, password=password, replacing=given_up)
+        await identity(agent, agent.account.user_id, ours.public_key(Use.MASTER))
+
+
+async def test_refused_upload_replaces_nothing(agent: Agent, tmp_path: Path) -> None:
+    """A refusal of the homeserver's is told as it is, and can be repeated when it is mended."""
+    theirs, ours = new_keys(tmp_path), new_keys(tmp_path)
+    await agent.matrix.cross_sign(theirs, password=None)
+    given_up, password = theirs.public_key(Use.MASTER), agent.account.password
+    async with watched(agent) as proxy:
+        proxy.refuse("/keys/device_signing/upload", status=403)
+        with pytest.raises(Refused, match="M_FORBIDDEN"):
+            await agent.matrix.cross_sign(ours, password=password, replacing=given_up)
+        await identity(agent, agent.account.user_id, given_up)
+        await agent.matrix.cross_sign(ours, password=password, replacing=given_up)
+        await identity(agent, agent.account.user_id, ours.public_key(Use.MASTER))
 
 
 async def test_password_is_used_when_it_is_asked_for(agent: Agent, tmp_path: Path) -> None:

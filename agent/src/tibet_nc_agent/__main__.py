@@ -13,16 +13,14 @@ from typing import Final
 
 import msgspec
 
-from tibet_nc_agent import VERSION, explain, keyfile, starting, trust
-from tibet_nc_agent.assembly import cross_sign, logged_in, operators_of, prepare_state
+from tibet_nc_agent import VERSION, explain, keyfile, login_dialog, starting, trust
+from tibet_nc_agent.assembly import prepare_state
 from tibet_nc_agent.check import Check
 from tibet_nc_agent.config import DEFAULT_PATH, Config, load, rules_file
 from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.console import ConsoleError
-from tibet_nc_agent.crosssign import Use
-from tibet_nc_agent.descent import DescentError
+from tibet_nc_agent.descent import DescentError, become_owner
 from tibet_nc_agent.doctor import examine
-from tibet_nc_agent.fingerprint import spaced
 from tibet_nc_agent.inbox import InboxError
 from tibet_nc_agent.matrix_errors import MatrixError
 from tibet_nc_agent.selftest import Breach, SelfTestError, enforce, leave_note
@@ -39,6 +37,7 @@ _FAILURES: Final = (
     StalledError,
     PinsError,
     trust.NotTrustedError,
+    login_dialog.NotReplacedError,
     DescentError,
     ConsoleError,
     OSError,
@@ -47,7 +46,10 @@ _FAILURES: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status; errors become text here, and nowhere else."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.verb == "login" and options.yes and not options.reset_identity:
+        parser.error("--yes agrees to --reset-identity, which was not given")
     _log_to_stderr()
     try:
         path, given = options.config or DEFAULT_PATH, options.config is not None
@@ -77,8 +79,13 @@ def _carry_out(options: argparse.Namespace, config: Config) -> int:
             leave_note(os.environ, breaches)
             asyncio.run(_run(config, breaches))
         case "login":
-            asyncio.run(_login(config))
+            become_owner(config.state)
+            if options.reset_identity:
+                login_dialog.login_anew(config, agreed=options.yes, out=sys.stdout)
+            else:
+                login_dialog.login(config, out=sys.stdout)
         case "identity":
+            become_owner(config.state)
             _identity(config)
         case "trust":
             if options.emoji:
@@ -100,20 +107,6 @@ async def _run(config: Config, breaches: tuple[Breach, ...]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     prepare_state(config)
     await starting.serve(config, breaches, Supervisor(os.environ), stop)
-
-
-async def _login(config: Config) -> None:
-    """Log in, and print what an operator compares and what the executor must be told."""
-    prepare_state(config)
-    async with logged_in(config, operators_of(config), renew=True) as matrix:
-        keys = await cross_sign(config, matrix)
-        print(f"user           {config.user_id}")
-        print(f"device         {matrix.device_id}")
-        print(f"session key    {spaced(matrix.ed25519)}")
-        print(f"cross-signing  {spaced(keys.public_key(Use.MASTER))}")
-    public_key = keyfile.identity(config.state).public_key.hex
-    print(f"agent key      {public_key}")
-    print(f"next: tibet-nc-executor enrol-agent {public_key}")
 
 
 def _identity(config: Config) -> None:
@@ -167,6 +160,17 @@ def _user(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _add_login(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reset-identity",
+        action="store_true",
+        help="replace another cross-signing identity of the account by the agent's own",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="with --reset-identity: don't ask whether to replace it"
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tibet-nc-agent",
@@ -179,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("run", help="serve the rooms until stopped")
-    verbs.add_parser("login", help="log in; show fingerprints and the key to enrol")
+    _add_login(verbs.add_parser("login", help="log in; show fingerprints and the key to enrol"))
     verbs.add_parser("identity", help="show the agent's JIS identity and public key")
     pinning = verbs.add_parser("trust", help="pin an operator, who may command from then on")
     pinning.add_argument("user", metavar="@USER:SERVER", type=_user)

@@ -82,14 +82,22 @@ async def logged_in(
         await matrix.close()
 
 
-async def cross_sign(config: Config, matrix: Matrix) -> CrossSigning:
+def cross_signing_keys(config: Config) -> CrossSigning:
+    """Return the agent's own identity, made the first time; raises StoreDamaged, ConfigError."""
+    return CrossSigning.open(config.state / CROSS_SIGNING_NAME, keyfile.pickle_key(config.state))
+
+
+async def cross_sign(
+    config: Config, matrix: Matrix, *, replacing: str | None = None
+) -> CrossSigning:
     """Have the account vouch for this device, so that careful clients talk to it.
 
-    Raises MatrixError.
+    ``replacing`` is the master key of the other identity that a person has given up for it.
+    Raises MatrixError and ConfigError.
     """
-    keys = CrossSigning.open(config.state / CROSS_SIGNING_NAME, keyfile.pickle_key(config.state))
+    keys = cross_signing_keys(config)
     password = None if config.password is None else config.password.reveal()
-    await matrix.cross_sign(keys, password=password)
+    await matrix.cross_sign(keys, password=password, replacing=replacing)
     return keys
 
 

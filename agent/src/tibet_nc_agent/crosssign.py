@@ -3,7 +3,8 @@
 
 A client that excludes devices not signed by their owner (MSC4153) talks only to an agent that has
 one. The file lies beside the Olm store, not in it: when the store is lost, a new login signed with
-these keys is still the same agent to every operator. Nothing here replaces an identity.
+these keys is still the same agent to every operator. An identity that the account has already, from
+another client, is replaced only if the caller names it as the one that a person gave up.
 """
 
 from collections.abc import Callable
@@ -15,12 +16,16 @@ import msgspec
 from vodozemac import Account
 
 from tibet_nc_agent.canonical import JsonObject, as_object, canonical
+from tibet_nc_agent.fingerprint import spaced
 from tibet_nc_agent.homeserver import CLIENT, Homeserver
-from tibet_nc_agent.identity import verify_identity, without_signatures
+from tibet_nc_agent.identity import Identity, master_key_of, verify_identity, without_signatures
+from tibet_nc_agent.interactive_auth import PASSWORD, Challenge
 from tibet_nc_agent.matrix_errors import (
     AuthenticationNeeded,
     IdentityError,
+    OtherIdentity,
     Refused,
+    ServerFault,
     StoreDamaged,
 )
 from tibet_nc_agent.statefile import read_private, write_private
@@ -96,6 +101,25 @@ def _with_signature(value: JsonObject, user_id: str, key_id: str, signature: str
     return {**without_signatures(value), "signatures": signatures}
 
 
+def own_identity(answer: JsonObject, keys: CrossSigning, user_id: str) -> Identity:
+    """Return the identity of the agent's account from an answer, if it is that of ``keys``.
+
+    Raises :class:`OtherIdentity` if the account has another one, :class:`IdentityError` if it has
+    none or not all of it is ours.
+    """
+    shown, ours = master_key_of(answer, user_id), keys.public_key(Use.MASTER)
+    if shown is not None and shown != ours:
+        raise OtherIdentity(
+            f"the account {user_id} has another cross-signing identity ({spaced(shown)}) than the"
+            f" agent's own ({spaced(ours)}): put the agent's cross-signing.json back, if it was"
+            " lost, or replace the account's identity: tibet-nc-agent login --reset-identity"
+        )
+    identity = verify_identity(answer, user_id, pinned=None)
+    if identity.self_signing != keys.public_key(Use.SELF_SIGNING):
+        raise IdentityError(f"the self-signing key of {user_id} is not the saved one")
+    return identity
+
+
 async def bootstrap(
     homeserver: Homeserver,
     keys: CrossSigning,
@@ -105,33 +129,37 @@ async def bootstrap(
     device_key: str,
     device_sign: Callable[[bytes], str],
     password: str | None,
+    replacing: str | None = None,
 ) -> None:
     """Make sure that the homeserver has our identity and that it vouches for our device.
 
     ``device_sign`` signs with the device's own ``device_key`` (Ed25519), which vouches for the
     master key in turn. It can be called any number of times and goes on where a crash ended it.
-    Raises :class:`IdentityError` if the account has another identity already (it is left alone)
-    or the homeserver gives other keys as our device's, and :class:`AuthenticationNeeded` if the
-    homeserver wants a password and none is given.
+    Raises :class:`OtherIdentity` if the account has another identity already, which is left alone
+    unless its master key is ``replacing``; :class:`IdentityError` if the homeserver gives other
+    keys as our device's; and :class:`AuthenticationNeeded` if it wants the password and none or a
+    wrong one is given, or wants something else.
     """
-    answer = await _query(homeserver, user_id)
-    if not as_object(answer.get("master_keys")).get(user_id):
+    answer = await query(homeserver, user_id)
+    shown = master_key_of(answer, user_id)
+    if shown is None or (shown == replacing and shown != keys.public_key(Use.MASTER)):
         master = keys.key_objects(user_id)[Use.MASTER]
         signature = device_sign(canonical(without_signatures(master)))
         body: JsonObject = {f"{use}_key": value for use, value in keys.key_objects(user_id).items()}
         key_id = f"ed25519:{device_id}"
         body["master_key"] = _with_signature(master, user_id, key_id, signature)
-        await _upload_identity(homeserver, body, user_id, password)
-        answer = await _query(homeserver, user_id)
-    try:
-        identity = verify_identity(answer, user_id, pinned=keys.public_key(Use.MASTER))
-    except IdentityError as error:
-        raise IdentityError(
-            f"the account {user_id} has another cross-signing identity than the saved one"
-            f" ({error}): restore the agent's cross-signing file, or reset the account's identity"
-        ) from error
-    if identity.self_signing != keys.public_key(Use.SELF_SIGNING):
-        raise IdentityError(f"the self-signing key of {user_id} is not the saved one")
+        try:
+            await _upload_identity(homeserver, body, user_id, password)
+        except ServerFault as error:
+            if shown is None:
+                raise
+            # Synapse keeps every master key that an account ever had, and none can come twice.
+            raise ServerFault(
+                f"{error}; if that stays so, it doesn't take an identity back that the account had"
+                " before: move cross-signing.json away, then type this again, which makes a new one"
+            ) from error
+        answer = await query(homeserver, user_id)
+    identity = own_identity(answer, keys, user_id)
     device = as_object(as_object(as_object(answer.get("device_keys")).get(user_id)).get(device_id))
     own = next((known for known in identity.devices if known.device_id == device_id), None)
     if own is None:
@@ -143,7 +171,8 @@ async def bootstrap(
         await _upload_signatures(homeserver, {user_id: {device_id: signed}})
 
 
-async def _query(homeserver: Homeserver, user_id: str) -> JsonObject:
+async def query(homeserver: Homeserver, user_id: str) -> JsonObject:
+    """Return what the homeserver says of a user's keys now; raises as :meth:`Homeserver.once`."""
     return await homeserver.once("POST", f"{CLIENT}/keys/query", {"device_keys": {user_id: []}})
 
 
@@ -155,15 +184,40 @@ async def _upload_identity(
         # The first identity of an account needs no password (MSC3967, in v1.11).
         await homeserver.once("POST", path, body)
     except AuthenticationNeeded as needed:
+        challenge = needed.challenge
+        if not challenge.password:
+            text = _elsewhere(challenge, user_id)
+            raise AuthenticationNeeded(text, challenge=challenge) from None
         if not password:
-            raise
-        body["auth"] = {
-            "type": "m.login.password",
-            "identifier": {"type": "m.id.user", "user": user_id},
-            "password": password,
-            "session": needed.session,
-        }
+            text = f"the homeserver asks for the password of {user_id}: set matrix.password_file"
+            raise AuthenticationNeeded(text, challenge=challenge) from None
+    else:
+        return
+    body["auth"] = {
+        "type": PASSWORD,
+        "identifier": {"type": "m.id.user", "user": user_id},
+        "password": password,
+        "session": challenge.session,
+    }
+    try:
         await homeserver.once("POST", path, body)
+    except AuthenticationNeeded:  # "attempted but failed" has the same form as "not attempted"
+        text = f"the homeserver does not accept the password of {user_id}"
+        raise AuthenticationNeeded(text, challenge=challenge) from None
+
+
+def _elsewhere(challenge: Challenge, user_id: str) -> str:
+    """Say how to go on where the homeserver takes no password."""
+    if challenge.url:
+        return (
+            f"the homeserver lets this be approved on a page only: open {challenge.url} as"
+            f" {user_id}, approve it there, and type this command again within some minutes"
+        )
+    asked = ", ".join(challenge.stages) or "something that it doesn't name"
+    return (
+        f"the homeserver takes no password for this, but asks for {asked}, which a program can't"
+        " do: ask its administrator, or give the agent a new account"
+    )
 
 
 async def _upload_signatures(homeserver: Homeserver, signatures: JsonObject) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """For root's own commands: what reads the network is done as the agent's user, never as root (I2).
 
-A child process gives up root for good, does the work, and hands one short text back. It belongs to
-the agent's side as much as the running agent does: whoever reads the text trusts it no further.
+Where root has to do something with it, a child process gives up root for good, does the work, and
+hands one short text back. It belongs to the agent's side as much as the running agent does: whoever
+reads the text trusts it no further. A verb that needs nothing of root's gives it up as a whole.
 """
 
 import os
@@ -17,6 +18,16 @@ ANSWER_BYTES: Final = 64 * 1024
 
 class DescentError(Exception):
     """The work was not done; the child has said why on standard error, or the text says it."""
+
+
+def become_owner(directory: Path) -> None:
+    """Go on as the user whom a directory belongs to, for good, if this is root and it exists.
+
+    What is written there afterwards is that user's, who has to read it. Raises OSError.
+    """
+    if os.geteuid() == 0 and directory.exists():
+        status = directory.stat()
+        _give_up_root(status.st_uid, status.st_gid)
 
 
 def as_owner(directory: Path, work: Callable[[], bytes]) -> bytes:
@@ -49,10 +60,7 @@ def _end(writing: int, uid: int, gid: int, work: Callable[[], bytes]) -> None:
     """Do the work without root's rights, write what it returns, and end this process."""
     code = 1
     try:
-        if uid != 0:
-            os.setgroups([])
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
+        _give_up_root(uid, gid)
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(work())
         code = 0
@@ -61,3 +69,10 @@ def _end(writing: int, uid: int, gid: int, work: Callable[[], bytes]) -> None:
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _give_up_root(uid: int, gid: int) -> None:
+    if uid != 0:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)

@@ -7,17 +7,27 @@ from contextlib import closing
 from typing import Final
 
 from tibet_nc_agent import keyfile
-from tibet_nc_agent.assembly import CROSS_SIGNING_NAME, STORE_NAME, operators_of
-from tibet_nc_agent.canonical import JsonObject, as_count, as_object
+from tibet_nc_agent.assembly import (
+    CROSS_SIGNING_NAME,
+    STORE_NAME,
+    cross_signing_keys,
+    operators_of,
+)
+from tibet_nc_agent.canonical import as_count, as_object
 from tibet_nc_agent.check import Check
 from tibet_nc_agent.config import Config
 from tibet_nc_agent.config_error import ConfigError
-from tibet_nc_agent.crosssign import CrossSigning, Use
+from tibet_nc_agent.crosssign import CrossSigning, own_identity, query
 from tibet_nc_agent.homeserver import CLIENT, Homeserver
 from tibet_nc_agent.identity import verify_identity
 from tibet_nc_agent.inbox import FILE_NAME as INBOX_NAME
 from tibet_nc_agent.login import LOGIN_NAME, saved
-from tibet_nc_agent.matrix_errors import IdentityError, MatrixError, StoreDamaged
+from tibet_nc_agent.matrix_errors import (
+    IdentityError,
+    MatrixError,
+    OtherIdentity,
+    StoreDamaged,
+)
 from tibet_nc_agent.nio_machine import DATABASE
 from tibet_nc_agent.operators import Operators, Standing
 from tibet_nc_agent.units import counted
@@ -49,15 +59,18 @@ async def device(config: Config, homeserver: Homeserver) -> Check:
     try:
         login = saved(config.state / STORE_NAME / LOGIN_NAME)
         device_id = "" if login is None else login.device_id
-        master = _master_key(config)
-        if not master:
+        keys = _cross_signing(config)
+        if keys is None:
             return Check(
                 name=name,
                 ok=False,
                 detail="there are no cross-signing keys: careful clients don't talk to it",
                 fix="tibet-nc-agent login",
             )
-        identity = verify_identity(await _query(homeserver, user_id), user_id, pinned=master)
+        identity = own_identity(await query(homeserver, user_id), keys, user_id)
+    except OtherIdentity as error:
+        fix = "systemctl stop tibet-nc-agent, then tibet-nc-agent login --reset-identity"
+        return Check(name=name, ok=False, detail=str(error).partition(": ")[0], fix=fix)
     except (MatrixError, ConfigError) as error:
         fix = 'docs/operations.md, "Keys", the agent\'s Matrix device'
         return Check(name=name, ok=False, detail=str(error), fix=fix)
@@ -119,7 +132,7 @@ async def _operator(homeserver: Homeserver, who: Operators, pin: Pin) -> Check:
     if pause is not None:
         return Check(name=name, ok=False, detail=f"paused: {one_line(pause.reason)}", fix=again)
     try:
-        identity = verify_identity(await _query(homeserver, user), user, pinned=pin.master_key)
+        identity = verify_identity(await query(homeserver, user), user, pinned=pin.master_key)
     except IdentityError as error:
         return Check(name=name, ok=False, detail=one_line(str(error)), fix=again)
     except MatrixError as error:
@@ -136,13 +149,9 @@ async def _operator(homeserver: Homeserver, who: Operators, pin: Pin) -> Check:
     return Check(name=name, ok=True, detail=detail)
 
 
-def _master_key(config: Config) -> str:
-    """Return the public master key of the agent's saved identity, "" if there is none."""
-    file = config.state / CROSS_SIGNING_NAME
-    if not file.exists() or not (config.state / keyfile.PICKLE_NAME).exists():
-        return ""
-    return CrossSigning.open(file, keyfile.pickle_key(config.state)).public_key(Use.MASTER)
-
-
-async def _query(homeserver: Homeserver, user_id: str) -> JsonObject:
-    return await homeserver.once("POST", f"{CLIENT}/keys/query", {"device_keys": {user_id: []}})
+def _cross_signing(config: Config) -> CrossSigning | None:
+    """Return the agent's saved identity, None if there is none; none is made here."""
+    for name in (CROSS_SIGNING_NAME, keyfile.PICKLE_NAME):
+        if not (config.state / name).exists():
+            return None
+    return cross_signing_keys(config)

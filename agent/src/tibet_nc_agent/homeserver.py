@@ -23,11 +23,13 @@ import aiohttp
 from yarl import URL
 
 from tibet_nc_agent.canonical import Json, JsonObject, as_count, as_object, as_text, wholly
+from tibet_nc_agent.interactive_auth import Challenge
 from tibet_nc_agent.matrix_errors import (
     AuthenticationNeeded,
     MatrixError,
     RateLimited,
     Refused,
+    ServerFault,
     TokenRevoked,
     TooLarge,
     Unreachable,
@@ -249,10 +251,11 @@ def _refusal(status: int, answer: JsonObject, *, size: int, retry_after: str) ->
             f"the homeserver does not accept the access token ({code}): run tibet-nc-agent login"
         )
     if status == 401 and "flows" in answer:
-        session = as_text(answer.get("session"))
-        return AuthenticationNeeded("the homeserver asks for the password", session=session)
+        challenge = Challenge.of(answer)
+        return AuthenticationNeeded("the homeserver asks whose account it is", challenge=challenge)
     if status == 413 or code == "M_TOO_LARGE":
         return TooLarge("the homeserver takes nothing as large as this", size=size, limit=0)
     if status >= 500 or not code:
-        return Unreachable(f"the homeserver answers HTTP {status} ({code or 'no Matrix error'})")
+        kind = ServerFault if status >= 500 else Unreachable
+        return kind(f"the homeserver answers HTTP {status} ({code or 'no Matrix error'})")
     return Refused(f"the homeserver refuses: {said} ({code})", status=status, code=code)

@@ -91,6 +91,15 @@ def devices_of(answer: JsonObject, user_id: str, self_signing: str | None) -> tu
     return tuple(devices)
 
 
+def master_key_of(answer: JsonObject, user_id: str) -> str | None:
+    """Return the master key that an answer shows as a user's, None if it shows none.
+
+    That is a claim of the homeserver's, no more. Raises :class:`IdentityError` if it is no key.
+    """
+    master = as_object(answer.get("master_keys")).get(user_id)
+    return _public_key(as_object(master), user_id, "master") if master else None
+
+
 def verify_identity(answer: JsonObject, user_id: str, *, pinned: str | None) -> Identity:
     """Return a user's identity from a ``/keys/query`` answer.
 

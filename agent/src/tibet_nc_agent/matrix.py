@@ -20,7 +20,7 @@ from typing import Final, Self
 from tibet_nc_agent import sync
 from tibet_nc_agent.admission import Admission
 from tibet_nc_agent.canonical import JsonObject, as_text
-from tibet_nc_agent.crosssign import CrossSigning, Use, bootstrap
+from tibet_nc_agent.crosssign import CrossSigning, Use, bootstrap, query
 from tibet_nc_agent.event import (
     Batch,
     Incoming,
@@ -281,7 +281,13 @@ class Matrix:
         """Return a ``/keys/query`` answer that holds a user's keys, for ``verify_identity``."""
         return await self._keyring.keys_of(user_id, fresh=fresh)
 
-    async def cross_sign(self, keys: CrossSigning, *, password: str | None) -> None:
+    async def account_keys(self) -> JsonObject:
+        """Return what the homeserver says of the agent's own account, asked once."""
+        return await query(self._homeserver, self._login.user_id)
+
+    async def cross_sign(
+        self, keys: CrossSigning, *, password: str | None, replacing: str | None = None
+    ) -> None:
         """Give the account its identity and have it vouch for this device; see ``bootstrap``."""
         await bootstrap(
             self._homeserver,
@@ -291,6 +297,7 @@ class Matrix:
             device_key=self._machine.ed25519,
             device_sign=self._machine.sign,
             password=password,
+            replacing=replacing,
         )
         self._master = keys.public_key(Use.MASTER)
 

@@ -5,6 +5,7 @@
 
 from pathlib import Path
 
+from tibet_nc_agent.interactive_auth import Challenge
 from tibet_nc_agent.visible import one_line
 
 
@@ -34,6 +35,10 @@ class Unreachable(MatrixError):
     """No usable answer came: no connection, a time-out, a server error, or not JSON."""
 
 
+class ServerFault(Unreachable):
+    """The homeserver answers that it has failed; the next attempt may do."""
+
+
 class RateLimited(MatrixError):
     """The homeserver asks to wait; ``retry_after_s`` is in seconds."""
 
@@ -52,10 +57,10 @@ class Refused(MatrixError):
 
 
 class AuthenticationNeeded(MatrixError):
-    """The homeserver wants the password once more; ``session`` names the open request."""
+    """The homeserver wants to be shown once more whose account this is: by the ``challenge``."""
 
-    def __init__(self, text: str, *, session: str) -> None:
-        self.session = session
+    def __init__(self, text: str, *, challenge: Challenge) -> None:
+        self.challenge = challenge
         super().__init__(text)
 
 
@@ -91,6 +96,10 @@ class StoreMismatch(MatrixError):
 
 class IdentityError(MatrixError):
     """A user's or device's keys are not what they must be."""
+
+
+class OtherIdentity(IdentityError):
+    """The agent's account has another identity than the agent's own."""
 
 
 class IdentityChanged(IdentityError):
