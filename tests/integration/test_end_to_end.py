@@ -254,6 +254,34 @@ async def test_both_killed_in_the_middle_answer_once(
     assert [intent.event for intent in intents(host)].count(event) == 1
 
 
+async def test_what_ran_is_never_called_refused_by_an_agent_that_has_forgotten_it(
+    make_host: Callable[..., Host], operator: Operator, room: str, bot: Account
+) -> None:
+    """A crash that takes the agent's disk back: it asks the executor, and gives the result (I3)."""
+    host = make_host(room, timebox_s=3)
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    await operator.answer_to(await operator.send_text(room, "$ true"))
+    host.agent.stop()
+    inbox = host.directory / "agent" / "inbox.sqlite"
+    subprocess.run(["cp", "-a", inbox, host.directory / "before"], check=True)
+    await asyncio.to_thread(host.start_agent)
+    event = await operator.send_text(room, "$ sleep 4; echo done")
+    await until(lambda: len(intents(host)) == 2)
+    host.agent.kill()
+    for path in inbox.parent.glob("inbox.sqlite*"):
+        path.unlink()
+    subprocess.run(["cp", "-a", host.directory / "before", inbox], check=True)
+    await asyncio.sleep(3.5)  # the timebox itself
+    await asyncio.to_thread(host.start_agent)
+    answer = await operator.answer_to(event, 40)
+    assert answer.result["verdict"] == "ran"
+    assert answer.body.startswith("done\n")
+    assert await settle(operator, event) == 1
+    assert [intent.event for intent in intents(host)].count(event) == 1
+    assert not any(isinstance(record, Refusal) for record in records(host))
+
+
 async def test_a_command_sent_while_the_agent_is_down_is_not_forgotten(
     host: Host, operator: Operator, room: str
 ) -> None:

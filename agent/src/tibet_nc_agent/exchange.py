@@ -47,6 +47,7 @@ from tibet_nc_agent.visible import one_line
 from tibet_nc_agent.watch import Watch
 from tibet_nc_protocol.limits import TEXT_CHARACTERS
 from tibet_nc_protocol.messages import Denied, Recorded, Refuse
+from tibet_nc_protocol.terms import DenialCode
 
 FINAL: Final = "final"
 
@@ -156,7 +157,7 @@ class Exchanges:
                 log_decision(message, f"ignored: {decision.value}")
                 return None
             case Refused():
-                return await self._refuse(message, situation, decision)
+                return await self._refuse(message, situation, decision, turn)
             case Passed(action=Execute(command=text)):
                 if situation.device is None or not isinstance(message, TextMessage):
                     raise ValueError("a command without a device passed the airlock")
@@ -197,10 +198,9 @@ class Exchanges:
         )
 
     async def _refuse(
-        self, message: Message, situation: Situation, refusal: Refused
+        self, message: Message, situation: Situation, refusal: Refused, turn: Turn
     ) -> JsonObject | None:
-        desk = self._desk
-        log_decision(message, f"refused at {refusal.stage} ({refusal.family})")
+        desk, device = self._desk, situation.device
         recorded = await desk.insist(
             message.room_id,
             lambda number: Refuse(
@@ -208,7 +208,7 @@ class Exchanges:
                 room=message.room_id,
                 event=message.event_id,
                 sender=message.sender,
-                device=situation.device,
+                device=device,
                 command=refusal.command,
                 stage=refusal.stage,
                 family=str(refusal.family),
@@ -217,11 +217,22 @@ class Exchanges:
             Recorded,
         )
         number, head = None, None
-        if isinstance(recorded, Denied):
-            log.error("a refusal could not be recorded: %s", recorded.reason)
-        else:
-            number, head = recorded.number, recorded.head
+        match recorded:
+            case Recorded():
+                number, head = recorded.number, recorded.head
+            case Denied(code=DenialCode.RAN):
+                # It was forwarded, and that was lost in a crash: the answer is what came of it.
+                if device is not None and isinstance(message, TextMessage):
+                    text = command_of(message)
+                    command = Command(desk, message, turn, device=device, command=text)
+                    return await command.perform(again=True)
+                log.warning("%s is refused, but was run: #%s", message.event_id, recorded.number)
+            case Denied():
+                log.error("a refusal could not be recorded: %s", recorded.reason)
+        log_decision(message, f"refused at {refusal.stage} ({refusal.family})")
         answer = desk.answerer.refused(message.event_id, refusal, number=number, head=head)
+        if isinstance(recorded, Denied) and recorded.code is DenialCode.RAN:
+            answer = desk.answerer.denied(message.event_id, recorded)
         if situation.standing is Standing.OPERATOR:
             return answer
         if situation.standing is Standing.STRANGER and not self._may_be_told(message.sender):

@@ -4,19 +4,20 @@
 The life of an event
 --------------------
 1. ``received``: one transaction with the sync token of the batch that brought it, which ends with
-   the next step of any event, or with :meth:`Inbox.secure`. A crash before leaves the old token,
+   the answer of any event, or with :meth:`Inbox.secure`. A crash before leaves the old token,
    and the homeserver gives the batch again; a crash after leaves the event waiting here. A message
    without its key is ``provisional``: the same event with its text may still take its place, until
    it is settled that the key came too late.
-2. ``forwarded``: stored, with the checked device, before the executor is asked to run it. From
-   here on only the executor knows whether it ran, so after a crash it is asked again, which it
-   answers from its records.
+2. ``forwarded``: stored, with the checked device, when the executor is asked to run it; on disk
+   with the next step that is. From here on only the executor knows whether it ran, so after a
+   crash it is asked again, which it answers from its records. If the crash came before this was on
+   disk, the message is judged anew, and should it be refused, the executor says that it ran.
 3. ``answered``: stored when the homeserver has taken the final answer. A crash between the two
    sends the answer once more under the same transaction id, which makes it the same event there.
    The text of the command is erased here; the event's id stays for ever, and whatever comes again
    under that id is not new.
 
-What a step stores is on disk when it returns, but for a batch. Calls must not overlap; they may
+What a step stores is on disk when it returns, but for 1 and 2. Calls must not overlap; they may
 come from different threads.
 """
 
@@ -103,8 +104,7 @@ class Inbox:
         """Take a batch and the token after it; return the items to be dealt with now.
 
         Those are the ones that were not there before, or only provisionally. The homeserver must
-        not see the token before :meth:`secure`: it forgets then what it gave with the batch. A
-        command in it needs no sync of its own, since forwarding it comes first.
+        not see the token before :meth:`secure`: it forgets then what it gave with the batch.
         """
         new: list[Item] = []
         with self._database.transaction(end=False) as run:
@@ -153,7 +153,7 @@ class Inbox:
 
     def forwarded(self, room_id: str, event_id: str, device: str) -> None:
         """Note that the executor is about to be asked to run this event, sent from a device."""
-        with self._database.transaction() as run:
+        with self._database.transaction(end=False) as run:
             moved = run.execute(
                 "UPDATE event SET state = 'forwarded', device = ?"
                 " WHERE room_id = ? AND event_id = ? AND state = 'received'",

@@ -59,6 +59,7 @@ _DENIALS: Final = {
     DenialCode.BUSY: "wait for a command to end (`!jobs`), then send it again",
     DenialCode.UNRECORDED: "tell the administrator: df -h and journalctl -u tibet-nc-executor",
     DenialCode.SHELL: "tell the administrator: tibet-nc-executor doctor",
+    DenialCode.RAN: "`chain` shows its records",
     DenialCode.UNKNOWN: "see `!jobs`",
     DenialCode.CANCELLED: "send it again if you still want it",
 }

@@ -165,8 +165,11 @@ class Office:
                 command=digest,
             )
 
+        run = run_id(request.room, request.event)
         try:
-            known = self._archive.index.refusal(run_id(request.room, request.event))
+            if (ran := self._runs.ran(run)) is not None:
+                raise ran
+            known = self._archive.index.refusal(run)
             if known is not None:
                 number, head = known
             else:

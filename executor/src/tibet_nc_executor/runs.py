@@ -86,6 +86,14 @@ class Runs:
         result = await asyncio.shield(execution.done)
         await send(_finished(request.request, result, repeated=repeated))
 
+    def ran(self, run: str) -> DeniedError | None:
+        """Return why an event can't be refused any more, None if it can; raises LedgerError."""
+        known = self._archive.index.run(run)
+        if known is None and run not in self._active:
+            return None
+        reason = "this message waits to be run" if known is None else "this message was run"
+        return DeniedError(DenialCode.RAN, reason, None if known is None else known.number)
+
     async def _admit(self, request: Run, run: str) -> None:
         """Raise DeniedError, with the record of it, unless the command may run."""
         decision = decide(request, self._rules.now(), int(self._clock() * 1000))

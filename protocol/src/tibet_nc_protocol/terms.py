@@ -102,5 +102,7 @@ class DenialCode(StrEnum):
     """An operator, or the end of the executor, came before the command started."""
     SHELL = "shell"
     """The shell could not be started."""
+    RAN = "ran"
+    """The event was run, or waits to be, so that it can't be refused; asking again tells more."""
     UNKNOWN = "unknown"
     """No such run, or it is not running any more."""
