@@ -133,6 +133,7 @@ async def test_stolen_password(site: Site) -> None:
     for command in blocks("docs/operations.md", "A lost device, a stolen password")[1].splitlines():
         said = machine.sh(command.replace("@you:example.org", name))
         assert "not signed" in said, said
+    assert f"not signed by {name}: {thief.device_id}" in said  # of itself, not of what it sent
 
 
 async def test_disk_full(site: Site) -> None:
