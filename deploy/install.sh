@@ -398,6 +398,11 @@ system_files() {
         place 644 root:root "$file" "$SHARE/dropins/${file#"$here"/dropins/}"
     done
     do_it systemd-sysusers tibet-nc.conf
+    # To PAM the accounts have ended: neither cron nor a lingering service manager runs anything
+    # for them. The units don't ask PAM.
+    for account in tibet-nc-agent tibet-nc-executor tibet-nc-shell; do
+        do_it usermod --expiredate 1 "$account"
+    done
     do_it systemd-tmpfiles --create tibet-nc.conf
     do_it journalctl --update-catalog
     do_it systemctl daemon-reload

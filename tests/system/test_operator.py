@@ -164,6 +164,24 @@ async def test_nothing_outlives(site: Site) -> None:
     assert site.machine.sh("pgrep -f 'sleep 987654'", check=False) == ""
 
 
+@pytest.mark.parametrize("account", ["tibet-nc-agent", "tibet-nc-executor", "tibet-nc-shell"])
+def test_no_service_manager_for_the_accounts(site: Site, account: str) -> None:
+    """I6: logind lets any user linger, but a service manager, which would outlive all, isn't run.
+
+    No polkit is here that would let the user ask, so root asks in their place.
+    """
+    machine = site.machine
+    uid = machine.run("id", "-u", account).stdout.strip()
+    try:
+        machine.run("loginctl", "enable-linger", account)
+        started = machine.run("systemctl", "start", f"user@{uid}.service", check=False)
+        assert started.returncode != 0
+        assert machine.sh(f"pgrep -u {account} -x systemd", check=False) == ""
+    finally:
+        machine.sh(f"loginctl disable-linger {account}; systemctl stop user@{uid}.service")
+        machine.sh(f"systemctl reset-failed user@{uid}.service", check=False)
+
+
 CONNECT = """\
 connect() { curl -sS --unix-socket "$0" http://x 2>&1; echo "$?"; }
 export -f connect
