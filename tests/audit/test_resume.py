@@ -14,6 +14,8 @@ from tibet_nc_audit import signatures
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 
 EACH = pytest.mark.parametrize("depth", list(Depth))
@@ -147,6 +149,26 @@ def test_less_than_before_is_said(tmp_path: Path) -> None:
     deep = saved_head(tmp_path, depth=DEEP)
     chain.security()
     assert saved_head(tmp_path, resume=deep).depth is Depth.RECORDS
+
+
+def test_a_head_of_another_executor(tmp_path: Path) -> None:
+    """With --key, a head file that was verified with another key is no start."""
+    sample(tmp_path)
+    saved = saved_head(tmp_path)
+    with State(tmp_path) as state, pytest.raises(AuditError, match="is of another key"):
+        verify(state, key=STRANGER.public_key, resume=saved)
+
+
+def test_more_than_before_is_not_claimed(tmp_path: Path) -> None:
+    """A head says how much was checked of all before it, not only of what was new."""
+    chain = sample(tmp_path)
+    saved = saved_head(tmp_path)
+    chain.security()
+    saved = saved_head(tmp_path, depth=DEEP, resume=saved)
+    assert saved.depth is Depth.RECORDS
+    chain.security()
+    saved = saved_head(tmp_path, depth=CHAIN_ONLY, resume=saved)
+    assert saved.depth is Depth.CHAIN
 
 
 def test_the_program_goes_on(tmp_path: Path) -> None:

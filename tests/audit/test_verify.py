@@ -13,7 +13,7 @@ from tests.audit.verdicts import CHAIN_ONLY, lines_of, put, report, saved_head
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth, Held, held, save
-from tibet_nc_audit.keys import since
+from tibet_nc_audit.keys import Since, since
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import Pinned, verify
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, TOKENS, segment_name
@@ -227,6 +227,17 @@ def test_a_later_key_that_signed_nothing(tmp_path: Path) -> None:
         first = verify(state, key=LATER.public_key).first_bad
     assert first is not None
     assert (first.record, first.reason) == (0, "another executor's chain")
+
+
+def test_a_later_key_that_somebody_else_named(tmp_path: Path) -> None:
+    """A key is of a chain only if each key record up to it is signed by the key before (I8)."""
+    chain = Chain(tmp_path)
+    chain.identity = STRANGER
+    chain.rotate(LATER)
+    chain.session()
+    with State(tmp_path) as state:
+        assert since(state, LATER.public_key) == Since(first=LATER.public_key, record=0)
+        assert not verify(state, key=LATER.public_key).good
 
 
 @EACH
