@@ -67,9 +67,9 @@ class Receiver:
         """
         events: list[Incoming] = []
         # What strangers send to the device is of no use, and each first message would be a session.
-        self._machine.receive(
-            event for event in answer.to_device if self._hears(as_text(event.get("sender")))
-        )
+        heard = [event for event in answer.to_device if self._hears(as_text(event.get("sender")))]
+        if heard:
+            self._machine.receive(heard)
         events.extend(_invitations(answer.invites))
         events.extend(
             MemberRemoved(room_id=room_id, user_id=self._user_id)
