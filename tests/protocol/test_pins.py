@@ -14,7 +14,16 @@ from hypothesis import given
 
 from tests.protocol.test_signing import WEAK
 from tibet_nc_protocol.errors import PinsError
-from tibet_nc_protocol.pins import PINS, PINS_BYTES, How, Pin, check_file, parse, render
+from tibet_nc_protocol.pins import (
+    PINS,
+    PINS_BYTES,
+    How,
+    Pin,
+    check_file,
+    check_master_key,
+    parse,
+    render,
+)
 
 KEY = base64.b64encode(
     Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
@@ -111,6 +120,13 @@ def test_a_key_that_fits_every_signature_is_refused(key: bytes) -> None:
     text = base64.b64encode(key).decode()[:-1]
     with pytest.raises(PinsError, match="small order"):
         parse(GOOD.replace(KEY, text).encode())
+
+
+@pytest.mark.parametrize("key", ["", "abc", "abcd", KEY[:-1], KEY + "A", "~" * 43])
+def test_what_is_no_key_is_called_that(key: str) -> None:
+    """Of a key that was copied in part it is said how long one is, not how many bytes it has."""
+    with pytest.raises(PinsError, match="43 characters"):
+        check_master_key(key)
 
 
 def test_what_nobody_could_read_is_not_written() -> None:

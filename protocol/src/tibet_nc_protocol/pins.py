@@ -110,7 +110,7 @@ def check_master_key(text: str) -> None:
     """
     try:
         data = base64.b64decode(text + "=", validate=True)
-        if base64.b64encode(data).decode() != text + "=":
+        if len(data) != 32 or base64.b64encode(data).decode() != text + "=":
             raise PinsError("a master key has 43 characters of base64")
         PublicKey(data)
     except (binascii.Error, ValueError):
