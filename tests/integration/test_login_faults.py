@@ -6,6 +6,7 @@ the program doesn't know.
 """
 
 import asyncio
+import json
 import re
 import shutil
 import sqlite3
@@ -219,3 +220,14 @@ async def test_second_agent_on_a_store_is_told(program: AgentProgram) -> None:
         lock.release()
     assert second.status == 1
     assert "another agent is using" in second.told
+    assert "systemctl stop tibet-nc-agent" in second.told
+
+
+async def test_nothing_to_log_in_with(program: AgentProgram) -> None:
+    """Without password and terminal that is said, and the doctor names the login, no backup."""
+    program.use(program.homeserver, by_password=False)
+    done = await program.run("login")
+    assert (done.status, "matrix.password_file must name" in done.told) == (1, True)
+    looked = await program.run("doctor", "--json")
+    fixes = {check["name"]: check["fix"] for check in json.loads(looked.out) if not check["ok"]}
+    assert (fixes["store"], fixes["login"]) == ("tibet-nc-agent login", "tibet-nc-agent login")

@@ -42,6 +42,9 @@ _MEND: Final = 'restore it from a backup, or see docs/operations.md, "Keys"'
 def store(config: Config) -> Check:
     """Look whether the databases are whole; a running agent isn't disturbed."""
     name = "store"
+    if not (config.state / STORE_NAME / LOGIN_NAME).exists():
+        detail = "there are no keys yet"
+        return Check(name=name, ok=False, detail=detail, fix="tibet-nc-agent login")
     for path in (config.state / STORE_NAME / DATABASE, config.state / INBOX_NAME):
         try:
             with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:

@@ -76,8 +76,8 @@ async def log_in(
             return login
     if not password:
         raise NotLoggedIn(
-            f"there is no login of {user_id} yet: tibet-nc-agent login makes one, when "
-            "matrix.password_file or matrix.access_token_file is set"
+            f"there is no login of {user_id} yet: tibet-nc-agent login makes one, by the password"
+            " that is typed on a terminal, matrix.password_file or matrix.access_token_file"
         )
     if login is None:
         login = Login(user_id=user_id, device_id=_new_device_id(), access_token="")

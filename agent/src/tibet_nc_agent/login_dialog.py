@@ -88,8 +88,13 @@ def _by_password[T](
     try:
         return config, asyncio.run(attempt(config))
     except (NotLoggedIn, TokenRevoked, AuthenticationNeeded) as error:
-        if not (_would_help(config, error) and sys.stdin.isatty()):
+        if not _would_help(config, error):
             raise
+        if not sys.stdin.isatty():
+            raise NotLoggedIn(
+                f"{str(error).partition(': ')[0]}: there is no terminal to type the password on,"
+                " so matrix.password_file must name a file with it"
+            ) from None
     try:
         typed = getpass.getpass(f"Password of {config.user_id}: ")
     except EOFError:

@@ -60,7 +60,9 @@ class DirectoryLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._descriptor)
-            raise StoreInUse(f"another agent is using {directory}") from error
+            raise StoreInUse(
+                f"another agent is using {directory}: systemctl stop tibet-nc-agent ends the unit's"
+            ) from error
 
     def release(self) -> None:
         """Give the right back."""
