@@ -233,6 +233,14 @@ def test_an_edit_is_told_apart(chain: Chain) -> None:
     assert "1 commands were edited after they ran, and the edit refused" in done.out
 
 
+def test_an_edit_by_somebody_else_is_none(chain: Chain) -> None:
+    """That another operator was refused the text in the room doesn't explain what ran instead."""
+    number = chain.command("echo first")
+    chain.refusal("echo second", sender=BOB)
+    room = _altered(f"$event{number}", body="$ echo second")(room_of(chain))
+    assert found_in(chain, room) == [("differs", number, "what ran is not what was typed")]
+
+
 def test_what_was_not_exported(chain: Chain) -> None:
     """Records from before and after the exported time are counted and held against nobody."""
     room = [one for one in room_of(chain) if one["origin_server_ts"] > START_MS + 5000]
