@@ -85,7 +85,8 @@ def as_text(command: str, verdict: Verdict) -> str:
         lines.extend(_marked(command, finding.span))
         lines.append(f"    instead: {finding.advice}")
     if verdict.commands:
-        lines.append("would run:")
+        runs = verdict.decision is Decision.ALLOW
+        lines.append("would run:" if runs else "the commands in it:")
         lines.extend(f"    {_visible(' '.join(argv))}" for argv in verdict.commands)
     return "\n".join(lines) + "\n"
 

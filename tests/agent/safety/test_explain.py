@@ -81,6 +81,14 @@ def test_allowed_command() -> None:
     assert run("df -h") == (0, "allow: may run\nwould run:\n    df -h\n")
 
 
+@pytest.mark.parametrize("command", ["rm -rf /", "sudo rm -rf $DIR", "reboot"])
+def test_what_is_refused_is_not_said_to_run(command: str) -> None:
+    """Of a refused line the commands are listed as what is in it, not as what would run."""
+    _, output = run(command)
+    assert "would run" not in output
+    assert f"the commands in it:\n    {command.partition(' ')[0]}" in output
+
+
 def test_text_cannot_control_the_terminal() -> None:
     """A command with escape sequences is shown without them."""
     _, output = run("ls \x1b[2J\u202e")
