@@ -106,7 +106,7 @@ class Machine:
                 "--link-journal=no",
                 "--capability=CAP_NET_ADMIN",
                 # As on a host, where nobody filters them; nspawn's own list is without them.
-                "--system-call-filter=landlock_create_ruleset landlock_restrict_self",
+                "--system-call-filter=@keyring landlock_create_ruleset landlock_restrict_self",
                 f"--bind-ro={self._packages}:/srv/packages",
                 "--boot",
             ],
