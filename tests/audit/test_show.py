@@ -129,6 +129,17 @@ def test_an_erased_command(tmp_path: Path) -> None:
     assert " -   recording: [erased], record 4: text and recording of #1: a password" in done.out
 
 
+def test_a_key_that_somebody_else_named(tmp_path: Path) -> None:
+    """A key record that the key before didn't sign makes no later signature good (I8)."""
+    chain = Chain(tmp_path)
+    chain.identity = STRANGER
+    chain.rotate(STRANGER)
+    number = chain.session()
+    done = within("show", "--state", tmp_path, str(number))
+    assert done.status == 1
+    assert f"BAD  record {number}, signature" in done.out
+
+
 def test_after_a_change_of_keys(tmp_path: Path) -> None:
     """Each record is checked with the key that signed it."""
     chain = Chain(tmp_path)
