@@ -54,6 +54,7 @@ DESCRIPTOR_FLOOR: Final = 100  # inherited ones stay clear of 10, where bash set
 # alias when its name is quoted. Errors are thrown away since restrictions forbid /dev/null here.
 # What it prints is read line by line: setting bash's own read-only variables again fails, and would
 # end a group of commands. All options are turned off first: few are on, and each line takes time.
+# The directory changes OLDPWD, which is therefore put back once more.
 # Functions come late, since they may have the names of builtins, and when aliases are known but not
 # expanded, since functions would be rewritten by them.
 _SAVE: Final = (
@@ -81,6 +82,10 @@ fi
 \builtin alias -p
 \builtin umask -p
 \builtin printf 'exec 2>&62 62>&-\ncd -- %q\n' "$PWD"
+if [[ -v OLDPWD ]]
+then \builtin printf '{ declare OLDPWD=%q; } 2>/dev/null\n' "$OLDPWD"
+else \builtin printf 'unset -v OLDPWD\n'
+fi
 \builtin declare -f
 \builtin printf '{\n'
 for __tibet_nc_name in expand_aliases inherit_errexit interactive_comments shift_verbose sourcepath

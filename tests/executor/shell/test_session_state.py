@@ -35,7 +35,9 @@ KEPT = {
         b"yes\n",
     ),
     "the mask": ("umask 027", "umask", b"0027\n"),
-    "the directory": ("cd /usr/bin", "pwd; cd - >/dev/null", b"/usr/bin\n"),
+    "the directory": ("cd /usr/bin", "pwd", b"/usr/bin\n"),
+    "the directory before": ("cd /usr; cd /etc", "cd -; cd - >/dev/null", b"/usr\n"),
+    "no directory before": ("true", "echo ${OLDPWD-none}", b"none\n"),
     "IFS": ("IFS=:", "a=1:2; echo $a", b"1 2\n"),
     "removal": ("unset LANG", "echo ${LANG-none}", b"none\n"),
 }  # fmt: skip
@@ -87,7 +89,9 @@ async def test_each_option_is_kept(shell: Shell, listing: str) -> None:
             assert [line for line in found if line in {"on", "off"}] == [other], name
 
 
-RESTRICTED_KEPT = sorted(KEPT.keys() - {"the directory", "POSIX mode"})
+RESTRICTED_KEPT = sorted(
+    KEPT.keys() - {"the directory", "the directory before", "POSIX mode"}
+)
 
 
 @pytest.mark.parametrize("name", RESTRICTED_KEPT)
