@@ -46,6 +46,8 @@ BEGIN_MARK: Final = b"+"
 NAMED_MARK: Final = b"n"
 SHELL_NAME: Final = "tibet-nc"
 """What the kernel calls a command's shell until another program takes its place."""
+_VARIABLES: Final = re.compile(rb"(?:^declare .*\n)+", re.MULTILINE)
+_GIVEN: Final = re.compile(rb"declare \S+ (?:%s)(?:=|$)" % "|".join(NAMES).encode())
 _DIRECTORY: Final = re.compile(rb"^exec 2>&62 62>&-\ncd -- (.+)$", re.MULTILINE)
 DESCRIPTOR_FLOOR: Final = 100  # inherited ones stay clear of 10, where bash sets descriptors aside
 
@@ -199,6 +201,28 @@ def last_word(end: bytes) -> LastWord | None:
     """Return what a shell told when it was done, from the last `LAST_WORD_BYTES` or more."""
     found = _LAST_WORD.search(end)
     return None if found is None else LastWord(exit=int(found[1]) & 0xFF, death=_SIGNS[found[2]])
+
+
+def variables_of(state: bytes) -> frozenset[bytes]:
+    """Return the lines that bring a state's variables back, each of which bash writes in one line.
+
+    Without those of `NAMES`, which a state unsets before it sets them.
+    """
+    found = _VARIABLES.search(state)
+    lines = [] if found is None else found[0].splitlines(keepends=True)
+    return frozenset(line for line in lines if not _GIVEN.match(line))
+
+
+def without_variables(state: bytes, known: frozenset[bytes]) -> bytes:
+    """Return a state without some lines of its variables.
+
+    Only those: the text of a function or an alias may look the same.
+    """
+
+    def kept(found: re.Match[bytes]) -> bytes:
+        return b"".join(line for line in found[0].splitlines(keepends=True) if line not in known)
+
+    return _VARIABLES.sub(kept, state, count=1)
 
 
 def directory_of(state: bytes) -> str | None:

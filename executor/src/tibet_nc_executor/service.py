@@ -90,6 +90,7 @@ async def caged(config: Config) -> Shell:
         shell = Shell(shell_settings(config))
         await shell.clear()
         await selfcheck.verify(shell)
+        await shell.learn()
     except ShellError as error:
         raise ConfigError(f"shell: {error}") from None
     return shell

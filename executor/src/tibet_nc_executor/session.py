@@ -4,7 +4,14 @@
 from typing import Final
 
 from tibet_nc_executor.home import Home
-from tibet_nc_executor.prologue import STATE_BYTES, directory_of, parse_told, prologue
+from tibet_nc_executor.prologue import (
+    STATE_BYTES,
+    directory_of,
+    parse_told,
+    prologue,
+    variables_of,
+    without_variables,
+)
 from tibet_nc_protocol.limits import TEXT_CHARACTERS
 
 TOO_LARGE: Final = (
@@ -24,8 +31,13 @@ class SessionShell:
     shell's own words and are given to nobody but the session's next shell.
     """
 
-    def __init__(self, home: Home | None = None) -> None:
+    def __init__(self, home: Home | None = None, fresh: frozenset[bytes] = frozenset()) -> None:
+        """Begin one; ``fresh`` are the variables that a shell has of its own, and needn't be told.
+
+        There are some fifty, and telling a shell of them takes longer than most commands.
+        """
         self.home: Final = home
+        self._fresh: Final = fresh
         self._state = b""
 
     @property
@@ -38,6 +50,11 @@ class SessionShell:
         """Return what the next shell runs before its command, which is `text`."""
         return prologue(entry=entry, own=own, pipe=pipe, state=self._state, text=text)
 
+    @property
+    def variables(self) -> frozenset[bytes]:
+        """The variables of the last shell, as it told them."""
+        return variables_of(self._state)
+
     def keep(self, stream: bytes) -> tuple[str, ...]:
         """Keep the state that an ended shell has told; return notes for the operator."""
         told = parse_told(stream[: STATE_BYTES + 1])
@@ -45,5 +62,5 @@ class SessionShell:
             return (TOO_LARGE,)
         if told.state is None:
             return (NOT_KEPT,)
-        self._state = told.state
+        self._state = without_variables(told.state, self._fresh)
         return ()

@@ -21,10 +21,20 @@ class Shell:
         self.cage: Final = Cage(settings)
         self._ready: Door | None = None
         self._spare: SessionShell | None = None
+        self._fresh: frozenset[bytes] = frozenset()
 
     async def clear(self) -> int:
         """End what an executor that is gone has left running; return how many processes."""
         return await self.cage.clear()
+
+    async def learn(self) -> None:
+        """Learn what variables a shell has of its own, so that no session has to bring them back.
+
+        Raises ShellError.
+        """
+        session = SessionShell()
+        await (await self.start(":", session, lambda _: None)).wait()
+        self._fresh = session.variables
 
     async def prepare(self, session: SessionShell | None = None) -> None:
         """Make ready for a session's next command, so that it starts faster. Best done while idle.
@@ -66,15 +76,14 @@ class Shell:
         door, self._ready = self._ready, None
         return door
 
-    @staticmethod
-    def new_session() -> SessionShell:
+    def new_session(self) -> SessionShell:
         """Return the state of a session that begins, in the home that all such sessions share."""
-        return SessionShell()
+        return SessionShell(fresh=self._fresh)
 
     def open_session(self) -> SessionShell:
         """Return the state of a session that begins, in a home of its own; raises ShellError."""
         spare, self._spare = self._spare, None
-        return spare or SessionShell(self.cage.make_home())
+        return spare or SessionShell(self.cage.make_home(), self._fresh)
 
     async def end_session(self, session: SessionShell) -> None:
         """Remove the home of a session of which no command runs and nothing is left."""

@@ -49,10 +49,16 @@ def home(kind: Containment) -> Iterator[Path]:
 @pytest.fixture
 async def shell(kind: Containment, home: Path) -> Shell:
     """Return a shell without restrictions, as that shows the most."""
-    return Shell(settings_for(kind, home))
+    return await begun(Shell(settings_for(kind, home)))
 
 
 @pytest.fixture
 async def restricted(kind: Containment, home: Path) -> Shell:
     """Return a restricted shell, the default."""
-    return Shell(settings_for(kind, home, restricted=True))
+    return await begun(Shell(settings_for(kind, home, restricted=True)))
+
+
+async def begun(shell: Shell) -> Shell:
+    """Return a shell as the executor has it after its start."""
+    await shell.learn()
+    return shell

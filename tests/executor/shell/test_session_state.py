@@ -39,6 +39,18 @@ KEPT = {
     "the directory before": ("cd /usr; cd /etc", "cd -; cd - >/dev/null", b"/usr\n"),
     "no directory before": ("true", "echo ${OLDPWD-none}", b"none\n"),
     "IFS": ("IFS=:", "a=1:2; echo $a", b"1 2\n"),
+    "an export of bash's own": ("export OPTERR", "sh -c 'echo $OPTERR'", b"1\n"),
+    "a change of bash's own": ("OPTERR=0", "echo $OPTERR", b"0\n"),
+    "text that looks like bash's own": (
+        "f() { cat <<E\ndeclare -- OPTERR=\"1\"\ndeclare -i RANDOM\nE\n}",
+        "f",
+        b'declare -- OPTERR="1"\ndeclare -i RANDOM\n',
+    ),
+    "an alias that looks like bash's own": (
+        "alias a=$'echo a\ndeclare -i RANDOM\necho b'",
+        "alias a",
+        b"alias a='echo a\ndeclare -i RANDOM\necho b'\n",
+    ),
     "removal": ("unset LANG", "echo ${LANG-none}", b"none\n"),
 }  # fmt: skip
 
@@ -53,6 +65,23 @@ async def test_state_is_kept(shell: Shell, name: str) -> None:
     assert (await run(shell, then, session)).output == expected
     if name not in {"errexit", "an integer"}:
         assert (await run(shell, then, session)).output == expected
+
+
+VOLATILE = (
+    "BASHPID|COLUMNS|LINES|BASH_COMMAND|EPOCH|LINENO|PIPESTATUS|PPID|RANDOM|SECONDS|SRANDOM| _="
+)
+
+
+async def test_what_a_shell_has_of_its_own_is_not_told_and_stays_so(shell: Shell) -> None:
+    """The next shells of a session have bash's own variables just as the first one had them."""
+    listing = f"declare -p | grep -v -E '{VOLATILE}'"
+    session = shell.new_session()
+    seen = [(await run(shell, listing, session)).output for _ in range(3)]
+    assert seen[0].count(b"declare ") > 30
+    assert seen[0] == seen[1] == seen[2]
+    told = session.prologue(entry="", own=100, pipe=101, text=b"")
+    assert b"declare -- IFS=" not in told
+    assert b"declare -x LANG=" in told
 
 
 def option_names(listing: str) -> list[str]:
@@ -89,9 +118,7 @@ async def test_each_option_is_kept(shell: Shell, listing: str) -> None:
             assert [line for line in found if line in {"on", "off"}] == [other], name
 
 
-RESTRICTED_KEPT = sorted(
-    KEPT.keys() - {"the directory", "the directory before", "POSIX mode"}
-)
+RESTRICTED_KEPT = sorted(KEPT.keys() - {"the directory", "the directory before", "POSIX mode"})
 
 
 @pytest.mark.parametrize("name", RESTRICTED_KEPT)
