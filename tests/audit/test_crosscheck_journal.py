@@ -178,6 +178,18 @@ def test_gaps_on_record_that_lie_within_one_another(tmp_path: Path) -> None:
         assert f"missing records {gap[0]} to {gap[1] - 1}" in done.out
 
 
+def test_no_record_excuses_what_comes_after_it(tmp_path: Path) -> None:
+    """What journald didn't take is on record afterwards; nothing is excused beforehand."""
+    chain = Chain(tmp_path / "state")
+    number = chain.unsent(1, "journald did not take 99 entries, of records #1 to #99")
+    for _ in range(3):
+        chain.security()
+    journal = journal_of(chain)
+    assert found_in(chain, journal[: number + 1] + journal[-1:]) == [
+        ("missing", number + 1, "not in the journal")
+    ]
+
+
 def test_strangers_are_told_apart_up_to_a_bound(chain: Chain) -> None:
     """However many uids a made-up journal has, few of them are kept."""
     entry = journal_of(chain)[3]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.chains import EXECUTOR, Chain, sample
+from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, moment, sample
 from tests.audit.program import within
 from tests.audit.verdicts import lines_of
 from tibet_nc_audit.page import writer
@@ -44,6 +44,20 @@ def test_many_elements(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = _page(root)
     assert page.count('data-of="chain"') == 5
     assert [line.encode() for line in _block(page, "chain")] == lines_of(root)
+
+
+def test_a_key_that_somebody_else_named(tmp_path: Path) -> None:
+    """A page begins with no key that the key before didn't sign (I8)."""
+    chain = Chain(tmp_path)
+    for identity in (STRANGER, EXECUTOR):
+        chain.identity = identity
+        number = chain.rotate(LATER)
+        after = chain.session()
+        chain.identity = EXECUTOR
+        (about,) = _block(_page(tmp_path, "--since", moment(after)), "about")
+        assert f'"start": {number + 1}' in about
+        key = LATER if identity is EXECUTOR else EXECUTOR
+        assert f'"key_here": "{key.public_key.hex}"' in about
 
 
 def test_it_needs_nothing_else(root: Path) -> None:
