@@ -208,3 +208,14 @@ def test_a_frontier_of_another_size_is_refused(size: int, digests: list[bytes]) 
     """Stored digests that can't be of a tree of this size are not gone on with."""
     with pytest.raises(ProofError):
         Frontier(size, digests)
+
+
+def test_a_root_is_of_one_size_only() -> None:
+    """A proof for a smaller tree isn't one for the same root said to be of a larger tree."""
+    leaves = [leaf_hash(b"%d" % number) for number in range(2)]
+    proof, root = consistency_proof(leaves, 1), tree_root(leaves)
+    verify_consistency(1, 2, proof, leaves[0], root)
+    with pytest.raises(ProofError):
+        verify_consistency(1, 4, proof, leaves[0], root)
+    with pytest.raises(ProofError):
+        verify_inclusion(leaves[0], 0, 4, inclusion_proof(leaves, 0), root)
