@@ -35,7 +35,7 @@ from tibet_nc_protocol.terms import Reason
 SENDER: Final = "@op:example.org"
 ROOM: Final = "!room:example.org"
 TIME: Final = "2026-11-25T10:00:00.000000Z"
-SEGMENT_BYTES: Final = 8 * 1024 * 1024
+SEGMENT_BYTES: Final = 4 * 1024 * 1024
 CHECKPOINT_RECORDS: Final = 100
 """As many as the executor's settings have it when nothing else is said."""
 
