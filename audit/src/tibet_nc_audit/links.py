@@ -120,7 +120,7 @@ class LinkWalk(Walk):
             if self.relink:
                 self._trust_link(batch[done])
             start = self._length
-            rest = batch[done : done + _AFTER_A_FAULT] if done else batch
+            rest = batch[done : done + _AFTER_A_FAULT] if self._tree is None else batch[done:]
             good = self._follow(rest) if self.lines or done else 0
             for number in [n for n in self._heads if start <= n < start + good]:
                 self.compare(number, rest[number - start])
