@@ -36,13 +36,7 @@ lint: setup ## style, types, import contracts
 
 .PHONY: isolated
 isolated: setup ## each distribution's tests, in an environment that holds nothing else
-	@for part in $(PARTS); do \
-	    echo "== $$part"; \
-	    .venv/$$part/bin/python tests/isolation.py $$part || exit; \
-	    .venv/$$part/bin/python -m pytest -q tests/$$part || exit; \
-	done
-	@echo "== fuzz"
-	@.venv/protocol/bin/python -m pytest -q tests/fuzz
+	scripts/isolated
 
 .PHONY: integration
 integration: setup ## all together: real homeserver, journal, uids, sockets, terminals
