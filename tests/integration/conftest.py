@@ -2,6 +2,7 @@
 """One real homeserver for the whole session; users and rooms are new for every test."""
 
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         pytest.skip("there is no Chromium, and only root can install Debian's")
     with browser(chromium, tmp_path_factory.mktemp("profile")) as tab:
         yield tab
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Make a directory that every uid can reach."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
 
 
 @pytest.fixture

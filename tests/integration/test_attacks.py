@@ -6,9 +6,8 @@ One test an attack, against a whole host: agent, executor, chain, and an operato
 
 import asyncio
 import os
-import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -24,15 +23,6 @@ from tibet_nc_protocol.records import SecurityEvent
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
 type NewOperator = Callable[..., Awaitable[Operator]]
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Make a directory that every uid can reach."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@
 import asyncio
 import hashlib
 import os
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +20,6 @@ RECORDING_BYTES: Final = 32 * 1024**2
 FLOOD_BYTES: Final = 256 * 1024**2
 GROWTH_BYTES: Final = 12 * 1024**2
 """Most that the agent may grow: far less than what it attaches, let alone what was printed."""
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Make a directory that every uid can reach."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,15 +22,6 @@ from tibet_nc_protocol.records import Intent, Record, Refusal
 from tibet_nc_protocol.signing import PublicKey
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Make a directory that every uid can reach."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import asyncio
 import json
 import os
 import secrets
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -155,15 +154,6 @@ async def test_an_identity_of_the_past(
     done = await program.run(*RESET, "--yes")
     assert done.status == 0, done.err
     assert first.shown("cross-signing") != done.shown("cross-signing") == master_key(synapse, bot)
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Make a directory that every uid can reach."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")

@@ -3,8 +3,7 @@
 
 import asyncio
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,15 +29,6 @@ KEYS: Final = {
     "nc.tibet.result",
 }
 """All that an answer may consist of."""
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Make a directory that every uid can reach."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 def check(oddity: Oddity, content: dict[str, Any]) -> None:
