@@ -87,12 +87,12 @@ class Site:
             "install -d -m 700 /etc/credstore.encrypted\n"
             "systemd-creds encrypt --name=executor.key /var/lib/tibet-nc/executor.key"
             " /etc/credstore.encrypted/tibet-nc.executor.key\n"
-            "mv /var/lib/tibet-nc/executor.key /root/executor.key"
+            "mv /var/lib/tibet-nc/executor.key /var/tmp/executor.key"
         )
         try:
             yield
         finally:
-            machine.run("mv", "/root/executor.key", "/var/lib/tibet-nc/executor.key")
+            machine.run("mv", "/var/tmp/executor.key", "/var/lib/tibet-nc/executor.key")
             machine.run("rm", "/etc/credstore.encrypted/tibet-nc.executor.key")
 
     def no_drop_ins(self) -> None:
