@@ -102,6 +102,8 @@ def prove_growth(
     Raises DisagreementError when it hasn't, AuditError.
     """
     before = _read(old)
+    if not before.size:
+        raise AuditError("the earlier checkpoint is of no records: every chain has grown from that")
     note, checkpoint = _checkpoint(state, note)
     if before.size > checkpoint.size:
         raise DisagreementError(
