@@ -101,7 +101,8 @@ def stages(begin: float, end: float, agent: list[Call], executor: list[Call]) ->
         "the end of the shell", after, lambda c: c.name == "exit_group" and c.pid == shell.pid
     )
     syncs = [call for call in after if call.is_sync]
-    intent = [call for call in syncs if call.end <= shell.begin]
+    started = _first("that it starts", after, lambda c: c.is_io("send", UNIX))
+    intent = [call for call in syncs if call.end <= started.begin]
     outcome = [call for call in syncs if call.begin >= ended.begin]
     if not intent or not outcome:
         raise TraceError("a record was not synced")
@@ -115,8 +116,7 @@ def stages(begin: float, end: float, agent: list[Call], executor: list[Call]) ->
         ("agent: decrypt, store, check, judge, sign", asked.begin, agent),
         ("socket", taken.end, ()),
         ("executor: verify, decide, sign intent", intent[0].begin, ()),
-        ("intent on disk", intent[-1].end, executor),
-        ("a shell that waited is told to go on", shell.begin, ()),
+        ("intent on disk; meanwhile a shell", intent[-1].end, executor),
         ("bash and the command", ended.begin, ()),
         ("executor: nothing left, fence, token", outcome[0].begin, ()),
         ("outcome on disk", outcome[-1].end, executor),

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from tests.executor.rig import Client, Executor, records, whole_chain
+from tests.executor.shell.driver import until
 from tests.mounts import private_mounts
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS
 from tibet_nc_protocol.messages import Denied, Finished
@@ -47,15 +48,20 @@ def _mount(place: Path) -> Path:
     return Path(f"/sys/fs/ext4/{name}/trigger_fs_error")
 
 
-async def _is_refused(client: Client, place: Path) -> None:
-    """Check that no command runs, and that the answer says why."""
+async def _is_refused(client: Client, executor: Executor, place: Path) -> None:
+    """Check that no command runs, also by a shell that waited for it, and that the answer says why.
+
+    Nor may such a shell be left, which has approached a command that it must not run.
+    """
     for number in range(TRIES):
         mark = place / "ran" / f"refused-{number}"
+        await until(lambda: bool(executor.commands("/bin/bash")))
         denied = await client.run(f"touch {mark}")
         assert isinstance(denied, Denied)
         assert denied.code is DenialCode.UNRECORDED
         assert "Read-only file system" in denied.reason
         assert "nothing was run" in denied.reason
+        await until(lambda: not any("refused" in line for line in executor.commands("")))
         assert not mark.exists()
 
 
@@ -80,7 +86,7 @@ async def test_a_file_system_that_the_kernel_makes_read_only(place: Path) -> Non
         client = await Client.connect(executor)
         await _runs(client, place, "before")
         error.write_text("an error\n")
-        await _is_refused(client, place)
+        await _is_refused(client, executor, place)
         await client.close()
         executor.stop()
         subprocess.run(["umount", executor.state], check=True)
@@ -127,7 +133,7 @@ async def test_writable_again_it_goes_on_by_itself(place: Path) -> None:
         client = await Client.connect(executor)
         await _runs(client, place, "before")
         with _no_writing(executor):
-            await _is_refused(client, place)
+            await _is_refused(client, executor, place)
         await _runs(client, place, "after")
         await client.close()
         assert _intents(executor) == 2

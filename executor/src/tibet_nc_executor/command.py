@@ -97,7 +97,7 @@ class Command:
         """How the shell ended, or what it told when it was done and holds on."""
         self._exited: asyncio.Future[bool] = self._loop.create_future()
         """Set when the shell's process has ended, or is known not to."""
-        door.go(text, session)
+        door.go()
         self._begun: Final = time.monotonic()
         self._deadline: Final = Deadline(
             now=self._begun, idle_s=self._settings.idle_s, total_s=self._settings.total_s

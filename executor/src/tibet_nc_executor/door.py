@@ -7,9 +7,13 @@ entered one a moment ago. None of that depends on the command, so it can be done
 waits: a door is made ahead, and a command goes through it when its intent is on disk (I1).
 
 Behind the door waits a bash of the shell uid that reads two inherited files: a pipe, whose end is
-the word to go on, and then the line that makes it the command's own bash. It holds nothing of any
-session but the right to its home. If the executor is gone the pipe ends, the line is empty, and so
-it ends too.
+the word to come near, and then the line that makes it the command's own bash. It holds nothing of
+any session but the right to its home. If the executor is gone the pipe ends, the line is empty, and
+so it ends too.
+
+The command's own bash stops once more, before anything of its session or of the command: it came
+near while the intent was on its way to the disk, and goes on at the word that it is there. Without
+that word, or if the executor is gone, it ends.
 """
 
 import os
@@ -99,8 +103,11 @@ class Door:
         flags = os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PIDFD, self.pidfd, flags) is None
 
-    def go(self, text: bytes, session: SessionShell) -> None:
-        """Let the process become the shell that runs a command in a session; raises ShellError."""
+    def approach(self, text: bytes, session: SessionShell) -> None:
+        """Let the process become the shell of a command in a session; raises ShellError.
+
+        It stops before anything of the session's or the command's has run, until `go`.
+        """
         settings = self._cage.settings
         line = become(
             text, restricted=settings.restricted, prologue=self._prologue, line=self._line
@@ -116,7 +123,11 @@ class Door:
                 write_all(descriptor, data)
         except OSError as error:
             raise ShellError(f"no shell: {error}") from error
-        self._closing.close()  # the last of it is the word to go on
+        self._closing.close()  # the last of it is the word to become it
+
+    def go(self) -> None:
+        """Let the shell run the command that it approached with."""
+        self._say()
 
     def signal(self, number: Signals) -> None:
         """Signal the process, if it runs."""
@@ -125,7 +136,10 @@ class Door:
 
     def let_go(self) -> None:
         """Let a shell end that holds on after its command (prologue.py)."""
-        with suppress(OSError):
+        self._say()
+
+    def _say(self) -> None:
+        with suppress(OSError):  # a shell that is gone hears nothing
             os.write(self.told, b"\n")
 
     def others(self) -> list[int]:

@@ -4,7 +4,8 @@ r"""What the shell does before and after a command, and the bytes in which it te
 A shell waits until there is a command (door.py) and then becomes the shell of that command, with
 one `exec`. That one reads the prologue as its BASH_ENV, which bash runs before it turns its
 restrictions on; the command is bash's own `-c` string. So the command is parsed, traced and
-reported exactly as written, with no `eval` around it.
+reported exactly as written, with no `eval` around it. In the prologue it waits for a newline on the
+socket: what comes before that is ours alone, what follows is the session's and the command's.
 
 State travels on a socket as `+` (the command begins), then `\0`, shell text that brings the state
 back, `\0`. Then comes the exit status and a sign of why the shell ends, and it holds on until it is
@@ -125,7 +126,7 @@ def waiting(*, entry: str, gate: int, line: int) -> str:
 
 
 def become(text: bytes, *, restricted: bool, prologue: int, line: int) -> bytes:
-    """Return the line with which a waiting shell becomes the one that runs a command.
+    """Return the line with which a waiting shell becomes the one that will run a command.
 
     `prologue` is the descriptor of what runs before the command, `line` that of this line.
     """
@@ -158,6 +159,8 @@ umask 077
 cd -- "$HOME" 2>/dev/null || cd /
 unset -v OLDPWD
 shopt -s expand_aliases
+read -r __tibet_nc_go <&{STATE_DESCRIPTOR} || exit
+unset -v __tibet_nc_go
 trap -- {shlex.quote(save)} EXIT
 printf '{BEGIN_MARK.decode()}' >&{STATE_DESCRIPTOR}
 {{ printf {SHELL_NAME} >/proc/self/comm &&

@@ -3,7 +3,8 @@
 
     intent on disk → started → output recorded as it comes → ended → token and outcome on disk
 
-The command starts when its intent is durable, and its result is told when its outcome is (I1).
+The command starts when its intent is durable, and its result is told when its outcome is (I1). A
+shell gets ready for it meanwhile, and runs nothing of it if the intent fails.
 Whatever fails on the way, the intent gets its end: an outcome, or an ``aborted`` record.
 """
 
@@ -18,6 +19,7 @@ from typing import Final, NoReturn
 from tibet_nc_executor import provenance
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.command import Command, Ending, InputFullError, ShellError
+from tibet_nc_executor.door import Door
 from tibet_nc_executor.ending import Status, described
 from tibet_nc_executor.errors import ExecutorError, LedgerError
 from tibet_nc_executor.ledger import Place, Text
@@ -88,6 +90,7 @@ class Execution:
         """What the command left running, once it is done."""
         self.death: str | None = None
         """How the command ended the shell of its session, if it did, once it is done."""
+        self._door: Door | None = None
         self._command: Command | None = None
         self._recorder: Recorder | None = None
         self._notes: list[str] = []
@@ -175,6 +178,7 @@ class Execution:
         try:
             if self._cancelled is not None:
                 self._refuse_cancelled()
+            self._door = await self._tools.shell.approach(self.request.command, shell)
             number = await self._intend()
             result = await self._run(number, shell)
         except DeniedError as error:
@@ -185,6 +189,9 @@ class Execution:
             raise
         else:
             self.done.set_result(result)
+        finally:
+            if self._door is not None:  # nothing went through
+                await self._door.shut()
 
     def _refuse_cancelled(self, number: int | None = None) -> NoReturn:
         raise DeniedError(DenialCode.CANCELLED, f"nothing was run: {self._cancelled}", number)
@@ -234,12 +241,14 @@ class Execution:
             self._refuse_cancelled(number)
         recorder = self._recorder = self._new_recorder(recording_name(number), number)
         later = self._new_recorder(remainder_name(number), number)
+        door, self._door = self._door, None
         try:
             command = self._command = await tools.shell.start(
                 self.request.command,
                 shell,
                 recorder.feed,
                 later.feed,
+                door=door,
                 may_leave=self._may_leave,
             )
             ending = await command.wait()

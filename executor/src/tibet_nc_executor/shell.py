@@ -92,6 +92,21 @@ class Shell:
         if session.home is not None:
             await self.cage.remove_home(session.home)
 
+    async def approach(self, text: str, session: SessionShell) -> Door | None:
+        """Bring the shell that waits up to a command, before anything of that runs.
+
+        So a shell is made while the command's record gets on the disk. What is returned is for
+        `start`, or to be shut; it is None if no shell waits for this session, or `start` will fail.
+        """
+        door = self._take(session)
+        if door is not None:
+            try:
+                door.approach(_encoded(text), session)
+            except ShellError:
+                await door.shut()
+                return None
+        return door
+
     async def start(
         self,
         text: str,
@@ -99,23 +114,25 @@ class Shell:
         on_output: OnOutput,
         on_rest: OnOutput | None = None,
         *,
+        door: Door | None = None,
         may_leave: Callable[[], bool] = lambda: True,
     ) -> Command:
-        """Start a command in a session.
+        """Start a command in a session, at the `door` to which `approach` has brought it if any.
 
         `on_output` gets every byte that it prints, in order, before `Command.wait` returns. With
         `on_rest` what it leaves running goes on, if `may_leave` says so when it comes to that, and
         `on_rest` gets what that prints later; otherwise it is killed at the command's end. Raises
         ShellError if nothing was started.
         """
+        encoded = _encoded(text)
+        if door is not None and not door.is_waiting:
+            await door.shut()
+            door = None
+        approached = door is not None
+        door = door or self._take(session) or Door(self.cage, session.home)
         try:
-            encoded = text.encode()
-        except UnicodeEncodeError as error:
-            raise ShellError("the command is not valid Unicode") from error
-        if b"\0" in encoded:
-            raise ShellError("the command contains a NUL")
-        door = self._take(session) or Door(self.cage, session.home)
-        try:
+            if not approached:
+                door.approach(encoded, session)
             return Command(
                 encoded,
                 door=door,
@@ -128,3 +145,13 @@ class Shell:
         except BaseException:
             await door.shut()
             raise
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError as error:
+        raise ShellError("the command is not valid Unicode") from error
+    if b"\0" in encoded:
+        raise ShellError("the command contains a NUL")
+    return encoded

@@ -4,6 +4,7 @@
 import asyncio
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.executor.shell.driver import SECONDS, begin, commands_of, run, until
+from tests.executor.shell.driver import SECONDS, Running, begin, commands_of, run, until
 from tibet_nc_executor.cage import Containment
+from tibet_nc_executor.door import Door
+from tibet_nc_executor.enclosure import ShellError
 from tibet_nc_executor.process import all_processes, read_status
+from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
 
@@ -89,6 +93,65 @@ async def test_one_that_was_attacked_is_not_used(shell: Shell, number: signal.Si
     await until(lambda: pid not in bashes(shell))
     assert (await run(shell, "echo $$")).output != b"%d\n" % pid
     assert bashes(shell) == set()
+
+
+async def approached(shell: Shell, text: str, session: SessionShell) -> Door:
+    """Return a door with a shell that has become the command's and waits for the word."""
+    await shell.prepare(session)
+    await until(lambda: bool(bashes(shell)))
+    door = await shell.approach(text, session)
+    assert door is not None
+    await until(lambda: any(text in line for line in commands_of(shell.cage.settings.uid)))
+    return door
+
+
+async def test_nothing_runs_before_the_word(shell: Shell, home: Path) -> None:
+    """A shell that has approached runs neither what its session brings back nor the command."""
+    session = shell.new_session()
+    await run(shell, "printf '\\0touch state\\0' >&63; trap - EXIT", session)
+    door = await approached(shell, "touch command", session)
+    await asyncio.sleep(0.5)  # a hundred times what it would take
+    assert list(home.iterdir()) == []
+    command = await shell.start("touch command", session, lambda _: None, door=door)
+    assert (await command.wait()).exit == 0
+    assert {path.name for path in home.iterdir()} == {"state", "command"}
+
+
+async def test_the_end_of_the_executor_is_not_the_word(shell: Shell, home: Path) -> None:
+    """A shell that has approached ends with whoever would have told it to go on."""
+    door = await approached(shell, "touch command", shell.new_session())
+    with socket.socket(fileno=os.dup(door.told)) as word:
+        word.shutdown(socket.SHUT_WR)
+    await until(lambda: not door.is_waiting)
+    assert list(home.iterdir()) == []
+    await door.shut()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_one_that_was_attacked_on_its_way_is_not_used(
+    shell: Shell, number: signal.Signals
+) -> None:
+    """A shell that something killed or stopped as it approached costs nobody a command."""
+    running = Running()
+    door = await approached(shell, "echo $$", shell.new_session())
+    door.signal(number)
+    await until(lambda: not door.is_waiting)
+    session = shell.new_session()
+    running.command = await shell.start("echo $$", session, running.feed, door=door)
+    done = await running.done()
+    assert (done.ending.exit, done.output.strip().isdigit()) == (0, True)
+    assert bashes(shell) == set()
+
+
+@pytest.mark.parametrize("text", ["echo a\0b", "echo \ud800"])
+async def test_nothing_approaches_with_what_no_shell_can_run(shell: Shell, text: str) -> None:
+    """Such a text leaves no process behind, and is an error when it should start."""
+    session = shell.new_session()
+    await shell.prepare(session)
+    assert await shell.approach(text, session) is None
+    assert bashes(shell) == set()
+    with pytest.raises(ShellError):
+        await shell.start(text, session, lambda _: None)
 
 
 async def test_nothing_waits_after_dismissal(shell: Shell) -> None:
