@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+
+module tibet-nc-recheck
+
+go 1.24

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// vectors returns the inputs of the published vectors of one reader, by their directories' names.
+func vectors(t testing.TB, pattern string) map[string][]byte {
+	names, err := filepath.Glob("../../tests/vectors/" + pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatal("no vectors: ", err)
+	}
+	found := map[string][]byte{}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[filepath.Base(filepath.Dir(name))] = data
+	}
+	return found
+}
+
+// Each record of the vectors is read or refused as it says.
+func TestRecordVectors(t *testing.T) {
+	for name, line := range vectors(t, "record_*/input.json") {
+		var r record
+		if err := r.read(line); (err != nil) != strings.HasSuffix(name, "_fail") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Any bytes give a record or an error; a record is one JSON object, its names sorted, each once.
+func FuzzRead(f *testing.F) {
+	for _, line := range vectors(f, "record_*/input.json") {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var r record
+		if r.read(line) != nil {
+			return
+		}
+		var object map[string]any
+		if err := json.Unmarshal(line, &object); err != nil {
+			t.Fatal(err)
+		}
+		names := []string{}
+		for i, f := range r.kind.fields {
+			if r.values[i] != nil {
+				names = append(names, f.name)
+			}
+		}
+		if !slices.IsSorted(names) || len(names) != len(object) || object["kind"] != r.kind.name {
+			t.Fatal(names, object)
+		}
+		for _, f := range r.kind.fields {
+			if said, is := object[f.name].(string); is && said != r.text(f.name) {
+				t.Fatalf("%q is not %q", r.text(f.name), said)
+			}
+		}
+		signed(&r, make([]byte, 32))
+	})
+}
+
+// Any text is a note or an error; a note that opens says what was signed.
+func FuzzNote(f *testing.F) {
+	key, err := readKey("0dc6bd2248242823abec4d241437d0495371e8392e8996fbfef4f44b47029bb0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, line := range vectors(f, "record_checkpoint/input.json") {
+		var r record
+		if err := r.read(line); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(r.text("note"), "did:jis:e39a49f43c835e4e")
+	}
+	f.Fuzz(func(t *testing.T, note, name string) {
+		said, err := openNote(note, name, key)
+		if err == nil && !strings.HasPrefix(note, said+"\n") {
+			t.Fatalf("%q does not begin with %q", note, said)
+		}
+		readCheckpoint(note)
+	})
+}
+
+// Any lines give a verdict: the chain as it is in the vectors, and whatever becomes of it.
+func FuzzChain(f *testing.F) {
+	for _, data := range vectors(f, "chain_*/input.jsonl") {
+		f.Add(data, false)
+		f.Add(data, true)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, fast bool) {
+		depth := signatures
+		if fast {
+			depth = linksOnly
+		}
+		c := newChain(nil, depth, nil)
+		for line := range strings.SplitSeq(string(data), "\n") {
+			if _, err := c.take([]byte("\x00" + line)); err != nil {
+				break
+			}
+		}
+		c.end()
+	})
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+
+// From file to file and line to line, up to the first record that is wrong.
+//
+// Whoever signed a record has signed, through its link, every byte before it. So the signatures of
+// a few are enough: the genesis, key records, the notes of checkpoints, the last record of each
+// file. Where one of these is wrong, or a record doesn't follow, nothing vouches for the records
+// since the one before; then each of their signatures is verified after all, to find the first.
+
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"fmt"
+)
+
+// A spot is a place in the chain: a line of a file, and the number that its record must have.
+type spot struct {
+	segment  segment
+	row      int
+	position int64
+	record   uint64
+}
+
+// A finding is the first record that is wrong.
+type finding struct {
+	spot
+	fault
+}
+
+// walk verifies a chain, as far as it goes; it returns the first fault, if there is one, or an
+// error when the files can't be read.
+func walk(folder *folder, c *chain) (*finding, error) {
+	var here spot
+	for _, segment := range folder.segments {
+		here = spot{segment: segment, record: c.length}
+		if segment.first != c.length {
+			return &finding{here, fault{"§9", "the segment that begins with this record is missing",
+				nameOf(c.length), segment.name}}, nil
+		}
+		found, err := walkSegment(folder, &here, c)
+		if found != nil || err != nil {
+			return found, err
+		}
+	}
+	if wrong := c.end(); wrong != nil {
+		return &finding{here, *wrong}, nil
+	}
+	return nil, nil
+}
+
+// walkSegment goes on from the beginning of a file to its end, and says where that is.
+func walkSegment(folder *folder, here *spot, c *chain) (*finding, error) {
+	file, err := folder.open(here.segment.name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.close()
+	anchor, last := *here, *here // from the anchor on, nothing vouches for the lines yet
+	for {
+		leaf, err := file.next()
+		if err != nil {
+			return nil, err
+		}
+		if leaf == nil {
+			break
+		}
+		vouches, wrong := c.take(leaf)
+		if wrong != nil {
+			return earliest(file, anchor, &finding{*here, *wrong}, c)
+		}
+		last = *here
+		*here = spot{here.segment, here.row + 1, file.position(), c.length}
+		switch vouches {
+		case bySignature:
+			anchor = *here
+		case byNote:
+			anchor = last // what vouches for it comes later
+		}
+		if wrong := c.recall(); wrong != nil {
+			return earliest(file, anchor, &finding{last, *wrong}, c)
+		}
+	}
+	if anchor.record < c.length {
+		if found, err := unsigned(file, last, c.length, c.key); err != nil {
+			return nil, err
+		} else if found != nil {
+			return earliest(file, anchor, found, c)
+		}
+	}
+	if torn := file.torn(); torn > 0 {
+		return &finding{*here, fault{"§9", "the last line is incomplete: a write was cut short, or" +
+			" the file was", "a line end", fmt.Sprintf("%d bytes after the last one", torn)}}, nil
+	}
+	return nil, nil
+}
+
+// earliest returns the first record since the anchor that isn't signed, else what was found after.
+func earliest(file *lines, anchor spot, found *finding, c *chain) (*finding, error) {
+	before, err := unsigned(file, anchor, found.record, c.key)
+	if before != nil || err != nil {
+		return before, err
+	}
+	return found, nil
+}
+
+// unsigned returns the first record from a spot on, up to a number, that isn't signed with a key.
+func unsigned(file *lines, from spot, until uint64, key ed25519.PublicKey) (*finding, error) {
+	again := &lines{file: file.file, buffer: make([]byte, len(file.buffer)), begin: 1, end: 1}
+	again.skip(from.position)
+	var r record
+	for here := from; here.record < until; here.record++ {
+		leaf, err := again.next()
+		if err != nil {
+			return nil, err
+		}
+		if leaf == nil {
+			return nil, fmt.Errorf("chain/%s: became shorter", here.segment.name)
+		}
+		if r.read(leaf[1:]) != nil || !signed(&r, key) {
+			return &finding{here, *notSigned()}, nil
+		}
+		here.row++
+		here.position = again.position()
+	}
+	return nil, nil
+}
+
+// keyRecord is what stands in key records only: within a text, quotation marks are escaped.
+var keyRecord = []byte(`"kind":"key"`)
+
+// firstKey returns the key that a chain began with, if the one given is a later key of it, and the
+// record from which on it is that one (§7, step 5). Each key record is signed with the key before.
+// Anybody can name a key; so the next record must be signed with it, which links to all before.
+func firstKey(folder *folder, given ed25519.PublicKey) (ed25519.PublicKey, uint64, error) {
+	var r record
+	first, now := given, ed25519.PublicKey(nil)
+	for _, segment := range folder.segments {
+		file, err := folder.open(segment.name)
+		if err != nil {
+			return nil, 0, err
+		}
+		defer file.close()
+		for number := segment.first; ; number++ {
+			leaf, err := file.next()
+			if err != nil {
+				return nil, 0, err
+			}
+			if leaf == nil {
+				break
+			}
+			line := leaf[1:]
+			if number == 0 {
+				if r.read(line) != nil || r.kind.name != "genesis" {
+					return given, 0, nil
+				}
+				if now, err = readKey(string(r.value("key"))); err != nil || now.Equal(given) {
+					return given, 0, nil
+				}
+				first = now
+				continue
+			}
+			if now.Equal(given) {
+				if r.read(line) == nil && signed(&r, given) {
+					return first, number, nil
+				}
+				return given, 0, nil
+			}
+			if !bytes.Contains(line, keyRecord) || r.read(line) != nil || r.kind.name != "key" {
+				continue
+			}
+			if now == nil || !signed(&r, now) {
+				return given, 0, nil
+			}
+			if now, err = readKey(string(r.value("key"))); err != nil {
+				return given, 0, nil
+			}
+		}
+	}
+	if now.Equal(given) {
+		return nil, 0, fmt.Errorf("--key: the chain goes on with this key, but nothing is signed" +
+			" with it yet; give the key before")
+	}
+	return given, 0, nil
+}

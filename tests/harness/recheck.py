@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""The second verifier (audit/recheck), built from its sources, and what it says of a chain.
+
+Go is in the developer's environment, which the lock pins by its hash; nothing is fetched.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.harness.host import ROOT
+from tibet_nc_audit.findings import Finding, What
+from tibet_nc_audit.heads import Depth
+
+SOURCE: Final = ROOT / "audit" / "recheck"
+GO: Final = Path(sys.executable).with_name("go")
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "GOENV": "off",
+    "GOFLAGS": "",
+    "GOPROXY": "off",
+    "GOTOOLCHAIN": "local",
+    "GOCACHE": str(ROOT / ".cache" / "go"),
+}
+"""What Go has compiled stays: half a minute the first time, a second later on."""
+
+OPTIONS: Final = {Depth.CHAIN: ["--chain-only"], Depth.RECORDS: [], Depth.DEEP: ["--deep"]}
+
+_OF_THE_CHAIN: Final = frozenset({What.RECORD, What.SEGMENT, What.TORN, What.HEAD})
+"""What it looks for, too; it leaves payloads, recordings and tokens alone."""
+
+GOOD: Final = 0
+BAD: Final = 1
+UNUSABLE: Final = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """How the program ended and what it found: where, and by which rule."""
+
+    status: int
+    record: int | None = None
+    file: str = ""
+    line: int = 0
+    rule: str = ""
+    complaint: str = ""
+
+
+def go(*arguments: str | Path, cwd: Path = SOURCE) -> subprocess.CompletedProcess[str]:
+    """Run Go in the directory of the sources."""
+    return subprocess.run(
+        [GO, *arguments],
+        cwd=cwd,
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def build(directory: Path) -> Path:
+    """Build the program; return it."""
+    program = directory / "tibet-nc-recheck"
+    done = go("build", "-o", program, ".")
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def ask(
+    program: Path,
+    state: Path,
+    *,
+    key: str | None = None,
+    held: Sequence[str] = (),
+    depth: Depth = Depth.RECORDS,
+) -> Said:
+    """Have it verify a state directory."""
+    options = [*OPTIONS[depth], *(["--key", key] if key else [])]
+    for head in held:
+        options += ["--against", head]
+    done = subprocess.run(
+        [program, "--state", state, "--json", *options], capture_output=True, check=False
+    )
+    if done.returncode == UNUSABLE:
+        assert not done.stdout
+        assert done.stderr.startswith(b"tibet-nc-recheck: "), done.stderr
+        return Said(status=UNUSABLE, complaint=done.stderr.decode())
+    assert not done.stderr, done.stderr
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["good"]) in {(GOOD, True), (BAD, False)}
+    wrong = found.get("first_bad")
+    if wrong is None:
+        return Said(status=done.returncode)
+    return Said(
+        status=BAD,
+        record=wrong["record"],
+        file=wrong["file"],
+        line=wrong["line"],
+        rule=wrong["rule"],
+    )
+
+
+def compare(findings: Sequence[Finding], said: Said) -> None:
+    """Fail unless the first verifier found the same first record, in the same place, or none."""
+    ours = next((finding for finding in findings if finding.what in _OF_THE_CHAIN), None)
+    if ours is None:
+        assert said == Said(status=GOOD)
+        return
+    assert said.status == BAD, ours
+    assert (said.record, said.file, said.line) == (ours.record, ours.file, ours.line), (said, ours)
