@@ -20,7 +20,7 @@ import signal
 import struct
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pexpect
 import pexpect.fdpexpect
@@ -32,7 +32,8 @@ from tibet_nc_executor.credentials import (
     has_capability,
 )
 
-READ_BYTES = 65536  # the largest a terminal gives at once
+READ_BYTES = 65536  # what is read in one go
+_PIECE_BYTES = 16384  # more than a terminal ever gives at a time, which is 4 KiB
 END_OF_FILE = b"\x04"  # VEOF, unless the command has chosen another
 
 _TIOCGPTPEER = 0x5441
@@ -140,12 +141,19 @@ class Terminal:
     def read(self) -> bytes:
         """Return what can be read now, at most `READ_BYTES`; raises HangUpError."""
         try:
-            data: bytes = self._stream.read_nonblocking(READ_BYTES, timeout=0)
+            pieces: list[bytes] = [self._stream.read_nonblocking(READ_BYTES, timeout=0)]
         except pexpect.TIMEOUT:
             return b""
         except (pexpect.EOF, OSError) as error:
             raise HangUpError("the terminal is gone") from error
-        return data
+        room = READ_BYTES - len(pieces[0])
+        # More of it while there is more: asking the event loop each time halves the throughput.
+        # Any error, also that there is nothing, is seen again by the next call.
+        with suppress(OSError):
+            while room and (more := os.read(self._master, min(room, _PIECE_BYTES))):
+                pieces.append(more)
+                room -= len(more)
+        return b"".join(pieces)
 
     def write(self, data: bytes) -> int:
         """Offer input to the command; return how many bytes the terminal took now."""
