@@ -2,15 +2,19 @@
 """Files that are long, or that an enemy made long: every fault is found, in one reading."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.audit.chains import Chain, add
+from tests.audit.chains import EXECUTOR, Chain, add
 from tests.audit.verdicts import lines_of, put, report, saved_head
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.lookahead import WINDOW
 from tibet_nc_protocol.layout import TOKENS
+from tibet_nc_protocol.limits import RECORD_BYTES
+from tibet_nc_protocol.records import digest
+from tibet_nc_protocol.signing import Purpose, signed_text
 
 
 @pytest.mark.parametrize("depth", list(Depth))
@@ -24,6 +28,27 @@ def test_faults_far_apart(tmp_path: Path, depth: Depth) -> None:
     put(tmp_path, [line[:-3] + b"0}" if at in altered else line for at, line in enumerate(lines)])
     found = report(tmp_path, depth=depth)
     assert [finding.record for finding in found.findings] == altered
+
+
+_SIGNATURE = re.compile(rb'"sig":"[0-9a-f]{128}",')
+
+
+@pytest.mark.parametrize("depth", list(Depth))
+@pytest.mark.parametrize("more", [1, 20_000, 64_000, 200_000])
+def test_a_record_over_the_limit(tmp_path: Path, depth: Depth, more: int) -> None:
+    """A line that is too long is no record, though the executor itself signed and linked it."""
+    chain = Chain(tmp_path)
+    chain.security("long")
+    long = b'"detail":"' + b"x" * (RECORD_BYTES + more) + b'"'
+    line = _SIGNATURE.sub(b"", lines_of(tmp_path)[1].replace(b'"detail":"long"', long))
+    signature = EXECUTOR.sign(signed_text(Purpose.RECORD, line)).hex().encode()
+    line = line.replace(b'"time":', b'"sig":"%s","time":' % signature)
+    put(tmp_path, [lines_of(tmp_path)[0], line])
+    chain.head = digest(line)
+    chain.security()
+    found = report(tmp_path, depth=depth, pinned=True)
+    assert found.first_bad is not None
+    assert found.first_bad.record == 1
 
 
 def test_many_faults_are_read_over_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

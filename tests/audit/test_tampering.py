@@ -374,6 +374,26 @@ def test_a_head_from_the_room(tmp_path: Path, depth: Depth) -> None:
 
 
 @EACH
+def test_a_head_amid_what_was_rewritten(tmp_path: Path, depth: Depth) -> None:
+    """A head that doesn't fit is found in its own line, after what is wrong before it (I8)."""
+    chain = Chain(tmp_path)
+    for number in range(1, 20):
+        chain.security(f"number {number}")
+    lines = lines_of(tmp_path)
+    held_heads = [held(f"{number}:{digest(lines[number])}") for number in (2, 12, 12, 15)]
+    for at in range(7, 20):
+        lines[at] = lines[at].replace(_prev(lines[at]), digest(lines[at - 1]).encode())
+        lines[at] = lines[at].replace(b"number 7", b"number X")
+    put(tmp_path, lines)
+    found = report(tmp_path, depth=depth, heads=held_heads)
+    assert found.first_bad is not None
+    assert (found.first_bad.record, found.first_bad.what) == (7, What.RECORD)
+    amid = [(f.record, f.line) for f in found.findings if f.what is What.HEAD]
+    if depth is not Depth.DEEP:  # to which these are nobody's records, and those held aren't there
+        assert amid == [(12, 13), (12, 13), (15, 16)]
+
+
+@EACH
 def test_an_older_copy_is_put_back(tmp_path: Path, depth: Depth) -> None:
     """An older copy of the whole directory, grown on, isn't the chain whose head is held (I8)."""
     chain = sample(tmp_path / "state")

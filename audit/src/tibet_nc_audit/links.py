@@ -18,6 +18,7 @@ from tibet_nc_audit.reader import State
 from tibet_nc_audit.walk import Walk, decoded, named_key, origin_in, signed
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError
+from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.merkle import Frontier
 from tibet_nc_protocol.records import (
     FIRST_PREV,
@@ -122,10 +123,13 @@ class LinkWalk(Walk):
             start = self._length
             rest = batch[done : done + _AFTER_A_FAULT] if self._tree is None else batch[done:]
             good = self._follow(rest) if self.lines or done else 0
-            for number in [n for n in self._heads if start <= n < start + good]:
-                self.compare(number, rest[number - start])
+            moved = 0
+            for at in sorted(n - start for n in self._heads if start <= n < start + good):
+                self._move(at - moved, rest[at - 1] if at else self.last)
+                self.compare(start + at, rest[at])
+                moved = at
             if good:
-                self._move(good, rest[good - 1])
+                self._move(good - moved, rest[good - 1])
             done += good
             if good < len(rest):
                 self._slowly(batch[done])
@@ -133,6 +137,8 @@ class LinkWalk(Walk):
 
     def _follow(self, batch: list[bytes]) -> int:
         """Walk over lines while they follow; return how many did. This is the loop that counts."""
+        if len(batch[0]) > RECORD_BYTES:
+            return 0  # no other line of a batch is longer than the block that it was read with
         number = start = self._length
         head = self._head
         leaves: list[bytes] = []
