@@ -34,8 +34,11 @@ from tibet_nc_protocol.signing import PublicKey, Purpose, signed_text
 KEY: Final = EXECUTOR.public_key.hex
 VECTORS = sorted((ROOT / "tests" / "vectors").glob("chain_*"))
 JUDGED_BY_BOTH: Final = ("test_tampering", "test_vectors", "test_verify", "test_long_files")
-FILTER: Final = ("-k", "not text and not token and not recording")
-"""What the second verifier doesn't look at."""
+FILTER: Final = (
+    "-k",
+    "not text and not token and not recording and not byte and not torn and not memory",
+)
+"""Without what the second verifier doesn't look at, and what the properties below ask both."""
 
 FUZZ_SECONDS: Final = 2
 
@@ -77,7 +80,7 @@ def test_the_auditors_own_tests_are_judged_by_both(program: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     judged = re.search(r"chains judged by both: (\d+)", done.stdout)
     assert judged is not None
-    assert int(judged[1]) > 1000
+    assert int(judged[1]) > 500
 
 
 @pytest.mark.parametrize("case", VECTORS, ids=lambda case: case.name)
