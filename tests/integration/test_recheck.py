@@ -21,6 +21,7 @@ from tests.audit.verdicts import lines_of, put
 from tests.harness import beside, recheck
 from tests.harness.host import ROOT
 from tests.harness.recheck import BAD, GOOD, UNUSABLE, ask, compare, go
+from tests.integration.test_documented_commands import options
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.reader import State
@@ -328,6 +329,13 @@ def test_what_it_says(program: Path, grown: Path, tmp_path: Path) -> None:
     assert bad.returncode == BAD
     assert "BAD: first bad record 12; nothing after it was checked" in bad.stdout
     assert f"(chain/{segment_name(8)}, line 5; SPEC §7, step 6)" in bad.stdout
+
+
+def test_the_page_has_its_options(program: Path) -> None:
+    """What docs/auditor.md says of it is what its help says, and all of that."""
+    page = (ROOT / "docs" / "auditor.md").read_text()
+    section = page.partition("## A second verifier\n")[2].partition("\n## ")[0]
+    assert options(section) | {"--state"} == options(_run(program, "--help").stdout)
 
 
 def test_heads_that_somebody_holds(program: Path, grown: Path, tmp_path: Path) -> None:
