@@ -162,8 +162,10 @@ async def test_a_shell_that_was_stopped_meanwhile(shell: Shell) -> None:
 
 async def test_it_is_asked_to_end(shell: Shell) -> None:
     """An interrupt is SIGTERM here: shells have what they put in the background ignore SIGINT."""
-    left = await leave(shell, "(trap 'echo cleaned; exit' TERM; while :; do sleep 0.01; done) &")
+    trap = "trap 'echo cleaned; exit' TERM; echo set"
+    left = await leave(shell, f"({trap}; while :; do sleep 0.01; done) &")
     await left.done()
+    await until(lambda: b"set" in left.output + left.rest.output)  # a bash that starts may miss it
     left.background.interrupt()
     rest = await asyncio.wait_for(left.background.wait(), 20)
     assert (rest.reason, rest.killed) == (Reason.CANCELLED, 0)
