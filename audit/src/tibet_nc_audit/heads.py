@@ -125,7 +125,7 @@ def load(path: Path) -> SavedHead:
         Frontier(saved.record + 1, [bytes.fromhex(part) for part in saved.tree])
     except OSError as error:
         raise AuditError(f"{path}: {error.strerror}") from None
-    except (msgspec.MsgspecError, ProtocolError, ValueError, RecursionError):
+    except (ProtocolError, ValueError):  # msgspec's are ValueErrors, too
         raise AuditError(f"{path}: not a head file as --save-head writes them") from None
     return saved
 
@@ -146,7 +146,7 @@ def _from_file(path: Path) -> Held:
         key = PublicKey.from_hex(saved.key)
     except OSError as error:
         raise AuditError(f"{path}: {_NEITHER}: {error.strerror}") from None
-    except (msgspec.MsgspecError, ProtocolError, ValueError, RecursionError):
+    except (ProtocolError, ValueError):
         raise AuditError(f"{path}: {_NEITHER}") from None
     return Held(
         record=saved.record, head=saved.head, source=str(path), key=key, note=saved.checkpoint
