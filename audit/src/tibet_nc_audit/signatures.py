@@ -3,11 +3,13 @@
 
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from typing import Final, Self
 
 from tibet_nc_audit.errors import AuditError
@@ -54,23 +56,33 @@ class Signatures:
         ``key`` is asked for the key of the line that is next to be walked. Where a batch may change
         it, the walk itself has to verify.
         """
-        pool = self._pool
-        if pool is None:
-            for batch in batches:
-                yield batch, None
-            return
+        if self._pool is None:
+            return ((batch, None) for batch in batches)
+        return self._verify_ahead(self._pool, batches, key)
+
+    def _verify_ahead(
+        self,
+        pool: ProcessPoolExecutor,
+        batches: Iterator[list[bytes]],
+        key: Callable[[], PublicKey | None],
+    ) -> Iterator[Batch]:
         pending: deque[tuple[list[bytes], Future[list[bool]]]] = deque()
-        for batch in batches:
-            if any(_KEY in line for line in batch):
-                yield from _drain(pending)
-            current = key()
-            if current is None or any(_KEY in line for line in batch):
-                yield batch, None
-                continue
-            if len(pending) >= self._most:
-                yield _next(pending)
-            pending.append((batch, pool.submit(_verify, batch, current.data)))
-        yield from _drain(pending)
+        try:
+            for batch in batches:
+                if any(_KEY in line for line in batch):
+                    yield from _drain(pending)
+                current = key()
+                if current is None or any(_KEY in line for line in batch):
+                    yield batch, None
+                    continue
+                if len(pending) >= self._most:
+                    yield _next(pending)
+                with _uninterrupted():
+                    future = pool.submit(_verify, batch, current.data)
+                pending.append((batch, future))
+            yield from _drain(pending)
+        except BrokenProcessPool:  # told when work is given, or when its result is asked for
+            raise AuditError("a process that verified signatures was ended") from None
 
 
 def _drain(pending: deque[tuple[list[bytes], Future[list[bool]]]]) -> Iterator[Batch]:
@@ -80,15 +92,31 @@ def _drain(pending: deque[tuple[list[bytes], Future[list[bool]]]]) -> Iterator[B
 
 def _next(pending: deque[tuple[list[bytes], Future[list[bool]]]]) -> Batch:
     batch, future = pending.popleft()
+    return batch, future.result()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold an interrupt back while a process may be made, which leaves it to us for ever after.
+
+    It would come in a state of the pool's in which that waits for ever, and kill half a process.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return batch, future.result()
-    except BrokenProcessPool:
-        raise AuditError("a process that verified signatures was ended") from None
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:
-    """Leave an interrupt to the process that asked."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the process that asked, should that be killed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _verify(lines: list[bytes], key: bytes) -> list[bool]:
