@@ -122,7 +122,7 @@ class LinkWalk(Walk):
                 self._trust_link(batch[done])
             start = self._length
             rest = batch[done : done + _AFTER_A_FAULT] if self._tree is None else batch[done:]
-            good = self._follow(rest) if self.lines or done else 0
+            good = self._follow(rest) if self.lines else 0
             moved = 0
             for at in sorted(n - start for n in self._heads if start <= n < start + good):
                 self._move(at - moved, rest[at - 1] if at else self.last)

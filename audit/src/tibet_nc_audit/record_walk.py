@@ -104,7 +104,7 @@ class RecordWalk(Walk):
         self.blamed = False
         if self.relink:
             self._trust_link(line)
-        if self.lines and not self._verifier.origin:
+        if not self._verifier.origin:
             self._verifier.origin = origin_in(line)
         try:
             record: Record | None = self._verifier.feed(line)

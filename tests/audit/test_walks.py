@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Chains that begin or go on as none does: the walks still find the first bad record (I8)."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.audit.chains import EXECUTOR, STRANGER, Chain, sample
+from tests.audit.verdicts import lines_of, put, report
+from tibet_nc_audit.findings import What
+from tibet_nc_audit.heads import Depth, held
+from tibet_nc_protocol.records import FIRST_PREV, RECORDS, digest, sign
+from tibet_nc_protocol.signing import Identity
+
+EACH = pytest.mark.parametrize("depth", list(Depth))
+PINNED = pytest.mark.parametrize("pinned", [False, True])
+
+
+def _relinked(lines: list[bytes], identity: Identity) -> list[bytes]:
+    """Give the records of lines new numbers, links and signatures."""
+    made: list[bytes] = []
+    head = FIRST_PREV
+    for seq, line in enumerate(lines):
+        record = msgspec.structs.replace(RECORDS.decode(line), seq=seq, prev=head)
+        made.append(RECORDS.encode(sign(record, identity)))
+        head = digest(made[-1])
+    return made
+
+
+@EACH
+@PINNED
+def test_a_chain_without_a_genesis(tmp_path: Path, depth: Depth, pinned: bool) -> None:
+    """Records that are numbered, linked and signed well are no chain without a genesis before."""
+    chain = Chain(tmp_path)
+    chain.session()
+    chain.security()
+    put(tmp_path, _relinked(lines_of(tmp_path)[1:], EXECUTOR))
+    first = report(tmp_path, depth=depth, pinned=pinned).first_bad
+    assert first is not None
+    assert (first.record, first.reason) == (
+        0,
+        "the genesis is the first record, and only that",
+    )
+
+
+@EACH
+def test_a_second_genesis(tmp_path: Path, depth: Depth) -> None:
+    """Not even the executor can begin its chain a second time, with a key of its own choice."""
+    chain = Chain(tmp_path)
+    chain.security()
+    other = Chain(tmp_path / "other", identity=STRANGER)
+    put(tmp_path, _relinked([*lines_of(tmp_path), other.lines[0], lines_of(tmp_path)[1]], EXECUTOR))
+    first = report(tmp_path, depth=depth, pinned=True).first_bad
+    assert first is not None
+    assert (first.record, first.line) == (2, 3)
+
+
+@EACH
+def test_heads_hold_a_chain_whose_key_nobody_knows(tmp_path: Path, depth: Depth) -> None:
+    """Where only the links can be checked, what is held is still compared (I8)."""
+    sample(tmp_path)
+    lines = lines_of(tmp_path)[1:]
+    put(tmp_path, lines)
+    head = digest(lines[-1])
+    for text, said in ((f"18:{head}", []), (f"17:{head}", [17]), (f"19:{head}", [19])):
+        found = report(tmp_path, depth=depth, heads=[held(text)])
+        wrong = [(finding.what, finding.record) for finding in found.findings]
+        assert wrong == [(What.RECORD, 0), *((What.HEAD, number) for number in said)]
+
+
+@EACH
+def test_numbers_that_do_not_count(tmp_path: Path, depth: Depth) -> None:
+    """A record with another number than its place's is bad, though it is linked and signed."""
+    chain = Chain(tmp_path)
+    for _ in range(3):
+        chain.security()
+    chain.length += 1
+    for _ in range(3):
+        chain.security()
+    found = report(tmp_path, depth=depth, pinned=True)
+    assert [(f.record, f.reason, f.expected, f.found) for f in found.findings] == [
+        (4, "wrong number", "4", "5")
+    ]
+
+
+@EACH
+def test_a_genesis_that_comes_late(tmp_path: Path, depth: Depth) -> None:
+    """A genesis after another record is found, though it is linked and signed, and so is that."""
+    chain = Chain(tmp_path)
+    chain.session()
+    genesis, session = lines_of(tmp_path)
+    put(tmp_path, _relinked([session, genesis, session, session], EXECUTOR))
+    found = report(tmp_path, depth=depth)
+    assert [finding.record for finding in found.findings] == [0, 1]
+
+
+@EACH
+@PINNED
+def test_a_checkpoint_of_another_origin(tmp_path: Path, depth: Depth, pinned: bool) -> None:
+    """A checkpoint is of this chain by its name, too, whoever signed it."""
+    chain = Chain(tmp_path)
+    chain.checkpoint()
+    chain.origin = STRANGER.id
+    number = chain.checkpoint()
+    chain.origin = ""
+    chain.checkpoint()
+    found = report(tmp_path, depth=depth, pinned=pinned)
+    assert [finding.record for finding in found.findings] == [number]
+    assert found.executor == EXECUTOR.id
+
+
+@EACH
+def test_without_a_genesis_the_first_checkpoint_names_the_chain(
+    tmp_path: Path, depth: Depth
+) -> None:
+    """Where the genesis is lost, checkpoints are good by what the first one says, and only then."""
+    chain = Chain(tmp_path, segment_records=2)
+    chain.security()
+    chain.checkpoint()
+    chain.checkpoint()
+    chain.origin = STRANGER.id
+    other = chain.checkpoint()
+    chain.segments[0].unlink()
+    found = report(tmp_path, depth=depth, pinned=True)
+    assert [(f.what, f.record) for f in found.findings] == [
+        (What.SEGMENT, 0),
+        (What.RECORD, other),
+    ]
+    assert found.executor == EXECUTOR.id
