@@ -20,6 +20,7 @@ from tests.bench.process import peak_mb, resident_mb
 from tests.bench.report import OURS, TIMES, Report
 from tests.bench.settings import Settings
 from tests.bench.stats import milliseconds
+from tests.harness import recheck
 from tests.harness.host import ROOT
 from tibet_nc_executor.config import read_key
 from tibet_nc_executor.durable import open_append, write_all
@@ -176,8 +177,26 @@ def _verify(report: Report, settings: Settings, executor: LoneExecutor) -> None:
     )
     note = "number and link, both SHA-256 and the tree of the same lines; no checkpoint"
     report.add(GROUP, what, "bare loop", bare, unit="rec./s", note=note)
+    _verify_again(report, settings, executor)
     report.at_least(GROUP, "verify numbers, links, roots and checkpoints", rate, 500_000, "rec./s")
     report.at_least(GROUP, "verify over the bare loop", rate / bare, 0.7, TIMES)
+
+
+def _verify_again(report: Report, settings: Settings, executor: LoneExecutor) -> None:
+    """Measure the second verifier on the same chain."""
+    program = recheck.build(settings.place("recheck"))
+    for options, checked in (
+        (["--chain-only"], f"a checkpoint each {long_chain.CHECKPOINT_RECORDS} records"),
+        ([], "the form of each record, too"),
+    ):
+        seconds, megabytes = _measured(
+            program, "--state", executor.state, "--key", executor.key.hex, *options
+        )
+        report.add(
+            GROUP, " ".join(["verify", *options]) + f", {settings.records:,} records",
+            "the second verifier, one core", settings.records / seconds, unit="rec./s",
+            note=f"{checked}; {megabytes:.0f} MB",
+        )  # fmt: skip
 
 
 def _bare_walk(chain: Path) -> float:
@@ -237,18 +256,19 @@ def _verify_journal(report: Report, settings: Settings) -> None:
 
 
 def _audit(state: Path, key: str, *options: str) -> tuple[float, float]:
-    """Verify a chain in a process of its own; return processor seconds and the most memory in MB.
+    """Verify a chain with the auditor's program; return what it took."""
+    program = ROOT / ".venv/audit/bin/tibet-nc-audit"
+    return _measured(program, "verify", "--state", state, "--key", key, *options)
+
+
+def _measured(program: Path, *arguments: str | Path) -> tuple[float, float]:
+    """Run a verifier in a process of its own; return processor seconds and the most memory in MB.
 
     Processor time is what one core needs, whatever else the machine does meanwhile.
     """
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            [
-                ROOT / ".venv/audit/bin/tibet-nc-audit",
-                *("verify", "--state", str(state), "--key", key, *options),
-            ],
-            stdout=said,
-            stderr=said,
+            [program, *arguments], stdout=said, stderr=said, env={**os.environ, "GOMAXPROCS": "1"}
         )
         megabytes = 0.0
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
@@ -260,5 +280,5 @@ def _audit(state: Path, key: str, *options: str) -> tuple[float, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             said.seek(0)
-            raise ChildProcessError(f"tibet-nc-audit verify: {said.read().decode()}")
+            raise ChildProcessError(f"{program.name}: {said.read().decode()}")
     return usage.ru_utime + usage.ru_stime, megabytes
