@@ -50,6 +50,7 @@ const (
 // A chain is what was verified so far (SPEC §7).
 type chain struct {
 	key    ed25519.PublicKey // nil as long as none is known
+	first  ed25519.PublicKey // the one that the chain began with
 	depth  depth
 	held   []head // what is held of records from here on, in their order
 	length uint64
@@ -176,7 +177,7 @@ func (c *chain) begin(r *record) *fault {
 	if c.key != nil && !c.key.Equal(key) {
 		return differs(5, "another executor's chain", hex.EncodeToString(c.key), hex.EncodeToString(key))
 	}
-	c.key, c.origin = key, r.text("executor")
+	c.key, c.first, c.origin = key, key, r.text("executor")
 	return nil
 }
 

@@ -68,7 +68,8 @@ const unchecked = "command texts, recordings, tokens; what the journal and the r
 type verdict struct {
 	Good    bool `json:"good"`
 	depth   depth
-	Key     string `json:"key"`
+	Key     string `json:"key"` // the one that the chain began with
+	LastKey string `json:"last_key"`
 	Pinned  bool   `json:"pinned"` // whether the key was given, not taken from the chain itself
 	Since   uint64 `json:"since"`  // the record from which on the key given is the chain's
 	Files   int    `json:"files"`
@@ -179,7 +180,8 @@ func verify(state, keyText string, depth depth, held []head) (*verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	found.Good, found.Key = first == nil, hex.EncodeToString(c.key)
+	found.Good = first == nil
+	found.Key, found.LastKey = hex.EncodeToString(c.first), hex.EncodeToString(c.key)
 	if first != nil {
 		found.Wrong = &wrong{first.record, "chain/" + first.segment.name, first.row + 1,
 			"SPEC " + first.rule, first.reason, first.expected, first.found}
@@ -194,6 +196,9 @@ func (v *verdict) print(state string, took time.Duration) {
 	row := func(name, text string) { fmt.Printf("%-12s %s\n", name, text) }
 	row("state", fmt.Sprintf("%q", state))
 	row("key", v.Key)
+	if v.LastKey != v.Key {
+		row("later key", v.LastKey+", by a record that the key before it signed")
+	}
 	if v.Pinned {
 		row("pinned", "yes, by --key")
 	} else {

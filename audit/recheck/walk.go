@@ -10,7 +10,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"fmt"
 )
@@ -125,62 +124,4 @@ func unsigned(file *lines, from spot, until uint64, key ed25519.PublicKey) (*fin
 		here.position = again.position()
 	}
 	return nil, nil
-}
-
-// keyRecord is what stands in key records only: within a text, quotation marks are escaped.
-var keyRecord = []byte(`"kind":"key"`)
-
-// firstKey returns the key that a chain began with, if the one given is a later key of it, and the
-// record from which on it is that one (§7, step 5). Each key record is signed with the key before.
-// Anybody can name a key; so the next record must be signed with it, which links to all before.
-func firstKey(folder *folder, given ed25519.PublicKey) (ed25519.PublicKey, uint64, error) {
-	var r record
-	first, now := given, ed25519.PublicKey(nil)
-	for _, segment := range folder.segments {
-		file, err := folder.open(segment.name)
-		if err != nil {
-			return nil, 0, err
-		}
-		defer file.close()
-		for number := segment.first; ; number++ {
-			leaf, err := file.next()
-			if err != nil {
-				return nil, 0, err
-			}
-			if leaf == nil {
-				break
-			}
-			line := leaf[1:]
-			if number == 0 {
-				if r.read(line) != nil || r.kind.name != "genesis" {
-					return given, 0, nil
-				}
-				if now, err = readKey(string(r.value("key"))); err != nil || now.Equal(given) {
-					return given, 0, nil
-				}
-				first = now
-				continue
-			}
-			if now.Equal(given) {
-				if r.read(line) == nil && signed(&r, given) {
-					return first, number, nil
-				}
-				return given, 0, nil
-			}
-			if !bytes.Contains(line, keyRecord) || r.read(line) != nil || r.kind.name != "key" {
-				continue
-			}
-			if now == nil || !signed(&r, now) {
-				return given, 0, nil
-			}
-			if now, err = readKey(string(r.value("key"))); err != nil {
-				return given, 0, nil
-			}
-		}
-	}
-	if now.Equal(given) {
-		return nil, 0, fmt.Errorf("--key: the chain goes on with this key, but nothing is signed" +
-			" with it yet; give the key before")
-	}
-	return given, 0, nil
 }

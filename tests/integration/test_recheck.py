@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain
+from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, moment
 from tests.audit.verdicts import lines_of, put
 from tests.harness import beside, recheck
 from tests.harness.host import ROOT
@@ -29,12 +30,18 @@ from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError
 from tibet_nc_protocol.layout import CHAIN, segment_name
-from tibet_nc_protocol.records import RECORDS, Checkpoint, digest
+from tibet_nc_protocol.records import RECORDS, Checkpoint, Record, digest
 from tibet_nc_protocol.signing import PublicKey, Purpose, signed_text
 
 KEY: Final = EXECUTOR.public_key.hex
 VECTORS = sorted((ROOT / "tests" / "vectors").glob("chain_*"))
-JUDGED_BY_BOTH: Final = ("test_tampering", "test_vectors", "test_verify", "test_long_files")
+JUDGED_BY_BOTH: Final = (
+    "test_tampering",
+    "test_vectors",
+    "test_verify",
+    "test_walks",
+    "test_long_files",
+)
 FILTER: Final = (
     "-k",
     "not text and not token and not recording and not byte and not torn and not memory",
@@ -107,11 +114,27 @@ def test_chain_vectors(program: Path, tmp_path: Path, case: Path) -> None:
         assert about["step"] in steps
 
 
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a chain of several files and checkpoints, which went on with another key."""
-    root = tmp_path_factory.mktemp("grown")
-    chain = Chain(root, segment_records=8)
+@dataclass
+class Spoiled(Chain):
+    """A chain of which one record is signed with a stranger's key; all else of it is good."""
+
+    spoiled: int | None = None
+
+    def append(self, make: Callable[[int, str, str], Record], text: str | None = None) -> int:
+        """Append a record, as it would be, and sign it."""
+        if self.length != self.spoiled:
+            return super().append(make, text)
+        record = make(self.length, self.head, moment(self.length))
+        own, self.identity = self.identity, STRANGER
+        try:
+            return super().append(lambda _seq, _prev, _time: record, text)
+        finally:
+            self.identity = own
+
+
+def _grow(root: Path, spoiled: int | None = None) -> int:
+    """Make a chain of several files and checkpoints, which went on with another key."""
+    chain = Spoiled(root, segment_records=8, spoiled=spoiled)
     for number in range(3):
         chain.command(f"echo größer {number}")
         chain.refusal('a "quoted" \\ \b\t\x01\x7f text of ü, 漢 and 😀')
@@ -122,7 +145,38 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chain.aborted(chain.intent("make"))
     chain.checkpoint()
     chain.security()
+    return chain.length
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return such a chain that is good."""
+    root = tmp_path_factory.mktemp("grown")
+    _grow(root)
     return root
+
+
+def test_each_signature_is_judged_alike(program: Path, tmp_path: Path) -> None:
+    """Of one record that the executor linked but didn't sign, both say the same (I8).
+
+    Where that is one that vouches for others, both refuse it at every depth.
+    """
+    refused = {depth: set[int]() for depth in Depth}
+    length = _grow(tmp_path / "good")
+    for number in range(length):
+        root = tmp_path / str(number)
+        assert _grow(root, number) == length
+        for depth in Depth:
+            for key in (KEY, LATER.public_key.hex, None):
+                _agree(program, root, depth, key)
+            if ask(program, root, key=KEY, depth=depth).status == BAD:
+                refused[depth].add(number)
+    # The genesis, the last ones of each file, the key record.
+    assert refused == {
+        Depth.CHAIN: {0, 7, 14, 15, 18},
+        Depth.RECORDS: {0, 7, 14, 15, 18},
+        Depth.DEEP: set(range(length)),
+    }
 
 
 type Files = dict[str, bytes]
