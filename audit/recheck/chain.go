@@ -122,10 +122,10 @@ func (c *chain) check(line []byte) (vouching, *fault) {
 	if err := r.read(line); err != nil { // 1, 2
 		return none, &fault{"§7, step 1 or 2", "not a record: " + err.Error(), "", ""}
 	}
-	if seq := r.number("seq"); seq != c.length { // 3: dropped, inserted, doubled or moved
+	if seq := r.seq(); seq != c.length { // 3: dropped, inserted, doubled or moved
 		return none, differs(3, "wrong number", c.length, seq)
 	}
-	if prev := r.value("prev"); string(prev) != string(c.head[:]) { // 4: altered before this one
+	if prev := r.prev(); string(prev) != string(c.head[:]) { // 4: altered before this one
 		return none, differs(4, "not linked to the record before", string(c.head[:]), string(prev))
 	}
 	if wrong := c.begin(r); wrong != nil { // 5

@@ -57,6 +57,8 @@ type field struct {
 type kind struct {
 	name   string
 	fields []field // sorted by name, as they stand in a line
+	// The places of two that are asked for in every line.
+	prev, seq int
 }
 
 // The tables of SPEC §6; a question mark stands for "optional". Every record has these as well.
@@ -102,9 +104,15 @@ func makeKinds(tables map[string]string) map[string]*kind {
 			found.fields = append(found.fields, field{name, lead, typ, optional})
 			before = ","
 		}
+		found.prev, found.seq = found.place("prev"), found.place("seq")
 		made[name] = found
 	}
 	return made
+}
+
+// place returns where a field is in the table, or -1.
+func (k *kind) place(name string) int {
+	return slices.IndexFunc(k.fields, func(f field) bool { return f.name == name })
 }
 
 func quoted(end func(line []byte, at int) int) typ {

@@ -73,18 +73,22 @@ func kindIn(line []byte) *kind {
 
 // value returns what stands in a field; nil if the record has none of that name.
 func (r *record) value(name string) []byte {
-	for i := range r.kind.fields {
-		if r.kind.fields[i].name == name {
-			return r.values[i]
-		}
+	if at := r.kind.place(name); at >= 0 {
+		return r.values[at]
 	}
 	return nil
 }
 
+func (r *record) prev() []byte { return r.values[r.kind.prev] }
+
+func (r *record) seq() uint64 { return integer(r.values[r.kind.seq]) }
+
 // number returns the number in a field of that type.
-func (r *record) number(name string) uint64 {
+func (r *record) number(name string) uint64 { return integer(r.value(name)) }
+
+func integer(digits []byte) uint64 {
 	var found uint64
-	for _, digit := range r.value(name) {
+	for _, digit := range digits {
 		found = 10*found + uint64(digit-'0')
 	}
 	return found
