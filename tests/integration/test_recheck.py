@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, moment
@@ -27,9 +27,12 @@ from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import verify
+from tibet_nc_protocol import note
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError
 from tibet_nc_protocol.layout import CHAIN, segment_name
+from tibet_nc_protocol.limits import TEXT_CHARACTERS
+from tibet_nc_protocol.merkle import leaf_hash, tree_root
 from tibet_nc_protocol.records import RECORDS, Checkpoint, Record, digest
 from tibet_nc_protocol.signing import PublicKey, Purpose, signed_text
 
@@ -313,6 +316,54 @@ def test_an_odd_record_is_judged_alike(
             assert fast.status == GOOD
 
 
+_IN_NOTES: Final = [
+    "\n", "\n\n", "\r", "\t", "\x1f", "\x7f", "\x85", " ", "\u00a0", "\u2003", "+", "=", "0", "00",
+    "1", "A", "B", "é", "— ", "— a AAAA\n", "— a AA==\n", "— a AB==\n", "— a \n", "—  AAAA\n",
+    "- a AAAA\n", "more\n", *("— a AAAA\n" * number for number in (99, 100)),
+]  # fmt: skip
+
+
+@given(data=st.data())
+@settings(max_examples=400)
+def test_an_odd_note_is_judged_alike(program: Path, data: st.DataObject) -> None:
+    """Of a checkpoint's note that the executor signed, whatever it says, both say the same (I8)."""
+
+    def odd(text: str) -> str:
+        for _ in range(data.draw(st.sampled_from([0, 0, 1, 1, 2]))):
+            begin = data.draw(st.integers(0, len(text)))
+            end = begin + data.draw(st.sampled_from([0, 0, 1, 2]))
+            text = text[:begin] + data.draw(st.sampled_from(["", *_IN_NOTES])) + text[end:]
+        return text
+
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-note-") as name:
+        chain = Chain(Path(name))
+        chain.security()
+        root = tree_root([leaf_hash(line) for line in chain.lines])
+        origin, size = EXECUTOR.id, chain.length
+        if data.draw(st.booleans()):
+            origin, size, root = data.draw(
+                st.sampled_from(
+                    [("other", size, root), (origin, 1, root), (origin, size, bytes(32))]
+                )
+            )
+        text = odd(note.Checkpoint(origin=origin, size=size, root=root).text())
+        signers = data.draw(st.sampled_from([[EXECUTOR], [EXECUTOR] * 2, [STRANGER, EXECUTOR], []]))
+        signed = "".join(
+            odd(note.signature_line(text, data.draw(st.sampled_from([EXECUTOR.id, "a"])), signer))
+            for signer in signers
+        )
+        written = odd(f"{text}\n{signed}") if data.draw(st.booleans()) else f"{text}\n{signed}"
+        assume(len(written) <= TEXT_CHARACTERS)
+        root = tree_root([leaf_hash(line) for line in chain.lines])
+        chain.append(
+            lambda seq, prev, time: Checkpoint(
+                seq=seq, prev=prev, time=time, size=seq, root=root.hex(), note=written
+            )
+        )
+        for depth in Depth:
+            _agree(program, Path(name), depth, KEY)
+
+
 _KINDS: list[list[bytes]] = []
 
 
@@ -399,11 +450,11 @@ def test_heads_that_somebody_holds(program: Path, grown: Path, tmp_path: Path) -
         for path in sorted((grown / CHAIN).iterdir())
         for line in path.read_bytes().splitlines()
     ]
-    note = tmp_path / "note"
+    kept = tmp_path / "note"
     checkpoint = RECORDS.decode(lines[17])
     assert isinstance(checkpoint, Checkpoint)
-    note.write_text(checkpoint.note)
-    heads = [f"18:{digest(lines[18])}", f"16:{digest(lines[16])[:8]}", str(note)]
+    kept.write_text(checkpoint.note)
+    heads = [f"18:{digest(lines[18])}", f"16:{digest(lines[16])[:8]}", str(kept)]
     for depth in Depth:
         assert ask(program, grown, held=heads, depth=depth).status == GOOD
         for head in ("18:00000000", "9:" + digest(lines[10])):
@@ -414,7 +465,7 @@ def test_heads_that_somebody_holds(program: Path, grown: Path, tmp_path: Path) -
     path = state / CHAIN / segment_name(16)
     path.write_bytes(lines[16] + b"\n")
     assert ask(program, state).status == GOOD
-    for head in (heads[0], str(note)):
+    for head in (heads[0], str(kept)):
         said = ask(program, state, held=[head])
         assert (said.status, said.record, said.rule) == (BAD, 17, "SPEC §7, step 9")
 
