@@ -2,7 +2,7 @@
 """Files: names that sort as their numbers do, and payloads in one form."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.protocol.strategies import struct_of
@@ -29,6 +29,11 @@ def test_names_sort_as_numbers_do(one: int, two: int) -> None:
 
 
 @given(name=st.text(max_size=20) | st.from_regex(r"\A\d{11,13}\.jsonl?\n?\Z"))
+@example(name="000000000005.jsonl\n")
+@example(name="0000000000005.jsonl")
+@example(name="\N{ARABIC-INDIC DIGIT ONE}" * 12 + ".jsonl")
+@example(name="000000000005xjsonl")
+@example(name="x000000000005.jsonl")
 def test_any_other_name_is_no_segment(name: str) -> None:
     """A name is a segment's if and only if it is what segment_name makes: no two for one."""
     first = segment_first(name)
@@ -50,6 +55,13 @@ def test_any_bytes_decode_or_raise_our_error(data: bytes) -> None:
     except DecodeError:
         return
     assert PAYLOADS_CODEC.encode(payload) == data
+
+
+def test_a_payload_has_no_other_fields() -> None:
+    """A line with a field that nobody specified is no payload: whoever wrote it meant more."""
+    line = PAYLOADS_CODEC.encode(Payload(seq=1, salt="f" * 32, command="ls"))
+    with pytest.raises(DecodeError, match="unknown field"):
+        PAYLOADS_CODEC.decode(line.replace(b'"seq":1', b'"seq":1,"zone":""'))
 
 
 @pytest.mark.parametrize("character", ["\x01", "\U0010ffff", '"'])

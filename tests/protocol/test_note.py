@@ -107,12 +107,71 @@ def test_an_altered_note_never_opens(place: int, flip: int) -> None:
         "origin\n1\nAAAA\n",
         "\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
         "origin\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+        "origin\n1\n\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+        "origin\n\u0661\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+        f"origin\n{2**53}\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+        f"origin\n{10**16}\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+        f"origin\n{'9' * 5000}\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
     ],
 )
 def test_what_is_no_checkpoint_is_refused(text: str) -> None:
     """Missing lines, odd numbers and other forms of base64 are not read."""
     with pytest.raises(NoteError):
         Checkpoint.from_text(text)
+
+
+@pytest.mark.parametrize("size", [0, 1, 10, 2**53 - 1])
+def test_every_size_is_read(size: int) -> None:
+    """From none on, every number of records that can be exact is read."""
+    checkpoint = Checkpoint(origin=NAME, size=size, root=EMPTY_ROOT)
+    assert Checkpoint.from_text(checkpoint.text()) == checkpoint
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\tb", "a\u00a0b", "a\n", "a+b", "a\ud800"])
+def test_what_is_no_name(name: str) -> None:
+    """A name that its own signature line couldn't hold is refused before anything is signed."""
+    with pytest.raises(NoteError, match="can't be the name of a key"):
+        signature_line(CHECKPOINT.text(), name, IDENTITY)
+
+
+@pytest.mark.parametrize("code", [code for code in range(0x20) if chr(code) != "\n"])
+def test_control_characters(code: int) -> None:
+    """A note with a control character is none: it would show as something else than it is."""
+    text = CHECKPOINT.text() + "an extension\n"
+    with pytest.raises(NoteError, match="no control characters"):
+        open_checkpoint(sign_note(text.replace("an ", f"an{chr(code)}"), NAME, IDENTITY), OWN)
+    assert open_checkpoint(sign_note(text, NAME, IDENTITY), OWN) == CHECKPOINT
+
+
+GOOD_LINE = f"— {NAME} {base64.b64encode(bytes(68)).decode()}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        GOOD_LINE[2:],
+        GOOD_LINE.replace("— ", "- "),
+        GOOD_LINE.replace("— ", "—"),
+        GOOD_LINE.replace(NAME, ""),
+        GOOD_LINE.replace(NAME, "a+b"),
+        GOOD_LINE.replace(NAME, "a b"),
+        GOOD_LINE.replace(NAME, "a\u00a0b"),
+        GOOD_LINE.replace("=", ""),
+        GOOD_LINE + "=",
+        GOOD_LINE + " ",
+        GOOD_LINE.rpartition(" ")[0],
+        GOOD_LINE.rpartition(" ")[0] + " ",
+        GOOD_LINE.replace("AA", "A-"),
+        f"{GOOD_LINE}\n",
+    ],
+)
+def test_what_is_no_signature_line(line: str) -> None:
+    """A signature line has one form; with one of another form among them a note is none."""
+    note = sign_note(CHECKPOINT.text(), NAME, IDENTITY)
+    assert open_checkpoint(f"{note}{GOOD_LINE.replace(NAME, 'somebody')}\n", OWN) == CHECKPOINT
+    with pytest.raises(NoteError):
+        split_note(f"{note}{line}\n")
 
 
 @given(st.text())

@@ -14,6 +14,7 @@ from hypothesis import given
 
 from tests.protocol.test_signing import WEAK
 from tibet_nc_protocol.errors import PinsError
+from tibet_nc_protocol.limits import IDENTIFIER_CHARACTERS
 from tibet_nc_protocol.pins import (
     PINS,
     PINS_BYTES,
@@ -71,6 +72,25 @@ def test_examples_are_read() -> None:
     text = (Path(__file__).parents[2] / "docs/adr/0006-pinned-operators.md").read_text("utf-8")
     (example,) = parse(text.split("```toml\n")[1].split("```")[0].encode()).values()
     assert (example.user, example.how) == ("@you:example.org", How.COMPARED)
+
+
+def test_pins_have_a_bound() -> None:
+    """As many pins as a host may have are read, and none of one more; so with the file's length."""
+    text = "".join(GOOD.replace("@op:", f"@op{number}:") for number in range(PINS))
+    assert len(parse(text.encode())) == PINS == 256
+    with pytest.raises(PinsError, match="length <= 256"):
+        parse((text + GOOD).encode())
+    longest = GOOD + "#" * (PINS_BYTES - len(GOOD))
+    assert parse(longest.encode()) == {PIN.user: PIN}
+    with pytest.raises(PinsError, match=f"at most {PINS_BYTES} are permitted"):
+        parse((longest + "#").encode())
+
+
+def test_the_longest_pins_fit_in_a_file() -> None:
+    """As many pins as a host may have can be written, with the longest names that Matrix has."""
+    users = [f"@{number:03d}:".ljust(IDENTIFIER_CHARACTERS, "x") for number in range(PINS)]
+    pins = [Pin(user=user, master_key=KEY, pinned=WHEN, how=How.FINGERPRINT) for user in users]
+    assert len(parse(render(pins))) == PINS
 
 
 @given(st.one_of(st.binary(), st.text().map(str.encode), st.just(b"[[" * 5000 + b"]]")))

@@ -14,6 +14,7 @@ from tests.vectors.trees import consistency_proof, inclusion_proof
 from tibet_nc_protocol import proofs
 from tibet_nc_protocol.errors import ProofError
 from tibet_nc_protocol.layout import Payload
+from tibet_nc_protocol.limits import PROOF_BYTES
 from tibet_nc_protocol.merkle import (
     leaf_hash,
     tree_root,
@@ -81,6 +82,83 @@ def test_the_public_form_holds_the_proof() -> None:
     root = base64.b64decode(note.split("\n")[2])
     verify_inclusion(LEAVES[1], 1, 3, path, root)
     assert root == tree_root(LEAVES)
+
+
+@pytest.mark.parametrize("proof", [command(), growth()])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 2},
+        {"format": True},
+        {"more": ""},
+        {"proof": "other"},
+        {"keys": None},
+        {"records": []},
+        {"records": [{"line": "", "proof": ""}] * 3},
+        {"records": [{"line": "", "proof": "", "more": ""}]},
+        {"records": [{"line": ""}]},
+    ],
+)
+def test_what_is_no_file_of_a_proof(proof: proofs.Proof, changes: dict[str, object]) -> None:
+    """A file with another format, other fields, or none or too many records is no proof."""
+    whole = json.loads(proofs.encode(proof))
+    assert proofs.decode(json.dumps(whole).encode()) == proof
+    with pytest.raises(ProofError, match="not a proof of tibet-nc"):
+        proofs.decode(json.dumps(whole | changes).encode())
+
+
+def test_a_file_has_a_bound() -> None:
+    """The longest file is read, and one byte more isn't looked at."""
+    data = proofs.encode(command())
+    longest = data + b" " * (PROOF_BYTES - len(data))
+    assert proofs.decode(longest) == command()
+    with pytest.raises(ProofError, match=f"at most {PROOF_BYTES}"):
+        proofs.decode(longest + b" ")
+
+
+STEP = base64.b64encode(bytes(32)).decode()
+
+
+def _tlog_proof(index: str, steps: int = 1, extra: str = "") -> str:
+    return f"{proofs.TLOG_PROOF}\n{extra}{index}\n{f'{STEP}\n' * steps}\n{NOTE}"
+
+
+@pytest.mark.parametrize("index", [0, 1, 10, 2**53 - 1])
+def test_every_index_is_read(index: int) -> None:
+    """Every number that a record can have is read, whether something extra stands before or not."""
+    for extra in ("", "extra AAAA\n"):
+        read = proofs.read_tlog_proof(_tlog_proof(f"index {index}", extra=extra))
+        assert read == (index, [bytes(32)], NOTE)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "",
+        "index",
+        "index ",
+        "index 01",
+        "index -1",
+        "index \u0661",
+        "index 1 ",
+        "index 1" + "0" * 16,
+        "index " + "9" * 5000,
+        "Index 1",
+        "extra AAAA",
+        STEP,
+    ],
+)
+def test_what_is_no_index(index: str) -> None:
+    """An index has one form, and a proof without one is none."""
+    with pytest.raises(ProofError, match="names the index of its entry"):
+        proofs.read_tlog_proof(_tlog_proof(index))
+
+
+def test_digests_have_a_bound() -> None:
+    """As many digests as the tallest tree has levels are read, and no more."""
+    assert len(proofs.read_tlog_proof(_tlog_proof("index 1", steps=64))[1]) == 64
+    with pytest.raises(ProofError, match="more digests than a tree has levels"):
+        proofs.read_tlog_proof(_tlog_proof("index 1", steps=65))
 
 
 def _forged(proof: proofs.CommandProof, **changes: object) -> proofs.CommandProof:
