@@ -12,9 +12,9 @@ from vodozemac import Account
 
 from tests.agent.json_values import OBJECTS, VALUES, paths, replaced
 from tibet_nc_agent.canonical import Json, JsonObject, canonical
-from tibet_nc_agent.crosssign import CrossSigning, Use
+from tibet_nc_agent.crosssign import CrossSigning, Use, own_identity
 from tibet_nc_agent.identity import Identity, devices_of, verify_identity, without_signatures
-from tibet_nc_agent.matrix_errors import IdentityError, StoreDamaged
+from tibet_nc_agent.matrix_errors import IdentityError, OtherIdentity, StoreDamaged
 
 USER = "@op:example.org"
 
@@ -178,3 +178,15 @@ def test_device_with_a_name_that_is_none(device_id: str) -> None:
     """A device whose name can't stand in a record is no device, signed or not."""
     answer: JsonObject = {"device_keys": {USER: {device_id: device_object(device_id, Account())}}}
     assert devices_of(answer, USER, None) == ()
+
+
+def test_an_identity_is_the_agents_own_in_all_its_keys(
+    answer: dict[str, Any], keys: CrossSigning, tmp_path: Path
+) -> None:
+    """The agent takes an identity for its own by both keys: it signs devices with the second."""
+    assert own_identity(answer, keys, USER).master == keys.public_key(Use.MASTER)
+    mixed = {use: keys._keys[use] for use in Use} | {Use.SELF_SIGNING: Account()}
+    with pytest.raises(IdentityError, match=r"the self-signing key of .* is not the saved one"):
+        own_identity(answer, CrossSigning(mixed), USER)
+    with pytest.raises(OtherIdentity):
+        own_identity(answer, CrossSigning.open(tmp_path / "other", bytes(32)), USER)

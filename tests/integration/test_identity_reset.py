@@ -21,6 +21,7 @@ from tests.harness.proxy import Proxy
 from tests.integration.agent_program import AgentProgram
 from tests.integration.devices import master_key, signed_devices
 from tests.integration.test_login_faults import killed_when
+from tests.integration.test_matrix_identity import shown_as, uploads
 from tibet_nc_agent.fingerprint import spaced
 
 RESET = ("login", "--reset-identity")
@@ -95,7 +96,31 @@ async def test_an_identity_that_is_the_agents_is_kept(
     assert first.status == 0, first.err
     again = await program.run(*RESET)
     assert (again.status, again.out) == (0, first.out)
+    assert "own now" not in first.out
     assert signed_devices(synapse, bot, first.shown("cross-signing")) == {first.shown("device")}
+
+
+@pytest.mark.usefixtures("owner")
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("\x1b[2J\u202e", "43 characters of base64"),
+        ("A" * 43, "small order"),
+        ("B" * 44, "43 characters of base64"),
+        (7, "no usable master key"),
+    ],
+)
+async def test_what_the_homeserver_shows_must_be_a_key(
+    synapse: Synapse, bot: Account, tmp_path: Path, key: object, said: str
+) -> None:
+    """What is no key is neither shown on the terminal nor given up for the agent's own."""
+    async with Proxy(synapse.url) as proxy:
+        proxy.rewrite("/keys/query", shown_as(bot.user_id, key))
+        program = AgentProgram(tmp_path, bot, proxy.url)
+        done = await program.run(*RESET, "--yes")
+        assert (done.status, done.out, said in done.told) == (1, "", True), done.err
+        assert "\x1b" not in done.err
+        assert uploads(proxy) == 0
 
 
 async def test_the_password_can_be_typed(

@@ -109,6 +109,33 @@ async def test_swapped_device_keys_are_not_signed(agent: Agent, tmp_path: Path) 
         assert not [path for _, path in proxy.seen if path.endswith("/keys/signatures/upload")]
 
 
+async def test_a_device_that_is_withheld_is_not_signed(agent: Agent, tmp_path: Path) -> None:
+    """Where the homeserver shows no keys of our device, or damaged ones, that is said."""
+    keys = new_keys(tmp_path)
+    user_id, device_id = agent.account.user_id, agent.matrix.device_id
+    shown: JsonObject = {}
+
+    def withhold(body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "device_keys": {user_id: shown}}
+
+    async with watched(agent) as proxy:
+        proxy.rewrite("/keys/query", withhold)
+        for _ in range(2):
+            with pytest.raises(IdentityError, match="has no keys of our device"):
+                await agent.matrix.cross_sign(keys, password=None)
+            shown[device_id] = {}
+        assert not [path for _, path in proxy.seen if path.endswith("/signatures/upload")]
+
+
+async def test_a_signature_that_is_refused_is_told(agent: Agent, tmp_path: Path) -> None:
+    """A signature that the homeserver names among its failures was not taken, and that is said."""
+    keys = new_keys(tmp_path)
+    async with watched(agent) as proxy:
+        proxy.rewrite("/keys/signatures/upload", lambda body: {**body, "failures": {"x": {}}})
+        with pytest.raises(Refused, match="refuses our signature"):
+            await agent.matrix.cross_sign(keys, password=None)
+
+
 async def test_identity_is_not_replaced(agent: Agent, tmp_path: Path) -> None:
     """An account that has another identity keeps it, and the error names both and the command."""
     theirs, ours = new_keys(tmp_path), new_keys(tmp_path)
