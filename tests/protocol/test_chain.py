@@ -228,6 +228,27 @@ def test_a_checkpoint_is_of_the_lines_before_it(chain: Chain, data: st.DataObjec
 
 
 @pytest.mark.parametrize("roots", [True, False])
+def test_a_checkpoint_of_another_tree_agrees_with_itself(roots: bool) -> None:
+    """I8: One of other records, in root and note, is named by the tree; without it, it passes."""
+    lines = [line.line for line in samples.three_records()]
+    other = samples.checkpoint([lines[0], lines[2], lines[1]])
+    wrong = msgspec.structs.replace(other, seq=3, prev=digest(lines[-1]))
+    verifier = ChainVerifier(KEY)
+    verifier.roots = roots
+    for line in lines:
+        verifier.feed(line)
+    if not roots:
+        assert verifier.feed(samples.signed(wrong).line).seq == 3
+        return
+    with pytest.raises(RecordError, match="another root") as caught:
+        verifier.feed(samples.signed(wrong).line)
+    assert (caught.value.expected, caught.value.found) == (
+        samples.checkpoint(lines).root,
+        other.root,
+    )
+
+
+@pytest.mark.parametrize("roots", [True, False])
 def test_a_checkpoint_counts_the_records_before_it(roots: bool) -> None:
     """I8: An older checkpoint, in itself good, is refused at a later place, tree or no tree."""
     lines = [line.line for line in samples.three_records()]
@@ -298,24 +319,47 @@ Ending = Callable[[int, str], Record]
 
 
 @pytest.mark.parametrize(
-    "ending",
+    ("ending", "reason"),
     [
-        lambda seq, prev: samples.outcome(seq, prev, of=1),
-        lambda seq, prev: samples.outcome(seq, prev, of=0),
-        lambda seq, prev: samples.outcome(seq, prev, of=3),
-        lambda seq, prev: samples.outcome(seq, prev, of=99),
-        lambda seq, prev: Aborted(
-            seq=seq, prev=prev, time=samples.time(seq), intent=1, run=samples.RUN, detail=""
+        (lambda seq, prev: samples.outcome(seq, prev, of=1), "ends a command that is not open"),
+        (lambda seq, prev: samples.outcome(seq, prev, of=0), "ends a command that is not open"),
+        (lambda seq, prev: samples.outcome(seq, prev, of=3), "ends a command that is not open"),
+        (lambda seq, prev: samples.outcome(seq, prev, of=99), "ends a command that is not open"),
+        (
+            lambda seq, prev: Aborted(
+                seq=seq, prev=prev, time=samples.time(seq), intent=1, run=samples.RUN, detail=""
+            ),
+            "ends a command that is not open",
         ),
-        lambda seq, prev: samples.remainder(seq, prev, of=1),
-        lambda seq, prev: samples.remainder(seq, prev, of=3),
+        (
+            lambda seq, prev: samples.remainder(seq, prev, of=1),
+            "ends what no command has left running",
+        ),
+        (
+            lambda seq, prev: samples.remainder(seq, prev, of=3),
+            "ends what no command has left running",
+        ),
     ],
 )
-def test_a_command_ends_once_and_only_if_it_began(ending: Ending) -> None:
+def test_a_command_ends_once_and_only_if_it_began(ending: Ending, reason: str) -> None:
     """I1: No outcome stands without its intent, nor a second one, however well it is signed."""
     lines = [line.line for line in samples.three_records()]
     lines.append(samples.signed(ending(3, digest(lines[-1]))).line)
-    assert first_bad(lines) == 3
+    verifier = verify(lines[:3])
+    with pytest.raises(RecordError, match=reason) as caught:
+        verifier.feed(lines[3])
+    assert caught.value.position == 3
+
+
+def test_nothing_is_followed_without_a_key() -> None:
+    """Whoever goes on within a chain has to know its key: without one no record is accepted."""
+    first, second, _ = samples.three_records()
+    verifier = ChainVerifier()
+    verifier.length, verifier.head = 1, first.digest
+    with pytest.raises(RecordError, match="no key to check this record with"):
+        verifier.feed(second.line)
+    verifier.key = KEY
+    assert verifier.feed(second.line) == second.record
 
 
 def test_errors_carry_the_evidence() -> None:

@@ -20,8 +20,9 @@ from tests.protocol.strategies import (
     struct_of,
 )
 from tests.vectors import samples
-from tibet_nc_protocol.codec import MessageCodec
+from tibet_nc_protocol.codec import JsonCodec, MessageCodec
 from tibet_nc_protocol.errors import DecodeError, EncodeError
+from tibet_nc_protocol.layout import Payload
 from tibet_nc_protocol.limits import COMMAND_CHARACTERS, EXACT_INTEGER, FRAME_BYTES
 from tibet_nc_protocol.messages import REQUESTS, ChainTail, Request, Response, Run, Status
 from tibet_nc_protocol.terms import run_id
@@ -123,6 +124,31 @@ def test_the_length_is_bounded_before_anything_is_decoded(codec: MessageCodec[ob
     """One byte over the limit is refused by its length."""
     with pytest.raises(DecodeError, match="at most 524288 are permitted"):
         codec.decode(bytes(FRAME_BYTES + 1))
+
+
+@pytest.mark.parametrize("kind", [MessageCodec, JsonCodec])
+def test_the_limit_is_the_longest_that_passes(
+    kind: type[MessageCodec[Payload] | JsonCodec[Payload]],
+) -> None:
+    """What is as long as is permitted is read and written, and nothing longer is."""
+    payload = Payload(seq=1, salt="f" * 32, command="ls")
+    data = kind(Payload, max_bytes=1000).encode(payload)
+    exact, short = (kind(Payload, max_bytes=len(data) - less) for less in (0, 1))
+    assert exact.decode(exact.encode(payload)) == payload
+    said = f"{len(data)} bytes; at most {len(data) - 1} are permitted"
+    with pytest.raises(DecodeError, match=said):
+        short.decode(data)
+    with pytest.raises(EncodeError, match=said):
+        short.encode(payload)
+
+
+def test_errors_name_the_field() -> None:
+    """What a type forbids is named with its field, and what is no text by the error's name."""
+    with pytest.raises(EncodeError, match=r"Expected `int` >= 0 - at `\$\.request`"):
+        REQUESTS.encode(_run(request=-1))
+    for surrogate in ("\ud800", "secret \udfff"):
+        with pytest.raises(EncodeError, match=r": UnicodeEncodeError\Z"):
+            REQUESTS.encode(_run(command=surrogate))
 
 
 def _run(**fields: object) -> Run:
