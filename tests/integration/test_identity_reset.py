@@ -143,6 +143,20 @@ async def test_the_password_can_be_typed(
     assert (done.status, "no terminal to type the password on" in done.told) == (1, True)
 
 
+async def test_a_configured_password_that_is_wrong(
+    synapse: Synapse, bot: Account, owner: Operator, program: AgentProgram
+) -> None:
+    """Where a password is configured, no other is asked for: it is told that it isn't taken."""
+    assert (await program.run("login")).status == 1
+    program.password.write_text("wrong\n")
+    done = await program.run(*RESET, "--yes")
+    assert (done.status, "does not accept the password" in done.told) == (1, True), done.err
+    assert "terminal" not in done.told
+    status, shown = await program.typed(*RESET, "--yes", answers={})
+    assert (status, "Password of" in shown) == (1, False), shown
+    assert master_key(synapse, bot) == owner.master_key
+
+
 @pytest.mark.usefixtures("owner")
 async def test_killed_at_every_step(synapse: Synapse, bot: Account, tmp_path: Path) -> None:
     """Killed at any request that was heard, the same command again ends it, with the same keys."""

@@ -97,6 +97,24 @@ def test_a_time_that_the_specification_forbids(seconds: int) -> None:
         verify_cosignature(NOTE + by_the_specification(TEXT, seconds), COSIGNER)
 
 
+def test_the_latest_time_that_the_specification_permits() -> None:
+    """A time of 2^63 - 1 is read."""
+    latest = 2**63 - 1
+    assert verify_cosignature(NOTE + by_the_specification(TEXT, latest), COSIGNER) == latest
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 64, 71, 73])
+def test_a_cosignature_has_one_length(length: int) -> None:
+    """What claims to be this key's and is shorter or longer than a cosignature makes it bad."""
+    good = cosignature_line(TEXT, NAME, AUDITOR, TIME)
+    data = base64.b64decode(good.rpartition(" ")[2]) + b"more"
+    assert len(data) == 4 + 72 + 4
+    line = f"— {NAME} {base64.b64encode(data[: 4 + length]).decode()}\n"
+    for lines in (line, good + line, line + good):
+        with pytest.raises(NoteError, match="wrong length"):
+            verify_cosignature(NOTE + lines, COSIGNER)
+
+
 @given(st.text())
 def test_any_text_is_a_cosigned_note_or_our_error(text: str) -> None:
     """Reading is total."""
