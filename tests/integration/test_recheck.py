@@ -237,7 +237,7 @@ DAMAGES: Final[list[Callable[[Files, st.DataObject, str], None]]] = [
 
 
 @given(data=st.data())
-@settings(max_examples=250)
+@settings(max_examples=200)
 def test_any_damage_is_judged_alike(program: Path, grown: Path, data: st.DataObject) -> None:
     """Bytes and lines altered, dropped, doubled, moved; files cut, lost, renamed: one verdict (I8).
 
@@ -281,7 +281,7 @@ _ODD: Final = [
 
 
 @given(data=st.data())
-@settings(max_examples=700)
+@settings(max_examples=400)
 def test_an_odd_record_is_judged_alike(
     program: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -324,7 +324,7 @@ _IN_NOTES: Final = [
 
 
 @given(data=st.data())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_an_odd_note_is_judged_alike(program: Path, data: st.DataObject) -> None:
     """Of a checkpoint's note that the executor signed, whatever it says, both say the same (I8)."""
 
