@@ -8,16 +8,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
 )
 
 const (
-	mostSignatures = 100
-	keyIDBytes     = 4
-	noteEd25519    = 1 // the type of signature, in C2SP signed-note
+	keyIDBytes  = 4
+	noteEd25519 = 1 // the type of signature, in C2SP signed-note
 )
 
 var strictBase64 = base64.StdEncoding.Strict()
@@ -41,9 +39,6 @@ func openNote(note, name string, key ed25519.PublicKey) (string, error) {
 		return "", errors.New("a note is a text, an empty line and signature lines")
 	}
 	text, lines := note[:end+1], strings.Split(note[end+2:len(note)-1], "\n")
-	if len(lines) > mostSignatures {
-		return "", fmt.Errorf("a note has more than %d signatures", mostSignatures)
-	}
 	id := keyID(name, key)
 	found := false
 	for _, line := range lines {

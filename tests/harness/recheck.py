@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from tests.harness.host import ROOT
+from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import Finding, What
 from tibet_nc_audit.heads import Depth
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.verify import verify
+from tibet_nc_protocol.signing import PublicKey
 
 SOURCE: Final = ROOT / "audit" / "recheck"
 GO: Final = Path(sys.executable).with_name("go")
@@ -112,3 +116,16 @@ def compare(findings: Sequence[Finding], said: Said) -> None:
         return
     assert said.status == BAD, ours
     assert (said.record, said.file, said.line) == (ours.record, ours.file, ours.line), (said, ours)
+
+
+def agree(program: Path, root: Path, depth: Depth, key: str | None) -> None:
+    """Fail unless both verifiers say the same of a chain."""
+    said = ask(program, root, key=key, depth=depth)
+    public = None if key is None else PublicKey.from_hex(key)
+    try:
+        with State(root) as state:
+            report = verify(state, key=public, depth=depth, jobs=1)
+    except AuditError:
+        assert said.status == UNUSABLE
+        return
+    compare(report.findings, said)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Account, Operator, Synapse
+from tests.harness import Account, Operator, Synapse, recheck
 from tests.harness.browser import Page, browser, find_chromium
 from tests.integration.agent import Agent, invited_agent
 
@@ -18,6 +18,12 @@ def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
     """Run a homeserver; a test that stops it must start it again."""
     with Synapse(tmp_path_factory.mktemp("synapse")) as homeserver:
         yield homeserver
+
+
+@pytest.fixture(scope="session")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the second verifier."""
+    return recheck.build(tmp_path_factory.mktemp("recheck"))
 
 
 @pytest.fixture(scope="module")

@@ -8,33 +8,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, moment
-from tests.audit.verdicts import lines_of, put
 from tests.harness import beside, recheck
 from tests.harness.host import ROOT
-from tests.harness.recheck import BAD, GOOD, UNUSABLE, ask, compare, go
+from tests.harness.recheck import BAD, GOOD, UNUSABLE, agree, ask, go
 from tests.integration.test_documented_commands import options
-from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.heads import Depth
-from tibet_nc_audit.reader import State
-from tibet_nc_audit.verify import verify
-from tibet_nc_protocol import note
-from tibet_nc_protocol.chain import ChainVerifier
-from tibet_nc_protocol.errors import RecordError
 from tibet_nc_protocol.layout import CHAIN, segment_name
-from tibet_nc_protocol.limits import TEXT_CHARACTERS
-from tibet_nc_protocol.merkle import leaf_hash, tree_root
 from tibet_nc_protocol.records import RECORDS, Checkpoint, Record, digest
-from tibet_nc_protocol.signing import PublicKey, Purpose, signed_text
 
 KEY: Final = EXECUTOR.public_key.hex
 VECTORS = sorted((ROOT / "tests" / "vectors").glob("chain_*"))
@@ -54,35 +44,15 @@ FILTER: Final = (
 FUZZ_SECONDS: Final = 2
 
 
-@pytest.fixture(scope="module")
-def program() -> Iterator[Path]:
-    """Build the program."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-recheck-") as name:
-        yield recheck.build(Path(name))
-
-
-def _agree(program: Path, root: Path, depth: Depth, key: str | None) -> None:
-    """Fail unless both verifiers say the same of a chain."""
-    said = ask(program, root, key=key, depth=depth)
-    public = None if key is None else PublicKey.from_hex(key)
-    try:
-        with State(root) as state:
-            report = verify(state, key=public, depth=depth, jobs=1)
-    except AuditError:
-        assert said.status == UNUSABLE
-        return
-    compare(report.findings, said)
-
-
 # --- the same verdict -----------------------------------------------------------------------------
 
 
-def test_the_auditors_own_tests_are_judged_by_both(program: Path) -> None:
+def test_the_auditors_own_tests_are_judged_by_both(second: Path) -> None:
     """Whatever the auditor's tests do to a chain, both verifiers say the same of it (I8)."""
     tests = [ROOT / "tests" / "audit" / f"{name}.py" for name in JUDGED_BY_BOTH]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", beside.__name__, *FILTER, *tests],
-        env={**os.environ, beside.PROGRAM: str(program), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, beside.PROGRAM: str(second), "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -95,14 +65,14 @@ def test_the_auditors_own_tests_are_judged_by_both(program: Path) -> None:
 
 
 @pytest.mark.parametrize("case", VECTORS, ids=lambda case: case.name)
-def test_chain_vectors(program: Path, tmp_path: Path, case: Path) -> None:
+def test_chain_vectors(second: Path, tmp_path: Path, case: Path) -> None:
     """It accepts and refuses the published chains, by the same record and step as they say (I8)."""
     about = json.loads((case / "case.json").read_bytes())
     (tmp_path / CHAIN).mkdir()
     (tmp_path / CHAIN / segment_name(0)).write_bytes((case / "input.jsonl").read_bytes())
     held = about.get("held")
     heads = [f"{held['length'] - 1}:{held['head']}"] if held else []
-    said = ask(program, tmp_path, key=about["key"], held=heads, depth=Depth.DEEP)
+    said = ask(second, tmp_path, key=about["key"], held=heads, depth=Depth.DEEP)
     if case.name == "chain_empty":  # no chain at all is no evidence, to an auditor
         assert said.status == BAD
         return
@@ -110,8 +80,8 @@ def test_chain_vectors(program: Path, tmp_path: Path, case: Path) -> None:
     assert case.name.endswith("_fail") == (said.status == BAD)
     if not held:
         for depth in Depth:
-            _agree(program, tmp_path, depth, about["key"])
-            _agree(program, tmp_path, depth, None)
+            agree(second, tmp_path, depth, about["key"])
+            agree(second, tmp_path, depth, None)
     if said.status == BAD:
         steps = [int(step) for step in re.findall(r"\d+", said.rule.removeprefix("SPEC §7"))]
         assert about["step"] in steps
@@ -159,7 +129,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_each_signature_is_judged_alike(program: Path, tmp_path: Path) -> None:
+def test_each_signature_is_judged_alike(second: Path, tmp_path: Path) -> None:
     """Of one record that the executor linked but didn't sign, both say the same (I8).
 
     Where that is one that vouches for others, both refuse it at every depth.
@@ -171,8 +141,8 @@ def test_each_signature_is_judged_alike(program: Path, tmp_path: Path) -> None:
         assert _grow(root, number) == length
         for depth in Depth:
             for key in (KEY, LATER.public_key.hex, None):
-                _agree(program, root, depth, key)
-            if ask(program, root, key=KEY, depth=depth).status == BAD:
+                agree(second, root, depth, key)
+            if ask(second, root, key=KEY, depth=depth).status == BAD:
                 refused[depth].add(number)
     # The genesis, the last ones of each file, the key record.
     assert refused == {
@@ -238,7 +208,7 @@ DAMAGES: Final[list[Callable[[Files, st.DataObject, str], None]]] = [
 
 @given(data=st.data())
 @settings(max_examples=200)
-def test_any_damage_is_judged_alike(program: Path, grown: Path, data: st.DataObject) -> None:
+def test_any_damage_is_judged_alike(second: Path, grown: Path, data: st.DataObject) -> None:
     """Bytes and lines altered, dropped, doubled, moved; files cut, lost, renamed: one verdict (I8).
 
     With the first key, a later one, a stranger's, and none.
@@ -255,142 +225,17 @@ def test_any_damage_is_judged_alike(program: Path, grown: Path, data: st.DataObj
         for file, content in files.items():
             (Path(name) / CHAIN / file).write_bytes(content)
         for depth in Depth:
-            _agree(program, Path(name), depth, key)
-
-
-# --- what the executor itself could have written --------------------------------------------------
-
-_SIGNATURE: Final = re.compile(rb'"sig":"[0-9a-f]{128}",')
-
-
-def _signed(line: bytes, prev: str) -> bytes:
-    """Link and sign a line as the executor would, whatever it holds, if it has place for both."""
-    line = re.sub(rb'"prev":"[0-9a-f]{64}"', b'"prev":"%s"' % prev.encode(), line, count=1)
-    text = signed_text(Purpose.RECORD, _SIGNATURE.sub(b"", line, count=1))
-    return _SIGNATURE.sub(b'"sig":"%s",' % EXECUTOR.sign(text).hex().encode(), line, count=1)
-
-
-_ODD: Final = [
-    b"null", b"-0", b"0", b"007", b"1.0", b"1e3", b"9007199254740991", b"9007199254740992",
-    b"9" * 5000, b'""', b'"', b"\\", b"\\u0001", b"\\u00e9", b"\\u001F", b"\\/", b"\\b", b"\\u0008",
-    b"\\ud800", b"\xff", b"\xc3\xa9", b"\xed\xa0\x80", b"\x7f", b"\xe2\x80\xa8", b"\xc2\x85", b" ",
-    b"\t", b"\n", b"[", b"]", b"{}", b"[]", b"true", b",", b":", b'"seq":1,', b'"kind":"key",',
-    b'"prev":"0",', b'"a":1,', b'"zz":1,', b"x" * 1024, b"\xc3\xa9" * 1024, b"\xf0\x9f\x98\x80",
-    b'"notes":[],', b'"notes":["a"],', b'"exit":null,', b'"uid":5,', b"x" * 140_000,
-]  # fmt: skip
-
-
-@given(data=st.data())
-@settings(max_examples=400)
-def test_an_odd_record_is_judged_alike(
-    program: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    """Of a line that the executor signed, whatever it holds, both say whether it is a record (I8).
-
-    So the forms of records, which nothing but the code of each knows, are the same in both.
-    """
-    lines = data.draw(st.sampled_from(_every_kind(tmp_path_factory)))
-    at = data.draw(st.integers(0, len(lines) - 1))
-    odd = lines[at]
-    for _ in range(data.draw(st.integers(1, 2))):
-        begin = data.draw(st.integers(0, len(odd)))
-        end = begin + data.draw(st.sampled_from([0, 0, 1, 1, 2, 5, 30]))
-        odd = odd[:begin] + data.draw(st.sampled_from([b"", *_ODD])) + odd[end:]
-    made: list[bytes] = []
-    for line in [*lines[:at], *odd.split(b"\n"), *lines[at + 1 :]]:
-        made.append(_signed(line, digest(made[-1]) if made else "0" * 64))
-    expected = None
-    verifier = ChainVerifier(EXECUTOR.public_key)
-    try:
-        for line in made:
-            verifier.feed(line)
-    except RecordError as error:
-        expected = error.position
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-odd-") as name:
-        (Path(name) / CHAIN).mkdir()
-        put(Path(name), made)
-        assert ask(program, Path(name), key=KEY, depth=Depth.DEEP).record == (expected)
-        _agree(program, Path(name), Depth.RECORDS, KEY)
-        fast = ask(program, Path(name), key=KEY, depth=Depth.CHAIN)
-        if expected is None:
-            assert fast.status == GOOD
-
-
-_IN_NOTES: Final = [
-    "\n", "\n\n", "\r", "\t", "\x1f", "\x7f", "\x85", " ", "\u00a0", "\u2003", "+", "=", "0", "00",
-    "1", "A", "B", "é", "— ", "— a AAAA\n", "— a AA==\n", "— a AB==\n", "— a \n", "—  AAAA\n",
-    "- a AAAA\n", "more\n", *("— a AAAA\n" * number for number in (99, 100)),
-]  # fmt: skip
-
-
-@given(data=st.data())
-@settings(max_examples=200)
-def test_an_odd_note_is_judged_alike(program: Path, data: st.DataObject) -> None:
-    """Of a checkpoint's note that the executor signed, whatever it says, both say the same (I8)."""
-
-    def odd(text: str) -> str:
-        for _ in range(data.draw(st.sampled_from([0, 0, 1, 1, 2]))):
-            begin = data.draw(st.integers(0, len(text)))
-            end = begin + data.draw(st.sampled_from([0, 0, 1, 2]))
-            text = text[:begin] + data.draw(st.sampled_from(["", *_IN_NOTES])) + text[end:]
-        return text
-
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-note-") as name:
-        chain = Chain(Path(name))
-        chain.security()
-        root = tree_root([leaf_hash(line) for line in chain.lines])
-        origin, size = EXECUTOR.id, chain.length
-        if data.draw(st.booleans()):
-            origin, size, root = data.draw(
-                st.sampled_from(
-                    [("other", size, root), (origin, 1, root), (origin, size, bytes(32))]
-                )
-            )
-        text = odd(note.Checkpoint(origin=origin, size=size, root=root).text())
-        signers = data.draw(st.sampled_from([[EXECUTOR], [EXECUTOR] * 2, [STRANGER, EXECUTOR], []]))
-        signed = "".join(
-            odd(note.signature_line(text, data.draw(st.sampled_from([EXECUTOR.id, "a"])), signer))
-            for signer in signers
-        )
-        written = odd(f"{text}\n{signed}") if data.draw(st.booleans()) else f"{text}\n{signed}"
-        assume(len(written) <= TEXT_CHARACTERS)
-        root = tree_root([leaf_hash(line) for line in chain.lines])
-        chain.append(
-            lambda seq, prev, time: Checkpoint(
-                seq=seq, prev=prev, time=time, size=seq, root=root.hex(), note=written
-            )
-        )
-        for depth in Depth:
-            _agree(program, Path(name), depth, KEY)
-
-
-_KINDS: list[list[bytes]] = []
-
-
-def _every_kind(factory: pytest.TempPathFactory) -> list[list[bytes]]:
-    """Return short chains that have each kind of record."""
-    if not _KINDS:
-        root = factory.mktemp("kinds")
-        chain = Chain(root)
-        chain.session()
-        chain.outcome(chain.intent("true"), leftover=1)
-        chain.remainder(2)
-        chain.aborted(chain.intent("false"))
-        chain.refusal("reboot")
-        chain.security()
-        chain.checkpoint()
-        _KINDS.append(lines_of(root))
-    return _KINDS
+            agree(second, Path(name), depth, key)
 
 
 # --- the program ----------------------------------------------------------------------------------
 
 
-def test_it_needs_nothing_but_go(program: Path) -> None:
+def test_it_needs_nothing_but_go(second: Path) -> None:
     """Its module has no requirement, and it is linked with Go's own packages only."""
     assert "require" not in (recheck.SOURCE / "go.mod").read_text()
     foreign = go("list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
-    assert foreign.stdout.split() == [program.name]
+    assert foreign.stdout.split() == [second.name]
 
 
 def test_its_sources_are_in_order() -> None:
@@ -410,40 +255,40 @@ def test_its_own_tests_pass(fuzz: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+def _run(second: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([second, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_what_it_says(program: Path, grown: Path, tmp_path: Path) -> None:
+def test_what_it_says(second: Path, grown: Path, tmp_path: Path) -> None:
     """It says how far its word goes, what is wrong, where, and what it hasn't looked at."""
-    good = _run(program, "--state", grown, "--key", KEY)
+    good = _run(second, "--state", grown, "--key", KEY)
     assert (good.returncode, good.stderr) == (GOOD, "")
     assert "GOOD: 19 records" in good.stdout
     assert "not checked  command texts, recordings, tokens" in good.stdout
     assert (
         "not checked  each record by itself"
-        in _run(program, "--state", grown, "--chain-only").stdout
+        in _run(second, "--state", grown, "--chain-only").stdout
     )
-    assert "NO: the key is from the chain itself" in _run(program, "--state", grown).stdout
-    later = _run(program, "--state", grown, "--key", LATER.public_key.hex)
+    assert "NO: the key is from the chain itself" in _run(second, "--state", grown).stdout
+    later = _run(second, "--state", grown, "--key", LATER.public_key.hex)
     assert "this chain's since record 15" in later.stdout
     state = shutil.copytree(grown, tmp_path / "state")
     path = state / CHAIN / segment_name(8)
     path.write_bytes(path.read_bytes().replace(b'"leftover":1', b'"leftover":0'))
-    bad = _run(program, "--state", state, "--key", KEY)
+    bad = _run(second, "--state", state, "--key", KEY)
     assert bad.returncode == BAD
     assert "BAD: first bad record 12; nothing after it was checked" in bad.stdout
     assert f"(chain/{segment_name(8)}, line 5; SPEC §7, step 6)" in bad.stdout
 
 
-def test_the_page_has_its_options(program: Path) -> None:
+def test_the_page_has_its_options(second: Path) -> None:
     """What docs/auditor.md says of it is what its help says, and all of that."""
     page = (ROOT / "docs" / "auditor.md").read_text()
     section = page.partition("## A second verifier\n")[2].partition("\n## ")[0]
-    assert options(section) | {"--state"} == options(_run(program, "--help").stdout)
+    assert options(section) | {"--state"} == options(_run(second, "--help").stdout)
 
 
-def test_heads_that_somebody_holds(program: Path, grown: Path, tmp_path: Path) -> None:
+def test_heads_that_somebody_holds(second: Path, grown: Path, tmp_path: Path) -> None:
     """A chain that was cut short is good by itself, and bad by a head or a checkpoint held (I8)."""
     lines = [
         line
@@ -456,17 +301,17 @@ def test_heads_that_somebody_holds(program: Path, grown: Path, tmp_path: Path) -
     kept.write_text(checkpoint.note)
     heads = [f"18:{digest(lines[18])}", f"16:{digest(lines[16])[:8]}", str(kept)]
     for depth in Depth:
-        assert ask(program, grown, held=heads, depth=depth).status == GOOD
+        assert ask(second, grown, held=heads, depth=depth).status == GOOD
         for head in ("18:00000000", "9:" + digest(lines[10])):
-            said = ask(program, grown, held=[*heads, head], depth=depth)
+            said = ask(second, grown, held=[*heads, head], depth=depth)
             where = int(head.partition(":")[0])
             assert (said.record, said.rule) == (where, "SPEC §7, step 9")
     state = shutil.copytree(grown, tmp_path / "state")
     path = state / CHAIN / segment_name(16)
     path.write_bytes(lines[16] + b"\n")
-    assert ask(program, state).status == GOOD
+    assert ask(second, state).status == GOOD
     for head in (heads[0], str(kept)):
-        said = ask(program, state, held=[head])
+        said = ask(second, state, held=[head])
         assert (said.status, said.record, said.rule) == (BAD, 17, "SPEC §7, step 9")
 
 
@@ -487,16 +332,16 @@ def test_heads_that_somebody_holds(program: Path, grown: Path, tmp_path: Path) -
         ["--state", "/"],
     ],
 )
-def test_what_makes_no_sense(program: Path, grown: Path, arguments: list[str]) -> None:
+def test_what_makes_no_sense(second: Path, grown: Path, arguments: list[str]) -> None:
     """Wrong usage and what can't be read are one line, and the status for that."""
-    done = _run(program, "--state", grown, *arguments)
+    done = _run(second, "--state", grown, *arguments)
     assert (done.returncode, done.stdout) == (UNUSABLE, "")
     assert done.stderr.startswith("tibet-nc-recheck: ")
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("kind", ["directory", "link", "pipe", "chain is a link"])
-def test_nothing_but_files_is_read(program: Path, grown: Path, tmp_path: Path, kind: str) -> None:
+def test_nothing_but_files_is_read(second: Path, grown: Path, tmp_path: Path, kind: str) -> None:
     """What only has the name of a file of the chain is neither followed nor waited for."""
     state = shutil.copytree(grown, tmp_path / "state")
     path = state / CHAIN / segment_name(8)
@@ -514,12 +359,12 @@ def test_nothing_but_files_is_read(program: Path, grown: Path, tmp_path: Path, k
             (state / CHAIN).rename(state / "aside")
             (state / CHAIN).symlink_to("aside")
     for depth in Depth:
-        said = ask(program, state, key=KEY, depth=depth)
+        said = ask(second, state, key=KEY, depth=depth)
         assert said.status == UNUSABLE
         assert "regular file" in said.complaint or "directory" in said.complaint
 
 
-def test_the_first_record_is_the_genesis_at_every_depth(program: Path, tmp_path: Path) -> None:
+def test_the_first_record_is_the_genesis_at_every_depth(second: Path, tmp_path: Path) -> None:
     """A chain that somebody began with another record is bad, also to who has no key (I8)."""
     chain = Chain(tmp_path)
     chain.length, chain.head = 0, "0" * 64
@@ -528,5 +373,5 @@ def test_the_first_record_is_the_genesis_at_every_depth(program: Path, tmp_path:
     chain.security()
     for depth in Depth:
         for key in (KEY, None):
-            assert ask(program, tmp_path, key=key, depth=depth).record == 0
-            _agree(program, tmp_path, depth, key)
+            assert ask(second, tmp_path, key=key, depth=depth).record == 0
+            agree(second, tmp_path, depth, key)
