@@ -106,7 +106,10 @@ def test_whatever_call_fails_the_next_start_is_whole(
         directory = Path(tempfile.mkdtemp(prefix="tibet-nc-fault-"))
         what = f"{call} {number} of {calls[call]}: {fault}"
         said, trace = run(directory, "-e", f"inject={call}:{fault}:when={number}", pace=pace)
-        assert "INJECTED" in trace or fault == "signal=KILL", what
+        # strace counts the calls of each thread by itself, and which of them syncs is its own luck.
+        of_each = Counter(re.findall(rf"^(\d+) +{call}\(", trace, re.MULTILINE))
+        missed = pace == "thread" and max(of_each.values()) < number
+        assert missed or "INJECTED" in trace or fault == "signal=KILL", what
         check(directory, said, what)
         again, _ = run(directory, pace=pace)
         assert len([line for line in again if line.startswith("run ")]) == 3, what
