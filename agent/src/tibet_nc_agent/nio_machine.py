@@ -33,6 +33,7 @@ from tibet_nc_agent.canonical import JsonObject, as_object, as_text
 from tibet_nc_agent.identity import Device
 from tibet_nc_agent.login import Login
 from tibet_nc_agent.matrix_errors import SendError, StoreDamaged, start_anew
+from tibet_nc_agent.statedatabase import CACHE
 from tibet_nc_agent.statefile import make_private
 
 SIGNED_CURVE25519: Final = "signed_curve25519"
@@ -239,6 +240,7 @@ class _Store(SqliteStore):  # type: ignore[misc] # nio ships no types
     def __post_init__(self) -> None:
         try:
             super().__post_init__()
+            self.database.pragma("cache_size", CACHE, permanent=True)
         except PeeweeException:
             self.database.close()
             raise

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from tibet_nc_agent.matrix_errors import StoreDamaged
+from tibet_nc_agent.statedatabase import CACHE
 from tibet_nc_agent.statefile import make_private
 
 _SCHEMA: Final = """
@@ -44,6 +45,7 @@ class ReplayGuard:
         try:
             database.execute("pragma journal_mode = wal")
             database.execute("pragma synchronous = normal")
+            database.execute(f"pragma cache_size = {CACHE}")
             database.execute(_SCHEMA)
             database.autocommit = False
         except sqlite3.DatabaseError as error:

@@ -12,6 +12,13 @@ from typing import Any, Final
 
 from tibet_nc_agent.statefile import make_private
 
+CACHE: Final = -256
+"""What SQLite keeps of a file, written as it takes it: negative, in KiB.
+
+By itself it is 2 MB of each, so that the agent would grow for thousands of commands; the kernel has
+these pages anyway.
+"""
+
 
 class StateDatabase:
     """One open file; whatever fails becomes the owner's own kind of error, with the path."""
@@ -40,6 +47,7 @@ class StateDatabase:
         if mode != "wal":
             raise self._error(f"{self.path}: no write-ahead log on this file system ({mode})")
         run("PRAGMA synchronous = FULL")
+        run(f"PRAGMA cache_size = {CACHE}")
         run("PRAGMA secure_delete = ON")  # what is forgotten is gone
         found = run("PRAGMA user_version").fetchone()[0]
         if found == 0:
