@@ -3,6 +3,8 @@
 
 import base64
 import os
+import subprocess
+import termios
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,6 +53,7 @@ async def _recording(report: Report, settings: Settings, text: Path) -> None:
     ours: list[float] = []
     beside: list[float] = []
     terminal: list[float] = []
+    bare: list[float] = []
     with ExitStack() as stack:
         executor = stack.enter_context(LoneExecutor(settings.place("output-executor")))
         server = None
@@ -67,6 +70,7 @@ async def _recording(report: Report, settings: Settings, text: Path) -> None:
                 raise UnexpectedError(f"`cat` was denied: {done.reason}")
             if done.recorded_bytes != RECORDED_MB * 1_000_000:
                 raise UnexpectedError(f"`cat` ended early ({done.reason}): {done.notes}")
+            bare.append(RECORDED_MB / _bare_terminal(text))
             if server is not None:
                 begin = time.perf_counter()
                 sshd.run(server.master_argv, f"cat {text}")
@@ -78,10 +82,29 @@ async def _recording(report: Report, settings: Settings, text: Path) -> None:
     what = f"{RECORDED_MB} MB of text, to the recording"
     note = "hashed, recorded, synced; read from a terminal"
     found = report.add(GROUP, what, OURS, ours, unit="MB/s", note=note)
+    note = "read and thrown away: what a terminal can do here"
+    report.add(GROUP, what, "bare terminal", bare, unit="MB/s", note=note)
     if beside:
         other = report.add(GROUP, what, "ssh cat", beside, unit="MB/s", note="from a pipe")
         report.add(GROUP, what, "ssh -tt cat", terminal, unit="MB/s", note="from a terminal too")
         report.at_least(GROUP, "output over `ssh cat`", found.p50 / other.p50, 0.5, TIMES)
+
+
+def _bare_terminal(text: Path) -> float:
+    """Return the seconds that it takes to read a file from a terminal that changes no byte."""
+    master, slave = os.openpty()
+    attributes = termios.tcgetattr(slave)
+    attributes[:4] = 0, 0, attributes[2], 0
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+    left = RECORDED_MB * 1_000_000
+    begin = time.perf_counter()
+    with subprocess.Popen(["cat", text], stdin=slave, stdout=slave, stderr=slave):
+        os.close(slave)
+        while left:
+            left -= len(os.read(master, 16384))
+        seconds = time.perf_counter() - begin
+    os.close(master)
+    return seconds
 
 
 async def _attachment(report: Report, settings: Settings, place: World, directory: Path) -> None:
