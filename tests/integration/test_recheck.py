@@ -24,7 +24,7 @@ from tests.harness.recheck import BAD, GOOD, UNUSABLE, agree, ask, go
 from tests.integration.test_documented_commands import options
 from tibet_nc_audit.heads import Depth
 from tibet_nc_protocol.layout import CHAIN, segment_name
-from tibet_nc_protocol.records import RECORDS, Checkpoint, Record, digest
+from tibet_nc_protocol.records import RECORDS, Checkpoint, Record, Security, SecurityEvent, digest
 
 KEY: Final = EXECUTOR.public_key.hex
 VECTORS = sorted((ROOT / "tests" / "vectors").glob("chain_*"))
@@ -107,7 +107,7 @@ class Spoiled(Chain):
 
 def _grow(root: Path, spoiled: int | None = None) -> int:
     """Make a chain of several files and checkpoints, which went on with another key."""
-    chain = Spoiled(root, segment_records=8, spoiled=spoiled)
+    chain = Spoiled(root, segment_records=9, spoiled=spoiled)
     for number in range(3):
         chain.command(f"echo größer {number}")
         chain.refusal('a "quoted" \\ \b\t\x01\x7f text of ü, 漢 and 😀')
@@ -144,10 +144,11 @@ def test_each_signature_is_judged_alike(second: Path, tmp_path: Path) -> None:
                 agree(second, root, depth, key)
             if ask(second, root, key=KEY, depth=depth).status == BAD:
                 refused[depth].add(number)
-    # The genesis, the last ones of each file, the key record.
+    # The genesis, the key record, the last one of each file, of which one is a checkpoint; of the
+    # other checkpoint the note is enough.
     assert refused == {
-        Depth.CHAIN: {0, 7, 14, 15, 18},
-        Depth.RECORDS: {0, 7, 14, 15, 18},
+        Depth.CHAIN: {0, 8, 14, 17, 18},
+        Depth.RECORDS: {0, 8, 14, 17, 18},
         Depth.DEEP: set(range(length)),
     }
 
@@ -273,12 +274,12 @@ def test_what_it_says(second: Path, grown: Path, tmp_path: Path) -> None:
     later = _run(second, "--state", grown, "--key", LATER.public_key.hex)
     assert "this chain's since record 15" in later.stdout
     state = shutil.copytree(grown, tmp_path / "state")
-    path = state / CHAIN / segment_name(8)
+    path = state / CHAIN / segment_name(9)
     path.write_bytes(path.read_bytes().replace(b'"leftover":1', b'"leftover":0'))
     bad = _run(second, "--state", state, "--key", KEY)
     assert bad.returncode == BAD
     assert "BAD: first bad record 12; nothing after it was checked" in bad.stdout
-    assert f"(chain/{segment_name(8)}, line 5; SPEC §7, step 6)" in bad.stdout
+    assert f"(chain/{segment_name(9)}, line 4; SPEC §7, step 6)" in bad.stdout
 
 
 def test_the_page_has_its_options(second: Path) -> None:
@@ -307,8 +308,9 @@ def test_heads_that_somebody_holds(second: Path, grown: Path, tmp_path: Path) ->
             where = int(head.partition(":")[0])
             assert (said.record, said.rule) == (where, "SPEC §7, step 9")
     state = shutil.copytree(grown, tmp_path / "state")
-    path = state / CHAIN / segment_name(16)
-    path.write_bytes(lines[16] + b"\n")
+    (state / CHAIN / segment_name(18)).unlink()
+    path = state / CHAIN / segment_name(9)
+    path.write_bytes(b"".join(line + b"\n" for line in lines[9:17]))
     assert ask(second, state).status == GOOD
     for head in (heads[0], str(kept)):
         said = ask(second, state, held=[head])
@@ -344,7 +346,7 @@ def test_what_makes_no_sense(second: Path, grown: Path, arguments: list[str]) ->
 def test_nothing_but_files_is_read(second: Path, grown: Path, tmp_path: Path, kind: str) -> None:
     """What only has the name of a file of the chain is neither followed nor waited for."""
     state = shutil.copytree(grown, tmp_path / "state")
-    path = state / CHAIN / segment_name(8)
+    path = state / CHAIN / segment_name(9)
     match kind:
         case "directory":
             path.unlink()
@@ -362,6 +364,20 @@ def test_nothing_but_files_is_read(second: Path, grown: Path, tmp_path: Path, ki
         said = ask(second, state, key=KEY, depth=depth)
         assert said.status == UNUSABLE
         assert "regular file" in said.complaint or "directory" in said.complaint
+
+
+def test_a_number_is_compared_whole(second: Path, tmp_path: Path) -> None:
+    """A record whose number only begins as it must is bad at every depth (I8)."""
+    chain = Chain(tmp_path)
+    chain.append(
+        lambda _seq, prev, time: Security(
+            seq=10, prev=prev, time=time, what=SecurityEvent.PEER, detail="not record 1"
+        )
+    )
+    chain.security()
+    for depth in Depth:
+        assert ask(second, tmp_path, key=KEY, depth=depth).record == 1
+        agree(second, tmp_path, depth, KEY)
 
 
 def test_the_first_record_is_the_genesis_at_every_depth(second: Path, tmp_path: Path) -> None:
