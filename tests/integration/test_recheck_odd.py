@@ -164,6 +164,7 @@ def _unused_bits(encoded: str) -> str:
         ("{text}", "{line}- a AAAA\n", False),
         ("{text}", "{line}\n", False),
         ("{text}", "— a AAAA\n", False),
+        ("{text}", "{renamed}", False),
         ("{text}", "{strangers}", False),
         ("{text}", "{strangers}{line}", True),
         ("{text}", "{forged}{line}", False),
@@ -186,6 +187,7 @@ def test_each_rule_for_notes(
     written = signatures.format(
         line=line,
         odd_line=_unused_bits(line),
+        renamed=line.replace(name, "other"),
         strangers=note.signature_line(said, name, STRANGER),
         forged=other,
     )
