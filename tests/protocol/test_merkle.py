@@ -16,6 +16,7 @@ from tibet_nc_protocol.merkle import (
     consistency_ranges,
     inclusion_ranges,
     leaf_hash,
+    node_hash,
     tree_root,
     verify_consistency,
     verify_inclusion,
@@ -219,3 +220,61 @@ def test_a_root_is_of_one_size_only() -> None:
         verify_consistency(1, 4, proof, leaves[0], root)
     with pytest.raises(ProofError):
         verify_inclusion(leaves[0], 0, 4, inclusion_proof(leaves, 0), root)
+
+
+SMALL = [[leaf_hash(bytes([number])) for number in range(size)] for size in range(1, 10)]
+OTHER = leaf_hash(b"other")
+
+
+@pytest.mark.parametrize("leaves", SMALL)
+def test_a_proof_of_another_length_shows_nothing(leaves: list[bytes]) -> None:
+    """A proof with a step more or less is refused, though it leads to the root that is given."""
+    size, root = len(leaves), tree_root(leaves)
+    for index in range(size):
+        proof = inclusion_proof(leaves, index)
+        verify_inclusion(leaves[index], index, size, proof, root)
+        above = node_hash(OTHER, root)
+        with pytest.raises(ProofError, match="too long"):
+            verify_inclusion(leaves[index], index, size, [*proof, OTHER], above)
+        if proof:
+            with pytest.raises(ProofError, match="too short"):
+                verify_inclusion(leaves[index], index, size, proof[:-1], root)
+    for old in range(1, size):
+        proof = consistency_proof(leaves, old)
+        begin = tree_root(leaves[:old])
+        verify_consistency(old, size, proof, begin, root)
+        above = node_hash(OTHER, begin)
+        with pytest.raises(ProofError, match="too long"):
+            verify_consistency(old, size, [*proof, OTHER], above, node_hash(OTHER, root))
+        for cut in (proof[:-1], []):
+            with pytest.raises(ProofError):
+                verify_consistency(old, size, cut, begin, root)
+
+
+@pytest.mark.parametrize("leaves", SMALL)
+def test_what_is_not_within_a_tree(leaves: list[bytes]) -> None:
+    """A place before the first leaf or after the last is none, nor is a larger or empty tree."""
+    size, root = len(leaves), tree_root(leaves)
+    for index in (-1, size, size + 1):
+        with pytest.raises(ProofError, match=f"there is no leaf {index} in a tree of {size}"):
+            inclusion_ranges(index, size)
+        with pytest.raises(ProofError, match=f"there is no leaf {index} in a tree of {size}"):
+            verify_inclusion(leaves[-1], index, size, inclusion_proof(leaves, size - 1), root)
+    for old in (-1, 0, size + 1):
+        with pytest.raises(ProofError, match=f"a tree of {old} is not within one of {size}"):
+            consistency_ranges(old, size)
+        with pytest.raises(ProofError, match=f"a tree of {old} is not within one of {size}"):
+            verify_consistency(old, size, [], root, root)
+    with pytest.raises(ProofError, match="a tree of 0 is not within one of 0"):
+        verify_consistency(0, 0, [], EMPTY_ROOT, EMPTY_ROOT)
+
+
+@pytest.mark.parametrize("leaves", SMALL)
+def test_a_tree_is_within_itself(leaves: list[bytes]) -> None:
+    """That a tree kept what it was when it didn't grow is shown by nothing, and by nothing else."""
+    size, root = len(leaves), tree_root(leaves)
+    assert consistency_ranges(size, size) == []
+    verify_consistency(size, size, [], root, root)
+    for proof, other in (([], OTHER), ([root], root), ([OTHER], root)):
+        with pytest.raises(ProofError, match="two trees of one size"):
+            verify_consistency(size, size, proof, root, other)

@@ -107,6 +107,7 @@ def test_an_altered_note_never_opens(place: int, flip: int) -> None:
         "origin\n1\nAAAA\n",
         "\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
         "origin\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+        "origin\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\nan extension without an end",
         "origin\n1\n\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
         "origin\n\u0661\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
         f"origin\n{2**53}\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
@@ -125,6 +126,22 @@ def test_every_size_is_read(size: int) -> None:
     """From none on, every number of records that can be exact is read."""
     checkpoint = Checkpoint(origin=NAME, size=size, root=EMPTY_ROOT)
     assert Checkpoint.from_text(checkpoint.text()) == checkpoint
+
+
+@pytest.mark.parametrize("text", ["", "no line end", "an empty\n\nline\n", "\n\n"])
+def test_what_is_no_text_of_a_note(text: str) -> None:
+    """A text from which a note couldn't be told apart again isn't signed."""
+    with pytest.raises(NoteError, match="ends with one line end and has no empty line"):
+        sign_note(text, NAME, IDENTITY)
+
+
+def test_a_verifier_key_with_another_id() -> None:
+    """The id in a verifier key is that of its name and key, or it is none: a name isn't altered."""
+    name, key_id, key = OWN.vkey.split("+", 2)
+    assert Verifier.from_vkey(f"{name}+{key_id}+{key}") == OWN
+    for altered in (f"{name}x+{key_id}+{key}", f"{name}+{'0' * 8}+{key}", f"{name}++{key}"):
+        with pytest.raises(NoteError, match="id does not fit its key"):
+            Verifier.from_vkey(altered)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\tb", "a\u00a0b", "a\n", "a+b", "a\ud800"])
