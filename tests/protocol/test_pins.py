@@ -188,3 +188,11 @@ def test_only_root_or_the_reader_may_write_it(
         return
     with pytest.raises(PinsError):
         check_file(owner=owner, mode=stat.S_IFREG | mode, reader=reader)
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFDIR, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFLNK, 0])
+def test_what_is_no_file(kind: int) -> None:
+    """A directory, a pipe or a link in the file's place is none, whoever it belongs to."""
+    check_file(owner=0, mode=stat.S_IFREG | 0o644, reader=0)
+    with pytest.raises(PinsError, match="it is not a file"):
+        check_file(owner=0, mode=kind | 0o644, reader=0)

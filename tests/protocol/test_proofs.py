@@ -154,6 +154,39 @@ def test_what_is_no_index(index: str) -> None:
         proofs.read_tlog_proof(_tlog_proof(index))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        _tlog_proof("index 1").replace(f"\n\n{NOTE}", ""),
+        _tlog_proof("index 1").replace("@v1", "@v2"),
+        f"\n{_tlog_proof('index 1')}",
+        "\n\n" + NOTE,
+    ],
+)
+def test_what_is_no_tlog_proof(text: str) -> None:
+    """A proof begins with the name of its format, and its note is set apart by an empty line."""
+    with pytest.raises(ProofError, match="not a tlog-proof"):
+        proofs.read_tlog_proof(text)
+
+
+def test_whose_chain_it_is_must_be_signed() -> None:
+    """A genesis is the first record, of a known format, and signed by the key that it names."""
+    genesis = samples.genesis().record
+    assert proofs.read_keys(LINES[0].decode(), [], KEY).first == KEY
+    for changes in ({"seq": 1}, {"format": 2}):
+        wrong = samples.signed(msgspec.structs.replace(genesis, **changes)).line
+        with pytest.raises(ProofError, match="no genesis record of a known format"):
+            proofs.read_keys(wrong.decode(), [], None)
+    for forged in (
+        LINES[0].replace(b'"host":"web1"', b'"host":"web2"'),
+        samples.signed(genesis, samples.STRANGER).line,
+    ):
+        assert forged != LINES[0]
+        with pytest.raises(ProofError, match="genesis and key records: the signature"):
+            proofs.read_keys(forged.decode(), [], KEY)
+
+
 def test_digests_have_a_bound() -> None:
     """As many digests as the tallest tree has levels are read, and no more."""
     assert len(proofs.read_tlog_proof(_tlog_proof("index 1", steps=64))[1]) == 64
