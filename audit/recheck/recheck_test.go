@@ -3,10 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -35,6 +37,31 @@ func TestRecordVectors(t *testing.T) {
 		if err := r.read(line); (err != nil) != strings.HasSuffix(name, "_fail") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Each line of a file that somebody else has judged, a letter and the length before each, is a
+// record or not, as it says there.
+func TestLinesJudgedElsewhere(t *testing.T) {
+	name := os.Getenv("TIBET_NC_LINES")
+	if name == "" {
+		t.Skip("there are none")
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(data) > 0 {
+		said, rest, _ := bytes.Cut(data, []byte("\n"))
+		length, err := strconv.Atoi(string(said[1:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r record
+		if err := r.read(rest[:length]); (err == nil) != (said[0] == 'g') {
+			t.Fatalf("%s: %q: %v", said, rest[:length], err)
+		}
+		data = rest[length:]
 	}
 }
 

@@ -117,13 +117,14 @@ var hexadecimal = func() (found [256]bool) {
 
 // areHex tells whether all of some bytes, eight at a time, are lower-case hexadecimal digits.
 //
-// Added to a byte under 80, 80 less c sets the high bit just when the byte is not below c.
+// Added to a byte under 80, 80 less c sets the high bit just when the byte is not below c. Of the
+// first byte from 80 on, both sums have it, or the larger one has lost it: that is no digit.
 func areHex(digits []byte) bool {
 	for ; len(digits) >= 8; digits = digits[8:] {
 		word := binary.LittleEndian.Uint64(digits)
 		digit := (word + (0x80-'0')*eachByte) &^ (word + (0x80-'9'-1)*eachByte)
 		letter := (word + (0x80-'a')*eachByte) &^ (word + (0x80-'f'-1)*eachByte)
-		if word&highBits != 0 || (digit|letter)&highBits != highBits {
+		if (digit|letter)&highBits != highBits {
 			return false
 		}
 	}

@@ -54,12 +54,12 @@ class Said:
     complaint: str = ""
 
 
-def go(*arguments: str | Path, cwd: Path = SOURCE) -> subprocess.CompletedProcess[str]:
-    """Run Go in the directory of the sources."""
+def go(*arguments: str | Path, lines: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Go in the directory of the sources; ``lines`` are for its test that reads such a file."""
     return subprocess.run(
         [GO, *arguments],
-        cwd=cwd,
-        env={**os.environ, **ENVIRONMENT},
+        cwd=SOURCE,
+        env={**os.environ, **ENVIRONMENT, "TIBET_NC_LINES": lines},
         capture_output=True,
         text=True,
         check=False,
