@@ -52,6 +52,8 @@ _ODD: Final = [
     b"\\ud800", b"\xff", b"\xc3\xa9", b"\xed\xa0\x80", b"\x7f", b"\xe2\x80\xa8", b"\xc2\x85", b" ",
     b"\t", b"\n", b"[", b"]", b"{}", b"[]", b"true", b",", b":", b'"seq":1,', b'"kind":"key",',
     b'"prev":"0",', b'"a":1,', b'"zz":1,', b"x" * 1024, b"\xc3\xa9" * 1024, b"\xf0\x9f\x98\x80",
+    b"\xc2\x80", b"\xc3\xa9\x7f", b"\xc3\xa9" * 1000, b"\\n" * 1000,
+    b'"notes":["",' + b'"a",' * 14 + b'"b"],', b'"notes":["",' + b'"a",' * 15 + b'"b"],',
     b'"notes":[],', b'"notes":["a"],', b'"exit":null,', b'"uid":5,', b"x" * 140_000,
 ]  # fmt: skip
 
@@ -64,7 +66,8 @@ def _each_odd_line(lines: list[bytes]) -> Iterator[bytes]:
                 continue  # within a long word, one place is like the next
             yield line[:at] + line[at + 1 :]
             for odd in _ODD:
-                if len(odd) <= 8 or at % 50 == 0:
+                begins = line[max(0, at - 1) : at] in {b",", b'"'}
+                if len(odd) <= 8 or at % 50 == 0 or (begins and len(odd) < 4000):
                     yield line[:at] + odd + line[at:]
                     yield line[:at] + odd + line[at + 1 :]
 
