@@ -56,6 +56,31 @@ def test_a_bad_chain(root: Path) -> None:
     ]
 
 
+VERBS = {
+    "verify": ["verify"],
+    "its JSON": ["verify", "--json"],
+    "log": ["log"],
+    "export": ["export", "--format", "jsonl"],
+    "show": ["show", "1"],
+    "checkpoint": ["checkpoint"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_output_that_takes_nothing(root: Path, verb: str) -> None:
+    """What can't be written, as on a full disk, is an error of its own, and no bad chain."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, *VERBS[verb], "--state", root],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    said = b"tibet-nc-audit: standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_an_unpinned_key_is_told(root: Path) -> None:
     """Without a key the program says plainly that the chain only agrees with itself."""
     done = process("verify", "--state", root)

@@ -42,7 +42,7 @@ from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.keys import since
 from tibet_nc_audit.locate import locate
-from tibet_nc_audit.output import refuse_inside, replace_file
+from tibet_nc_audit.output import refuse_inside, replace_file, standard_output
 from tibet_nc_audit.page import html_lines
 from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
@@ -79,17 +79,22 @@ def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say and return the exit status."""
     options = parser().parse_args(arguments)
     try:
-        if options.verb == "checkpoint":
-            _refuse_stray(options)
-            if options.check or options.new_key:
-                return _offline(options)
-        with State(options.state) as state:
-            return _VERBS[options.verb](options, state)
+        with standard_output():
+            return _carry_out(options)
     except AuditError as error:
         _complain(str(error))
         return UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _carry_out(options: argparse.Namespace) -> int:
+    if options.verb == "checkpoint":
+        _refuse_stray(options)
+        if options.check or options.new_key:
+            return _offline(options)
+    with State(options.state) as state:
+        return _VERBS[options.verb](options, state)
 
 
 # --- verbs ----------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Writing a file that appears under its name only when it is complete."""
+"""Writing: a file that appears under its name only when it is complete; the standard output."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,22 @@ def replace_file(path: Path) -> Iterator[IO[bytes]]:
                 raise
     except OSError as error:
         raise AuditError(f"{path}: {error.strerror}") from None
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Have all that is printed inside written out; raises AuditError if it can't be.
+
+    Any other file is read and written where an OSError becomes an AuditError.
+    """
+    try:
+        yield
+        if sys.stdout is not None:  # it is when the program was started without one
+            sys.stdout.flush()
+    except OSError as error:
+        # Else the interpreter tries again when it ends, and has a status of its own for that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise AuditError(f"standard output: {error.strerror}") from None
 
 
 def refuse_inside(state: Path, path: Path) -> None:
