@@ -342,6 +342,15 @@ def test_what_makes_no_sense(second: Path, grown: Path, arguments: list[str]) ->
     assert done.stderr.count("\n") == 1
 
 
+def test_key_vectors(second: Path, grown: Path) -> None:
+    """It takes the published keys that are good, and none of small order, however written."""
+    cases = sorted((ROOT / "tests" / "vectors").glob("key_*"))
+    assert len(cases) > 10
+    for case in cases:
+        done = _run(second, "--state", grown, "--key", (case / "input.txt").read_text())
+        assert (done.returncode == UNUSABLE) == case.name.endswith("_fail"), case
+
+
 @pytest.mark.parametrize("kind", ["directory", "link", "pipe", "chain is a link"])
 def test_nothing_but_files_is_read(second: Path, grown: Path, tmp_path: Path, kind: str) -> None:
     """What only has the name of a file of the chain is neither followed nor waited for."""
