@@ -34,6 +34,7 @@ GROUP = "chain"
 BARE = "write + fdatasync"
 SHORT_RECORDS = 1_000
 SIGNED_COMMANDS = 5_000
+SPARSE_CHECKPOINT_RECORDS = 1_000
 JOURNAL_ENTRIES = 50_000
 APPENDS = 300
 STARTS = 5
@@ -59,6 +60,9 @@ async def run(report: Report, settings: Settings) -> None:
         long_starts, long_mb = _long(report, settings, executor)
         executor.stop()
         _verify(report, settings, executor)
+    with LoneExecutor(settings.place("chain-sparse")) as executor:
+        executor.stop()
+        _verify_sparse(report, settings, executor)
     what = "executor: start to ready"
     with_few = report.add(GROUP, what, f"{SHORT_RECORDS:,} records", short_starts)
     with_many = report.add(GROUP, what, f"{settings.records:,} records", long_starts)
@@ -197,6 +201,27 @@ def _verify_again(report: Report, settings: Settings, executor: LoneExecutor) ->
             "the second verifier, one core", settings.records / seconds, unit="rec./s",
             note=f"{checked}; {megabytes:.0f} MB",
         )  # fmt: skip
+
+
+def _verify_sparse(report: Report, settings: Settings, executor: LoneExecutor) -> None:
+    """Measure the second verifier where a signature stands for many records."""
+    identity = Identity(read_key(executor.state / "executor.key"))
+    each = SPARSE_CHECKPOINT_RECORDS
+    long_chain.extend(executor.state, identity, settings.records, checkpoint_records=each)
+    program = recheck.build(settings.place("recheck-sparse"))
+    seconds, megabytes = _measured(
+        program, "--state", executor.state, "--key", executor.key.hex, "--chain-only"
+    )
+    rate = settings.records / seconds
+    report.add(
+        GROUP, f"verify --chain-only, {settings.records:,} records",
+        "the second verifier, one core", rate, unit="rec./s",
+        note=f"a checkpoint each {each:,} records; {megabytes:.0f} MB",
+    )  # fmt: skip
+    report.at_least(
+        GROUP, f"second verifier, with roots and a checkpoint each {each:,} records", rate, 500_000,
+        "rec./s",
+    )  # fmt: skip
 
 
 def _bare_walk(chain: Path) -> float:

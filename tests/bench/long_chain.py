@@ -2,7 +2,7 @@
 """Makes an executor's chain long without running its commands.
 
 Commands, each an intent and an outcome as the executor writes them, linked and numbered as they
-must be, with a checkpoint every hundred records. Of the others only the last one of each segment
+must be, with a checkpoint every so many records. Of the others only the last one of each segment
 carries a signature of its own: making a million would take longer than all else here, and what is
 measured on such a chain (start-up, the walk over the links) looks at no other.
 """
@@ -92,7 +92,8 @@ def outcome(seq: int, prev: str, run: str, of: int) -> Outcome:
 class _Writer:
     """Where a chain is, and what comes next."""
 
-    def __init__(self, identity: Identity, lines: list[bytes]) -> None:
+    def __init__(self, identity: Identity, lines: list[bytes], checkpoint_records: int) -> None:
+        self._checkpoint_records = checkpoint_records
         genesis = RECORDS.decode(lines[0])
         assert isinstance(genesis, Genesis)
         self.length = 0
@@ -110,7 +111,7 @@ class _Writer:
     def next(self, *, signed: bool) -> bytes:
         """Return the next record's line, which carries its own signature if it is to."""
         seq, head = self.length, self._head
-        if seq % CHECKPOINT_RECORDS == 0:
+        if seq % self._checkpoint_records == 0:
             line = self._checkpoint()
         else:
             of = seq if self.open is None else self.open
@@ -149,12 +150,14 @@ class _Writer:
         self.length += 1
 
 
-def extend(state: Path, identity: Identity, n: int) -> None:
+def extend(
+    state: Path, identity: Identity, n: int, *, checkpoint_records: int = CHECKPOINT_RECORDS
+) -> None:
     """Append about ``n`` records to the chain of an executor that is stopped, in new segments."""
     segments.recover(state / CHAIN, identity.public_key)
     owner = (state / CHAIN).stat()
     there = [path.read_bytes().splitlines() for path in sorted((state / CHAIN).iterdir())]
-    writer = _Writer(identity, [line for lines in there for line in lines])
+    writer = _Writer(identity, [line for lines in there for line in lines], checkpoint_records)
     end = writer.length + n
     while writer.length < end or writer.open is not None:
         with _segment(state, writer.length, owner) as file:
