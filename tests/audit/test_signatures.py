@@ -22,6 +22,8 @@ from tibet_nc_audit.signatures import WORTH_BYTES, Signatures
 from tibet_nc_audit.verify import verify
 
 WAIT_SECONDS = 60.0
+LISTENING = ("env", "--default-signal=INT")
+"""Undoes what a shell does to programs in its background: they, and these tests, ignore ^C."""
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def _program(root: Path) -> Iterator[subprocess.Popen[bytes]]:
         for _ in range(500):
             chain.security("x" * 500)
     with subprocess.Popen(
-        [*PROGRAM, "verify", "--deep", "--jobs", "2", "--state", root],
+        [*LISTENING, *PROGRAM, "verify", "--deep", "--jobs", "2", "--state", root],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
