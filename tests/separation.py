@@ -89,18 +89,20 @@ def as_executor(uids: Uids, cgroup: Path | None) -> list[str]:
     """Return the start of a command line that runs the rest as the executor, without a network."""
     if not uids.separated:
         return []
-    enter = []
-    if cgroup is not None:
-        procs = cgroup / "daemon" / "cgroup.procs"
-        enter = ["/bin/sh", "-c", f'echo $$ >{_q(procs)}; exec "$@"', "enter"]
     return [
-        *enter,
+        *([] if cgroup is None else entering(cgroup)),
         "unshare",
         "--net",
         "--",
         *reachable(),
         *_setpriv(uids.executor, CAPABILITIES),
     ]
+
+
+def entering(cgroup: Path) -> list[str]:
+    """Return the start of a command line that runs the rest in a delegated cgroup."""
+    procs = cgroup / "daemon" / "cgroup.procs"
+    return ["/bin/sh", "-c", f'echo $$ >{_q(procs)}; exec "$@"', "enter"]
 
 
 def delegate_cgroup(name: str, uid: int) -> Path | None:

@@ -352,6 +352,22 @@ async def test_killed_in_the_middle_it_says_aborted_and_never_runs_again(
     assert [record.intent for record in chain if isinstance(record, Aborted)] == [finished.number]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the shell's own")
+async def test_the_next_start_says_what_it_had_to_end(executor: Executor, connect: Connect) -> None:
+    """What a killed executor's command left running is ended at the start, which says so (I6)."""
+    client = await connect(executor)
+    await client.send(client.request("setsid sleep 4758 & sleep 30"))
+    assert isinstance(await client.receive(), Started)
+    async with asyncio.timeout(SECONDS):
+        while not executor.commands("sleep 4758"):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+    executor.kill()
+    executor.start()
+    assert executor.commands("sleep 4758") == []
+    assert "ended what an earlier executor left running: " in executor.log.read_text()
+    assert "could not be ended" not in executor.log.read_text()
+
+
 async def test_stopped_in_the_middle_it_records_how_the_command_ended(
     executor: Executor, connect: Connect
 ) -> None:

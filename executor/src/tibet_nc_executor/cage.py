@@ -10,11 +10,14 @@ them only from uid 0: inheritable, ambient and, where it can be, the bounding se
 name, and `selfcheck` looks at what really arrived.
 """
 
+import asyncio
 import fcntl
 import os
 import resource
 import signal
 import subprocess
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -25,7 +28,7 @@ from tibet_nc_executor.children import Children
 from tibet_nc_executor.credentials import Capability, effective_capabilities, has_capability
 from tibet_nc_executor.descent import MARK, DescentRun
 from tibet_nc_executor.domain import Domain, can_scope
-from tibet_nc_executor.enclosure import Enclosure, ShellError
+from tibet_nc_executor.enclosure import Enclosure, Pauses, Remains, ShellError
 from tibet_nc_executor.environment import environment
 from tibet_nc_executor.home import Home, abandoned_homes, make_home, remove_home
 from tibet_nc_executor.process import Tag
@@ -40,6 +43,7 @@ SETPRIV: Final = "/usr/bin/setpriv"
 SETSID: Final = "/usr/bin/setsid"
 ENV: Final = "/usr/bin/env"
 
+_FEWEST_S: Final = 1.0  # for the homes of sessions, when processes have taken all the time
 _MOST_SHARES: Final = 16  # of the process limit, for one command among many
 _PYTHON_RESTORES: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -124,18 +128,35 @@ class Cage:
                 )
         return True
 
-    async def clear(self) -> int:
-        """End what an executor that is gone has left running; return how many processes.
+    async def clear(self) -> Remains:
+        """End what an executor that is gone has left running, and remove its sessions' homes.
 
         To be called before the first command. Needs no other executor with the same shell uid.
+        However much resists, one time of giving up is for all of it together.
         """
-        killed = 0 if self._cgroups is None else await self._cgroups.clear()
+        pauses = Pauses(now=time.monotonic())
+        found = []
+        if self._cgroups is not None:
+            found.append(await self._cgroups.clear(pauses))
         if self._groups is not None:
             tag = Tag(uid=self.settings.uid, groups=self._groups.every)
-            killed += (await Tagged(tag, self._freezer).kill()).killed
-        for home in abandoned_homes(Path(self.settings.home)):
-            await remove_home(home, self._privilege_drop(home.group), self._children)
-        return killed
+            found.append(await Tagged(tag, self._freezer).kill(pauses))
+        await self._clear_homes(max(_FEWEST_S, pauses.left(time.monotonic())))
+        return Remains(
+            killed=sum(remains.killed for remains in found),
+            surviving=sum(remains.surviving for remains in found),
+        )
+
+    async def _clear_homes(self, limit_s: float) -> None:
+        left = abandoned_homes(Path(self.settings.home))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                for home in tuple(left):
+                    if await remove_home(home, self._privilege_drop(home.group), self._children):
+                        left.remove(home)
+        for home in left:  # the next start goes on; until then no session may enter them
+            if self._groups is not None and home.group is not None:
+                self._groups.withhold(home.group)
 
     def make_home(self) -> Home:
         """Make the home of a session; raises ShellError."""

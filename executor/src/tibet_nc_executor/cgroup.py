@@ -12,13 +12,16 @@ Facts that the code below rests on:
 - A process enters by writing `0` to a `cgroup.procs` that the executor has opened: the kernel asks
   the opener's rights, so the shell enters by itself before its first word, and no process can be
   made in between that stays outside.
-- `cgroup.kill` reaches every process, also those just being made, and `populated` in
-  `cgroup.events` is 0 when the last one is gone.
+- `cgroup.kill` reaches every process, also those just being made and those of groups below, and
+  `populated` in `cgroup.events` is 0 when the last one is gone.
+- A group is removed when it is empty and has no group below. A run's group belongs to the executor,
+  so only a command that runs as the executor's own uid can make some there.
 """
 
 import asyncio
 import errno
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +34,9 @@ from tibet_nc_executor.settings import ResourceLimits
 
 DAEMON_GROUP: Final = "daemon"
 _PREFIX: Final = "tibet-nc-"
+_OWNED: Final = re.compile(rf"{_PREFIX}([0-9]+)-.+", re.ASCII)
+_GONE: Final = (errno.ENOENT, errno.ENODEV)
+_CHILDLESS: Final = 2  # links of a group's directory: its name and its own "."
 _SYSTEMD: Final = Path("/run/systemd/system")
 _DELEGATION: Final = ("user.delegate", "trusted.delegate")
 
@@ -128,17 +134,20 @@ class CgroupBase:
         except OSError:
             return False
 
-    async def clear(self) -> int:
-        """Kill what executors that are gone have left in their groups; return how many."""
-        return sum([(await _empty(directory)).killed for directory in self._abandoned()])
+    async def clear(self, pauses: Pauses) -> Remains:
+        """Kill what executors that are gone have left in their groups, and remove the groups.
+
+        All of them are waited for together.
+        """
+        return await _empty(self._abandoned(), pauses)
 
     def _abandoned(self) -> list[Path]:
         """Return the groups whose executor is gone; their names tell its process id."""
         return [
             directory
-            for directory in self._directory.glob(f"{_PREFIX}*-*")
-            if (owner := directory.name.removeprefix(_PREFIX).split("-")[0]).isdigit()
-            and not Path("/proc", owner).exists()
+            for directory in self._directory.glob(f"{_PREFIX}*")
+            if (owned := _OWNED.fullmatch(directory.name)) is not None
+            and not Path("/proc", owned[1]).exists()
         ]
 
 
@@ -154,7 +163,7 @@ class CgroupRun:
         self._children = children
         self._tag = tag
         self._leader = 0
-        directory.mkdir()
+        directory.mkdir(0o700)  # a command makes no groups below, whatever the umask
         try:
             for name, value in (
                 ("pids.max", limits.processes),
@@ -183,7 +192,7 @@ class CgroupRun:
         self._close_gate()
 
     def members(self) -> list[int]:
-        """Return the processes in the group."""
+        """Return the processes in the group and below it."""
         try:
             return _processes(self._directory)
         except OSError:
@@ -209,8 +218,8 @@ class CgroupRun:
             return 0
 
     async def end(self) -> Remains:
-        """Kill everything in the group and remove it."""
-        remains = await _empty(self._directory)
+        """Kill everything in the group and below it, and remove it."""
+        remains = await _empty([self._directory], Pauses(now=time.monotonic()))
         if self._tag is not None:
             await self._children.settle(self._tag.marks)
         return remains
@@ -220,7 +229,7 @@ class CgroupRun:
         self._close_gate()
         self._children.forget(self._leader)
         with suppress(OSError):
-            self._directory.rmdir()
+            _remove(self._directory)
 
     def _close_gate(self) -> None:
         gate, self._gate = self._gate, -1
@@ -239,37 +248,75 @@ def _populated(directory: Path) -> bool:
     return b"populated 1" in read_kernel(f"{directory}/cgroup.events")
 
 
-async def _empty(directory: Path) -> Remains:
-    """Kill what is in a group, wait until it is gone, remove the group."""
-    pauses = Pauses(now=time.monotonic())
-    killed = 0
-    while True:
-        try:
-            if _populated(directory):
-                killed = max(killed, len(_processes(directory)))
-                (directory / "cgroup.kill").write_text("1")
-            elif _removed(directory):
-                return Remains(killed=killed, surviving=0)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENODEV):
-                return Remains(killed=killed, surviving=0)
-            # Out of descriptors, for one: try again, since not seeing is not being gone.
+async def _empty(tops: list[Path], pauses: Pauses) -> Remains:
+    """Kill what is in groups and below them, wait until it is gone, remove the groups."""
+    killed: set[int] = set()
+    left = tops
+    while left := [top for top in left if not _settled(top, killed)]:
         pause = pauses.next(time.monotonic())
         if pause is None:
-            return Remains(killed=killed, surviving=1)
+            break
         await asyncio.sleep(pause)
+    return Remains(killed=len(killed), surviving=sum(map(_may_hold, tops)))
 
 
-def _processes(directory: Path) -> list[int]:
-    return [int(pid) for pid in read_kernel(f"{directory}/cgroup.procs").split()]
-
-
-def _removed(directory: Path) -> bool:
-    """Remove an empty group; the kernel may hold on to it for a moment."""
+def _settled(top: Path, killed: set[int]) -> bool:
+    """Kill what is in a group, or remove it if nothing is; return whether waiting won't help."""
     try:
-        directory.rmdir()
-    except FileNotFoundError:
+        if _populated(top):
+            found = []
+            with suppress(OSError):  # whoever can't be counted is killed all the same
+                found = _processes(top)
+            (top / "cgroup.kill").write_text("1")
+            killed.update(found)
+            return False
+        _remove(top)
+    except PermissionError:
         return True
-    except OSError:
-        return False
+    except OSError as error:
+        # Out of descriptors, for one: try again, since not seeing is not being gone. An empty group
+        # is busy as long as the kernel holds on to it, mostly for a moment.
+        return error.errno in _GONE
     return True
+
+
+def _may_hold(top: Path) -> bool:
+    """Say whether something may still run in a group or below it."""
+    try:
+        return _populated(top)
+    except OSError as error:
+        return error.errno not in _GONE
+
+
+def _processes(top: Path) -> list[int]:
+    """Return the processes in a group and below it; raises OSError if they can't be told."""
+    found = read_kernel(f"{top}/cgroup.procs").split()
+    if os.stat(top).st_nlink != _CHILDLESS:
+        for path, _, _, descriptor in os.fwalk(top, onerror=_unless_gone):
+            if path != str(top):
+                found += _processes_of_one(descriptor)
+    return [int(pid) for pid in found]
+
+
+def _processes_of_one(descriptor: int) -> list[bytes]:
+    try:
+        return read_kernel(f"/proc/self/fd/{descriptor}/cgroup.procs").split()
+    except OSError as error:
+        # The processes of a threaded group are those of the group above.
+        if error.errno != errno.EOPNOTSUPP:
+            _unless_gone(error)
+        return []
+
+
+def _remove(top: Path) -> None:
+    """Remove an empty group, those below it before; raises OSError."""
+    if os.stat(top).st_nlink != _CHILDLESS:
+        for _, below, _, descriptor in os.fwalk(top, topdown=False, onerror=_unless_gone):
+            for name in below:
+                os.rmdir(name, dir_fd=descriptor)
+    top.rmdir()
+
+
+def _unless_gone(error: OSError) -> None:
+    if error.errno not in _GONE:
+        raise error

@@ -108,3 +108,7 @@ class Pauses:
             return None
         pause, self._next = self._next, min(self._next * 2, _LONGEST_PAUSE_S)
         return pause
+
+    def left(self, now: float) -> float:
+        """Return how long it is until it is time to give up, negative if it was already."""
+        return self._end - now

@@ -47,6 +47,11 @@ class RunGroups:
             raise ShellError(f"{RUN_GROUPS} commands and sessions are open already")
         return self._free.pop()
 
+    def withhold(self, group: int) -> None:
+        """Give a number to nobody, since something of another executor's session still has it."""
+        if group in self._free:
+            self._free.remove(group)
+
     def give_back(self, group: int) -> None:
         """Take a number back from a run or session of which nothing is left."""
         self._free.append(group)

@@ -88,11 +88,16 @@ async def caged(config: Config) -> Shell:
     """
     try:
         shell = Shell(shell_settings(config))
-        await shell.clear()
+        remains = await shell.clear()
         await selfcheck.verify(shell)
         await shell.learn()
     except ShellError as error:
         raise ConfigError(f"shell: {error}") from None
+    if remains.killed:
+        plural = "process" if remains.killed == 1 else "processes"
+        _say(f"ended what an earlier executor left running: {remains.killed} {plural}")
+    if remains.surviving:
+        _say("something that an earlier executor left running could not be ended")
     return shell
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from tibet_nc_executor.cage import Cage
 from tibet_nc_executor.command import Command
 from tibet_nc_executor.door import Door
-from tibet_nc_executor.enclosure import ShellError
+from tibet_nc_executor.enclosure import Remains, ShellError
 from tibet_nc_executor.outlet import OnOutput
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ShellSettings
@@ -23,8 +23,8 @@ class Shell:
         self._spare: SessionShell | None = None
         self._fresh: frozenset[bytes] = frozenset()
 
-    async def clear(self) -> int:
-        """End what an executor that is gone has left running; return how many processes."""
+    async def clear(self) -> Remains:
+        """End what an executor that is gone has left running, and remove its sessions' homes."""
         return await self.cage.clear()
 
     async def learn(self) -> None:

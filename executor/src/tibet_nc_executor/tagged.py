@@ -26,6 +26,7 @@ from tibet_nc_executor.enclosure import Entry, Pauses, Remains
 from tibet_nc_executor.process import Tag, all_processes, children_of, send
 
 ROUNDS_BEFORE_SILENCE: Final = 8
+_FEWEST_ROUNDS: Final = ROUNDS_BEFORE_SILENCE + 1  # the last sees what the silence has done
 
 type SignalUid = Callable[[signal.Signals], Awaitable[bool]]
 
@@ -70,8 +71,11 @@ class Tagged:
         """Say whether a process is one of them."""
         return self._tag.marks_running(pid)
 
-    async def kill(self) -> Remains:
-        """Kill them until certainly none is left, or until it is hopeless."""
+    async def kill(self, pauses: Pauses | None = None) -> Remains:
+        """Kill them until certainly none is left, or until it is hopeless.
+
+        At pauses that have given up already it is still tried once in every way.
+        """
         killed: set[int] = set()
 
         def act() -> None:
@@ -79,9 +83,9 @@ class Tagged:
                 if send(pid, signal.SIGKILL, self.holds):
                     killed.add(pid)
 
-        pauses = Pauses(now=time.monotonic())
+        pauses = pauses or Pauses(now=time.monotonic())
         rounds = 0
-        while (pause := pauses.next(time.monotonic())) is not None:
+        while (pause := pauses.next(time.monotonic())) is not None or rounds < _FEWEST_ROUNDS:
             rounds += 1
             with suppress(OSError):  # out of descriptors, for one: try again
                 if await self._gone():
@@ -90,7 +94,7 @@ class Tagged:
                     await self._freezer.silence(act)
                 else:
                     act()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause or 0)
         return Remains(killed=len(killed), surviving=1)
 
     async def _gone(self) -> bool:

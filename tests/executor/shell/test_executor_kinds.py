@@ -20,6 +20,7 @@ from tests.separation import (
     as_executor,
     choose_uids,
     delegate_cgroup,
+    entering,
     remove_cgroup,
 )
 
@@ -133,6 +134,37 @@ def test_an_executor_without_a_second_uid(uids: Uids, home: Path) -> None:
     assert "NoNewPrivs:\t1" in status["output"]
     assert left["exit"] == 3
     assert terminal["output"].endswith("\na\n")
+    assert commands_of(uids.agent) == []
+
+
+def test_groups_that_a_command_makes_for_itself(uids: Uids, home: Path) -> None:
+    """Where commands can make groups, as the executor's own uid, they escape into none (I6)."""
+    home.chmod(0o777)
+    cgroup = delegate_cgroup(f"tibet-nc-test-{os.getpid()}", uids.agent)
+    if cgroup is None:
+        pytest.skip("there is no version 2 hierarchy to make groups in")
+    settings: dict[str, object] = {
+        "uid": uids.agent,
+        "gid": uids.agent,
+        "home": str(home),
+        "restricted": False,
+    }
+    hidden = (
+        f"g={cgroup}/$(sed -n 's,^0::.*/,,p' /proc/self/cgroup); mkdir -p $g/a/b;"
+        " setsid sleep 4736 & echo $! >$g/a/b/cgroup.procs && echo 1 >$g/a/cgroup.freeze;"
+        " setsid sleep 4737 & echo $! >$g/a/cgroup.procs && echo up"
+    )
+    try:
+        told = probe([*entering(cgroup), *as_agent(uids)], settings, hidden)
+        groups = {entry.name for entry in cgroup.iterdir() if entry.is_dir()}
+    finally:
+        remove_cgroup(cgroup)
+    assert told["separated"] is False
+    assert told["containment"] == "cgroup"
+    (result,) = told["results"]
+    assert result["output"] == "up\n"
+    assert result["notes"] == ["2 processes left running: killed"]
+    assert groups == {"daemon"}
     assert commands_of(uids.agent) == []
 
 

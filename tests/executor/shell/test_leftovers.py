@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: MIT
 """Nothing outlives its command (I6), and nothing of another command is touched."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.executor.shell.driver import (
+    AS_ROOT,
     begin,
     commands_of,
     run,
     settings_for,
     until,
 )
+from tests.mounts import mount_memory, private_mounts
 from tibet_nc_executor.cage import Containment
+from tibet_nc_executor.enclosure import GIVE_UP_S, Pauses
+from tibet_nc_executor.process import Tag
 from tibet_nc_executor.shell import Shell
+from tibet_nc_executor.tagged import Freezer, Tagged
 
 
 @pytest.fixture
@@ -104,8 +110,43 @@ async def test_what_a_dead_executor_left_is_cleared(
     running = await begin(shell, "setsid sleep 4718 & echo up; read line")
     await running.printed(b"up")
     await until(lambda: bool(sleepers("sleep 4718")))
-    killed = await Shell(settings_for(kind, home)).clear()
-    assert (killed > 0) == shell.cage.separated
+    remains = await Shell(settings_for(kind, home)).clear()
+    assert (remains.killed > 0) == shell.cage.separated
+    assert remains.surviving == 0
     running.command.kill()
     await running.done()
     assert sleepers("sleep 4718") == []
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="needs mounts of its own")
+async def test_a_home_that_stays_is_nobody_else_s(kind: Containment, home: Path) -> None:
+    """What can't be removed of a dead executor's sessions, no later session may enter (I6)."""
+    dead = Shell(settings_for(kind, home)).cage
+    stuck, removed = dead.make_home(), dead.make_home()
+    (removed.path / "file").touch()
+    (stuck.path / "busy").mkdir()
+    with private_mounts():
+        mount_memory(stuck.path / "busy")
+        shell = Shell(settings_for(kind, home))
+        await shell.clear()
+    assert [path.name for path in home.iterdir()] == [stuck.path.name]
+    groups = {shell.cage.make_home().group for _ in range(4)}
+    assert removed.group in groups
+    assert stuck.group not in groups
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="needs a uid to separate")
+async def test_the_last_look_ends_everything_too(
+    shell: Shell, sleepers: Callable[[str], list[str]]
+) -> None:
+    """What a start has given up on keeps nothing else from being ended (I6)."""
+    running = await begin(shell, "(setsid sleep 4719 &); id -G; read line")
+    await running.printed(b"\n")
+    await until(lambda: bool(sleepers("sleep 4719")))
+    group = int(running.output.split()[-1])
+    tag = Tag(uid=shell.cage.settings.uid, groups=frozenset((group,)))
+    freezer = Freezer(shell.cage._signal_uid)
+    remains = await Tagged(tag, freezer).kill(Pauses(now=time.monotonic() - GIVE_UP_S))
+    assert remains.killed >= 2
+    await running.done()
+    assert sleepers("") == []
