@@ -63,7 +63,10 @@ VERBS = {
     "export": ["export", "--format", "jsonl"],
     "show": ["show", "1"],
     "checkpoint": ["checkpoint"],
+    "a page": ["export", "--format", "html"],
+    "replay": ["replay", "3"],
 }
+USAGE = {"help": ["--help"], "the version": ["--version"], "help for a verb": ["verify", "--help"]}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -79,6 +82,35 @@ def test_an_output_that_takes_nothing(root: Path, verb: str) -> None:
         )
     said = b"tibet-nc-audit: standard output: No space left on device\n"
     assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("usage", USAGE)
+def test_help_that_is_not_taken(usage: str) -> None:
+    """Help that can't be written is the same error."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, *USAGE[usage]],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    said = b"tibet-nc-audit: standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_output_at_all(root: Path, verb: str) -> None:
+    """A program that was started without a standard output has told nobody, and says so."""
+    closed = ["/bin/sh", "-c", 'exec "$@" >&-', "closed"]
+    done = subprocess.run(
+        [*closed, *PROGRAM, *VERBS[verb], "--state", root],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    said = b"tibet-nc-audit: standard output: Bad file descriptor\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", said)
 
 
 def test_an_unpinned_key_is_told(root: Path) -> None:

@@ -46,10 +46,11 @@ class LoneExecutor(Executor):
         )
         super()._make(settings, shell)
 
-    def _argv(self) -> list[str]:
+    def argv(self) -> list[str]:
+        """Return the start of its command line, in its control group."""
         # As installed: the developers' environment holds more, which would be measured too.
         installed = str(ROOT / ".venv/executor/bin/python")
-        plain = [installed if word == sys.executable else word for word in super()._argv()]
+        plain = [installed if word == sys.executable else word for word in super().argv()]
         return [*as_executor(self.uids, self._cgroup), *plain[len(as_executor(self.uids, None)) :]]
 
     def __exit__(

@@ -127,7 +127,8 @@ name = "host"
         draft.chmod(0o644)
         draft.replace(self.pins)
 
-    def _argv(self) -> list[str]:
+    def argv(self) -> list[str]:
+        """Return the start of its command line, as its own uid."""
         return [
             *as_executor(self.uids, None),
             sys.executable,
@@ -141,7 +142,7 @@ name = "host"
     def verb(self, *arguments: str) -> str:
         """Run a verb of the command line as the executor's uid and return what it printed."""
         done = subprocess.run(
-            [*self._argv(), *arguments], capture_output=True, text=True, check=False, cwd="/"
+            [*self.argv(), *arguments], capture_output=True, text=True, check=False, cwd="/"
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -151,7 +152,7 @@ name = "host"
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._argv(), "run"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+                [*self.argv(), "run"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
             )
         end = time.monotonic() + SECONDS
         while b"ready: " not in self.log.read_bytes()[begin:]:

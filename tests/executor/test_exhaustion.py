@@ -24,8 +24,9 @@ PROCESSES = 30
 class Limited(Executor):
     """An executor whose uid may have few processes and threads, as under TasksMax=."""
 
-    def _argv(self) -> list[str]:
-        return ["/usr/bin/prlimit", f"--nproc={PROCESSES}", *super()._argv()]
+    def argv(self) -> list[str]:
+        """Return the start of its command line."""
+        return ["/usr/bin/prlimit", f"--nproc={PROCESSES}", *super().argv()]
 
 
 @contextmanager

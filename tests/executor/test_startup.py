@@ -61,7 +61,7 @@ async def _two_commands(executor: Executor) -> None:
 def _refusal(executor: Executor) -> str:
     """Start it, which must fail; return what it says."""
     done = subprocess.run(
-        [*executor._argv(), "run"],
+        [*executor.argv(), "run"],
         capture_output=True,
         text=True,
         check=False,

@@ -23,6 +23,7 @@ from tibet_nc_agent.descent import DescentError, become_owner
 from tibet_nc_agent.doctor import examine
 from tibet_nc_agent.inbox import InboxError
 from tibet_nc_agent.matrix_errors import MatrixError
+from tibet_nc_agent.printing import OutputError, standard_output
 from tibet_nc_agent.selftest import Breach, SelfTestError, enforce, leave_note
 from tibet_nc_agent.supervision import StalledError, Supervisor
 from tibet_nc_protocol.errors import PinsError
@@ -31,6 +32,7 @@ GOOD: Final = 0
 BAD: Final = 1
 USAGE: Final = 2
 
+_UNUSABLE: Final = (ConfigError, SelfTestError, OutputError)
 _FAILURES: Final = (
     MatrixError,
     InboxError,
@@ -46,20 +48,10 @@ _FAILURES: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status; errors become text here, and nowhere else."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.verb == "login" and options.yes and not options.reset_identity:
-        parser.error("--yes agrees to --reset-identity, which was not given")
-    _log_to_stderr()
     try:
-        path, given = options.config or DEFAULT_PATH, options.config is not None
-        if options.verb == "explain":
-            options.rules = options.rules or rules_file(path, required=given)
-            return explain.main(options, out=sys.stdout)
-        config = load(path, os.environ, required=given)
-        os.umask(0o077)
-        return _carry_out(options, config)
-    except (ConfigError, SelfTestError) as error:
+        with standard_output():
+            return _run_verb(arguments)
+    except _UNUSABLE as error:
         print(f"tibet-nc-agent: {error}", file=sys.stderr)
         return USAGE
     except _FAILURES as error:
@@ -70,6 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD
     except BaseExceptionGroup as group:
         return _fail_together(group)
+
+
+def _run_verb(arguments: Sequence[str] | None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.verb == "login" and options.yes and not options.reset_identity:
+        parser.error("--yes agrees to --reset-identity, which was not given")
+    _log_to_stderr()
+    path, given = options.config or DEFAULT_PATH, options.config is not None
+    if options.verb == "explain":
+        options.rules = options.rules or rules_file(path, required=given)
+        return explain.main(options, out=sys.stdout)
+    config = load(path, os.environ, required=given)
+    os.umask(0o077)
+    return _carry_out(options, config)
 
 
 def _carry_out(options: argparse.Namespace, config: Config) -> int:
@@ -130,13 +137,13 @@ async def _doctor(config: Config, *, as_json: bool) -> int:
 
 def _fail_together(group: BaseExceptionGroup[BaseException]) -> int:
     """Print what ended tasks that ran side by side, each once; a fault of ours is raised."""
-    expected, rest = group.split((ConfigError, *_FAILURES))
+    expected, rest = group.split((*_UNUSABLE, *_FAILURES))
     if rest is not None:
         raise rest
     leaves = _leaves(group if expected is None else expected)
     for text in dict.fromkeys(str(error) for error in leaves):
         print(f"tibet-nc-agent: {text}", file=sys.stderr)
-    return USAGE if any(isinstance(error, ConfigError) for error in leaves) else BAD
+    return USAGE if any(isinstance(error, _UNUSABLE) for error in leaves) else BAD
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -77,10 +77,9 @@ def main() -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say and return the exit status."""
-    options = parser().parse_args(arguments)
     try:
         with standard_output():
-            return _carry_out(options)
+            return _carry_out(parser().parse_args(arguments))
     except AuditError as error:
         _complain(str(error))
         return UNUSABLE

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Writing: a file that appears under its name only when it is complete; the standard output."""
 
+import errno
 import os
 import sys
 import tempfile
@@ -45,10 +46,15 @@ def standard_output() -> Iterator[None]:
 
     Any other file is read and written where an OSError becomes an AuditError.
     """
+    if sys.stdout is None:  # the program was started without one
+        raise AuditError(f"standard output: {os.strerror(errno.EBADF)}")
     try:
-        yield
-        if sys.stdout is not None:  # it is when the program was started without one
+        try:
+            yield
+        except SystemExit:  # of the parser, after it has printed
             sys.stdout.flush()
+            raise
+        sys.stdout.flush()
     except OSError as error:
         # Else the interpreter tries again when it ends, and has a status of its own for that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

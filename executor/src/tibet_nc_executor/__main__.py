@@ -13,6 +13,7 @@ from tibet_nc_executor import administration, doctor, rotation, service
 from tibet_nc_executor.config import DEFAULT_PATH, Config, load, secret_key
 from tibet_nc_executor.durable import make_directory, write_new
 from tibet_nc_executor.errors import ConfigError, ExecutorError
+from tibet_nc_executor.printing import standard_output
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.messages import Erase
 from tibet_nc_protocol.signing import KEY_BYTES, Identity, PublicKey
@@ -146,9 +147,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Parse, load, do."""
-    arguments = parser().parse_args()
     try:
-        arguments.verb(load(arguments.config, os.environ), arguments)
+        with standard_output():
+            arguments = parser().parse_args()
+            arguments.verb(load(arguments.config, os.environ), arguments)
     except ExecutorError as error:
         print(f"tibet-nc-executor: {error}", file=sys.stderr)
         sys.exit(2)
