@@ -11,9 +11,10 @@ import pytest
 
 from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, sample
 from tests.audit.program import Done, process, safe, terminal, within
-from tests.audit.verdicts import lines_of, put
+from tests.audit.verdicts import lines_of, put, report
 from tibet_nc_audit.cosigning import cosign, load_key
 from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.heads import Depth
 from tibet_nc_protocol.cosignature import Cosigner, verify_cosignature
 from tibet_nc_protocol.layout import PAYLOADS, segment_name
 from tibet_nc_protocol.merkle import leaf_hash, tree_root
@@ -188,6 +189,42 @@ def test_over_changes_of_keys(tmp_path: Path) -> None:
         assert checkpoint(chain, "--prove", str(number), "--output", path).status == 0
         assert check(path, "--key", KEY).status == 0
         assert check(path, "--key", LATER.public_key.hex).status == 1
+
+
+def test_over_changes_of_keys_right_after_one_another(tmp_path: Path) -> None:
+    """A key that signed nothing but the change to the next one is a step like any other."""
+    chain = Chain(tmp_path / "state")
+    chain.rotate(LATER)
+    chain.rotate(STRANGER)
+    chain.command("early")
+    held = str(chain.checkpoint())
+    for seed in range(3):
+        chain.rotate(Identity(bytes([seed]) * 32))
+    last = chain.command("late") + 2
+    assert chain.checkpoint() == last
+    path = tmp_path / "proof.json"
+    for depth in Depth:
+        assert report(chain.root, depth=depth, pinned=True).good
+    for number in range(last):
+        assert checkpoint(chain, "--prove", str(number), "--output", path).status == 0
+        assert check(path, "--key", KEY).status == 0
+        _each_other_row_of_keys_is_refused(path)
+    assert checkpoint(chain, "--grown-from", held, "--output", path).status == 0
+    assert check(path, "--key", KEY).status == 0
+    _each_other_row_of_keys_is_refused(path)
+
+
+def _each_other_row_of_keys_is_refused(path: Path) -> None:
+    proof = json.loads(path.read_text())
+    keys = proof["keys"]
+    assert len(keys) == 5
+    rows = [keys[:at] + keys[at + 1 :] for at in range(5)]
+    rows += [keys[: at + 1] + keys[at:] for at in range(5)]
+    rows += [[*keys[:at], keys[at + 1], keys[at], *keys[at + 2 :]] for at in range(4)]
+    for row in (*rows, [], keys[::-1]):
+        path.write_text(json.dumps(proof | {"keys": row}))
+        done = check(path, "--key", KEY)
+        assert (done.status, done.out.startswith("BAD")) == (1, True)
 
 
 def test_of_an_altered_chain_there_is_no_proof(chain: Chain, tmp_path: Path) -> None:
