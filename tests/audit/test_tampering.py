@@ -23,7 +23,7 @@ from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, TOKENS, segment_name
 from tibet_nc_protocol.recording import CastReader
-from tibet_nc_protocol.records import RECORDS, Outcome, digest, sign
+from tibet_nc_protocol.records import RECORDS, Outcome, Security, digest, sign
 
 SEGMENT = Path(CHAIN) / segment_name(0)
 TEXTS = Path(PAYLOADS) / segment_name(0)
@@ -319,6 +319,29 @@ def test_a_row_of_records_is_rewritten(
     assert [finding.record for finding in found.findings] == list(range(first, last + 1))
 
 
+@EACH
+def test_a_held_record_out_of_place(tmp_path: Path, depth: Depth) -> None:
+    """A rewritten history isn't hidden by putting the record that is held somewhere behind it."""
+    chain, other = Chain(tmp_path / "held"), Chain(tmp_path / "rewritten")
+    for number in range(1, 9):
+        chain.security(f"number {number}")
+        other.security(f"number {number}" if number < 5 else "another")
+    line = lines_of(chain.root)[5]
+    lines = lines_of(other.root)
+    put(other.root, [*lines, line])
+    found = report(other.root, depth=depth, heads=[held(f"5:{digest(line)}")])
+    (head,) = (finding for finding in found.findings if finding.what is What.HEAD)
+    assert head.reason == "not the record that is held (given)"
+    assert (head.record, head.line, head.found) == (5, 6, digest(lines[5]))
+
+
+def _forged(lines: list[bytes], number: int) -> bytes:
+    """Return a record that could stand in another's place, signed by somebody else."""
+    record = RECORDS.decode(lines[number])
+    assert isinstance(record, Security)
+    return RECORDS.encode(sign(msgspec.structs.replace(record, detail="forged"), STRANGER))
+
+
 def _prev(line: bytes) -> bytes:
     return RECORDS.decode(line).prev.encode()
 
@@ -389,8 +412,72 @@ def test_a_head_amid_what_was_rewritten(tmp_path: Path, depth: Depth) -> None:
     assert found.first_bad is not None
     assert (found.first_bad.record, found.first_bad.what) == (7, What.RECORD)
     amid = [(f.record, f.line) for f in found.findings if f.what is What.HEAD]
-    if depth is not Depth.DEEP:  # to which these are nobody's records, and those held aren't there
-        assert amid == [(12, 13), (12, 13), (15, 16)]
+    assert amid == [(12, 13), (12, 13), (15, 16)]
+
+
+HELD_AND_FORGED: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
+    "another in its place": (
+        lambda lines: [*lines[:5], _forged(lines, 5), *lines[6:]],
+        "not the record that is held (given)",
+    ),
+    "no record in its place": (
+        lambda lines: [*lines[:5], b"{}", *lines[6:]],
+        "not the record that is held (given)",
+    ),
+    "another before it": (lambda lines: [*lines[:5], _forged(lines, 5), *lines[5:]], ""),
+    "nothing": (
+        lambda lines: [*lines[:5], *lines[6:]],
+        "the chain lacks a record that is held (given)",
+    ),
+    "no genesis": (lambda lines: lines[1:], ""),
+    "only itself": (lambda lines: lines[5:], ""),
+    "only another": (
+        lambda lines: [_forged(lines, 5), *lines[6:]],
+        "not the record that is held (given)",
+    ),
+    "the end": (
+        lambda lines: lines[:5],
+        "the chain does not reach a record that is held (given)",
+    ),
+}
+
+
+@EACH
+@pytest.mark.parametrize("case", HELD_AND_FORGED)
+def test_what_stands_where_a_held_record_should(tmp_path: Path, depth: Depth, case: str) -> None:
+    """Of a record that is held it is said what is the case: another, none, or the end before it."""
+    chain = Chain(tmp_path)
+    for number in range(1, 9):
+        chain.security(f"number {number}")
+    lines = lines_of(tmp_path)
+    alter, said = HELD_AND_FORGED[case]
+    forged = alter(lines)
+    put(tmp_path, forged)
+    found = report(tmp_path, depth=depth, heads=[held(f"5:{digest(lines[5])}")])
+    assert not found.good
+    heads = [finding for finding in found.findings if finding.what is What.HEAD]
+    assert [finding.reason for finding in heads] == ([said] if said else [])
+    if said.startswith("not"):
+        (head,) = heads
+        assert head.record == 5
+        assert head.line == 6 - (len(lines) - len(forged))
+        assert (head.expected, head.found) == (digest(lines[5]), digest(forged[head.line - 1]))
+
+
+@EACH
+def test_a_head_of_a_forged_record(tmp_path: Path, depth: Depth) -> None:
+    """Where the record that is held is there and forged, it is told to be forged, and no more."""
+    chain = Chain(tmp_path)
+    for number in range(1, 9):
+        chain.security(f"number {number}")
+    lines = lines_of(tmp_path)
+    forged = _forged(lines, 5)
+    put(tmp_path, [*lines[:5], forged, *lines[6:]])
+    found = report(tmp_path, depth=depth, heads=[held(f"5:{digest(forged)}")])
+    assert found.first_bad is not None
+    assert (found.first_bad.record, found.first_bad.what) == (5, What.RECORD)
+    assert found.first_bad.reason == "the signature does not verify"
+    assert What.HEAD not in {finding.what for finding in found.findings}
 
 
 @EACH

@@ -71,7 +71,7 @@ class LinkWalk(Walk):
     def after(cls, walk: Walk) -> "LinkWalk":
         """Go on where another walk is; it can't check more, for want of a key."""
         links = cls(walk._state, walk.findings, (), walk.key)
-        links._heads, links.broken = walk._heads, walk.broken
+        links._heads, links._others, links.broken = walk._heads, walk._others, walk.broken
         links._segment, links._anchor, links._mark = walk._segment, walk._anchor, walk._mark
         links.file, links.row, links.lines, links.last = walk.file, walk.row, walk.lines, walk.last
         links._length, links._head, links.relink = walk.length, walk.head, walk.relink
@@ -206,6 +206,7 @@ class LinkWalk(Walk):
             )
         self._tree = None
         if record is None or not good:
+            self.compare(self._length, line)
             self.jump(self._length + 1)
             return
         self._length, self._head = record.seq + 1, digest(line)

@@ -170,6 +170,7 @@ class RecordWalk(Walk):
             verifier.key = named_key(record)
         if record is not None and verifier.key is None:
             verifier.length, verifier.head = record.seq + 1, digest(line)
+            self.compare(record.seq, line)
             return None
         if record is None or not signed(record, verifier.key):
             if isinstance(record, Intent) and record.seq == verifier.length:
@@ -177,6 +178,7 @@ class RecordWalk(Walk):
                 verifier.open[record.seq] = record.run
             if isinstance(record, Outcome) and record.leftover:
                 verifier.left[record.intent] = record.run
+            self.compare(verifier.length, line)
             self.jump(verifier.length + 1)
             return None
         verifier.length, verifier.head = record.seq, record.prev

@@ -58,6 +58,15 @@ class Spot:
     mark: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Other:
+    """A line that isn't the record which is held of its place."""
+
+    spot: Spot
+    line: bytes
+    signed: bool
+
+
 class Walk(ABC):
     """Where a verification is, and what it has found."""
 
@@ -83,6 +92,8 @@ class Walk(ABC):
         self._mark = (0, 0)
         self._anchor = Spot(segment=0, row=0, lines=0)
         self._heads = {head.record: [h for h in heads if h.record == head.record] for head in heads}
+        self._others: dict[int, _Other] = {}
+        """What stands in the place of records that are held."""
 
     @property
     @abstractmethod
@@ -149,33 +160,49 @@ class Walk(ABC):
             )
 
     def finish(self) -> None:
-        """Leave the chain: heads held of records that it doesn't reach are findings."""
+        """Leave the chain: heads held of records that it doesn't have are findings."""
         if self.lines == 0:
             self.find(What.RECORD, 0, "the chain is empty", expected="a genesis record")
         for number, heads in self._heads.items():
             for held in heads:
                 self.broken.append(held)
+                if (other := self._others.get(number)) is not None:
+                    self._find_another(other, number, held)
+                    continue
+                lacks = "does not reach" if number >= self.length else "lacks"
                 self.find(
                     What.HEAD,
                     min(number, self.length),
-                    f"the chain does not reach a record that is held ({held.source})",
+                    f"the chain {lacks} a record that is held ({held.source})",
                     expected=held.what,
                     found=f"the end after {self.length} records, with head {self.head}",
                 )
 
     def compare(self, number: int, line: bytes) -> None:
-        """Compare a record's line with the heads held of it."""
-        for held in self._heads.pop(number, ()):
-            found = _root(line) if held.root else digest(line)
-            if not found.startswith(held.root or held.head):
-                self.broken.append(held)
-                self.find(
-                    What.HEAD,
-                    number,
-                    f"not the record that is held ({held.source})",
-                    expected=held.root or held.head,
-                    found=found,
-                )
+        """Compare a line in the place of a record with the heads held of that.
+
+        If it is another, that is found at the end: where it isn't the executor's, the record that
+        is held may still come.
+        """
+        if number not in self._heads:
+            return
+        if (other := self._others.get(number)) is not None and other.signed:
+            return
+        heads = [held for held in self._heads.pop(number) if not _is_held(held, line)]
+        if heads:
+            self._heads[number] = heads
+            spot, key = self._spot(), self.key
+            self._others[number] = _Other(spot=spot, line=line, signed=signed(decoded(line), key))
+
+    def _find_another(self, other: "_Other", number: int, held: Held) -> None:
+        self._find_earlier(
+            other.spot,
+            number,
+            f"not the record that is held ({held.source})",
+            what=What.HEAD,
+            expected=held.root or held.head,
+            found=_root(other.line) if held.root else digest(other.line),
+        )
 
     def find(
         self, what: What, record: int, reason: str, *, expected: str = "", found: str = ""
@@ -214,7 +241,10 @@ class Walk(ABC):
 
     def anchor(self) -> None:
         """Note that everything before the next line is vouched for, or was found."""
-        self._anchor = Spot(segment=self._segment, row=self.row, lines=self.lines, mark=self._mark)
+        self._anchor = self._spot()
+
+    def _spot(self) -> Spot:
+        return Spot(segment=self._segment, row=self.row, lines=self.lines, mark=self._mark)
 
     def search(self) -> bool:
         """Verify each signature since the anchor; tell whether the last record's is wrong.
@@ -266,14 +296,25 @@ class Walk(ABC):
                     if lines == self.lines:
                         return
 
-    def _find_earlier(self, spot: Spot, record: int, reason: str) -> None:
+    def _find_earlier(
+        self,
+        spot: Spot,
+        record: int,
+        reason: str,
+        *,
+        what: What = What.RECORD,
+        expected: str = "",
+        found: str = "",
+    ) -> None:
         self.findings.add(
             Finding(
                 record=record,
-                what=What.RECORD,
+                what=what,
                 file=f"{CHAIN}/{segment_name(spot.segment)}",
                 reason=reason,
                 line=spot.row + 1,
+                expected=expected,
+                found=found,
             ),
             spot.lines,
         )
@@ -310,6 +351,11 @@ def origin_in(line: bytes) -> str:
     """Return a chain's name as a checkpoint says it: its genesis is lost, which was found."""
     record = decoded(line)
     return record.note.partition("\n")[0] if isinstance(record, Checkpoint) else ""
+
+
+def _is_held(held: Held, line: bytes) -> bool:
+    found = _root(line) if held.root else digest(line)
+    return found.startswith(held.root or held.head)
 
 
 def _root(line: bytes) -> str:
