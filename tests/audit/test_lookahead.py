@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tibet_nc_audit.lookahead import SEARCHES, WINDOW, DiffersError, Item, Lookahead
+from tibet_nc_audit.lookahead import SEARCHES, WINDOW, DiffersError, Item, Lookahead, only
 from tibet_nc_audit.reader import State
 
 
@@ -141,6 +141,76 @@ def test_lines_that_are_nothing(tmp_path: Path) -> None:
         lookahead = Lookahead(file, _read)
         assert lookahead.take(b"b", "new") == b"b=new"
         assert lookahead.unreadable == [1, 3]
+
+
+def test_lines_that_are_nothing_have_a_bound(tmp_path: Path) -> None:
+    """Only the first of them are named, however many there are."""
+    _file(tmp_path, [*[b"garbage"] * (2 * WINDOW), b"a=new"])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        assert lookahead.take(b"a", "new") == b"a=new"
+        assert lookahead.unreadable == list(range(1, WINDOW + 1))
+
+
+def test_a_search_passes_over_what_is_nothing(tmp_path: Path) -> None:
+    """What can't be read in a row that nobody wants doesn't end the search behind it."""
+    orphans = [b"orphan%d=old" % number for number in range(WINDOW)]
+    _file(tmp_path, [*orphans, *[b"garbage"] * 3, *orphans, b"a=new"])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        assert Lookahead(file, _read).take(b"a", "new") == b"a=new"
+
+
+def test_another_is_told_though_all_was_looked_through(tmp_path: Path) -> None:
+    """Something else in a wanted one's place is named, also if the search went past the window."""
+    orphans = [b"orphan%d=old" % number for number in range(2 * WINDOW)]
+    _file(tmp_path, [b"a=old", *orphans])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        with pytest.raises(DiffersError) as differs:
+            Lookahead(file, _read).take(b"a", "new")
+        assert differs.value.found == "old"
+
+
+def test_the_window_never_moves_back(tmp_path: Path) -> None:
+    """A line within the window of the furthest one needs no search, whatever was asked before."""
+    lines = [b"%d=new" % number for number in range(2 * WINDOW)]
+    _file(tmp_path, lines)
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        for number in (WINDOW - 1, 5, 2 * WINDOW - 2):
+            assert lookahead.take(b"%d" % number, "new") == lines[number]
+        assert lookahead.distant == 0
+
+
+def test_what_nobody_will_ask_for_is_not_held(tmp_path: Path) -> None:
+    """Lines of keys that were claimed earlier are neither found nor left over."""
+    _file(tmp_path, [b"a=new", b"b=new", b"c=new"])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read, skip=lambda key: key == b"a")
+        assert lookahead.take(b"b", "new") == b"b=new"
+        assert [item.key for item in lookahead.rest()] == [b"c"]
+
+
+def test_what_is_written_meanwhile_is_found(tmp_path: Path) -> None:
+    """A file that grows is read on from where it ended."""
+    _file(tmp_path, [b"a=new"])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, _read)
+        assert lookahead.take(b"b", "new") is None
+        with (tmp_path / "file").open("ab") as more:
+            more.write(b"b=new\n")
+        assert lookahead.take(b"b", "new") == b"b=new"
+        assert lookahead.take(b"a", "new") == b"a=new"
+
+
+def test_one_alone_is_looked_for(tmp_path: Path) -> None:
+    """To look for one key, any number of others before it costs no memory and no window."""
+    others = [b"other%d=new" % number for number in range(2 * WINDOW)]
+    _file(tmp_path, [*others, b"garbage", b"a=old", b"a=new"])
+    with State(tmp_path) as state, state.open("file", 100) as file:
+        lookahead = Lookahead(file, only(_read, b"a"))
+        assert lookahead.take(b"a", "new") == b"a=new"
+        assert lookahead.distant == 0
+        assert [item.value for item in lookahead.rest()] == [b"a=old"]
 
 
 def test_no_file(tmp_path: Path) -> None:
