@@ -23,7 +23,8 @@ import errno
 import os
 import re
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,8 @@ _OWNED: Final = re.compile(rf"{_PREFIX}([0-9]+)-.+", re.ASCII)
 _GONE: Final = (errno.ENOENT, errno.ENODEV)
 _CHILDLESS: Final = 2  # links of a group's directory: its name and its own "."
 _SYSTEMD: Final = Path("/run/systemd/system")
+_FREEZE_PAUSE_S: Final = 0.001
+_FREEZE_LOOKS: Final = 100  # a process that waits for a disk or a network share may take for ever
 _DELEGATION: Final = ("user.delegate", "trusted.delegate")
 
 
@@ -216,6 +219,29 @@ class CgroupRun:
             return oom_kills(read_kernel(f"{self._directory}/memory.events"))
         except OSError:  # the controller is not delegated, so there is no such limit
             return 0
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Freeze the group for a moment; one that doesn't freeze in time goes on meanwhile."""
+        try:
+            self._freeze(b"1")
+            for _ in range(_FREEZE_LOOKS):
+                if self._is_still():
+                    break
+                await asyncio.sleep(_FREEZE_PAUSE_S)
+            yield
+        finally:
+            self._freeze(b"0")
+
+    def _freeze(self, word: bytes) -> None:
+        with suppress(OSError):  # the group is gone
+            (self._directory / "cgroup.freeze").write_bytes(word)
+
+    def _is_still(self) -> bool:
+        try:
+            return b"frozen 1" in read_kernel(f"{self._directory}/cgroup.events")
+        except OSError:
+            return True
 
     async def end(self) -> Remains:
         """Kill everything in the group and below it, and remove it."""

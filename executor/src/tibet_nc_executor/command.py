@@ -123,8 +123,9 @@ class Command:
         if not self._told:
             self.kill(Reason.CANCELLED)
             return
-        self._stop_looking()
-        self._interrupt = Interrupt(self._door, self._repeated)
+        if self._interrupt is None or not self._interrupt.is_due:
+            self._stop_looking()
+            self._interrupt = Interrupt(self._door, self._repeated)
 
     def _repeated(self) -> None:
         if MISSED not in self._notes:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -92,6 +92,10 @@ class DescentRun:
     def memory_kills(self) -> int:
         """Return 0: without a control group there is a limit for each process only."""
         return 0
+
+    def still(self) -> AbstractAsyncContextManager[None]:
+        """Hold nothing: SIGSTOP would be noticed, and SIGCONT wake what was stopped before."""
+        return nullcontext()
 
     async def end(self) -> Remains:
         """Kill the inherited children; theirs are inherited in turn, until there are none."""

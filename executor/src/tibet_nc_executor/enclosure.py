@@ -8,6 +8,7 @@ There are three kinds, by what the machine offers:
 - `descent`: where the executor has no uid to separate, the tree of processes.
 """
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -84,6 +85,13 @@ class Enclosure(Protocol):
 
     def memory_kills(self) -> int:
         """Return how many processes the kernel has killed at the run's limit of memory."""
+        ...
+
+    def still(self) -> AbstractAsyncContextManager[None]:
+        """Hold every process where it is for a moment, none in the middle of a fork.
+
+        Only where that can be done unnoticed; otherwise, and if it takes too long, they go on.
+        """
         ...
 
     async def end(self) -> Remains:

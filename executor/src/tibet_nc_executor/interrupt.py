@@ -7,7 +7,11 @@ looked at for a second. One that has become a program which SIGINT would end, an
 missed it, and gets it once more, by itself.
 
 Nobody else does. A program that is tidying up after the first ^C often ends at once with a second
-one, and what a shell's trap starts afterwards must not be hit by the first.
+one, and what a shell's trap starts afterwards must not be hit by the first. So it has to be known
+who was a copy when the signal came. A process that is being forked just then gets it too (Linux,
+copy_process: a signal to several processes appears to come after the fork) before anybody can see
+it: that is why everything is held still for it where there is a control group. Without one such a
+copy isn't seen, and the operator interrupts again, as on any terminal.
 """
 
 import asyncio
@@ -29,22 +33,26 @@ class Interrupt:
     def __init__(self, door: Door, repeated: Callable[[], None]) -> None:
         self._door: Final = door
         self._repeated: Final = repeated
-        self._copies = {pid for pid in door.processes() if read_name(pid) == SHELL_NAME}
-        with suppress(OSError):
-            door.terminal.interrupt()
-        self._pauses = iter(_PAUSES_S)
-        self._timer: asyncio.TimerHandle | None = None
-        self._wait()
+        self._copies: set[int] = set()
+        self.is_due = True
+        """Whether the signal is still to be sent."""
+        self._task: Final = asyncio.get_running_loop().create_task(self._interrupt())
 
     def cancel(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """Look no more; a signal that isn't sent yet never is."""
+        self._task.cancel()
 
-    def _wait(self) -> None:
-        pause = next(self._pauses, None)
-        if pause is not None and self._copies:
-            self._timer = asyncio.get_running_loop().call_later(pause, self._look)
+    async def _interrupt(self) -> None:
+        async with self._door.cell.enclosure.still():
+            self._copies = {pid for pid in self._door.processes() if read_name(pid) == SHELL_NAME}
+            with suppress(OSError):
+                self._door.terminal.interrupt()
+            self.is_due = False
+        for pause in _PAUSES_S:
+            if not self._copies:
+                return
+            await asyncio.sleep(pause)
+            self._look()
 
     def _look(self) -> None:
         for pid in list(self._copies):
@@ -56,4 +64,3 @@ class Interrupt:
                 if name is not None and ends_by(pid, signal.SIGINT):
                     send(pid, signal.SIGINT, self._door.cell.enclosure.holds)
                     self._repeated()
-        self._wait()

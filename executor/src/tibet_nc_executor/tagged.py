@@ -18,7 +18,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Final
 
 from tibet_nc_executor.children import Children
@@ -139,6 +139,10 @@ class TaggedRun(Tagged):
     def memory_kills(self) -> int:
         """Return 0: without a control group there is a limit for each process only."""
         return 0
+
+    def still(self) -> AbstractAsyncContextManager[None]:
+        """Hold nothing: SIGSTOP would be noticed, and SIGCONT wake what was stopped before."""
+        return nullcontext()
 
     async def end(self) -> Remains:
         """Kill every process with the group."""
