@@ -50,7 +50,7 @@ FULL: Final = "what it left running was ended: as much as may run in the backgro
 MISSED: Final = "interrupted again: a program that was just starting had missed it"
 _TICK_S: Final = 0.25  # how often a stopped shell is looked for
 _LIVING_CUT_S: Final = 2.0  # with processes that go on: time enough also against a flood
-_PIPE_BYTES: Final = 65536
+_PIPE_BYTES: Final = 4096  # a state mostly; room for more would leave holes in the heap
 
 
 class InputFullError(Exception):

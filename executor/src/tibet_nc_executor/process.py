@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-_READ_BYTES = 65536
+_READ_BYTES = 4096  # what the kernel gives at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

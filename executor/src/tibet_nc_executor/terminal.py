@@ -33,7 +33,7 @@ from tibet_nc_executor.credentials import (
 )
 
 READ_BYTES = 65536  # what is read in one go
-_PIECE_BYTES = 16384  # more than a terminal ever gives at a time, which is 4 KiB
+_PIECE_BYTES = 4096  # what a terminal has at a time; room for more would leave holes in the heap
 END_OF_FILE = b"\x04"  # VEOF, unless the command has chosen another
 
 _TIOCGPTPEER = 0x5441
@@ -141,7 +141,7 @@ class Terminal:
     def read(self) -> bytes:
         """Return what can be read now, at most `READ_BYTES`; raises HangUpError."""
         try:
-            pieces: list[bytes] = [self._stream.read_nonblocking(READ_BYTES, timeout=0)]
+            pieces: list[bytes] = [self._stream.read_nonblocking(_PIECE_BYTES, timeout=0)]
         except pexpect.TIMEOUT:
             return b""
         except (pexpect.EOF, OSError) as error:
