@@ -194,6 +194,16 @@ def test_digests_have_a_bound() -> None:
         proofs.read_tlog_proof(_tlog_proof("index 1", steps=65))
 
 
+@pytest.mark.parametrize("size", [1, 31, 33, 64])
+def test_a_digest_has_one_length(size: int) -> None:
+    """Nothing but digests stands in the place of digests."""
+    step = base64.b64encode(bytes(size)).decode()
+    with pytest.raises(ProofError, match="a digest has 32 bytes"):
+        proofs.verify_growth(msgspec.structs.replace(growth(), path=[step]), KEY)
+    with pytest.raises(ProofError, match="a digest has 32 bytes"):
+        proofs.read_tlog_proof(f"{proofs.TLOG_PROOF}\nindex 1\n{step}\n\n{NOTE}")
+
+
 def _forged(proof: proofs.CommandProof, **changes: object) -> proofs.CommandProof:
     return msgspec.structs.replace(proof, **changes)
 
@@ -246,6 +256,56 @@ def test_a_lie_of_the_executor_is_refused(records: list[proofs.Shown], reason: s
     """What is under a good checkpoint, and still isn't a record of this chain, proves nothing."""
     with pytest.raises(ProofError, match=reason):
         proofs.verify_command(_forged(ALONE, records=records), KEY)
+
+
+OTHER_END = samples.signed(samples.outcome(2, samples.genesis().digest, of=0)).line
+OTHER_RUN = samples.signed(
+    samples.outcome(2, samples.genesis().digest, of=1, event=samples.OTHER_EVENT)
+).line
+REMAINDER = samples.signed(samples.remainder(2, samples.genesis().digest, of=1)).line
+CHANGE = samples.signed(samples.new_key(1, samples.genesis().digest)).line
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [LINES[0], LINES[1], OTHER_END],
+        [LINES[0], LINES[1], OTHER_RUN],
+        [LINES[0], LINES[1], REMAINDER],
+        [LINES[0], CHANGE, LINES[2]],
+    ],
+    ids=["of another number", "of another run", "no end", "no command"],
+)
+def test_only_its_own_end_is_shown_with_a_command(lines: list[bytes]) -> None:
+    """Two records of a chain aren't a command and its end for that they follow one another."""
+    records = [_under(lines, 1), _under(lines, 2)]
+    with pytest.raises(ProofError, match="not of the end of the first's command"):
+        proofs.verify_command(_forged(ALONE, records=records), KEY)
+
+
+def test_a_record_of_another_history_is_refused() -> None:
+    """What the executor signed once, and isn't under the checkpoint, didn't stand in this chain."""
+    other = samples.signed(samples.intent(1, "0" * 64)).line
+    shown = msgspec.structs.replace(command().records[0], line=other.decode())
+    with pytest.raises(ProofError, match="the leaf is not in this tree"):
+        proofs.verify_command(_forged(ALONE, records=[shown]), KEY)
+
+
+def test_another_history_is_no_growth() -> None:
+    """Two checkpoints that the executor signed aren't of one chain for that (I8)."""
+    other = samples.checkpoint([LINES[0], FORGED]).note
+    with pytest.raises(ProofError, match="the new tree does not begin with the old one"):
+        proofs.verify_growth(msgspec.structs.replace(growth(), old=other), KEY)
+
+
+def test_a_text_is_of_a_record_that_commits_to_one() -> None:
+    """A text beside a record that has none is refused, as is a first record that is no genesis."""
+    lines = [LINES[0], CHANGE]
+    with pytest.raises(ProofError, match="not the one that the record commits to"):
+        proofs.verify_command(_forged(command(), records=[_under(lines, 1)]), KEY)
+    first = samples.signed(samples.new_key(0, "0" * 64)).line.decode()
+    with pytest.raises(ProofError, match="no genesis record"):
+        proofs.verify_command(_forged(command(), genesis=first), KEY)
 
 
 def test_keys_follow_one_another() -> None:
