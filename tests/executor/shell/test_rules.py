@@ -75,6 +75,19 @@ def test_what_others_end_is_the_command_alone(status: Status | None, reason: Rea
         assert death_of(status=status, reason=reason, word=word, replaced=True) is Death.EXEC
 
 
+@pytest.mark.parametrize("word", [None, *Death])
+def test_what_ends_a_shell_ends_its_session(word: Death | None) -> None:
+    """A shell that ends by itself says how, a signal says it for it, and ^C is no end."""
+
+    def death(status: Status | None) -> Death | None:
+        return death_of(status=status, reason=Reason.EXITED, word=word, replaced=False)
+
+    assert death(Status(exit=0)) is word
+    assert death(Status(signal=signal.SIGKILL)) is Death.SIGNAL
+    assert death(Status(signal=signal.SIGINT)) is None
+    assert death(None) is None
+
+
 @pytest.mark.parametrize(
     ("death", "status", "expected"),
     [
@@ -154,6 +167,18 @@ def test_run_groups_are_each_given_to_one_run() -> None:
     assert groups.take() == taken[7]
 
 
+def test_a_run_group_that_is_withheld_is_given_to_nobody() -> None:
+    """A number that something still has is no run's, and one that isn't ours changes nothing."""
+    groups = RunGroups(1000)
+    groups.withhold(1003)
+    groups.withhold(1003)
+    groups.withhold(7)
+    taken = [groups.take() for _ in range(RUN_GROUPS - 1)]
+    assert sorted(taken) == [1000, 1001, 1002, *range(1004, 1000 + RUN_GROUPS)]
+    with pytest.raises(ShellError, match="are open already"):
+        groups.take()
+
+
 @given(st.integers(min_value=1, max_value=65535), st.integers(min_value=1, max_value=65535))
 def test_shell_uids_have_groups_of_their_own(one: int, other: int) -> None:
     """Two executors on a machine do not tell their runs apart by the same groups."""
@@ -167,6 +192,15 @@ def test_a_small_namespace_has_groups_too() -> None:
     """A container with the usual 65,536 ids is enough, one with a single id is not."""
     assert first_group(1000, "0 100000 65536\n") == 60578
     assert first_group(1000, "0 1000 1\n") is None
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "fits"),
+    [(60578, RUN_GROUPS, True), (60579, RUN_GROUPS, False), (60578, RUN_GROUPS - 1, False)],
+)
+def test_every_run_group_exists(first: int, count: int, fits: bool) -> None:
+    """A namespace that has all the groups but one has none that can be used."""
+    assert first_group(1000, f"{first} 0 {count}\n") == (60578 if fits else None)
 
 
 MOUNTS = (
