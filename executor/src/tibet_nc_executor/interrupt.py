@@ -56,11 +56,18 @@ class Interrupt:
 
     def _look(self) -> None:
         for pid in list(self._copies):
-            name = read_name(pid)
-            if name == SHELL_NAME:  # still a copy, or a shell of its own
-                continue
-            self._copies.remove(pid)
-            with suppress(OSError):
-                if name is not None and ends_by(pid, signal.SIGINT):
-                    send(pid, signal.SIGINT, self._door.cell.enclosure.holds)
-                    self._repeated()
+            with suppress(OSError):  # of our own: it is looked at again
+                if self._is_done_with(pid):
+                    self._copies.remove(pid)
+
+    def _is_done_with(self, pid: int) -> bool:
+        name = read_name(pid)
+        if name is None:
+            return True
+        # A shell is still a copy, or one of its own. A program in the middle of its exec, or that
+        # holds the signal off, may still be one that SIGINT ends.
+        if name == SHELL_NAME or not ends_by(pid, signal.SIGINT):
+            return False
+        send(pid, signal.SIGINT, self._door.cell.enclosure.holds)
+        self._repeated()
+        return True

@@ -2,6 +2,7 @@
 """Interrupt, kill, input, limits, and shells that stop."""
 
 import asyncio
+import shlex
 import signal
 from pathlib import Path
 
@@ -61,9 +62,22 @@ async def test_an_interrupt_in_the_first_moment_is_not_lost(
         assert done.output == b"up\n"
 
 
-async def test_a_program_that_missed_the_interrupt_gets_it_again(shell: Shell) -> None:
-    """A copy of the shell that takes the signal and then becomes a program is told once more."""
-    text = "(trap 'exec sleep 4721' INT; echo up; while :; do :; done); echo no"
+BUSY = (
+    "env --block-signal=INT perl -MPOSIX -e 'select(undef, undef, undef, 0.2);"
+    " sigprocmask(SIG_UNBLOCK, POSIX::SigSet->new(SIGINT)); sleep 4722'"
+)
+
+
+@pytest.mark.parametrize("program", ["sleep 4721", BUSY], ids=["at once", "not yet"])
+async def test_a_program_that_missed_the_interrupt_gets_it_again(
+    shell: Shell, program: str
+) -> None:
+    """A copy of the shell that takes the signal and then becomes a program is told once more.
+
+    Also if that program blocks the signal for a moment.
+    """
+    trap = shlex.quote(f"exec {program}")
+    text = f"(trap {trap} INT; echo up; while :; do :; done); echo no"
     running = await begin(shell, text)
     await running.printed(b"up")
     running.command.interrupt()
