@@ -55,6 +55,7 @@ class Background:
         self._end_shell: Final = end_shell
         self._order: Reason | None = None
         self._asked = False
+        self._asking: asyncio.Task[None] | None = None
         self._ordered = asyncio.Event()
         self._notes: list[str] = []
         self._begun: Final = time.monotonic()
@@ -68,8 +69,13 @@ class Background:
     def interrupt(self) -> None:
         """Ask everything to end: with SIGTERM, since shells have background work ignore SIGINT."""
         self._asked = True
-        self._door.signal_all(signal.SIGTERM, shell=False)
-        self._door.signal_all(signal.SIGCONT, shell=False)
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+
+    async def _ask(self) -> None:
+        async with self._door.cell.enclosure.still():  # or a child that is being made is not seen
+            self._door.signal_all(signal.SIGTERM, shell=False)
+            self._door.signal_all(signal.SIGCONT, shell=False)
 
     def kill(self, reason: Reason = Reason.KILLED) -> None:
         """Kill everything."""

@@ -2,6 +2,7 @@
 """What a command leaves running goes on, apart from everything else, and ends when told (I6)."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ class Leaving(Running):
         """What goes on."""
         assert self.command.background is not None
         return self.command.background
+
+    def has_printed(self, text: bytes) -> bool:
+        """Say whether the command or what it left has printed something."""
+        return text in self.output + self.rest.output
 
 
 async def leave(shell: Shell, text: str, session: SessionShell | None = None) -> Leaving:
@@ -170,6 +175,22 @@ async def test_it_is_asked_to_end(shell: Shell) -> None:
     rest = await asyncio.wait_for(left.background.wait(), 20)
     assert (rest.reason, rest.killed) == (Reason.CANCELLED, 0)
     assert b"cleaned\n" in left.rest.output
+
+
+async def test_who_is_being_forked_is_asked_too(shell: Shell) -> None:
+    """A child that its parent is just making ends as well, and not only its parent."""
+    large = "printf -v large '%*s' 20000000 ''"  # so that forks take most of the time
+    for _ in range(3):
+        left = await leave(shell, f"({large}; echo up; while :; do sleep 4747 & done) &")
+        await left.done()
+        await until(partial(left.has_printed, b"up"))
+        left.background.interrupt()
+        if shell.cage.containment is not Containment.CGROUP:  # then one in a fork may be missed
+            await asyncio.sleep(1)
+            left.background.interrupt()
+        rest = await asyncio.wait_for(left.background.wait(), 20)
+        assert rest.reason is Reason.CANCELLED
+        assert running(shell, "sleep 4747") == []
 
 
 async def test_a_terminal_that_is_kept_stopped(shell: Shell) -> None:
