@@ -3,8 +3,8 @@
 
 Between its fork and its exec a program is a copy of the shell, which catches SIGINT: the copy takes
 the signal and then becomes the program, which never learns of it. So processes that were copies are
-looked at for a second. One that has become a program which SIGINT would end, and still runs, has
-missed it, and gets it once more, by itself.
+looked at for some seconds. One that has become a program which SIGINT would end, and still runs,
+has missed it, and gets it once more, by itself.
 
 Nobody else does. A program that is tidying up after the first ^C often ends at once with a second
 one, and what a shell's trap starts afterwards must not be hit by the first. So it has to be known
@@ -24,7 +24,8 @@ from tibet_nc_executor.door import Door
 from tibet_nc_executor.process import ends_by, read_name, send
 from tibet_nc_executor.prologue import SHELL_NAME
 
-_PAUSES_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)  # an exec takes less than the first
+# An exec takes less than the first; a start on a busy machine takes a second.
+_PAUSES_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 
 
 class Interrupt:

@@ -77,7 +77,8 @@ async def test_a_program_that_missed_the_interrupt_gets_it_again(
     Also if that program blocks the signal for a moment.
     """
     trap = shlex.quote(f"exec {program}")
-    text = f"(trap {trap} INT; echo up; while :; do :; done); echo no"
+    # Later than at once, so that the shell waits for its copy and doesn't end by the signal itself.
+    text = f"(trap {trap} INT; sleep 0.1; echo up; while :; do :; done); echo no"
     running = await begin(shell, text)
     await running.printed(b"up")
     running.command.interrupt()
