@@ -14,10 +14,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# An executor ends whatever runs as its shell's uid, so two programs that start executors must not
-# share uids. These are of the range in which systemd picks short-lived ones.
-_FIRST_UID = 61184 + 4 * (os.getpid() % 1000)
-AGENT_UID, EXECUTOR_UID, SHELL_UID, FOREIGN_UID = range(_FIRST_UID, _FIRST_UID + 4)
+
+def _uids(host: int) -> range:
+    """Return four uids that are a host's alone, of the range of systemd's short-lived ones.
+
+    An executor ends whatever runs as its shell's uid, so neither two programs that start executors
+    nor two hosts of one program may share uids.
+    """
+    first = 61184 + 4 * ((os.getpid() + 97 * host) % 1000)
+    return range(first, first + 4)
+
+
+AGENT_UID, EXECUTOR_UID, SHELL_UID, FOREIGN_UID = _uids(0)
 
 CAPABILITIES = "setuid,setgid,kill"
 """What the executor holds, as in its unit, and gives up in every child."""
@@ -36,8 +44,11 @@ class Uids:
     why_not: str = ""
 
 
-def choose_uids() -> Uids:
-    """Return three uids as root where namespaces can be made, otherwise our own thrice."""
+def choose_uids(host: int = 0) -> Uids:
+    """Return three uids as root where namespaces can be made, otherwise our own thrice.
+
+    Another number is another host, with uids of its own.
+    """
     own = os.getuid()
     if own != 0:
         return Uids(
@@ -52,7 +63,8 @@ def choose_uids() -> Uids:
     if probe.returncode != 0:
         reason = (probe.stderr.strip().splitlines() or ["no reason given"])[-1]
         return Uids(agent=0, executor=0, shell=0, separated=False, why_not=reason)
-    return Uids(agent=AGENT_UID, executor=EXECUTOR_UID, shell=SHELL_UID, separated=True)
+    agent, executor, shell, _ = _uids(host)
+    return Uids(agent=agent, executor=executor, shell=shell, separated=True)
 
 
 def reachable() -> list[str]:

@@ -16,12 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests import written
 from tests.executor.shell.driver import commands_of
 from tests.separation import Uids, as_executor, choose_uids
-from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.framing import FrameReader, frame
-from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.messages import (
     REQUESTS,
     RESPONSES,
@@ -310,11 +309,7 @@ def raw_socket(executor: Executor) -> socket.socket:
 
 def whole_chain(executor: Executor) -> list[Record]:
     """Return all records of its chain, which must verify against its key."""
-    verifier = ChainVerifier(executor.key)
-    found: list[Record] = []
-    for path in sorted((executor.state / CHAIN).iterdir()):
-        found += [verifier.feed(line) for line in path.read_bytes().splitlines()]
-    return found
+    return written.whole_chain(executor.state, executor.key)
 
 
 def records(executor: Executor) -> list[Record]:

@@ -21,6 +21,9 @@ from tests.separation import (
     delegate_cgroup,
     remove_cgroup,
 )
+from tests.written import whole_chain
+from tibet_nc_protocol.records import Record
+from tibet_nc_protocol.signing import PublicKey
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30.0
@@ -229,6 +232,10 @@ class Host:
             check=False,
             cwd="/",
         )
+
+    def records(self) -> list[Record]:
+        """Return the chain's records, which must verify."""
+        return whole_chain(self.state, PublicKey.from_hex(self.executor_key))
 
     def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the auditor's tool on what the executor wrote."""

@@ -11,10 +11,7 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.harness.host import Host
-from tibet_nc_protocol.chain import ChainVerifier
-from tibet_nc_protocol.layout import CHAIN
-from tibet_nc_protocol.records import Intent, Record, Security
-from tibet_nc_protocol.signing import PublicKey
+from tibet_nc_protocol.records import Intent, Security
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -47,19 +44,9 @@ async def host(
             yield made
 
 
-def records(host: Host) -> list[Record]:
-    """Return the chain's records, which must verify."""
-    verifier = ChainVerifier(PublicKey.from_hex(host.executor_key))
-    return [
-        verifier.feed(line)
-        for path in sorted((host.state / CHAIN).iterdir())
-        for line in path.read_bytes().splitlines()
-    ]
-
-
 def security(host: Host, what: str) -> list[Security]:
     """Return what the chain says of one kind of alert."""
-    found = [record for record in records(host) if isinstance(record, Security)]
+    found = [record for record in host.records() if isinstance(record, Security)]
     return [record for record in found if record.detail.startswith(f"{what}: ")]
 
 
@@ -81,7 +68,7 @@ async def test_nothing_runs_and_nothing_is_said_in_company(
     assert answer.result["family"] == "company"
     assert mallory.user_id in answer.body
     assert [record.sender for record in security(host, "stranger")] == [mallory.user_id]
-    assert len([record for record in records(host) if isinstance(record, Intent)]) == 1
+    assert len([record for record in host.records() if isinstance(record, Intent)]) == 1
 
 
 async def test_a_new_member_is_told_once(

@@ -16,10 +16,8 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.harness.host import Host, HostError
-from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.layout import CHAIN
-from tibet_nc_protocol.records import Intent, Record, Refusal
-from tibet_nc_protocol.signing import PublicKey
+from tibet_nc_protocol.records import Intent, Refusal
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -63,18 +61,9 @@ async def host(make_host: Callable[..., Host], room: str, operator: Operator, bo
     return host
 
 
-def records(host: Host) -> list[Record]:
-    """Return the chain's records, which must verify."""
-    verifier = ChainVerifier(PublicKey.from_hex(host.executor_key))
-    found: list[Record] = []
-    for path in sorted((host.state / CHAIN).iterdir()):
-        found += [verifier.feed(line) for line in path.read_bytes().splitlines()]
-    return found
-
-
 def intents(host: Host) -> list[Intent]:
     """Return what was run."""
-    return [record for record in records(host) if isinstance(record, Intent)]
+    return [record for record in host.records() if isinstance(record, Intent)]
 
 
 async def until(true: Callable[[], bool], seconds: float = 20) -> None:
@@ -190,7 +179,7 @@ async def test_a_strangers_command_is_refused_and_recorded(
     await until(
         lambda: any(
             isinstance(record, Refusal) and record.sender == stranger.user_id
-            for record in records(host)
+            for record in host.records()
         )
     )
     assert intents(host) == []
@@ -269,7 +258,7 @@ async def test_what_ran_is_never_called_refused_by_an_agent_that_has_forgotten_i
     assert answer.body.startswith("done\n")
     assert await settle(operator, event) == 1
     assert [intent.event for intent in intents(host)].count(event) == 1
-    assert not any(isinstance(record, Refusal) for record in records(host))
+    assert not any(isinstance(record, Refusal) for record in host.records())
 
 
 async def test_a_command_sent_while_the_agent_is_down_is_not_forgotten(
@@ -369,7 +358,7 @@ async def test_a_full_disk_is_said_in_the_room(
         (state / "filler").unlink()
         event = await operator.send_text(room, "$ echo room again")
         assert (await operator.answer_to(event)).body.startswith("room again\n")
-        records(host)
+        host.records()
         host.close()
     finally:
         await asyncio.to_thread(subprocess.run, ["umount", str(state)], check=True)
