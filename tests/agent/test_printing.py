@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The program's verbs where their standard output takes nothing."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.redirected import CLOSED, FULL, redirected
+
+PROGRAM = (sys.executable, "-I")
 
 VERBS = {
     "help": ["--help"],
@@ -39,26 +42,14 @@ directory = "{tmp_path}/state"
     return path
 
 
-@pytest.mark.parametrize(
-    ("where", "why"),
-    [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")],
-    ids=["full", "closed"],
-)
+@pytest.mark.parametrize(("where", "why"), [FULL, CLOSED], ids=["full", "closed"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_output_that_takes_nothing(settings: Path, verb: str, where: str, why: str) -> None:
     """What can't be written is one line and status 2, and nothing that was checked is bad."""
-    program = [sys.executable, "-I", "-m", "tibet_nc_agent", "--config", str(settings)]
-    (settings.parent / "lines").write_text(
-        "ls\n" * 1000
-    )  # more than is gathered before it's written
-    done = subprocess.run(
-        ["/bin/sh", "-c", f'exec "$@" {where}', "sh", *program, *VERBS[verb]],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=settings.parent,
-    )
+    more_than_is_gathered = "ls\n" * 1000
+    (settings.parent / "lines").write_text(more_than_is_gathered)
+    program = [*PROGRAM, "-m", "tibet_nc_agent", "--config", str(settings)]
+    done = redirected(where, [*program, *VERBS[verb]], cwd=settings.parent)
     said = f"tibet-nc-agent: standard output: {why}\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
@@ -75,13 +66,5 @@ try:
 except LookupError as error:
     sys.exit(str(error))
 """
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", script],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+    done = redirected(FULL[0], [*PROGRAM, "-c", script])
     assert (done.returncode, done.stderr) == (1, "that\n")

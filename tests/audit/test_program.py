@@ -14,6 +14,7 @@ import pytest
 from tests.audit.chains import EXECUTOR, Chain, sample
 from tests.audit.program import PROGRAM, process, within
 from tests.audit.verdicts import lines_of, put
+from tests.redirected import CLOSED, FULL, redirected
 from tibet_nc_audit.progress import Progress
 from tibet_nc_protocol.records import digest
 
@@ -69,48 +70,21 @@ VERBS = {
 USAGE = {"help": ["--help"], "the version": ["--version"], "help for a verb": ["verify", "--help"]}
 
 
+@pytest.mark.parametrize(("where", "why"), [FULL, CLOSED], ids=["full", "closed"])
 @pytest.mark.parametrize("verb", VERBS)
-def test_an_output_that_takes_nothing(root: Path, verb: str) -> None:
-    """What can't be written, as on a full disk, is an error of its own, and no bad chain."""
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [*PROGRAM, *VERBS[verb], "--state", root],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-            timeout=60,
-        )
-    said = b"tibet-nc-audit: standard output: No space left on device\n"
-    assert (done.returncode, done.stderr) == (2, said)
+def test_an_output_that_takes_nothing(root: Path, verb: str, where: str, why: str) -> None:
+    """What can't be written is an error of its own, and no bad chain."""
+    done = redirected(where, [*PROGRAM, *VERBS[verb], "--state", root])
+    said = f"tibet-nc-audit: standard output: {why}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 @pytest.mark.parametrize("usage", USAGE)
 def test_help_that_is_not_taken(usage: str) -> None:
     """Help that can't be written is the same error."""
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [*PROGRAM, *USAGE[usage]],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-            timeout=60,
-        )
-    said = b"tibet-nc-audit: standard output: No space left on device\n"
-    assert (done.returncode, done.stderr) == (2, said)
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_no_output_at_all(root: Path, verb: str) -> None:
-    """A program that was started without a standard output has told nobody, and says so."""
-    closed = ["/bin/sh", "-c", 'exec "$@" >&-', "closed"]
-    done = subprocess.run(
-        [*closed, *PROGRAM, *VERBS[verb], "--state", root],
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    said = b"tibet-nc-audit: standard output: Bad file descriptor\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, b"", said)
+    where, why = FULL
+    done = redirected(where, [*PROGRAM, *USAGE[usage]])
+    assert (done.returncode, done.stderr) == (2, f"tibet-nc-audit: standard output: {why}\n")
 
 
 def test_an_unpinned_key_is_told(root: Path) -> None:

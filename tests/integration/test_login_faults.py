@@ -20,6 +20,7 @@ from tests.harness import Account, Synapse
 from tests.harness.proxy import Proxy
 from tests.integration.agent_program import AgentProgram
 from tests.integration.devices import devices, signed_devices
+from tests.redirected import FULL, redirected
 from tibet_nc_agent.statefile import DirectoryLock
 
 
@@ -75,6 +76,19 @@ async def test_login_again_changes_nothing(
     again = await program.run("login")
     assert (again.status, again.out) == (0, first.out)
     assert devices(synapse, bot) == {first.shown("device")}
+
+
+async def test_login_that_nobody_is_told_of(
+    synapse: Synapse, bot: Account, program: AgentProgram
+) -> None:
+    """A login whose fingerprints can't be shown says so, and the next one shows the same device."""
+    where, why = FULL
+    done = await asyncio.to_thread(redirected, where, program.command("login"))
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"tibet-nc-agent: standard output: {why}\n")
+    again = await program.run("login")
+    assert again.status == 0
+    assert devices(synapse, bot) == {again.shown("device")}
 
 
 async def test_invalid_token_is_renewed_for_the_same_device(

@@ -3,6 +3,9 @@
 
 A disk may be full behind it, or there may be nothing at all. For the interpreter that would be an
 OSError like that of any file, and, when what was printed is written at its end, no error at all.
+
+The executor has the same in a module of its own: all that the two share is the protocol, which
+touches nothing outside itself.
 """
 
 import errno
