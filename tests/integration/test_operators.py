@@ -12,11 +12,9 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse, terminal
 from tests.harness.host import Host
+from tests.redirected import FULL, redirected
 from tibet_nc_agent.fingerprint import spaced
-from tibet_nc_protocol.chain import ChainVerifier
-from tibet_nc_protocol.layout import CHAIN
-from tibet_nc_protocol.records import Security
-from tibet_nc_protocol.signing import PublicKey
+from tibet_nc_protocol.records import Refusal, Security
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -120,6 +118,21 @@ async def test_trust_refuses(host: Host, operator: Operator, new_operator: NewOp
     assert not host.pins.exists()
 
 
+async def test_what_was_pinned_stays_pinned(host: Host, operator: Operator) -> None:
+    """Somebody is pinned, and unpinned, although nobody can be told."""
+    where, why = FULL
+    said = f"tibet-nc-agent: standard output: {why}\n"
+    for arguments, pinned in (
+        (["trust", operator.user_id, "--fingerprint", operator.master_key], 1),
+        (["untrust", operator.user_id], 0),
+    ):
+        argv = [*host.program("agent"), *arguments]
+        done = await asyncio.to_thread(redirected, where, argv)
+        assert (done.returncode, done.stderr) == (2, said)
+        listed = await asyncio.to_thread(host.root, "operators", "--json")
+        assert len(json.loads(listed.stdout)) == pinned
+
+
 async def test_only_root_pins(host: Host, operator: Operator) -> None:
     """The agent's own uid, which reads the network, can pin nobody (I2, I5)."""
     key = operator.master_key
@@ -133,7 +146,10 @@ async def test_only_root_pins(host: Host, operator: Operator) -> None:
 async def test_the_unpinned_are_told_the_command(
     host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
 ) -> None:
-    """Who is named in the settings but not pinned gets one answer: what to type on the host."""
+    """Who is named in the settings but not pinned gets one answer: what to type on the host.
+
+    All that he says is recorded, and he isn't told again: he might answer every answer.
+    """
     newcomer = await new_operator()
     host.allow(operator.user_id, newcomer.user_id)
     host.pin({operator.user_id: operator.master_key})
@@ -146,6 +162,8 @@ async def test_the_unpinned_are_told_the_command(
     answer = await newcomer.answer_to(sent)
     assert f"tibet-nc-agent trust {newcomer.user_id}" in answer.body
     assert answer.result["stage"] == "sender"
+    again = await newcomer.send_text(room, "$ id again")
+    await asyncio.to_thread(host.wait_log, f"{again}: refused at sender (unpinned)")
     # What is answered to others stays theirs.
     later = await operator.answer_to(await operator.send_text(room, "$ echo secret"))
     assert later.body.startswith("secret\n")
@@ -154,19 +172,20 @@ async def test_the_unpinned_are_told_the_command(
     assert (await trust(host, newcomer.user_id, newcomer.master_key)).returncode == 0
     answer = await newcomer.answer_to(await newcomer.send_text(room, "$ echo welcome"))
     assert answer.body.startswith("welcome\n")
+    assert newcomer.answers_to(again) == []
+    assert [record.event for record in refusals(host)] == [sent, again]
+
+
+def refusals(host: Host) -> list[Refusal]:
+    """Return what was refused."""
+    return [record for record in host.records() if isinstance(record, Refusal)]
 
 
 def security(host: Host, what: str) -> list[Security]:
-    """Return what the chain says of one kind of alert; the chain must verify."""
-    verifier = ChainVerifier(PublicKey.from_hex(host.executor_key))
-    records = [
-        verifier.feed(line)
-        for path in sorted((host.state / CHAIN).iterdir())
-        for line in path.read_bytes().splitlines()
-    ]
+    """Return what the chain says of one kind of alert."""
     return [
         record
-        for record in records
+        for record in host.records()
         if isinstance(record, Security) and record.detail.startswith(f"{what}: ")
     ]
 

@@ -5,8 +5,9 @@
 
 The stages are passed in this order, and the first that objects decides. A message that is not for
 the agent is ignored before the first stage: another room, the agent's own, talk without ``$ `` in
-a room that isn't dedicated to it. Everything else gets exactly one decision, and every refusal
-names its stage, its reason and what to do next. No clock, no socket and no file is used here.
+a room that isn't dedicated to it, what can't be read and comes from no operator. Everything else
+gets exactly one decision, and every refusal names its stage, its reason and what to do next. No
+clock, no socket and no file is used here.
 """
 
 from collections.abc import Callable
@@ -91,6 +92,7 @@ class Ignored(Enum):
     OWN = "the agent's own"
     OTHER_ROOM = "not a configured room"
     TALK = "not marked as a command"
+    SEALED = "not readable, and from no operator"
 
 
 type Decision = Passed | Refused | Ignored
@@ -150,6 +152,10 @@ def decide(event: Incoming, situation: Situation, rules: Rules) -> Decision:
     message = addressed(event, rules)
     if isinstance(message, Ignored):
         return message
+    if isinstance(message, Undecryptable) and situation.standing is not Standing.OPERATOR:
+        # Agents that share a room can't read each other: they would refuse each other's refusals,
+        # without end.
+        return Ignored.SEALED
     return (
         _sender(message, situation)
         or _freshness(message, situation, rules)

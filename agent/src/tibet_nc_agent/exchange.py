@@ -55,10 +55,10 @@ KEY_SECONDS: Final = 2.0
 """How long the key of a message may come after it before that is worth a word; a sender's client
 sends it before."""
 
-STRANGER_SECONDS: Final = 3600.0
+TOLD_SECONDS: Final = 3600.0
 """How often somebody who may not command is told so."""
 
-_MOST_STRANGERS: Final = 1000
+_MOST_TOLD: Final = 1000
 
 log: Final = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Exchanges:
     def __init__(self, desk: Desk, watch: Watch) -> None:
         self._desk = desk
         self._watch = watch
-        self._strangers: dict[str, float] = {}
+        self._told: dict[tuple[str, Standing], float] = {}
         self._open = 0
 
     async def handle(
@@ -235,21 +235,24 @@ class Exchanges:
             answer = desk.answerer.denied(message.event_id, recorded)
         if situation.standing is Standing.OPERATOR:
             return answer
-        if situation.standing is Standing.STRANGER and not self._may_be_told(message.sender):
+        if not self._may_be_told(message.sender, situation.standing):
             return None
         txn_id = transaction_of(message, FINAL)
         await desk.outbox.mention(message.room_id, answer, txn_id, also=message.sender)
         return None
 
-    def _may_be_told(self, stranger: str) -> bool:
-        """Whether to tell somebody that they may not command: not again and again."""
+    def _may_be_told(self, sender: str, standing: Standing) -> bool:
+        """Whether to tell somebody that he may not command: not again and again.
+
+        It may be a program that answers every answer.
+        """
         now = time.monotonic()
-        told = self._strangers.get(stranger)
-        if told is not None and now - told < STRANGER_SECONDS:
+        told = self._told.get((sender, standing))
+        if told is not None and now - told < TOLD_SECONDS:
             return False
-        if len(self._strangers) >= _MOST_STRANGERS:
-            self._strangers.clear()
-        self._strangers[stranger] = now
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told[sender, standing] = now
         return True
 
     def _fault(self, message: Message, error: Exception) -> JsonObject:
