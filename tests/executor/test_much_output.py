@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """However much a command prints, the executor's memory stays bounded and others are answered."""
 
+import os
 import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -9,9 +10,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.executor.injection import injected
 from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Client, Executor
+from tests.executor.shell.driver import until
+from tibet_nc_protocol.layout import RECORDINGS, recording_name
 from tibet_nc_protocol.messages import (
     Control,
+    Denied,
     Done,
     Finished,
     Jobs,
@@ -20,7 +25,7 @@ from tibet_nc_protocol.messages import (
     Tail,
     TailReport,
 )
-from tibet_nc_protocol.terms import Signal
+from tibet_nc_protocol.terms import DenialCode, Signal
 
 MIB = 1 << 20
 PRINTED = 160 * MIB
@@ -96,3 +101,47 @@ async def test_a_flood_slows_only_itself(executor: Executor, client: Client) -> 
     await client.send(kill)
     answers = [await client.receive(), await client.receive()]
     assert {type(answer) for answer in answers} == {Done, Finished}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_recording_on_its_way_to_a_slow_disk_holds_up_nobody(
+    executor: Executor, client: Client
+) -> None:
+    """Another session's command is answered first, while a recording is still being synced."""
+    first = await client.run("true")
+    assert isinstance(first, Finished)
+    recording = executor.state / RECORDINGS / recording_name(first.number + 2)
+    with injected(executor, "fdatasync:delay_enter=8s", [recording]):
+        await client.send(client.request("seq 1 200000"))
+        started = await client.receive()
+        assert isinstance(started, Started)
+        assert recording.name == recording_name(started.number)
+        await until(lambda: recording.exists() and b',"x","0"]' in recording.read_bytes())
+        await client.send(client.request("true", sender=OTHER_OPERATOR))
+        assert isinstance(await client.receive(), Started)
+        finished = [await client.receive() for _ in range(2)]
+    of_the_first = [
+        isinstance(each, Finished) and each.number == started.number for each in finished
+    ]
+    assert of_the_first == [False, True]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_recording_that_may_not_be_on_the_disk_has_no_outcome(
+    executor: Executor, client: Client
+) -> None:
+    """A sync that failed while the command still ran counts, though the last one went well (I1)."""
+    first = await client.run("true")
+    assert isinstance(first, Finished)
+    recording = executor.state / RECORDINGS / recording_name(first.number + 2)
+    mended = executor.directory / "mended"
+    with injected(executor, "fdatasync:error=EIO", [recording]) as trace:
+        waits = f"until [ -e {mended} ]; do sleep 0.1; done"
+        await client.send(client.request(f"seq 1 2000000; {waits}"))
+        assert isinstance(await client.receive(), Started)
+        await until(lambda: "INJECTED" in trace.read_text())
+    mended.touch()
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert denied.code is DenialCode.UNRECORDED
+    assert "Input/output error" in denied.reason

@@ -2,16 +2,15 @@
 """A disk that turns read-only under a running executor: no command without its record (I1, I7)."""
 
 import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.executor.injection import injected
 from tests.executor.rig import Client, Executor, records, whole_chain
 from tests.executor.shell.driver import until
 from tests.mounts import private_mounts
@@ -102,29 +101,10 @@ async def test_a_file_system_that_the_kernel_makes_read_only(place: Path) -> Non
         subprocess.run(["umount", executor.state], check=True)
 
 
-@contextmanager
-def _no_writing(executor: Executor) -> Iterator[None]:
-    """Let the kernel answer as a read-only file system does, to what is written to the chain."""
-    files = [
-        path for folder in (CHAIN, PAYLOADS) for path in sorted((executor.state / folder).iterdir())
-    ]
-    files.append(executor.state / "reserve")
-    tracer = subprocess.Popen(
-        [
-            *("strace", "-f", "-p", str(executor.pid), "-o", "/dev/null"),
-            *("-e", "inject=write,ftruncate,fallocate,unlink:error=EROFS"),
-            *(part for path in files for part in ("-P", str(path))),
-        ],
-        stderr=subprocess.PIPE,
-    )
-    assert tracer.stderr is not None
-    with tracer.stderr as said:
-        assert b"attached" in said.readline()
-        try:
-            yield
-        finally:
-            tracer.send_signal(signal.SIGINT)
-            tracer.wait()
+def _written_to(executor: Executor) -> list[Path]:
+    """Return the files that a record is written to, and the one that is given up for it."""
+    folders = (executor.state / folder for folder in (CHAIN, PAYLOADS))
+    return [*(path for folder in folders for path in folder.iterdir()), executor.state / "reserve"]
 
 
 async def test_writable_again_it_goes_on_by_itself(place: Path) -> None:
@@ -132,7 +112,8 @@ async def test_writable_again_it_goes_on_by_itself(place: Path) -> None:
     with Executor(place) as executor:
         client = await Client.connect(executor)
         await _runs(client, place, "before")
-        with _no_writing(executor):
+        fault = "write,ftruncate,fallocate,unlink:error=EROFS"  # as on a read-only file system
+        with injected(executor, fault, _written_to(executor)):
             await _is_refused(client, executor, place)
         await _runs(client, place, "after")
         await client.close()

@@ -12,6 +12,7 @@ from typing import Final
 
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.background import Background, Rest
+from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Place
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_protocol.messages import Job, Run
@@ -101,6 +102,10 @@ class Leftover:
 
     async def _record(self, archive: Archive, rest: Rest) -> None:
         recorder = self._recorder
+        try:
+            await recorder.settle()
+        except OSError as error:
+            raise LedgerError(f"the recording can't be synced: {error.strerror}") from None
         notes = [*self._notes, *rest.notes]
         if recorder.failure is not None:
             notes.append(recorder.failure)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tibet_nc_executor.durable import PRIVATE_FILE, write_all
+from tibet_nc_executor.writeback import Writeback
 from tibet_nc_protocol.limits import INLINE_BYTES, TAIL_BYTES
 from tibet_nc_protocol.recording import CastReader, CastWriter
 
@@ -34,6 +35,7 @@ class Recorder:
         self._begin = time.monotonic()
         self._started = time.time()
         self._descriptor: int | None = None
+        self._writeback = Writeback()
         self.bytes = 0
         """How much was printed."""
         self.recorded = 0
@@ -86,6 +88,11 @@ class Recorder:
         if not self._write(self._cast.finish(self._elapsed(), status)):
             self.recorded -= held
 
+    async def settle(self) -> None:
+        """Get nearly all of the file on the disk, without holding others up; raises OSError."""
+        if self._descriptor is not None:
+            await self._writeback.settle(self._descriptor)
+
     def close(self) -> None:
         """Close the file."""
         if self._descriptor is not None:
@@ -110,6 +117,7 @@ class Recorder:
                     + lines
                 )
             write_all(self._descriptor, lines)
+            self._writeback.wrote(self._descriptor, len(lines))
         except OSError as error:
             self.failure = f"recording ended early: {error.strerror}"
             return False

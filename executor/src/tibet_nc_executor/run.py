@@ -306,6 +306,7 @@ class Execution:
         tools = self._tools
         status = f"signal {ending.signal}" if ending.exit is None else str(ending.exit)
         recorder.finish(status)
+        await recorder.settle()
         typed = (f"{count} bytes of input by {sender}" for sender, count in self._typed.items())
         notes = [*self._notes, *typed, *ending.notes]
         if recorder.failure is not None:
