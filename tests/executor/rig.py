@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ from tibet_nc_protocol.messages import (
     Welcome,
 )
 from tibet_nc_protocol.pins import How, Pin, render
-from tibet_nc_protocol.records import Record, Security, SecurityEvent
+from tibet_nc_protocol.records import Record, Remainder, Security, SecurityEvent
 from tibet_nc_protocol.signing import Identity, PublicKey, Purpose
 
 OPERATOR = "@op:example.org"
@@ -46,6 +47,8 @@ OTHER_OPERATOR = "@colleague:example.org"
 ROOM = "!room:example.org"
 AGENT = Identity(b"agent-test-key".ljust(32, b"."))
 SECONDS = 20.0
+UNRESTRICTED = "restricted = false"
+"""Has sessions whose shell forbids nothing, which shows the most."""
 
 
 class Executor:
@@ -293,6 +296,9 @@ class Client:
             await self.writer.wait_closed()
 
 
+type Connect = Callable[[Executor], Awaitable[Client]]
+
+
 def _pin(user: str) -> Pin:
     """Return a pin; the executor asks for the user only, so any key does."""
     key = base64.b64encode(AGENT.public_key.data).decode().rstrip("=")
@@ -322,3 +328,13 @@ def records(executor: Executor) -> list[Record]:
         for record in whole_chain(executor)
         if not (isinstance(record, Security) and record.what is SecurityEvent.JOURNAL)
     ]
+
+
+def security(executor: Executor) -> list[Security]:
+    """Return its security records, but for those of gaps in the journal."""
+    return [record for record in records(executor) if isinstance(record, Security)]
+
+
+def remainders(executor: Executor) -> list[Remainder]:
+    """Return the remainders on record."""
+    return [record for record in records(executor) if isinstance(record, Remainder)]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.executor.rig import OTHER_OPERATOR, Client, Executor
+from tests.executor.rig import OTHER_OPERATOR, Client, Connect, Executor
 from tests.executor.shell.driver import AS_ROOT
 from tibet_nc_protocol.messages import Finished, Started
 
@@ -232,3 +232,36 @@ async def test_not_even_the_executor_s_own_uid_reads_its_memory(executor: Execut
         )
         assert "Permission denied" in done.stderr, (file, done)
     assert os.stat(f"/proc/{executor.pid}/environ").st_uid == 0
+
+
+async def test_the_shell_uid_reads_and_reaches_nothing(
+    executor: Executor, connect: Connect
+) -> None:
+    """As the shell uid: no file of the executor's, no key, no socket, no memory (I6, I10)."""
+    client = await connect(executor)
+    await client.run("echo a recording")
+    paths = [str(path) for path in sorted(executor.state.rglob("*"))]
+    paths += [str(executor.state), str(executor.socket), str(executor.socket.parent)]
+    proc = [f"/proc/{executor.pid}/{name}" for name in ("environ", "mem", "maps", "fd", "auxv")]
+    assert len(paths) > 8
+    script = (
+        "import os, socket, sys\n"
+        "for path in sys.argv[1:]:\n"
+        "    try:\n"
+        "        if path.endswith('.sock'):\n"
+        "            socket.socket(socket.AF_UNIX).connect(path)\n"
+        "        elif os.path.isdir(path): os.listdir(path)\n"
+        "        else: open(path, 'rb').read(1)\n"
+        "        print('REACHED', path)\n"
+        "    except OSError as error:\n"
+        "        print(error.errno)\n"
+    )
+    quoted = " ".join(f"'{path}'" for path in (*paths, *proc))
+    done = await client.run(
+        f'/usr/bin/env python3 -c "{script}" {quoted}'.replace("/usr/bin/env ", "")
+    )
+    assert isinstance(done, Finished)
+    lines = done.output.decode().split()
+    assert "REACHED" not in lines
+    assert len(lines) == len(paths) + len(proc), done.output
+    assert set(lines) <= {"13", "1", "2"}

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""What ends a connection: another uid, another key, a bad frame, a request out of turn (I2, I5)."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from tests.executor.rig import AGENT, Client, Connect, Executor, raw_socket, security
+from tests.executor.shell.driver import until
+from tests.separation import FOREIGN_UID, as_agent
+from tibet_nc_protocol.envelope import Opener
+from tibet_nc_protocol.errors import SignatureError
+from tibet_nc_protocol.framing import frame
+from tibet_nc_protocol.limits import FRAME_BYTES
+from tibet_nc_protocol.messages import REQUESTS, Failure, Finished, Hello, Started
+from tibet_nc_protocol.records import SecurityEvent
+from tibet_nc_protocol.signing import Purpose
+
+
+async def test_a_frame_that_is_not_signed_by_the_agent_ends_the_connection(
+    executor: Executor,
+    connect: Connect,
+) -> None:
+    """An unsigned or foreign message is recorded, answered with a failure, and nothing else."""
+    client = await connect(executor)
+    data = bytearray(client.sealer.seal(client.request("true")))
+    data[-1] ^= 1
+    await client.send_raw(frame(bytes(data)))
+    (failure,) = await client.ended()
+    assert isinstance(failure, Failure)
+    assert "not signed" in failure.reason
+    assert [record.what for record in security(executor)] == [SecurityEvent.PROTOCOL]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\0\0\0\0", (FRAME_BYTES + 1).to_bytes(4), b"\xff\xff\xff\xff", frame(b"hello"), b"\0\0"],
+    ids=["empty", "over", "huge", "garbage", "torn"],
+)
+async def test_a_bad_frame_ends_the_connection_with_a_record(
+    executor: Executor, connect: Connect, data: bytes
+) -> None:
+    """Empty, oversized, torn and meaningless frames: one failure, one record, closed."""
+    client = await connect(executor)
+    await client.send_raw(data)
+    client.writer.write_eof()
+    (failure,) = await client.ended()
+    assert isinstance(failure, Failure)
+    assert [record.what for record in security(executor)] == [SecurityEvent.PROTOCOL]
+
+
+async def test_a_repeated_frame_ends_the_connection(executor: Executor, connect: Connect) -> None:
+    """The very bytes of an earlier request don't verify a second time."""
+    client = await connect(executor)
+    sealed = frame(client.sealer.seal(client.request("true", "$replayed")))
+    await client.send_raw(sealed)
+    assert isinstance(await client.receive(), Started)
+    assert isinstance(await client.receive(), Finished)
+    await client.send_raw(sealed)
+    (failure,) = await client.ended()
+    assert isinstance(failure, Failure)
+
+
+async def test_nothing_is_permitted_before_the_hello(executor: Executor) -> None:
+    """A request on a connection that was not greeted ends it."""
+    reader, writer = await asyncio.open_unix_connection(executor.socket)
+    client = Client(reader, writer)
+    await asyncio.wait_for(reader.read(65536), 10)
+    await client.send(client.request("true"))
+    assert await asyncio.wait_for(reader.read(), 10) != b""
+    await client.close()
+    assert [record.what for record in security(executor)] == [SecurityEvent.PROTOCOL]
+
+
+async def test_a_second_hello_and_another_version_are_refused(
+    executor: Executor, connect: Connect
+) -> None:
+    """The hello is said once, in the version that both speak."""
+    client = await connect(executor)
+    await client.send(Hello(protocol=1, version="x", connection=client.sealer.connection))
+    (failure,) = await client.ended()
+    assert isinstance(failure, Failure)
+    assert "not permitted" in failure.reason
+
+
+async def test_a_message_of_another_connection_does_not_verify(
+    executor: Executor, connect: Connect
+) -> None:
+    """A hello for one connection is worth nothing on another."""
+    first = await connect(executor)
+    reader, writer = await asyncio.open_unix_connection(executor.socket)
+    await asyncio.wait_for(reader.read(65536), 10)
+    hello = Hello(protocol=1, version="x", connection=first.sealer.connection)
+    writer.write(frame(first.sealer.seal(hello)))
+    rest = await asyncio.wait_for(reader.read(), 10)
+    assert b"not signed by the enrolled key" in rest
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another uid")
+async def test_another_uid_is_turned_away_by_the_kernels_word(executor: Executor) -> None:
+    """With every file mode open, another uid still gets nothing but a closed socket (I2)."""
+    executor.socket.parent.chmod(0o755)
+    executor.socket.chmod(0o666)
+    script = (
+        "import socket,sys\n"
+        "s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'x'*8)\n"
+        "sys.stdout.buffer.write(s.recv(100))\n"
+    )
+    other = replace(executor.uids, agent=FOREIGN_UID)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*as_agent(other), sys.executable, "-I", "-c", script, str(executor.socket)],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) in {(0, b""), (1, b"")}, done.stderr
+    await until(lambda: bool(security(executor)))
+    (record,) = security(executor)
+    assert (record.what, record.uid) == (SecurityEvent.PEER, FOREIGN_UID)
+
+
+def test_the_challenge_is_signed_by_the_executor(executor: Executor) -> None:
+    """Before it says anything, the agent knows that it speaks to the executor it pinned."""
+    with raw_socket(executor) as plain:
+        data = plain.recv(65536)
+    opener = Opener(AGENT.public_key, Purpose.RESPONSE, REQUESTS)
+    with pytest.raises(SignatureError):
+        opener.open(data[4:])

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""A full disk: nothing runs without its record, and what ran never runs again (I3, I7)."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.executor.rig import Connect, Executor, records
+from tibet_nc_protocol.messages import Denied, Finished, Started
+from tibet_nc_protocol.records import Intent
+from tibet_nc_protocol.terms import DenialCode, Reason
+
+
+@pytest.fixture
+def small(place: Path) -> Iterator[Path]:
+    """Make a directory whose ``state`` is a file system of 4 MiB."""
+    state = place / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(state)], check=True)
+    yield place
+    subprocess.run(["umount", str(state)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write a file until the disk is full."""
+    with path.open("wb") as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+async def test_a_full_disk_runs_nothing_and_says_so(small: Path, connect: Connect) -> None:
+    """With no room for its record nothing runs; with room again it does, and all is whole (I7)."""
+    with Executor(small) as executor:
+        client = await connect(executor)
+        assert isinstance(await client.run("echo before"), Finished)
+        filler = executor.state / "filler"
+        fill(filler)
+        commands = 0
+        while isinstance(denied := await client.run("n=$((n+1))"), Finished):
+            commands += 1  # what is left of the last pages
+            assert commands < 100
+        assert denied.code is DenialCode.UNRECORDED
+        assert "nothing was run" in denied.reason
+        filler.unlink()
+        after = await client.run("echo $n")
+        assert isinstance(after, Finished)
+        assert after.output.decode().strip() == (str(commands) if commands else "")
+        intents = [record for record in records(executor) if isinstance(record, Intent)]
+        assert len(intents) == commands + 2
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+async def test_what_ran_without_an_outcome_on_disk_never_runs_again(
+    small: Path, connect: Connect
+) -> None:
+    """A command whose outcome found no room is told so, also when it is asked for again (I3)."""
+    with Executor(small) as executor:
+        client = await connect(executor)
+        await client.send(client.request("read -r line", "$lost"))
+        started = await client.receive()
+        assert isinstance(started, Started)
+        (executor.state / "reserve").unlink()
+        fill(executor.state / "filler")
+        await client.type(started.number, "\n")
+        answers = [await client.receive() for _ in range(2)]
+        assert [a.code for a in answers if isinstance(a, Denied)] == [DenialCode.UNRECORDED]
+        (executor.state / "filler").unlink()
+        again = await client.run("echo again", "$lost")
+        assert isinstance(again, Denied)
+        assert (again.code, again.number) == (DenialCode.UNRECORDED, started.number)
+        executor.stop()
+        executor.start()
+        recorded = await (await connect(executor)).run("echo again", "$lost")
+        assert isinstance(recorded, Finished)
+        assert recorded.reason is Reason.ABORTED
+        events = [record.event for record in records(executor) if isinstance(record, Intent)]
+        assert events == ["$lost"]

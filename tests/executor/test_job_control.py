@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""What operators do with what runs and what waits: interrupt, kill, stop, type, watch, close."""
+
+import pytest
+
+from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records
+from tests.executor.shell.driver import until
+from tibet_nc_protocol.messages import (
+    CloseSession,
+    Control,
+    Denied,
+    Done,
+    Finished,
+    Jobs,
+    JobsReport,
+    Recorded,
+    Started,
+    Stop,
+    Tail,
+    TailReport,
+)
+from tibet_nc_protocol.records import Intent, Session
+from tibet_nc_protocol.terms import DenialCode, Reason, Signal
+
+
+@pytest.mark.parametrize(
+    ("signal", "reason"), [(Signal.INTERRUPT, Reason.CANCELLED), (Signal.KILL, Reason.KILLED)]
+)
+async def test_an_operator_ends_a_command(
+    executor: Executor, connect: Connect, signal: Signal, reason: Reason
+) -> None:
+    """Interrupt and kill end a command, and the outcome names who did it."""
+    client = await connect(executor)
+    await client.send(client.request("sleep 30"))
+    started = await client.receive()
+    # Bash loses a signal in the moment before the program is there.
+    await until(lambda: bool(executor.commands("sleep 30")))
+    assert isinstance(started, Started)
+    await client.send(Jobs(request=client.number()))
+    jobs = await client.receive()
+    assert isinstance(jobs, JobsReport)
+    assert [(job.number, job.command) for job in jobs.jobs] == [(started.number, "sleep 30")]
+    await client.send(
+        Control(
+            request=client.number(),
+            room=ROOM,
+            sender=OPERATOR,
+            number=started.number,
+            signal=signal,
+        )
+    )
+    answers = [await client.receive(), await client.receive()]
+    (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
+    assert any(isinstance(answer, Done) for answer in answers)
+    assert finished.reason is reason
+    assert finished.notes[0] == f"{signal} by {OPERATOR}"
+
+
+async def test_only_operators_end_commands(executor: Executor, connect: Connect) -> None:
+    """A stranger can't signal, and nobody can signal what doesn't run."""
+    client = await connect(executor)
+    for sender, number, code in (
+        ("@stranger:example.org", 0, DenialCode.SENDER),
+        (OPERATOR, 99, DenialCode.UNKNOWN),
+    ):
+        await client.send(
+            Control(
+                request=client.number(),
+                room=ROOM,
+                sender=sender,
+                number=number,
+                signal=Signal.KILL,
+            )
+        )
+        denied = await client.receive()
+        assert isinstance(denied, Denied)
+        assert denied.code is code
+
+
+async def test_stop_ends_what_runs_and_what_waits(executor: Executor, connect: Connect) -> None:
+    """The panic switch kills the running command, and the waiting ones never start."""
+    client = await connect(executor)
+    for _ in range(3):
+        await client.send(client.request("echo x >>ran; sleep 30"))
+    assert isinstance(await client.receive(), Started)
+    await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
+    answers = [await client.receive() for _ in range(4)]
+    (done,) = [answer for answer in answers if isinstance(answer, Done)]
+    (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
+    denied = [answer for answer in answers if isinstance(answer, Denied)]
+    assert done.count == 3
+    assert finished.reason is Reason.KILLED
+    assert [answer.code for answer in denied] == [DenialCode.CANCELLED] * 2
+    assert len([record for record in records(executor) if isinstance(record, Intent)]) == 1
+
+
+async def test_input_is_typed_and_the_newest_output_shown(
+    executor: Executor, connect: Connect
+) -> None:
+    """A command that reads gets what an operator types, which is noted, and can be watched."""
+    client = await connect(executor)
+    await client.send(client.request("echo name?; read name; echo hello $name; cat"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    shown = b""
+    while shown != b"name?\n":
+        await client.send(Tail(request=client.number(), number=started.number))
+        report = await client.receive()
+        assert isinstance(report, TailReport)
+        shown = report.data
+    await client.type(started.number, "Ann\nmore\n", end=True)
+    answers = [await client.receive(), await client.receive()]
+    (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
+    assert finished.output == b"name?\nhello Ann\nmore\n"
+    assert f"9 bytes of input by {OPERATOR}" in finished.notes
+
+
+async def test_one_session_runs_in_order_and_others_meanwhile(
+    executor: Executor, connect: Connect
+) -> None:
+    """Ten commands at once in one session run one after the other, as they came."""
+    client = await connect(executor)
+    for number in range(10):
+        await client.send(client.request(f"list=${{list}}{number}; echo $list"))
+    responses = [await client.receive() for _ in range(20)]
+    outputs = [response.output for response in responses if isinstance(response, Finished)]
+    assert outputs[-1] == b"0123456789\n"
+    assert len(outputs) == 10
+
+
+async def test_a_session_ends_when_its_operator_says_so(
+    executor: Executor, connect: Connect
+) -> None:
+    """After the end of a session its variables are gone, and both are recorded."""
+    client = await connect(executor)
+    await client.run("kept=yes")
+    close = CloseSession(request=client.number(), room=ROOM, sender=OPERATOR)
+    await client.send(close)
+    assert isinstance(await client.receive(), Recorded)
+    finished = await client.run("echo [$kept]")
+    assert isinstance(finished, Finished)
+    assert finished.output == b"[]\n"
+    states = [record.state for record in records(executor) if isinstance(record, Session)]
+    assert states == ["opened", "closed", "opened"]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""What a command leaves: its records, its recording, its token, and all of its output (I12)."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.executor.rig import OPERATOR, Connect, Executor, records
+from tibet_nc_executor.office import READERS
+from tibet_nc_protocol.limits import INLINE_BYTES
+from tibet_nc_protocol.messages import Chunk, Fetch, Finished, Started
+from tibet_nc_protocol.records import Intent, Outcome, Session
+from tibet_nc_protocol.terms import Reason
+
+pytestmark = pytest.mark.executor(settings="[audit]\nrecording_bytes = 3000000\n")
+
+
+async def test_a_command_leaves_intent_outcome_recording_and_token(
+    executor: Executor, connect: Connect
+) -> None:
+    """One command: its records in order, its output whole, its token anchored."""
+    client = await connect(executor)
+    request = client.request("printf 'a\\377b\\n'; exit 3")
+    await client.send(request)
+    started = await client.receive()
+    finished = await client.receive()
+    assert isinstance(started, Started)
+    assert isinstance(finished, Finished)
+    assert (finished.exit, finished.signal, finished.output) == (3, None, b"a\xffb\n")
+    assert finished.reason is Reason.EXITED
+    chain = records(executor)
+    session, intent, outcome = chain[1:]
+    assert isinstance(session, Session)
+    assert isinstance(intent, Intent)
+    assert isinstance(outcome, Outcome)
+    assert (started.number, finished.number, finished.outcome) == (intent.seq, intent.seq, 3)
+    assert (outcome.intent, outcome.exit, outcome.output_bytes) == (intent.seq, 3, 4)
+    assert (intent.sender, intent.event, intent.session) == (
+        OPERATOR,
+        request.event,
+        outcome.session,
+    )
+    tokens = (executor.state / "tokens.jsonl").read_text()
+    assert f'"token_id": "{outcome.token}"' in tokens
+
+
+async def test_big_output_is_fetched_whole(executor: Executor, connect: Connect) -> None:
+    """What doesn't fit the result is fetched in chunks, exactly (I12)."""
+    client = await connect(executor)
+    finished = await client.run("seq 1 200000")
+    assert isinstance(finished, Finished)
+    whole = "".join(f"{n}\n" for n in range(1, 200001)).encode()
+    assert finished.output == whole[:INLINE_BYTES]
+    assert finished.recorded_bytes == finished.output_bytes == len(whole)
+    output = bytearray()
+    last = False
+    while not last:
+        await client.send(Fetch(request=client.number(), run=finished.run, offset=len(output)))
+        chunk = await client.receive()
+        assert isinstance(chunk, Chunk)
+        assert chunk.offset == len(output)
+        output += chunk.data
+        last = chunk.last
+    assert bytes(output) == whole
+    # Going back is permitted too, also after many others were begun and not finished.
+    for _ in range(2 * READERS):
+        other = await client.run("seq 1 20000")
+        assert isinstance(other, Finished)
+        await client.send(Fetch(request=client.number(), run=other.run, offset=0))
+        assert isinstance(await client.receive(), Chunk)
+    opened = [os.readlink(path) for path in Path(f"/proc/{executor.pid}/fd").iterdir()]
+    assert 0 < len([name for name in opened if name.endswith(".cast")]) <= READERS
+    await client.send(Fetch(request=client.number(), run=finished.run, offset=7))
+    chunk = await client.receive()
+    assert isinstance(chunk, Chunk)
+    assert chunk.data[:20] == whole[7:27]
+
+
+async def test_output_over_the_cap_is_hashed_whole_and_said_to_be_cut(
+    executor: Executor, connect: Connect
+) -> None:
+    """The recording ends at its limit, the hash and the length don't (I12)."""
+    client = await connect(executor)
+    finished = await client.run("head -c 5000000 /dev/zero")
+    assert isinstance(finished, Finished)
+    assert (finished.output_bytes, finished.recorded_bytes) == (5000000, 3000000)
+    assert finished.output_sha256 == hashlib.sha256(bytes(5000000)).hexdigest()

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""What the airlock has refused is put on record by the executor, once, unless it ran (I3)."""
+
+from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records
+from tibet_nc_protocol.messages import Denied, Finished, Recorded, Refuse, Started
+from tibet_nc_protocol.records import Intent, Refusal
+from tibet_nc_protocol.terms import DenialCode, Stage
+
+
+def refusal(number: int, event: str) -> Refuse:
+    """Return the report that the airlock has refused an event."""
+    return Refuse(
+        request=number,
+        room=ROOM,
+        event=event,
+        sender=OPERATOR,
+        device="DEVICE",
+        command="reboot",
+        stage=Stage.SAFETY,
+        family="power",
+        reason="would restart the host",
+    )
+
+
+async def test_a_refusal_is_recorded_once(executor: Executor, connect: Connect) -> None:
+    """The airlock's refusal of one event is one record, however often it is reported."""
+    client = await connect(executor)
+    numbers = set()
+    for _ in range(2):
+        await client.send(refusal(client.number(), "$refused"))
+        recorded = await client.receive()
+        assert isinstance(recorded, Recorded)
+        numbers.add(recorded.number)
+    (record,) = records(executor)[1:]
+    assert isinstance(record, Refusal)
+    assert numbers == {record.seq}
+    assert (record.stage, record.family) == (Stage.SAFETY, "power")
+
+
+async def test_what_runs_or_ran_is_not_refused(executor: Executor, connect: Connect) -> None:
+    """An agent that has lost its memory is told so, and no record calls it refused (I3)."""
+    client = await connect(executor)
+    await client.send(client.request("sleep 1", event="$running"))
+    assert isinstance(await client.receive(), Started)
+    await client.send(client.request("true", event="$waiting"))
+    for event in ("$running", "$waiting"):
+        await client.send(refusal(client.number(), event))
+        denied = await client.receive()
+        assert isinstance(denied, Denied)
+        assert denied.code is DenialCode.RAN
+    ended = 0
+    while ended < 2:
+        ended += isinstance(await client.receive(), Finished)
+    await client.send(refusal(client.number(), "$waiting"))
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    number = next(
+        record.seq
+        for record in records(executor)
+        if isinstance(record, Intent) and record.event == "$waiting"
+    )
+    assert (denied.code, denied.number) == (DenialCode.RAN, number)
+    assert not any(isinstance(record, Refusal) for record in records(executor))

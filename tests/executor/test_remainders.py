@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""What commands leave running: a job of its own, until it ends and that is on record (I6, I12)."""
+
+import asyncio
+import hashlib
+
+import pytest
+
+from tests.executor.exchange import control, jobs, run
+from tests.executor.rig import OPERATOR, ROOM, UNRESTRICTED, Client, Executor, records, remainders
+from tests.executor.shell.driver import until
+from tibet_nc_executor.command import FULL
+from tibet_nc_executor.recording import read_output
+from tibet_nc_protocol.layout import RECORDINGS
+from tibet_nc_protocol.limits import BACKGROUND_RUNS
+from tibet_nc_protocol.messages import CloseSession, Denied, Done, Recorded, Stop, Tail, TailReport
+from tibet_nc_protocol.records import Outcome, Remainder, Session
+from tibet_nc_protocol.terms import Reason, Signal
+
+pytestmark = pytest.mark.executor(shell=UNRESTRICTED)
+
+
+@pytest.mark.parametrize(
+    ("signal", "reason", "killed"),
+    [(Signal.INTERRUPT, Reason.CANCELLED, 0), (Signal.KILL, Reason.KILLED, 1)],
+)
+async def test_what_a_command_left_is_listed_and_ended_by_its_number(
+    executor: Executor, client: Client, signal: Signal, reason: Reason, killed: int
+) -> None:
+    """A command is over at once; what it left is a job of its own until it ends (I6)."""
+    finished = await run(client, "sleep 4750 & echo up")
+    assert (finished.exit, finished.output, finished.leftover) == (0, b"up\n", 1)
+    (job,) = await jobs(client)
+    assert (job.number, job.left, job.sender) == (finished.number, 1, OPERATOR)
+    await control(client, finished.number, signal)
+    await until(lambda: len(remainders(executor)) == 1)
+    while await jobs(client):  # noqa: ASYNC110 - listed until a moment after its record is on disk
+        await asyncio.sleep(0.01)
+    (remainder,) = remainders(executor)
+    assert (remainder.intent, remainder.run) == (finished.number, finished.run)
+    assert (remainder.reason, remainder.killed) == (reason, killed)
+    assert remainder.notes == (f"{signal} by {OPERATOR}",)
+
+
+async def test_what_is_printed_later_is_in_the_remainder(
+    executor: Executor, client: Client
+) -> None:
+    """The outcome stays true; later output has its own recording, hash and `tail` (I12)."""
+    finished = await run(client, "mkfifo gate; (read -r x <gate; echo late) & echo up")
+    assert finished.output == b"up\n"
+    printed = await run(client, "(printf 'one\\377'; sleep 4751) & sleep 0.2; true")
+    again = await run(client, "echo exact")
+    assert again.output == b"exact\n"
+    await client.send(Tail(request=client.number(), number=printed.number))
+    assert isinstance(await client.receive(), TailReport)
+    await run(client, "exec 5>gate 5>&-; true")
+    await until(lambda: len(remainders(executor)) == 1)
+    (remainder,) = remainders(executor)
+    assert (remainder.reason, remainder.output_bytes) == (Reason.EXITED, 5)
+    assert remainder.output_sha256 == hashlib.sha256(b"late\n").hexdigest()
+    path = executor.state / RECORDINGS / remainder.recording
+    assert b"".join(read_output(path)) == b"late\n"
+    outcome = next(
+        record
+        for record in records(executor)
+        if isinstance(record, Outcome) and record.intent == finished.number
+    )
+    assert (outcome.output_bytes, outcome.leftover) == (3, 1)
+
+
+@pytest.mark.parametrize("when", ["between", "meanwhile"])
+async def test_the_next_answer_says_that_it_has_ended(
+    executor: Executor, client: Client, when: str
+) -> None:
+    """What was left and has ended is told once, in the session's answer that comes after."""
+    await run(client, "mkfifo gate")
+    left = await run(client, "(read -r x <gate; printf late) & true")
+    others = await run(client, "sleep 4761 & true")
+    open_gate = "echo >gate"
+    if when == "meanwhile":
+        finished = await run(client, f"{open_gate}; sleep 2")
+    else:
+        assert (await run(client, f"({open_gate}) & disown; true")).notes == ()
+        await until(lambda: len(remainders(executor)) >= 1)
+        while left.number in [job.number for job in await jobs(client)]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        finished = await run(client, "true")
+    told = [note for note in finished.notes if note.startswith(f"what #{left.number} left ")]
+    assert len(told) == 1
+    assert "has ended by itself, after " in told[0]
+    assert told[0].endswith(" s and 4 bytes")
+    await control(client, others.number, Signal.KILL)
+    while others.number in [job.number for job in await jobs(client)]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    after = await run(client, "true")
+    assert any(f"#{others.number} left running has ended by SIGKILL" in n for n in after.notes)
+    assert not any(f"#{left.number} " in note for note in after.notes)
+    assert (await run(client, "true")).notes == ()
+
+
+async def test_nothing_is_typed_to_what_was_left(client: Client) -> None:
+    """It reads no input, and whoever types is told so."""
+    finished = await run(client, "sleep 4752 & true")
+    await client.type(finished.number, "x\n")
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert "reads no input" in denied.reason
+
+
+@pytest.mark.parametrize("end", ["close", "stop", "shutdown"])
+async def test_it_ends_with_its_session(executor: Executor, client: Client, end: str) -> None:
+    """Nothing outlives the session, however that ends, and the remainder comes before it (I6)."""
+    await run(client, "nohup sleep 4753 >/dev/null 2>&1 & setsid sleep 4753 & disown -a")
+    await run(client, "(trap '' HUP INT TERM; setsid sleep 4753) & true")
+    match end:
+        case "close":
+            close = CloseSession(request=client.number(), room=ROOM, sender=OPERATOR)
+            await client.send(close)
+            assert isinstance(await client.receive(), Recorded)
+        case "stop":
+            await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
+            done = await client.receive()
+            assert isinstance(done, Done)
+            assert done.count == 2
+            await until(lambda: len(remainders(executor)) == 2)
+        case _:
+            executor.stop()
+    assert [remainder.reason for remainder in remainders(executor)] == [Reason.KILLED] * 2
+    assert executor.commands("sleep 4753") == []
+    if end != "stop":
+        kinds = [type(record) for record in records(executor)]
+        assert kinds.index(Remainder) < len(kinds) - 1 - kinds[::-1].index(Session)
+        assert kinds[::-1].index(Session) < kinds[::-1].index(Remainder)
+
+
+async def test_killed_with_the_executor_it_is_aborted(executor: Executor, client: Client) -> None:
+    """After a crash nothing of it runs, the chain says so, and verifies."""
+    await run(client, "setsid sleep 4754 & true")
+    executor.kill()
+    executor.start()
+    assert executor.commands("sleep 4754") == []
+    (remainder,) = remainders(executor)
+    assert (remainder.reason, remainder.recording) == (Reason.ABORTED, "")
+
+
+async def test_there_is_a_most(executor: Executor, client: Client) -> None:
+    """Beyond a number of them, what a command leaves is killed at its end, and that is said."""
+    for _ in range(BACKGROUND_RUNS):
+        assert (await run(client, "sleep 4755 & true")).leftover == 1
+    finished = await run(client, "sleep 4755 & true")
+    assert finished.leftover == 0
+    assert FULL in finished.notes
+    assert len(await jobs(client)) == BACKGROUND_RUNS
+    await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
+    assert isinstance(await client.receive(), Done)
+    await until(lambda: len(remainders(executor)) == BACKGROUND_RUNS)

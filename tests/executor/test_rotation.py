@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""A chain goes on with another key, which the old one has signed into it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.executor.rig import Connect, Executor, records
+from tibet_nc_protocol.signing import PublicKey
+
+
+async def test_the_chain_goes_on_with_another_key(executor: Executor, connect: Connect) -> None:
+    """The old key signs the new one into the chain, which verifies from the first key on."""
+    client = await connect(executor)
+    await client.run("true")
+    await client.close()
+    executor.stop()
+    first = executor.key
+    new = PublicKey.from_hex(executor.verb("identity", "--rotate").split()[-1])
+    assert new != first
+    executor.start()
+    executor.key = new
+    client = await connect(executor)
+    await client.run("true")
+    executor.key = first
+    kinds = [type(record).__name__ for record in records(executor)]
+    assert kinds.count("Key") == 1
+    assert kinds[-2:] == ["Intent", "Outcome"]
+
+
+async def test_a_change_of_key_needs_a_chain_and_cuts_what_is_torn(place: Path) -> None:
+    """Without a chain nothing could attest another key; a torn line is cut off as at any start."""
+    executor = Executor(place)
+    key = (executor.state / "executor.key").read_bytes()
+    with pytest.raises(AssertionError, match="there is no chain yet"):
+        executor.verb("identity", "--rotate")
+    assert (executor.state / "executor.key").read_bytes() == key
+    assert not (executor.state / "executor.key.new").exists()
+    executor.start()
+    executor.kill()
+    with (executor.state / "chain" / "000000000000.jsonl").open("ab") as file:
+        file.write(b'{"torn')
+    executor.verb("identity", "--rotate")
+    assert (executor.state / "executor.key").read_bytes() != key
+    executor.key = PublicKey.from_hex(executor.verb("identity").split()[-1])
+    with executor:
+        pass
+
+
+async def test_an_interrupted_change_of_key_is_finished_by_doing_it_again(
+    executor: Executor,
+) -> None:
+    """After a crash between the record and the file, the same new key is used, not a third."""
+    executor.stop()
+    old = (executor.state / "executor.key").read_bytes()
+    executor.verb("identity", "--rotate")
+    new = (executor.state / "executor.key").read_bytes()
+    for name, data in (("executor.key", old), ("executor.key.new", new)):
+        (executor.state / name).write_bytes(data)
+        (executor.state / name).chmod(0o600)
+        os.chown(executor.state / name, executor.uids.executor, executor.uids.executor)
+    with pytest.raises(AssertionError, match="goes on with key"):
+        executor.start()
+    executor.verb("identity", "--rotate")
+    assert (executor.state / "executor.key").read_bytes() == new
+    assert not (executor.state / "executor.key.new").exists()
+    executor.start()
+    assert [type(r).__name__ for r in records(executor)].count("Key") == 1

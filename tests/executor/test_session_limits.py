@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""A session ends when it was idle or lasted for too long; the room is told before."""
+
+from pathlib import Path
+
+from tests.executor.exchange import run
+from tests.executor.rig import OPERATOR, ROOM, Client, Executor, records
+from tibet_nc_protocol.messages import Finished, SessionNotice, Started
+from tibet_nc_protocol.records import Remainder, Session
+from tibet_nc_protocol.terms import Reason
+
+LIMITS = "session_warning_s = 1\n"
+
+
+async def notice(client: Client) -> SessionNotice:
+    """Return the next notice."""
+    response = await client.receive()
+    assert isinstance(response, SessionNotice), response
+    return response
+
+
+async def test_an_idle_session_is_warned_and_ends(place: Path) -> None:
+    """The room can be told before; then the session ends with all of it, and the next is new."""
+    with Executor(place, shell=f"{LIMITS}session_idle_s = 2") as executor:
+        client = await Client.connect(executor)
+        await run(client, "a=1; sleep 4757 & true")
+        warning = await notice(client)
+        assert (warning.room, warning.sender, warning.seconds) == (ROOM, OPERATOR, 1)
+        assert warning.reason == "no command for 2 s"
+        ended = await notice(client)
+        assert (ended.session, ended.seconds) == (warning.session, 0)
+        assert executor.commands("sleep 4757") == []
+        *_, remainder, closed = records(executor)
+        assert isinstance(remainder, Remainder)
+        assert isinstance(closed, Session)
+        assert (closed.state, closed.detail) == ("closed", "no command for 2 s")
+        finished = await run(client, "echo [$a]")
+        assert finished.output == b"[]\n"
+        note = "this is a new session: the last one has ended (no command for 2 s)"
+        assert finished.notes == (note,)
+        assert (await run(client, "true")).notes == ()
+        await client.close()
+
+
+async def test_a_session_that_is_used_is_not_idle(place: Path) -> None:
+    """A long command is no idle time, and each command begins the time anew."""
+    with Executor(place, shell=f"{LIMITS}session_idle_s = 2") as executor:
+        client = await Client.connect(executor)
+        await run(client, "a=1; sleep 2.5")
+        assert (await run(client, "echo $a")).output == b"1\n"
+        assert (await notice(client)).seconds == 1
+        await client.close()
+
+
+async def test_the_hard_limit_ends_what_runs(place: Path) -> None:
+    """No session lasts longer, a busy one neither: its command is killed, and that is said."""
+    with Executor(place, shell=f"{LIMITS}session_total_s = 3") as executor:
+        client = await Client.connect(executor)
+        await client.send(client.request("a=1; sleep 100"))
+        assert isinstance(await client.receive(), Started)
+        assert (await notice(client)).reason == "a session lasts 3 s at most"
+        finished = await client.receive()
+        assert isinstance(finished, Finished)
+        assert finished.reason is Reason.KILLED
+        assert "the session has ended: a session lasts 3 s at most" in finished.notes
+        assert (await notice(client)).seconds == 0
+        await client.close()
