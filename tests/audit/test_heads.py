@@ -118,3 +118,22 @@ def test_a_checkpoint_of_an_other_size_than_its_root(tmp_path: Path) -> None:
         text = Checkpoint(origin=EXECUTOR.id, size=size, root=root).text()
         note.write_text(sign_note(text, EXECUTOR.id, EXECUTOR))
         assert report(chain.root, heads=[held(str(note))]).good == (size == 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["17", "17:", "17:abc", "x:" + "a" * 64, ":" + "a" * 64, "17:" + "g" * 64, "17:" + "a" * 65],
+)
+def test_what_is_no_head(text: str) -> None:
+    """What is neither SEQ:HEAD nor a head file is refused, never ignored."""
+    with pytest.raises(AuditError):
+        held(text)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[" * 10_000, b'{"record":1}'])
+def test_what_is_no_head_file(tmp_path: Path, content: bytes) -> None:
+    """A file that is no head file is refused with one error."""
+    path = tmp_path / "head"
+    path.write_bytes(content)
+    with pytest.raises(AuditError, match="neither"):
+        held(str(path))

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Files that are long, or that an enemy made long: every fault is found, in one reading."""
+"""Files that are long, or made so by an enemy: each fault is found, read once, in little space."""
 
 import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from tests.audit.chains import EXECUTOR, Chain, add
-from tests.audit.verdicts import lines_of, put, report, saved_head
+from tests.audit.chains import ALICE, EXECUTOR, Chain, add
+from tests.audit.verdicts import EACH, SEGMENT, lines_of, put, report, saved_head
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.lookahead import WINDOW
 from tibet_nc_protocol.layout import TOKENS
@@ -17,7 +18,7 @@ from tibet_nc_protocol.records import digest
 from tibet_nc_protocol.signing import Purpose, signed_text
 
 
-@pytest.mark.parametrize("depth", list(Depth))
+@EACH
 def test_faults_far_apart(tmp_path: Path, depth: Depth) -> None:
     """After a fault every record is checked, however many good ones follow it."""
     chain = Chain(tmp_path)
@@ -33,7 +34,7 @@ def test_faults_far_apart(tmp_path: Path, depth: Depth) -> None:
 _SIGNATURE = re.compile(rb'"sig":"[0-9a-f]{128}",')
 
 
-@pytest.mark.parametrize("depth", list(Depth))
+@EACH
 @pytest.mark.parametrize("more", [1, 20_000, 64_000, 200_000])
 def test_a_record_over_the_limit(tmp_path: Path, depth: Depth, more: int) -> None:
     """A line that is too long is no record, though the executor itself signed and linked it."""
@@ -101,3 +102,42 @@ def test_tokens_that_are_all_out_of_place(tmp_path: Path) -> None:
     found = report(tmp_path)
     assert not found.good
     assert f"isn't within {WINDOW} lines of its place" in found.findings[-1].reason
+
+
+def _peak(root: Path, depth: Depth) -> int:
+    tracemalloc.start()
+    try:
+        assert report(root, depth=depth).good
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@EACH
+def test_memory_does_not_grow_with_the_chain(tmp_path: Path, depth: Depth) -> None:
+    """Ten times the records need no more memory."""
+    chain = Chain(tmp_path / "small", segment_records=1_000)
+    peaks = []
+    for records in (2_000, 20_000):
+        while chain.length < records:
+            chain.command("true") if chain.length % 10 == 1 else chain.refusal("x", sender=ALICE)
+        peaks.append(_peak(chain.root, depth))
+    small, big = peaks
+    assert big < small * 1.2 + 100_000
+
+
+def test_memory_does_not_grow_with_a_line(tmp_path: Path) -> None:
+    """A line of a hundred megabytes is read through and refused, in little memory."""
+    chain = Chain(tmp_path)
+    with (tmp_path / SEGMENT).open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        file.truncate(file.tell() + 100_000_000)
+    add(tmp_path / SEGMENT, b"\n")
+    tracemalloc.start()
+    try:
+        found = report(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+    assert found.first_bad is not None
+    assert found.first_bad.record == chain.length == 1

@@ -9,7 +9,7 @@ import pytest
 
 from tests.audit.chains import ALICE, EXECUTOR, LATER, STRANGER, Chain, sample
 from tests.audit.program import process
-from tests.audit.verdicts import CHAIN_ONLY, DEEP, lines_of, put, report, saved_head
+from tests.audit.verdicts import CHAIN_ONLY, DEEP, EACH, lines_of, put, report, saved_head
 from tibet_nc_audit import signatures
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
@@ -17,8 +17,6 @@ from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
-
-EACH = pytest.mark.parametrize("depth", list(Depth))
 
 
 def _grow(chain: Chain) -> None:

@@ -7,13 +7,12 @@ import msgspec
 import pytest
 
 from tests.audit.chains import EXECUTOR, STRANGER, Chain, sample
-from tests.audit.verdicts import lines_of, put, report
+from tests.audit.verdicts import CHAIN_ONLY, EACH, lines_of, put, report
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth, held
 from tibet_nc_protocol.records import FIRST_PREV, RECORDS, digest, sign
 from tibet_nc_protocol.signing import Identity
 
-EACH = pytest.mark.parametrize("depth", list(Depth))
 PINNED = pytest.mark.parametrize("pinned", [False, True])
 
 
@@ -128,3 +127,52 @@ def test_without_a_genesis_the_first_checkpoint_names_the_chain(
         (What.RECORD, other),
     ]
     assert found.executor == EXECUTOR.id
+
+
+@EACH
+def test_a_checkpoint_of_another_tree(tmp_path: Path, depth: Depth) -> None:
+    """The executor's own checkpoint must be of the records before it (I8)."""
+    chain = Chain(tmp_path)
+    chain.command("id")
+    chain.checkpoint(root=bytes(32))
+    chain.security()
+    found = report(tmp_path, depth=depth)
+    assert [(finding.record, finding.reason) for finding in found.findings] == [
+        (3, "a checkpoint of another root")
+    ]
+
+
+def test_after_a_fault_checkpoints_are_not_held_against_it(tmp_path: Path) -> None:
+    """One record altered or dropped makes one finding, though every later root is another."""
+    chain = Chain(tmp_path)
+    for _ in range(4):
+        chain.command("id")
+        chain.security()
+        chain.checkpoint()
+    good = lines_of(tmp_path)
+    altered = good[5].replace(b'"device":"DEVICE"', b'"device":"FORGED"')
+    for lines, number in (([*good[:5], altered, *good[6:]], 5), (good[:3] + good[4:], 3)):
+        put(tmp_path, lines)
+        assert [finding.record for finding in report(tmp_path).findings] == [number]
+
+
+def test_without_a_genesis_checkpoints_are_still_checked(tmp_path: Path) -> None:
+    """With a key, a chain that lost its beginning has one finding: that."""
+    chain = sample(tmp_path, segment_records=5)
+    chain.checkpoint()
+    chain.segments[0].unlink()
+    found = report(tmp_path, pinned=True)
+    # Record 5 ends a command whose beginning is lost, too.
+    assert [finding.record for finding in found.findings] == [0, 5]
+
+
+@EACH
+def test_without_a_genesis_the_links_are_checked(tmp_path: Path, depth: Depth) -> None:
+    """Without a key there is still something to check, and the report says how little."""
+    sample(tmp_path)
+    lines = lines_of(tmp_path)[1:]
+    lines[9] = lines[9].replace(b"example.org", b"example.com")
+    put(tmp_path, lines)
+    found = report(tmp_path, depth=depth)
+    assert found.depth is CHAIN_ONLY
+    assert [finding.record for finding in found.findings] == [0, 11]

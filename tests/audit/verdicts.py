@@ -5,15 +5,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.audit.chains import EXECUTOR
 from tibet_nc_audit.heads import Depth, Held, SavedHead
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import Report, verify
-from tibet_nc_protocol.layout import CHAIN, segment_name
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
+from tibet_nc_protocol.records import RECORDS
 
 ALL: Final = Depth.RECORDS
 CHAIN_ONLY: Final = Depth.CHAIN
 DEEP: Final = Depth.DEEP
+EACH: Final = pytest.mark.parametrize("depth", list(Depth))
+
+SEGMENT: Final = Path(CHAIN) / segment_name(0)
+TEXTS: Final = Path(PAYLOADS) / segment_name(0)
+"""The first files of a chain and of its texts, below the state directory."""
 
 
 def report(
@@ -41,15 +49,20 @@ def saved_head(root: Path, *, depth: Depth = ALL, resume: SavedHead | None = Non
 
 def lines_of(root: Path) -> list[bytes]:
     """Return the lines of a chain that is in one file."""
-    return (root / CHAIN / segment_name(0)).read_bytes().split(b"\n")[:-1]
+    return (root / SEGMENT).read_bytes().split(b"\n")[:-1]
 
 
 def put(root: Path, lines: list[bytes]) -> None:
     """Write a chain that is in one file."""
     data = b"".join(line + b"\n" for line in lines)
-    (root / CHAIN / segment_name(0)).write_bytes(data)
+    (root / SEGMENT).write_bytes(data)
 
 
 def number_at(data: bytes, at: int) -> int:
     """Return the number of the record that holds a byte of the first segment."""
     return data.count(b"\n", 0, at)
+
+
+def prev_of(line: bytes) -> bytes:
+    """Return the digest by which a record's line is linked to the one before."""
+    return RECORDS.decode(line).prev.encode()

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""Texts and recordings that are gone: no fault where that is on record, else one (I8)."""
+
+import shutil
+from pathlib import Path
+
+from tests.audit.chains import sample
+from tests.audit.verdicts import TEXTS, report
+from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS
+from tibet_nc_protocol.records import ERASED_TEXT
+
+
+def test_an_erased_text(tmp_path: Path) -> None:
+    """Erasing a text leaves the chain verifying; that it is gone is counted."""
+    sample(tmp_path)
+    path = tmp_path / TEXTS
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:1] + lines[2:]))
+    found = report(tmp_path)
+    assert (found.good, found.counts.texts, found.counts.missing_texts) == (True, 7, 1)
+
+
+def test_an_erasure_on_record(tmp_path: Path) -> None:
+    """A text and a recording that are on record as erased are no fault when they are gone."""
+    chain = sample(tmp_path)
+    chain.erased(2)
+    undone = report(tmp_path)
+    assert (undone.good, undone.counts.erasures, undone.counts.undone_erasures) == (True, 1, 1)
+    path = tmp_path / TEXTS
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+    (tmp_path / RECORDINGS / "000000000002.cast").unlink()
+    found = report(tmp_path)
+    assert found.findings == []
+    assert (found.counts.missing_texts, found.counts.erased_recordings) == (1, 1)
+    assert (found.counts.erasures, found.counts.undone_erasures) == (1, 0)
+
+
+def test_an_erasure_of_another_command(tmp_path: Path) -> None:
+    """A recording that is gone without a record of its own erasure is a fault (I8)."""
+    chain = sample(tmp_path)
+    chain.erased(4)
+    (tmp_path / RECORDINGS / "000000000002.cast").unlink()
+    found = report(tmp_path)
+    assert [(finding.record, finding.reason) for finding in found.findings] == [(3, "not there")]
+
+
+def test_an_erasure_of_the_text_alone(tmp_path: Path) -> None:
+    """That a command's text was erased is no excuse for a recording that is gone (I8)."""
+    chain = sample(tmp_path)
+    chain.erased(2, ERASED_TEXT)
+    (tmp_path / RECORDINGS / "000000000002.cast").unlink()
+    found = report(tmp_path)
+    assert [(finding.record, finding.reason) for finding in found.findings] == [(3, "not there")]
+
+
+def test_no_texts_at_all(tmp_path: Path) -> None:
+    """A host that keeps no texts has a good chain."""
+    sample(tmp_path)
+    shutil.rmtree(tmp_path / PAYLOADS)
+    found = report(tmp_path)
+    assert (found.good, found.counts.texts, found.counts.missing_texts) == (True, 0, 8)
