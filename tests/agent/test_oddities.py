@@ -3,7 +3,7 @@
 
 import pytest
 
-from tests.agent.test_render import ANSWERER, EVENT, check_harmless, result
+from tests.agent.answers import ANSWERER, EVENT, check_harmless, result
 from tests.oddities import Oddity, oddities
 from tibet_nc_agent.excerpt import whole
 from tibet_nc_agent.render import OUTPUT_BUDGET

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from hypothesis import given
 
+from tests.agent.answers import result
 from tests.agent.test_preview import REPORT
-from tests.agent.test_render import result
 from tibet_nc_agent.walls import ENDING_BYTES, met, suspected
 from tibet_nc_protocol.messages import Cage
 from tibet_nc_protocol.terms import Reason
