@@ -92,6 +92,12 @@ async def operator(new_operator: Callable[..., Awaitable[Operator]]) -> Operator
 
 
 @pytest.fixture
+async def room(operator: Operator, bot: Account) -> str:
+    """Make an encrypted room with the bot invited."""
+    return await operator.create_room(invite=[bot.user_id])
+
+
+@pytest.fixture
 async def agent(
     synapse: Synapse, bot: Account, operator: Operator, tmp_path: Path
 ) -> AsyncIterator[Agent]:

@@ -22,12 +22,6 @@ GROWTH_BYTES: Final = 12 * 1024**2
 """Most that the agent may grow: far less than what it attaches, let alone what was printed."""
 
 
-@pytest.fixture
-async def room(operator: Operator, bot: Account) -> str:
-    """Make an encrypted room with the bot invited."""
-    return await operator.create_room(invite=[bot.user_id])
-
-
 async def start(host: Host, bot: Account, room: str, *operators: Operator) -> None:
     """Start a host and wait until its bot is in the room."""
     await asyncio.to_thread(host.start)

@@ -59,12 +59,6 @@ PASSING: Final = [
 
 
 @pytest.fixture
-async def room(operator: Operator, bot: Account) -> str:
-    """Make an encrypted room with the bot invited."""
-    return await operator.create_room(invite=[bot.user_id])
-
-
-@pytest.fixture
 async def host(
     synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
 ) -> AsyncIterator[Host]:

@@ -23,12 +23,6 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separat
 
 
 @pytest.fixture
-async def room(operator: Operator, bot: Account) -> str:
-    """Make an encrypted room with the bot invited."""
-    return await operator.create_room(invite=[bot.user_id])
-
-
-@pytest.fixture
 def make_host(
     synapse: Synapse, bot: Account, operator: Operator, directory: Path
 ) -> Iterator[Callable[..., Host]]:

@@ -22,12 +22,6 @@ type NewOperator = Callable[..., Awaitable[Operator]]
 
 
 @pytest.fixture
-async def room(operator: Operator, bot: Account) -> str:
-    """Make an encrypted room with the bot invited."""
-    return await operator.create_room(invite=[bot.user_id])
-
-
-@pytest.fixture
 def host(synapse: Synapse, bot: Account, room: str, directory: Path) -> Iterator[Host]:
     """Make a host, not started, on which nobody is pinned."""
     with Host(
