@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""A whole host whose homeserver lies to its agent, and to nobody else."""
+"""A whole host whose homeserver lies to its agent, and to nobody else.
+
+One test an attack: in each case nothing runs, and the room or the record says why.
+"""
 
 import asyncio
+import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
+
+import pytest
 
 from tests.harness import Operator
 from tests.harness.host import Host
@@ -15,6 +21,9 @@ from tibet_nc_protocol.records import Intent, Record, Refusal, Security
 
 type Body = dict[str, Any]
 type Event = dict[str, Any]
+type NewOperator = Callable[..., Awaitable[Operator]]
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
 WAIT_SECONDS: Final = 90.0
 """How long anything may take on a busy machine."""
@@ -119,6 +128,19 @@ class Attack:
         """Stop the agent and start it again."""
         await asyncio.to_thread(self.host.agent.stop)
         await asyncio.to_thread(self.host.start_agent)
+
+
+async def refused(attack: Attack, event_id: str, family: str, told: str) -> None:
+    """See that an event was refused, recorded and answered, and that honest commands go on."""
+    before = attack.ran()
+    assert event_id not in before
+    record = await attack.refusal(event_id)
+    assert record.family == family
+    answer = await attack.answer_to(event_id)
+    assert (answer.decrypted, answer.result["verdict"]) == (True, "refused")
+    assert told in answer.body
+    later = await attack.runs("$ echo later", "later\n")
+    assert attack.ran() == [*before, later]
 
 
 def a_copy(event: Event, **changes: object) -> Event:
