@@ -78,7 +78,8 @@ class Receiver:
         )
         for update in updates:
             events.extend(self._room(update))
-        events.extend(self._retry())
+        if heard:  # only then can a key have come
+            events.extend(self._retry())
         self._replay.commit()
         return events
 
