@@ -22,6 +22,10 @@ from tibet_nc_agent.event import Incoming, Replayed, Undecryptable, Unreadable
 from tibet_nc_agent.operators import Standing
 from tibet_nc_protocol.terms import Stage
 
+SEALED = Undecryptable(
+    room_id=DEDICATED, event_id="$e", sender=OPERATOR, sent_ms=NOW, age_ms=0, session_id="s"
+)
+
 
 @pytest.mark.parametrize(
     ("standing", "cause", "next_step"),
@@ -71,17 +75,7 @@ def test_first_objection_decides() -> None:
     ("event", "cause"),
     [
         (text("uptime", origin=None), Cause.PLAINTEXT),
-        (
-            Undecryptable(
-                room_id=DEDICATED,
-                event_id="$e",
-                sender=OPERATOR,
-                sent_ms=NOW,
-                age_ms=0,
-                session_id="s",
-            ),
-            Cause.UNDECRYPTABLE,
-        ),
+        (SEALED, Cause.UNDECRYPTABLE),
         (
             Unreadable(
                 room_id=DEDICATED, event_id="$e", sender=OPERATOR, sent_ms=NOW, age_ms=0, reason="x"
@@ -105,6 +99,13 @@ def test_unauthenticated_messages(event: Incoming, cause: Cause) -> None:
     """What doesn't prove who wrote it is refused at the first stage, with its own reason (I5)."""
     refusal = refused(event)
     assert (refusal.stage, refusal.family) == (Stage.SENDER, cause)
+
+
+@pytest.mark.parametrize("standing", [each for each in Standing if each is not Standing.OPERATOR])
+def test_what_nobody_here_can_read_is_ignored(standing: Standing) -> None:
+    """It may be anything, and often is what another agent has answered to its own operators."""
+    decision = decide(SEALED, dataclasses.replace(SITUATION, standing=standing), RULES)
+    assert decision is Ignored.SEALED
 
 
 def test_unknown_device() -> None:
