@@ -2,7 +2,6 @@
 """A full disk: nothing runs without its record, and what ran never runs again (I3, I7)."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.executor.rig import Connect, Executor, records
+from tests.mounts import mount_memory, private_mounts
 from tibet_nc_protocol.messages import Denied, Finished, Started
 from tibet_nc_protocol.records import Intent
 from tibet_nc_protocol.terms import DenialCode, Reason
@@ -20,9 +20,9 @@ def small(place: Path) -> Iterator[Path]:
     """Make a directory whose ``state`` is a file system of 4 MiB."""
     state = place / "state"
     state.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(state)], check=True)
-    yield place
-    subprocess.run(["umount", str(state)], check=True)
+    with private_mounts():
+        mount_memory(state, "size=4m")
+        yield place
 
 
 def fill(path: Path) -> None:

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
 """An executor that is killed or stopped, or an agent that leaves, in the middle (I1, I3, I4)."""
 
-import asyncio
 import os
 
 import pytest
 
-from tests.executor.rig import SECONDS, Connect, Executor, records
-from tests.executor.shell.driver import commands_of
+from tests.executor.rig import Connect, Executor, records
+from tests.executor.shell.driver import commands_of, until
 from tibet_nc_protocol.messages import Finished, Started
 from tibet_nc_protocol.records import Aborted, Intent, Outcome, Session
 from tibet_nc_protocol.terms import Reason
@@ -39,9 +38,7 @@ async def test_the_next_start_says_what_it_had_to_end(executor: Executor, connec
     client = await connect(executor)
     await client.send(client.request("setsid sleep 4758 & sleep 30"))
     assert isinstance(await client.receive(), Started)
-    async with asyncio.timeout(SECONDS):
-        while not executor.commands("sleep 4758"):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
+    await until(lambda: bool(executor.commands("sleep 4758")))
     executor.kill()
     executor.start()
     assert executor.commands("sleep 4758") == []
@@ -69,20 +66,14 @@ async def test_what_waits_for_a_command_ends_with_the_executor(
     executor: Executor, connect: Connect, ending: str
 ) -> None:
     """The process made ready for the next command doesn't outlive the executor, nor runs it."""
-
-    async def until(count: int) -> None:
-        async with asyncio.timeout(SECONDS):
-            while len(commands_of(executor.uids.shell)) != count:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.01)
-
     client = await connect(executor)
     await client.run("true")
-    await until(1)
+    await until(lambda: len(commands_of(executor.uids.shell)) == 1)
     if ending == "killed":
         executor.kill()
     else:
         assert executor.stop() == 0
-    await until(0)
+    await until(lambda: not commands_of(executor.uids.shell))
 
 
 async def test_the_agent_may_leave_and_come_back(executor: Executor, connect: Connect) -> None:

@@ -3,12 +3,9 @@
 
 import os
 import re
-import tempfile
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from tests.executor.injection import injected
 from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Client, Executor
@@ -31,24 +28,8 @@ MIB = 1 << 20
 PRINTED = 160 * MIB
 GROWTH = 16 * MIB  # buffers of the terminal and the recording; a tenth of what is printed
 
-
-@pytest.fixture
-def executor() -> Iterator[Executor]:
-    """Start an executor that records all that is printed here."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        place = Path(name)
-        place.chmod(0o755)
-        settings = f"[audit]\nrecording_bytes = {2 * PRINTED}\n"
-        with Executor(place, settings=settings) as running:
-            yield running
-
-
-@pytest_asyncio.fixture
-async def client(executor: Executor) -> AsyncIterator[Client]:
-    """Connect to it."""
-    connected = await Client.connect(executor)
-    yield connected
-    await connected.close()
+# All that is printed here is recorded.
+pytestmark = pytest.mark.executor(settings=f"[audit]\nrecording_bytes = {2 * PRINTED}\n")
 
 
 def memory(executor: Executor, name: str) -> int:

@@ -5,7 +5,6 @@ import asyncio
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,15 +38,6 @@ def traced(executor: Executor, trace: Path) -> Iterator[None]:
         yield
         process.terminate()
         process.stderr.read()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """Make a directory that every uid can reach."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 def steps(trace: str, own: int) -> list[str]:

@@ -2,10 +2,7 @@
 """Recordings are kept as long as the settings say; that they are deleted is on record first."""
 
 import asyncio
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,20 +16,10 @@ from tibet_nc_protocol.records import Security, SecurityEvent
 
 PRINTED = 20_000
 
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Return a directory that other uids can reach, unlike pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def executor(directory: Path) -> Iterator[Executor]:
-    """Return a running executor that keeps 50 kB of recordings and sweeps after ten records."""
-    settings = "[recordings]\nkeep_bytes = 50_000\n[audit]\ncheckpoint_records = 10\n"
-    with Executor(directory, settings=settings) as running:
-        yield running
+# 50 kB of recordings are kept, and what is over is deleted after every ten records.
+pytestmark = pytest.mark.executor(
+    settings="[recordings]\nkeep_bytes = 50_000\n[audit]\ncheckpoint_records = 10\n"
+)
 
 
 KEPT = st.lists(

@@ -9,18 +9,17 @@ import os
 import shlex
 import socket
 import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from tests.executor.rig import OTHER_OPERATOR, Client, Connect, Executor
+from tests.executor.rig import OTHER_OPERATOR, UNRESTRICTED, Client, Connect, Executor
 from tests.executor.shell.driver import AS_ROOT
 from tibet_nc_protocol.messages import Finished, Started
 
-pytestmark = pytest.mark.skipif(not AS_ROOT, reason="without a second uid there is no boundary")
+pytestmark = [
+    pytest.mark.skipif(not AS_ROOT, reason="without a second uid there is no boundary"),
+    pytest.mark.executor(shell=f"{UNRESTRICTED}\nfile_bytes = 1000000"),
+]
 
 TRY = """
 import ctypes, errno, os, socket, sys
@@ -38,30 +37,6 @@ def call(name, *arguments):
         raise OSError(ctypes.get_errno(), name)
     return result
 """
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """Make a directory that every uid can reach."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
-
-
-@pytest.fixture
-def executor(place: Path) -> Iterator[Executor]:
-    """Start an executor whose shell has no restrictions."""
-    with Executor(place, shell="restricted = false\nfile_bytes = 1000000") as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(executor: Executor) -> AsyncIterator[Client]:
-    """Connect to it."""
-    connected = await Client.connect(executor)
-    yield connected
-    await connected.close()
 
 
 async def attack(client: Client, program: str) -> dict[str, str]:
@@ -257,9 +232,7 @@ async def test_the_shell_uid_reads_and_reaches_nothing(
         "        print(error.errno)\n"
     )
     quoted = " ".join(f"'{path}'" for path in (*paths, *proc))
-    done = await client.run(
-        f'/usr/bin/env python3 -c "{script}" {quoted}'.replace("/usr/bin/env ", "")
-    )
+    done = await client.run(f'python3 -c "{script}" {quoted}')
     assert isinstance(done, Finished)
     lines = done.output.decode().split()
     assert "REACHED" not in lines
