@@ -8,7 +8,6 @@ import argparse
 import io
 import signal
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -20,8 +19,8 @@ from tibet_nc_audit import (
     cosigning,
     dossier,
     export,
-    filters,
     heads,
+    option_values,
     proving,
     replay,
     show,
@@ -42,7 +41,7 @@ from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.keys import since
 from tibet_nc_audit.locate import locate
-from tibet_nc_audit.output import refuse_inside, replace_file, standard_output
+from tibet_nc_audit.output import refuse_inside, standard_output, write_out, write_text
 from tibet_nc_audit.page import html_lines
 from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
@@ -50,19 +49,14 @@ from tibet_nc_audit.recordings import check_recording, name_of
 from tibet_nc_audit.verify import verify
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol import proofs
-from tibet_nc_protocol.cosignature import Cosigner
-from tibet_nc_protocol.errors import NoteError, SignatureError
 from tibet_nc_protocol.layout import recording_name
 from tibet_nc_protocol.records import Intent, Outcome, Remainder
-from tibet_nc_protocol.signing import PublicKey
 
 GOOD: Final = 0
 BAD: Final = 1
 INTERRUPTED: Final = 130
 
 FOLLOW_SECONDS: Final = 0.5
-_KEY_BYTES: Final = 4096
-_NUMBER_DIGITS: Final = 15
 
 
 def main() -> int:
@@ -89,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _carry_out(options: argparse.Namespace) -> int:
     if options.verb == "checkpoint":
-        _refuse_stray(options)
+        option_values.refuse_stray(options)
         if options.check or options.new_key:
             return _offline(options)
     with State(options.state) as state:
@@ -108,9 +102,9 @@ def _verify(options: argparse.Namespace, state: State) -> int:
     kept: list[heads.SavedHead] = []
     report = verify(
         state,
-        key=_given_key(options),
+        key=option_values.key(options),
         heads=held,
-        depth=_depth(options),
+        depth=option_values.depth(options),
         resume=resume,
         jobs=options.jobs,
         report=lambda done, records: progress.show(done, f"{records} records"),
@@ -125,17 +119,11 @@ def _verify(options: argparse.Namespace, state: State) -> int:
     return GOOD
 
 
-def _depth(options: argparse.Namespace) -> Depth:
-    if options.deep:
-        return Depth.DEEP
-    return Depth.CHAIN if options.chain_only else Depth.RECORDS
-
-
 def _checkpoint(options: argparse.Namespace, state: State) -> int:
     note = None if options.note is None else proving.read_note(options.note)
     if options.cosign is not None:
         return _cosign(options, state)
-    key = _given_key(options)
+    key = option_values.key(options)
     first = None if key is None else since(state, key).first
     try:
         if options.prove is not None:
@@ -153,28 +141,16 @@ def _checkpoint(options: argparse.Namespace, state: State) -> int:
         _complain(f"BAD: {wrong.file}: {wrong.reason}")
         _show_evidence(wrong)
         return BAD
-    _write_text(options, state, text)
+    write_text(text, options.output, state.path)
     return GOOD
-
-
-def _refuse_stray(options: argparse.Namespace) -> None:
-    """Raise AuditError if something was asked for that what is done would pass over in silence."""
-    for name, doings in _GOES_WITH.items():
-        given = getattr(options, name)
-        if given and not any(getattr(options, doing) is not None for doing in doings):
-            fitting = " or ".join(map(_option, doings))
-            raise AuditError(f"{_option(name)} goes with {fitting}")
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _old_note(state: State, text: str) -> str:
     """Return the note of a checkpoint that is given as a record's number, or in a file."""
-    if text.isascii() and text.isdigit() and len(text) <= _NUMBER_DIGITS:
-        return anchors.checkpoint_at(state, int(text)).note
-    return proving.read_note(Path(text))
+    number = option_values.number(text)
+    if number is None:
+        return proving.read_note(Path(text))
+    return anchors.checkpoint_at(state, number).note
 
 
 def _cosign(options: argparse.Namespace, state: State) -> int:
@@ -185,14 +161,14 @@ def _cosign(options: argparse.Namespace, state: State) -> int:
     origin = anchors.latest_checkpoint(state).note.partition("\n")[0]
     before = cosigning.seen(mine, origin)
     held = [] if before is None else [heads.held_note(before, f"{mine.file}.seen")]
-    report = verify(state, key=_key(options.key), heads=held, depth=Depth.CHAIN)
+    report = verify(state, key=option_values.key(options), heads=held, depth=Depth.CHAIN)
     if not report.good:
         _complain("not cosigned: the chain is bad")
         for line in summary.verdict(report):
             print(line, file=sys.stderr)
         return BAD
     signed = cosigning.cosign(mine, report.checkpoint, int(time.time()))
-    _write_text(options, state, signed)
+    write_text(signed, options.output, state.path)
     return GOOD
 
 
@@ -228,17 +204,14 @@ def _offline(options: argparse.Namespace) -> int:
         made = cosigning.make_key(options.new_key, options.name)
         print(made.cosigner.vkey)
         return GOOD
-    try:
-        cosigners = [Cosigner.from_vkey(text) for text in options.cosigner]
-    except NoteError as error:
-        raise AuditError(f"--cosigner: {error}") from None
-    verdict = shown.check(options.check, _given_key(options), cosigners)
+    cosigners = option_values.cosigners(options)
+    verdict = shown.check(options.check, option_values.key(options), cosigners)
     _print([table.json_line(verdict)] if options.json else shown.lines(verdict))
     return GOOD if verdict.good else BAD
 
 
 def _log(options: argparse.Namespace, state: State) -> int:
-    wanted = _filter(options)
+    wanted = option_values.wanted(options)
     wait = (lambda: time.sleep(FOLLOW_SECONDS)) if options.follow else None
     status = GOOD
     state.segments()  # where there is no chain nothing is printed
@@ -256,7 +229,7 @@ def _log(options: argparse.Namespace, state: State) -> int:
 
 
 def _show(options: argparse.Namespace, state: State) -> int:
-    found = dossier.dossier(state, options.number, _given_key(options))
+    found = dossier.dossier(state, options.number, option_values.key(options))
     _print([table.json_line(found)] if options.json else show.lines(found))
     return GOOD if found.good else BAD
 
@@ -282,33 +255,17 @@ def _replay(options: argparse.Namespace, state: State) -> int:
         except DisagreementError as wrong:
             _complain(f"NOT what was recorded: {wrong.file}: {wrong.reason}")
             status = BAD
-    terminal = sys.stdout.isatty()
-    text = None if terminal or options.raw else replay.VisibleText()
-
-    def write(data: bytes) -> None:
-        if text is not None:
-            data = text.feed(data).encode()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-
     try:
         frames = replay.frames(state, name, checked)
-        replay.play(frames, write, speed=None if options.no_wait else options.speed)
+        replay.play_out(frames, raw=options.raw, speed=None if options.no_wait else options.speed)
     except DisagreementError as wrong:
         _complain(f"NOT what was recorded, it changed meanwhile: {wrong.file}: {wrong.reason}")
         status = BAD
-    finally:
-        if text is not None:
-            sys.stdout.buffer.write(text.feed(b"", last=True).encode())
-        if terminal:
-            sys.stdout.buffer.write(replay.RESET)
-            _forget_answers()
-        sys.stdout.buffer.flush()
     return status
 
 
 def _export(options: argparse.Namespace, state: State) -> int:
-    wanted = _filter(options)
+    wanted = option_values.wanted(options)
     state.segments()  # where there is no chain nothing is written
     complaints = 0
 
@@ -323,7 +280,7 @@ def _export(options: argparse.Namespace, state: State) -> int:
         case Format.CSV:
             lines = export.csv_lines(state, wanted, complain)
         case Format.HTML:
-            key = _given_key(options)
+            key = option_values.key(options)
             if key is not None and (later := since(state, key).record):
                 raise AuditError(
                     f"the key given is this chain's since record {later}: a page is checked with"
@@ -345,41 +302,14 @@ def _export(options: argparse.Namespace, state: State) -> int:
     if options.output is None and sys.stdout.isatty() and options.format not in _READABLE:
         raise AuditError(f"--format {options.format} is not for a terminal: use --output")
     try:
-        _write(options, state, lines)
+        write_out(lines, options.output, state.path)
     except DisagreementError as wrong:
         complain(f"not exported: {wrong.file}: {wrong.reason}")
     return BAD if complaints else GOOD
 
 
-def _write(options: argparse.Namespace, state: State, lines: Iterable[bytes]) -> None:
-    if options.output is None:
-        for line in lines:
-            sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
-        return
-    refuse_inside(state.path, options.output)
-    with replace_file(options.output) as file:
-        file.writelines(lines)
-
-
-def _write_text(options: argparse.Namespace, state: State, text: str) -> None:
-    """Write a note or a proof as it is, but to a terminal only what is visible of it."""
-    if options.output is None and sys.stdout.isatty():
-        text = visible(text, keep="\n")
-    _write(options, state, [text.encode()])
-
-
 _READABLE: Final = frozenset({Format.JSONL, Format.CSV})
 """Formats in which nothing is left that a terminal would act on."""
-
-_GOES_WITH: Final = {
-    "name": ("new_key",),
-    "without_text": ("prove",),
-    "note": ("prove", "grown_from"),
-    "cosigner": ("check",),
-    "json": ("check",),
-}
-"""Options of ``checkpoint``, and what each is an option of."""
 
 _VERBS: Final[dict[str, Callable[[argparse.Namespace, State], int]]] = {
     "verify": _verify,
@@ -401,41 +331,6 @@ def _absent(state: State, number: int) -> str:
 # --- what they share ------------------------------------------------------------------------------
 
 
-def _given_key(options: argparse.Namespace) -> PublicKey | None:
-    return None if options.key is None else _key(options.key)
-
-
-def _key(text: str) -> PublicKey:
-    """Read a public key: 64 hexadecimal digits, or a file that holds them."""
-    try:
-        return PublicKey.from_hex(text)
-    except SignatureError as error:
-        path = Path(text)
-        reason = str(error)
-    try:
-        with path.open("rb") as file:
-            return PublicKey.from_hex(file.read(_KEY_BYTES).decode().strip())
-    except OSError as error:
-        raise AuditError(f"{text}: {reason}, or is such a file: {error.strerror}") from None
-    except (SignatureError, ValueError) as error:
-        raise AuditError(f"{text}: {error}") from None
-
-
-def _filter(options: argparse.Namespace) -> Filter:
-    now = datetime.now(UTC)
-    return Filter(
-        operator=options.operator,
-        command=options.command,
-        text=options.text,
-        exit=None if options.exit is None else filters.exit_status(options.exit),
-        since=None if options.since is None else filters.moment(options.since, now),
-        until=None if options.until is None else filters.moment(options.until, now),
-        kind=options.kind,
-        session=options.session,
-        verdict=options.verdict,
-    )
-
-
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
@@ -449,12 +344,6 @@ def _show_evidence(wrong: DisagreementError) -> None:
 
 def _complain(text: str) -> None:
     print(f"tibet-nc-audit: {visible(text)}", file=sys.stderr)
-
-
-def _forget_answers() -> None:
-    """Drop what a terminal answered to queries in the recording: it would look like typing."""
-    if sys.stdin.isatty():
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.visible import visible
 
 
 @contextmanager
@@ -65,3 +66,25 @@ def refuse_inside(state: Path, path: Path) -> None:
     """Raise AuditError if a file to write lies in the state directory: that is only read."""
     if path.resolve().is_relative_to(state.resolve()):
         raise AuditError(f"{path}: lies in the state directory, which is only read")
+
+
+def write_out(lines: Iterable[bytes], path: Path | None, state: Path) -> None:
+    """Write lines as they come: to a file that is complete or as it was, else where we print.
+
+    Raises AuditError if the file can't be written, or lies in the state directory.
+    """
+    if path is None:
+        for line in lines:
+            sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+        return
+    refuse_inside(state, path)
+    with replace_file(path) as file:
+        file.writelines(lines)
+
+
+def write_text(text: str, path: Path | None, state: Path) -> None:
+    """Write a text as it is, but to a terminal only what is visible of it."""
+    if path is None and sys.stdout.isatty():
+        text = visible(text, keep="\n")
+    write_out([text.encode()], path, state)

@@ -7,6 +7,8 @@ the output is made visible text, unless the bytes are asked for.
 """
 
 import codecs
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -69,6 +71,36 @@ def play(
             sleep(min(interval / speed, LONGEST_WAIT_SECONDS))
         if data:
             write(data)
+
+
+def play_out(
+    frames: Iterator[tuple[float, bytes]], *, raw: bool = False, speed: float | None = 1.0
+) -> None:
+    """Play to the standard output: the bytes to a terminal or if ``raw``, else visible text."""
+    terminal = sys.stdout.isatty()
+    text = None if terminal or raw else VisibleText()
+
+    def write(data: bytes) -> None:
+        if text is not None:
+            data = text.feed(data).encode()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    try:
+        play(frames, write, speed=speed)
+    finally:
+        if text is not None:
+            sys.stdout.buffer.write(text.feed(b"", last=True).encode())
+        if terminal:
+            sys.stdout.buffer.write(RESET)
+            _forget_answers()
+        sys.stdout.buffer.flush()
+
+
+def _forget_answers() -> None:
+    """Drop what a terminal answered to queries in the recording: it would look like typing."""
+    if sys.stdin.isatty():
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 class VisibleText:
