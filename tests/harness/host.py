@@ -22,7 +22,7 @@ from tests.separation import (
     remove_cgroup,
 )
 from tests.written import whole_chain
-from tibet_nc_protocol.records import Record
+from tibet_nc_protocol.records import Record, Security
 from tibet_nc_protocol.signing import PublicKey
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,6 +236,11 @@ class Host:
     def records(self) -> list[Record]:
         """Return the chain's records, which must verify."""
         return whole_chain(self.state, PublicKey.from_hex(self.executor_key))
+
+    def alerts(self, what: str) -> list[Security]:
+        """Return what the chain says of one kind of alert."""
+        found = [record for record in self.records() if isinstance(record, Security)]
+        return [record for record in found if record.detail.startswith(f"{what}: ")]
 
     def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the auditor's tool on what the executor wrote."""

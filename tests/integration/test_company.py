@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.harness.host import Host
-from tibet_nc_protocol.records import Intent, Security
+from tibet_nc_protocol.records import Intent
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -44,12 +44,6 @@ async def host(
             yield made
 
 
-def security(host: Host, what: str) -> list[Security]:
-    """Return what the chain says of one kind of alert."""
-    found = [record for record in host.records() if isinstance(record, Security)]
-    return [record for record in found if record.detail.startswith(f"{what}: ")]
-
-
 async def test_nothing_runs_and_nothing_is_said_in_company(
     host: Host, operator: Operator, new_operator: NewOperator, rooms: list[str]
 ) -> None:
@@ -67,7 +61,7 @@ async def test_nothing_runs_and_nothing_is_said_in_company(
     answer = await operator.answer_to(sent)
     assert answer.result["family"] == "company"
     assert mallory.user_id in answer.body
-    assert [record.sender for record in security(host, "stranger")] == [mallory.user_id]
+    assert [record.sender for record in host.alerts("stranger")] == [mallory.user_id]
     assert len([record for record in host.records() if isinstance(record, Intent)]) == 1
 
 
@@ -83,7 +77,7 @@ async def test_a_new_member_is_told_once(
     assert "may command" in notice.body
     await operator.answer_to(await operator.send_text(rooms[0], "$ true"))
     assert len([seen for seen in operator.events if "is here now" in seen.body]) == 1
-    assert [record.sender for record in security(host, "member")] == [colleague.user_id]
+    assert [record.sender for record in host.alerts("member")] == [colleague.user_id]
 
 
 async def test_plain_text_is_told_once(host: Host, operator: Operator, rooms: list[str]) -> None:
@@ -95,5 +89,5 @@ async def test_plain_text_is_told_once(host: Host, operator: Operator, rooms: li
     assert answer.result["family"] == "plaintext"
     notices = [seen for seen in operator.events if "was not encrypted: the homeserver" in seen.body]
     assert len(notices) == 1
-    (record,) = security(host, "plaintext")
+    (record,) = host.alerts("plaintext")
     assert record.sender == operator.user_id

@@ -14,7 +14,7 @@ from tests.harness import Account, Operator, Synapse, terminal
 from tests.harness.host import Host
 from tests.redirected import FULL, redirected
 from tibet_nc_agent.fingerprint import spaced
-from tibet_nc_protocol.records import Refusal, Security
+from tibet_nc_protocol.records import Refusal
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -175,15 +175,6 @@ def refusals(host: Host) -> list[Refusal]:
     return [record for record in host.records() if isinstance(record, Refusal)]
 
 
-def security(host: Host, what: str) -> list[Security]:
-    """Return what the chain says of one kind of alert."""
-    return [
-        record
-        for record in host.records()
-        if isinstance(record, Security) and record.detail.startswith(f"{what}: ")
-    ]
-
-
 async def test_another_identity_pauses_until_pinned_anew(
     host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
 ) -> None:
@@ -210,7 +201,7 @@ async def test_another_identity_pauses_until_pinned_anew(
     assert refused.result["family"] == "identity"
     answer = await colleague.answer_to(await colleague.send_text(room, "$ echo colleague"))
     assert answer.body.startswith("colleague\n")
-    (record,) = security(host, "identity")
+    (record,) = host.alerts("identity")
     assert record.sender == operator.user_id
     assert len([seen for seen in colleague.events if "is paused" in seen.body]) == 1
 
@@ -235,7 +226,7 @@ async def test_a_new_unsigned_device_is_told_once(
     second = await new_operator(operator, signed=False)
     await operator.wait(lambda seen: second.device_id in seen.body)
     assert len([seen for seen in operator.events if rogue.device_id in seen.body]) == 1
-    assert [rogue.device_id in each.detail for each in security(host, "device")] == [True, False]
+    assert [rogue.device_id in each.detail for each in host.alerts("device")] == [True, False]
 
 
 async def test_an_unsigned_device_commands_nothing(
