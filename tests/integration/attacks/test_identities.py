@@ -10,6 +10,14 @@ from tibet_nc_agent.crosssign import CrossSigning, Use
 pytestmark = needs_root
 
 
+async def everything_is_seen(attack: Attack, rogue: Operator) -> None:
+    """End the attack, and wait until a device has what the agent has said since it began."""
+    attack.proxy.pass_all()
+    attack.host.pin({attack.operator.user_id: attack.operator.master_key})
+    answer = await attack.answer_to(await attack.runs("$ echo later", "later\n"))
+    await rogue.wait(lambda seen: seen.event_id == answer.event_id)
+
+
 async def test_rogue_device_in_the_operators_account(
     attack: Attack, new_operator: NewOperator, bot: Account
 ) -> None:
@@ -36,7 +44,8 @@ async def test_rogue_device_in_the_operators_account(
     assert record.family == "identity"
     assert "no signature by" in record.detail
     assert sent not in attack.ran()
-    assert not [seen for seen in rogue.events if seen.decrypted and seen.sender != user]
+    await everything_is_seen(attack, rogue)
+    assert not [seen.body for seen in rogue.events if seen.decrypted and seen.sender != user]
 
 
 async def test_operators_identity_replaced(
@@ -68,6 +77,7 @@ async def test_operators_identity_replaced(
     assert record.family == "identity"
     assert "has changed" in record.detail
     assert sent not in attack.ran()
+    await everything_is_seen(attack, rogue)
     read = [seen.body for seen in rogue.events if seen.decrypted and seen.sender != user]
     assert not [body for body in read if "paused" not in body]
 
