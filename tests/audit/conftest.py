@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A state directory with a bit of everything, to be altered.
+"""A chain with a bit of everything, and its state directory, to be altered.
 
 Nothing here imports what verifies: ``tests.harness.beside`` has to come before that.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.chains import sample
+from tests.audit.chains import Chain, sample
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +30,9 @@ def state(original: Path, tmp_path: Path) -> Path:
 def scratch(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy for properties, which restore what they alter."""
     return shutil.copytree(original, tmp_path_factory.mktemp("scratch") / "state")
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Chain:
+    """Return a chain with a bit of everything, a checkpoint at its end."""
+    return sample(tmp_path / "state")

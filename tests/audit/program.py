@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.audit.chains import EXECUTOR, Chain
 from tibet_nc_audit.__main__ import run
 
 PROGRAM: Final = (sys.executable, "-I", "-m", "tibet_nc_audit")
+KEY: Final = EXECUTOR.public_key.hex
+"""The executor's key, as it is given to the program."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,16 @@ def within(*arguments: str | Path) -> Done:
     with redirect_stdout(out), redirect_stderr(err):
         status = run([str(argument) for argument in arguments])
     return Done(status=status, out=_written(out), err=_written(err))
+
+
+def checkpoint(chain: Chain, *arguments: str | Path) -> Done:
+    """Run the verb ``checkpoint`` on a chain."""
+    return within("--state", chain.root, "checkpoint", *arguments)
+
+
+def check(path: Path, *arguments: str | Path) -> Done:
+    """Check a proof, where there is no chain."""
+    return within("--state", "/nonexistent", "checkpoint", "--check", path, *arguments)
 
 
 def process(*arguments: str | Path, env: dict[str, str] | None = None) -> Done:
