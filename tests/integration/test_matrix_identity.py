@@ -202,7 +202,11 @@ def shown_as(user_id: str, key: object) -> Callable[[dict[str, Any]], dict[str, 
     return change
 
 
-@pytest.mark.parametrize("key", [Account().ed25519_key.to_base64(), "no key", "", 7])
+@pytest.mark.parametrize(
+    "key",
+    [Account().ed25519_key.to_base64(), "no key", "", 7],
+    ids=["a key", "text", "nothing", "7"],
+)
 async def test_the_homeserver_resets_nothing(agent: Agent, tmp_path: Path, key: object) -> None:
     """Whatever the homeserver shows, the agent by itself uploads no identity over another."""
     ours = new_keys(tmp_path)
