@@ -167,3 +167,16 @@ def test_a_recording_longer_than_recorded(tmp_path: Path) -> None:
     found = report(tmp_path)
     assert found.first_bad is not None
     assert (found.first_bad.expected, found.first_bad.found) == ("10 bytes", "12 bytes")
+
+
+def test_a_recording_whose_last_bytes_players_would_not_show(tmp_path: Path) -> None:
+    """All bytes are there and fit their hash, but what shows those that are no text was cut off."""
+    chain = Chain(tmp_path)
+    chain.outcome(chain.intent("head -c 1 /dev/urandom"), b"\xff")
+    path = tmp_path / RECORDINGS / "000000000001.cast"
+    header, raw, *shown = path.read_bytes().splitlines(keepends=True)
+    assert len(shown) == 2
+    path.write_bytes(header + raw)
+    (finding,) = report(tmp_path).findings
+    assert (finding.what, finding.record) == (What.RECORDING, 2)
+    assert "not followed by what they show" in finding.reason

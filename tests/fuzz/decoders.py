@@ -92,6 +92,7 @@ def recordings(data: bytes) -> None:
     with suppress(DecodeError):
         for line in data.splitlines(keepends=True):
             output += reader.feed(line)
+        reader.end()
     writer = CastWriter()
     lines = writer.header(columns=80, rows=24, timestamp=0, title="")
     lines += writer.output(bytes(output), 0) + writer.finish(0, "0")

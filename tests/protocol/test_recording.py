@@ -2,6 +2,7 @@
 """Recordings: the exact bytes come back, and players see what a terminal would show."""
 
 import json
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.limits import CHUNK_BYTES, RECORDING_LINE_BYTES
-from tibet_nc_protocol.recording import CastReader, CastWriter, events
+from tibet_nc_protocol.recording import CastReader, CastWriter
 
 # Bytes that are often nearly UTF-8: characters of every length, cut, joined and mixed with others.
 NEARLY_TEXT = st.lists(
@@ -42,6 +43,7 @@ def test_the_exact_bytes_come_back(output: bytes, places: list[int]) -> None:
     reader = CastReader()
     lines = record(split(output, places))
     assert b"".join(map(reader.feed, lines)) == output
+    reader.end()
 
 
 @given(output=NEARLY_TEXT, places=st.lists(st.integers(0, 60), max_size=8))
@@ -68,7 +70,10 @@ def test_intervals_add_up_and_never_go_back(times: list[float]) -> None:
     writer = CastWriter()
     header = writer.header(columns=80, rows=24, timestamp=0, title="")
     lines = b"".join(writer.output(b"x", time) for time in times)
-    intervals = [event[0] for event in events(iter([header, *lines.splitlines()]))]
+    reader = CastReader()
+    for line in (header, *lines.splitlines()):
+        reader.feed(line)
+    intervals = [json.loads(line)[0] for line in lines.splitlines()]
     assert all(interval >= 0 for interval in intervals)
     assert sum(intervals) == pytest.approx(max(times, default=0.0), abs=1e-6)
 
@@ -90,7 +95,7 @@ def test_marks_and_other_events_are_no_output() -> None:
     lines += writer.output(b"x", 0.5) + writer.mark("limit", 1.0) + writer.finish(1.5, "signal 9")
     reader = CastReader()
     assert [reader.feed(line) for line in lines.splitlines()] == [b"", b"x", b"", b""]
-    assert list(events(iter(lines.splitlines()))) == [
+    assert [tuple(json.loads(line)) for line in lines.splitlines()[1:]] == [
         (0.5, "o", "x"),
         (0.5, "m", "limit"),
         (0.5, "x", "signal 9"),
@@ -131,22 +136,18 @@ EVENTS = st.tuples(
 def test_any_events_give_output_or_raise_our_error(
     items: list[tuple[object, object, object]],
 ) -> None:
-    """Any JSON events raise DecodeError or nothing, and both readers agree."""
-    lines = [record([])[0], *(json.dumps(item).encode() for item in items)]
+    """Any JSON events raise DecodeError or nothing."""
     reader = CastReader()
-    try:
-        for line in lines:
-            reader.feed(line)
-    except DecodeError:
-        with pytest.raises(DecodeError):
-            list(events(iter(lines)))
-        return
-    assert len(list(events(iter(lines)))) == len(items)
+    reader.feed(record([])[0])
+    with suppress(DecodeError):
+        for item in items:
+            reader.feed(json.dumps(item).encode())
+        reader.end()
 
 
 @given(output=NEARLY_TEXT, shown=st.text(max_size=3))
 def test_what_is_shown_is_what_was_printed(output: bytes, shown: str) -> None:
-    """A ``b`` event can't be followed by another text than its bytes: only they are hashed."""
+    """A ``b`` event is followed by its bytes' text and nothing else: only they are hashed."""
     lines = record([output])
     codes = [json.loads(line)[1] for line in lines[1:]]
     for place, code in enumerate(codes, start=1):
@@ -156,11 +157,18 @@ def test_what_is_shown_is_what_was_printed(output: bytes, shown: str) -> None:
             altered[place] = json.dumps([interval, "o", shown]).encode()
             with pytest.raises(DecodeError):
                 list(map(CastReader().feed, altered))
+        if code == "b":
+            reader = CastReader()
+            list(map(reader.feed, lines[: place + 1]))
+            with pytest.raises(DecodeError):
+                reader.end()
 
 
 def test_a_line_over_the_limit_is_refused() -> None:
-    """The length is bounded before anything is decoded."""
+    """The length is bounded, whatever else is right with a line."""
     reader = CastReader()
     reader.feed(record([])[0])
+    event = b'[0.1, "o", "x"]'
+    assert reader.feed(event.ljust(RECORDING_LINE_BYTES)) == b"x"
     with pytest.raises(DecodeError):
-        reader.feed(b" " * (RECORDING_LINE_BYTES + 1))
+        reader.feed(event.ljust(RECORDING_LINE_BYTES + 1))

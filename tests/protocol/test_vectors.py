@@ -171,6 +171,7 @@ def read_recording(case: Path, about: About) -> None:
     output = b"".join(reader.feed(line) for line in lines[: about.at])
     for line in lines[len(lines) if about.at is None else about.at :]:
         reader.feed(line)
+    reader.end()
     assert output == (case / "output.bin").read_bytes()
 
 

@@ -439,6 +439,8 @@ def _bad_recordings() -> Iterator[Case]:
     beyond = '[0.0,"b","é"]\n'.encode()
     yield case("base64_beyond_ascii", "Base64 has no accents.", header, beyond)
     yield case("bytes_not_shown", "Bytes without what they show.", header, raw, raw)
+    yield case("bytes_not_shown_at_the_end", "It ends with bytes.", header, output, raw)
+    yield case("base64_and_more", "A line end in base64.", header, b'[0.0,"b","/w==\\n"]\n')
     yield case("shows_other", "Bytes are followed by something else.", header, raw, output)
     yield case("deep_nesting", "Arrays in arrays.", header, b"[" * 10_000 + b"]" * 10_000 + b"\n")
     assert shown != output

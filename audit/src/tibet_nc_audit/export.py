@@ -120,7 +120,8 @@ def cast_lines(state: State, number: int) -> Iterator[bytes]:
     if check_recording(state, outcome) is Checked.NONE or not outcome.recording:
         raise AuditError(f"record {number}: nothing was recorded")
     name = name_of(outcome)
-    reader, tally = CastReader(), Tally(outcome)
+    reader = CastReader()
+    tally = Tally(outcome, reader)
     with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
         try:
             for line in file:

@@ -55,7 +55,8 @@ def check_recording(state: State, outcome: Outcome | Remainder) -> Checked:
         raise DisagreementError(
             shown, "the record names another file", expected=name, found=outcome.recording
         )
-    reader, tally = CastReader(), Tally(outcome)
+    reader = CastReader()
+    tally = Tally(outcome, reader)
     try:
         with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
             for row, line in enumerate(file, 1):
@@ -76,8 +77,9 @@ class Tally:
     Whoever plays or copies a recording that was checked reads it once more; it may be another then.
     """
 
-    def __init__(self, outcome: Outcome | Remainder) -> None:
+    def __init__(self, outcome: Outcome | Remainder, reader: CastReader) -> None:
         self._outcome = outcome
+        self._reader = reader
         self._shown = f"{RECORDINGS}/{name_of(outcome)}"
         self._sha256 = hashlib.sha256()
         self._length = 0
@@ -97,6 +99,10 @@ class Tally:
             raise DisagreementError(
                 self._shown, "its last line is incomplete", found=f"{torn} bytes"
             )
+        try:
+            self._reader.end()
+        except DecodeError as error:
+            raise DisagreementError(self._shown, f"its last line: {error}") from None
         if self._length != outcome.recorded_bytes:
             raise DisagreementError(
                 self._shown,

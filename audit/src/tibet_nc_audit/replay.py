@@ -42,7 +42,7 @@ def frames(
     With ``recorded`` DisagreementError is raised at the end if they weren't what it speaks of.
     """
     reader = CastReader()
-    tally = None if recorded is None else Tally(recorded)
+    tally = None if recorded is None else Tally(recorded, reader)
     with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
         try:
             for line in file:

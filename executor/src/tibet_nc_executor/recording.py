@@ -131,3 +131,4 @@ def read_output(path: Path) -> Iterator[bytes]:
         for line in file:
             if data := reader.feed(line):
                 yield data
+    reader.end()

@@ -9,7 +9,6 @@ that the ``o`` after it shows those and nothing else: only the bytes are in the 
 
 import base64
 import codecs
-from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -123,18 +122,10 @@ class CastReader:
             self._expected = _shown(data)
         return data if code in {"b", "o"} else b""
 
-
-def events(lines: Iterator[bytes]) -> Iterator[tuple[float, str, str]]:
-    """Yield each event after the header as (seconds since the one before, code, data).
-
-    Raises DecodeError.
-    """
-    reader = CastReader()
-    for line in lines:
-        first = reader.header is None
-        reader.feed(line)
-        if not first:
-            yield _EVENT.decode(line)
+    def end(self) -> None:
+        """Raise DecodeError if the lines so far are no whole recording."""
+        if self._expected is not None:
+            raise DecodeError("not a recording: bytes are not followed by what they show")
 
 
 def _shown(data: bytes) -> str:
