@@ -17,6 +17,10 @@ from tibet_nc_executor.shell import Shell
 
 SECONDS: Final = 20.0  # far above what anything here takes; a test that waits longer has failed
 AS_ROOT: Final = os.geteuid() == 0
+ASLEEP: Final = "until [[ $(</proc/$(jobs -p)/comm) == sleep ]]; do :; done"
+"""Shell text that waits until the one job in the background has become a ``sleep``.
+
+Before that it may still be in the shell's session, and get the hang-up at its end."""
 # Numbers of our own among those without an account: test runs side by side must not share a uid.
 _FIRST: Final = 64300 + os.getpid() % 500 * 2
 UIDS: Final = {Containment.CGROUP: _FIRST, Containment.TAGGED: _FIRST + 1}

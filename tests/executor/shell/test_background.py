@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.shell.driver import Running, commands_of, settings_for, until
+from tests.executor.shell.driver import ASLEEP, Running, commands_of, settings_for, until
 from tibet_nc_executor.background import Background
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.session import SessionShell
@@ -149,7 +149,7 @@ async def test_the_state_is_kept_at_once(shell: Shell) -> None:
 @pytest.mark.parametrize("end", ["exit 3", "kill -9 $$", "exec true", "set -e; false"])
 async def test_a_shell_that_ended_its_session_leaves_nothing(shell: Shell, end: str) -> None:
     """With the session goes what its last command left (I6)."""
-    left = await leave(shell, f"setsid sleep 4743 & sleep 0.1; {end}")
+    left = await leave(shell, f"setsid sleep 4743 & {ASLEEP}; {end}")
     done = await left.done()
     assert (done.ending.leftover, left.command.background) == (0, None)
     assert "1 process left running: killed" in done.ending.notes

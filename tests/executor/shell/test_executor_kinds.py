@@ -151,8 +151,11 @@ def test_groups_that_a_command_makes_for_itself(uids: Uids, home: Path) -> None:
     }
     hidden = (
         f"g={cgroup}/$(sed -n 's,^0::.*/,,p' /proc/self/cgroup); mkdir -p $g/a/b;"
-        " setsid sleep 4736 & echo $! >$g/a/b/cgroup.procs && echo 1 >$g/a/cgroup.freeze;"
-        " setsid sleep 4737 & echo $! >$g/a/cgroup.procs && echo up"
+        " setsid sleep 4736 & one=$!; setsid sleep 4737 & two=$!;"
+        # Frozen before its own session is made it would get the hang-up at the shell's end.
+        " until [[ $(</proc/$one/comm)$(</proc/$two/comm) == sleepsleep ]]; do :; done;"
+        " echo $one >$g/a/b/cgroup.procs && echo 1 >$g/a/cgroup.freeze;"
+        " echo $two >$g/a/cgroup.procs && echo up"
     )
     try:
         told = probe([*entering(cgroup), *as_agent(uids)], settings, hidden)
