@@ -253,3 +253,15 @@ def _children() -> list[str]:
             if "forkserver" not in text and "resource_tracker" not in text:
                 found.append(text)
     return found
+
+
+@EACH
+def test_a_checkpoint_of_another_origin_after_the_head(tmp_path: Path, depth: Depth) -> None:
+    """The chain's name is in the head file; a later checkpoint can't give it another one."""
+    chain = Chain(tmp_path)
+    chain.security()
+    saved = saved_head(tmp_path, depth=depth)
+    chain.origin = STRANGER.id
+    number = chain.checkpoint()
+    found = report(tmp_path, depth=depth, resume=saved)
+    assert [finding.record for finding in found.findings] == [number]

@@ -10,7 +10,7 @@ from tests.audit.chains import EXECUTOR, STRANGER, Chain, sample
 from tests.audit.verdicts import CHAIN_ONLY, EACH, lines_of, put, report
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth, held
-from tibet_nc_protocol.records import FIRST_PREV, RECORDS, digest, sign
+from tibet_nc_protocol.records import FIRST_PREV, RECORDS, Aborted, digest, sign
 from tibet_nc_protocol.signing import Identity
 
 PINNED = pytest.mark.parametrize("pinned", [False, True])
@@ -176,3 +176,51 @@ def test_without_a_genesis_the_links_are_checked(tmp_path: Path, depth: Depth) -
     found = report(tmp_path, depth=depth)
     assert found.depth is CHAIN_ONLY
     assert [finding.record for finding in found.findings] == [0, 11]
+
+
+@pytest.mark.parametrize("depth", [Depth.RECORDS, Depth.DEEP])
+def test_a_genesis_of_another_format(tmp_path: Path, depth: Depth) -> None:
+    """The key that it names is still what the records after it are verified with."""
+    chain = Chain(tmp_path)
+    for _ in range(3):
+        chain.command("id")
+    first, *rest = lines_of(tmp_path)
+    lines = _relinked([first.replace(b'"format":1', b'"format":99'), *rest], EXECUTOR)
+    lines[3] = lines[3].replace(b'"device":"DEVICE"', b'"device":"FORGED"')
+    put(tmp_path, lines)
+    found = report(tmp_path, depth=depth)
+    assert [finding.record for finding in found.findings] == [0, 3]
+    assert found.key == EXECUTOR.public_key.hex
+
+
+@EACH
+def test_a_forged_beginning_is_one_finding(tmp_path: Path, depth: Depth) -> None:
+    """The command that it began still ends rightly."""
+    chain = Chain(tmp_path)
+    chain.security()
+    number = chain.command("id")
+    chain.command("df -h")
+    chain.checkpoint()
+    lines = lines_of(tmp_path)
+    lines[number] = lines[number].replace(b'"device":"DEVICE"', b'"device":"FORGED"')
+    put(tmp_path, lines)
+    found = report(tmp_path, depth=depth)
+    assert [finding.record for finding in found.findings] == [number]
+
+
+@pytest.mark.parametrize("depth", [Depth.RECORDS, Depth.DEEP])
+def test_what_is_wrong_with_a_record_after_a_forged_one(tmp_path: Path, depth: Depth) -> None:
+    """That its link is to a forged one isn't its fault; what it says itself is."""
+    chain = Chain(tmp_path)
+    forged = chain.security()
+    number = chain.append(
+        lambda seq, prev, time: Aborted(
+            seq=seq, prev=prev, time=time, intent=0, run="0" * 32, detail="nothing began"
+        )
+    )
+    lines = lines_of(tmp_path)
+    lines[forged] = lines[forged].replace(b'"time":"2026', b'"time":"2025')
+    put(tmp_path, lines)
+    found = report(tmp_path, depth=depth).findings
+    assert [finding.record for finding in found] == [forged, number]
+    assert found[1].reason == "ends a command that is not open"
