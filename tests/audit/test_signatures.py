@@ -89,9 +89,9 @@ def test_no_verdict_without_a_worker(tmp_path: Path) -> None:
 
 @contextmanager
 def _program(root: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the program in a session of its own, on a chain that is long enough for two workers."""
+    """Run the program in a session of its own, on a chain that keeps two workers busy for long."""
     chain = Chain(root)
-    while sum(path.stat().st_size for path in chain.segments) < WORTH_BYTES:
+    while sum(path.stat().st_size for path in chain.segments) < 8 * WORTH_BYTES:
         for _ in range(500):
             chain.security("x" * 500)
     with subprocess.Popen(
