@@ -116,16 +116,16 @@ def test_every_kind_of_event_is_drawn() -> None:
 
 
 @given(INCOMING, SITUATIONS)
-@settings(max_examples=1000)  # one in two hundred is from an operator, for the agent and unreadable
+@settings(max_examples=1000)  # few are from the unpinned, for the agent and unreadable
 def test_exactly_one_decision(event: Incoming, situation: Situation) -> None:
     """Every event in every context gets one decision, and always the same one.
 
-    Ignored is what isn't for the agent, and what can't be read and is from no operator.
+    Ignored is what isn't for the agent, and what can't be read of the unpinned.
     """
     decision = decide(event, situation, RULES)
     assert isinstance(decision, Passed | Refused | Ignored)
     assert decide(event, situation, RULES) == decision
-    sealed = isinstance(event, Undecryptable) and situation.standing is not Standing.OPERATOR
+    sealed = isinstance(event, Undecryptable) and situation.standing is Standing.UNPINNED
     ignored = sealed or isinstance(addressed(event, RULES), Ignored)
     assert isinstance(decision, Ignored) == ignored
 

@@ -101,11 +101,11 @@ def test_unauthenticated_messages(event: Incoming, cause: Cause) -> None:
     assert (refusal.stage, refusal.family) == (Stage.SENDER, cause)
 
 
-@pytest.mark.parametrize("standing", [each for each in Standing if each is not Standing.OPERATOR])
-def test_what_nobody_here_can_read_is_ignored(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", Standing)
+def test_what_is_not_readable_of_the_unpinned_is_ignored(standing: Standing) -> None:
     """It may be anything, and often is what another agent has answered to its own operators."""
     decision = decide(SEALED, dataclasses.replace(SITUATION, standing=standing), RULES)
-    assert decision is Ignored.SEALED
+    assert (decision is Ignored.SEALED) == (standing is Standing.UNPINNED)
 
 
 def test_unknown_device() -> None:

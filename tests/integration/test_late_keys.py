@@ -81,7 +81,9 @@ async def test_a_key_that_comes_in_time_lets_the_command_run(
     notice = await operator.wait(lambda seen: "could not decrypt" in seen.body)
     assert operator.user_id in notice.body
     assert notice.result["final"] is False
-    assert any("m.room_key_request" in path for _, path in proxy.seen)
+    async with asyncio.timeout(20):  # it is told first, and asked for then
+        while not any("m.room_key_request" in path for _, path in proxy.seen):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     held.open = True
     later = await operator.answer_to(await operator.send_text(room, "$ echo later"))
     assert later.body.startswith("later\n")

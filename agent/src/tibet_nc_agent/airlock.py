@@ -5,7 +5,7 @@
 
 The stages are passed in this order, and the first that objects decides. A message that is not for
 the agent is ignored before the first stage: another room, the agent's own, talk without ``$ `` in
-a room that isn't dedicated to it, what can't be read and comes from no operator. Everything else
+a room that isn't dedicated to it, what can't be read of who may be there unpinned. Everything else
 gets exactly one decision, and every refusal names its stage, its reason and what to do next. No
 clock, no socket and no file is used here.
 """
@@ -92,7 +92,7 @@ class Ignored(Enum):
     OWN = "the agent's own"
     OTHER_ROOM = "not a configured room"
     TALK = "not marked as a command"
-    SEALED = "not readable, and from no operator"
+    SEALED = "not readable, and from who is not pinned"
 
 
 type Decision = Passed | Refused | Ignored
@@ -152,7 +152,7 @@ def decide(event: Incoming, situation: Situation, rules: Rules) -> Decision:
     message = addressed(event, rules)
     if isinstance(message, Ignored):
         return message
-    if isinstance(message, Undecryptable) and situation.standing is not Standing.OPERATOR:
+    if isinstance(message, Undecryptable) and situation.standing is Standing.UNPINNED:
         # Agents that share a room can't read each other: they would refuse each other's refusals,
         # without end.
         return Ignored.SEALED
