@@ -4,22 +4,20 @@
 What it is set to, besides the rig's settings, is said by ``pytest.mark.executor``.
 """
 
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from tests.directories import reachable_directory
 from tests.executor.rig import Client, Connect, Executor
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Make a directory that every uid can reach."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        path = Path(name)
-        path.chmod(0o755)
+    with reachable_directory() as path:
         yield path
 
 

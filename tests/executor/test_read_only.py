@@ -3,13 +3,13 @@
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.directories import reachable_directory
 from tests.executor.injection import injected
 from tests.executor.rig import Client, Executor, records, whole_chain
 from tests.executor.shell.driver import until
@@ -28,9 +28,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Make a directory that every uid can reach, with mounts that only this test sees."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name, private_mounts():
-        path = Path(name)
-        path.chmod(0o755)
+    with reachable_directory() as path, private_mounts():
         (path / "state").mkdir()
         (path / "ran").mkdir()
         (path / "ran").chmod(0o777)

@@ -3,12 +3,12 @@
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.directories import reachable_directory
 from tests.executor.rig import Client, Executor, records, whole_chain
 from tests.mounts import mount_memory, private_mounts, remount
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
@@ -23,9 +23,8 @@ needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount")
 @pytest.fixture
 def executor() -> Iterator[Executor]:
     """Return an executor that has run two commands and was stopped."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        Path(name).chmod(0o755)
-        made = Executor(Path(name))
+    with reachable_directory() as path:
+        made = Executor(path)
         try:
             yield made
         finally:
@@ -35,11 +34,10 @@ def executor() -> Iterator[Executor]:
 @pytest.fixture
 def on_its_own_disk() -> Iterator[Executor]:
     """Return such an executor whose state is on a small disk of its own."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name, private_mounts():
-        Path(name).chmod(0o755)
-        (Path(name) / "state").mkdir()
-        mount_memory(Path(name) / "state", "size=4m")
-        made = Executor(Path(name))
+    with reachable_directory() as path, private_mounts():
+        (path / "state").mkdir()
+        mount_memory(path / "state", "size=4m")
+        made = Executor(path)
         try:
             yield made
         finally:

@@ -2,12 +2,12 @@
 """One real homeserver for the whole session; users and rooms are new for every test."""
 
 import secrets
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.directories import reachable_directory
 from tests.harness import Account, Operator, Synapse, recheck
 from tests.harness.browser import Page, browser, find_chromium
 from tests.integration.agent import Agent, invited_agent
@@ -39,9 +39,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """Make a directory that every uid can reach."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        path = Path(name)
-        path.chmod(0o755)
+    with reachable_directory() as path:
         yield path
 
 

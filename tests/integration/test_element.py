@@ -9,14 +9,13 @@ sends.
 import asyncio
 import os
 import secrets
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from tests.directories import reachable_directory
 from tests.harness import Account, Operator, Synapse
 from tests.harness.element import ElementOperator
 from tests.harness.host import Host
@@ -57,18 +56,19 @@ async def scene(synapse: Synapse) -> AsyncIterator[Scene]:
     ) as operator:
         master_key = await operator.cross_sign()
         room = await operator.create_room(invite=[bot.user_id])
-        with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-            Path(name).chmod(0o755)
-            with Host(
-                Path(name) / "host",
+        with (
+            reachable_directory() as path,
+            Host(
+                path / "host",
                 homeserver=synapse.url,
                 bot=bot,
                 operators={operator.user_id: master_key},
                 rooms=[room],
-            ) as host:
-                await asyncio.to_thread(host.start)
-                await operator.wait_member(room, bot.user_id)
-                yield Scene(host=host, bot=bot, operator=operator, room=room)
+            ) as host,
+        ):
+            await asyncio.to_thread(host.start)
+            await operator.wait_member(room, bot.user_id)
+            yield Scene(host=host, bot=bot, operator=operator, room=room)
 
 
 async def test_a_command_is_answered_without_a_warning(scene: Scene) -> None:

@@ -8,12 +8,10 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final, Self
 
 import pytest
@@ -22,6 +20,7 @@ from pexpect import EOF
 from pexpect.fdpexpect import fdspawn
 from vodozemac import Sas
 
+from tests.directories import reachable_directory
 from tests.harness import Account, Synapse
 from tests.harness.element import ElementOperator
 from tests.harness.host import Host
@@ -123,11 +122,10 @@ async def stage(synapse: Synapse) -> AsyncIterator[Scene]:
     ) as operator:
         await operator.cross_sign()
         room = await operator.create_room(invite=[bot.user_id])
-        with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-            Path(name).chmod(0o755)
+        with reachable_directory() as path:
             async with Proxy(synapse.url) as proxy:
                 with Host(
-                    Path(name) / "host",
+                    path / "host",
                     homeserver=proxy.url,
                     bot=bot,
                     operators={},

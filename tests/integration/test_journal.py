@@ -3,14 +3,13 @@
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.directories import reachable_directory
 from tests.executor.rig import OPERATOR, Client, Executor, whole_chain
 from tests.harness.journald import Journald
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS
@@ -31,10 +30,8 @@ def journald() -> Iterator[Journald]:
 def executor(journald: Journald) -> Iterator[Executor]:
     """Start an executor that has a journald to write to."""
     del journald  # it only has to run
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        Path(name).chmod(0o755)
-        with Executor(Path(name)) as running:
-            yield running
+    with reachable_directory() as path, Executor(path) as running:
+        yield running
 
 
 async def test_every_record_is_in_the_journal_under_the_executors_uid(

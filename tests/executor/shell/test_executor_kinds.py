@@ -5,13 +5,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.directories import reachable_directory
 from tests.executor.shell.driver import SECONDS, commands_of
 from tests.executor.shell.test_bombs import HOPPER
 from tests.separation import (
@@ -40,9 +40,8 @@ def uids() -> Uids:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Make a directory that everybody can enter."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-home-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    with reachable_directory() as path:
+        yield path
 
 
 def probe(start: list[str], settings: dict[str, object], *commands: str) -> Any:  # noqa: ANN401

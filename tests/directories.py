@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+"""Directories for tests whose programs run as several uids."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def reachable_directory() -> Iterator[Path]:
+    """Make a directory that every uid can reach, which tmp_path isn't; it goes with the block."""
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
