@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.agent.json_values import VALUES, paths, replaced
-from tests.agent.matrix_pair import OPERATOR, ROOM, STRANGER, Keys, Pair, to_device
-from tibet_nc_agent.event import TextMessage
+from tests.agent.matrix_pair import BOT, OPERATOR, ROOM, STRANGER, Keys, Pair, to_device
+from tibet_nc_agent.event import Invite, MemberRemoved, TextMessage
 from tibet_nc_agent.matrix_errors import Unreachable
 
 # One pair serves all examples: the agent, too, goes on with what the last answer left.
@@ -91,6 +91,20 @@ def test_no_message_of_an_operator_stops_the_agent(pair: Pair, data: st.DataObje
     answer["to_device"]["events"] += keys
     answer["rooms"]["join"][ROOM]["timeline"]["events"].append(message)
     pair.take(answer)
+    assert pair.hears()
+
+
+def test_invitation_to_a_room_says_that_the_agent_was_removed(pair: Pair) -> None:
+    """Who was removed and invited again between two answers is told so by the invitation alone."""
+    answer, _ = pair.answer("$ id")
+    pair.take(answer)
+    answer["rooms"]["invite"] = {ROOM: answer["rooms"]["invite"]["!other"]}
+    answer["rooms"]["join"] = {}
+    told = pair.take(answer)
+    assert told == [
+        MemberRemoved(room_id=ROOM, user_id=BOT),
+        Invite(room_id=ROOM, sender=OPERATOR),
+    ]
     assert pair.hears()
 
 

@@ -50,7 +50,7 @@ class News:
     def __init__(self, desk: Desk, watch: Watch) -> None:
         self._desk = desk
         self._watch = watch
-        self._joined: set[str] = set()
+        self._joining: set[str] = set()
         self._plain_in: set[str] = set()
 
     async def take(self, event: Incoming) -> None:
@@ -182,17 +182,19 @@ class News:
                 sender,
                 sender,
             )
-        elif room_id not in self._joined:
+        elif room_id not in self._joining:
             await self._join(room_id)
 
     async def _join(self, room_id: str) -> None:
+        self._joining.add(room_id)  # one invitation is told by the sync and found by asking
         try:
             await self._desk.matrix.join(room_id)
         except (SendError, Refused, Unreachable) as error:
             log.warning("%s can't be joined (invite the agent there): %s", room_id, error)
         else:
-            self._joined.add(room_id)
             log.info("joined %s", room_id)
+        finally:
+            self._joining.discard(room_id)
 
     async def _missed(self, room_id: str) -> None:
         log.error("%s: the homeserver left messages out; they were not seen", room_id)

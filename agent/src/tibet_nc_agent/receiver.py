@@ -70,12 +70,13 @@ class Receiver:
         heard = [event for event in answer.to_device if self._hears(as_text(event.get("sender")))]
         if heard:
             self._machine.receive(heard)
-        events.extend(_invitations(answer.invites))
+        invited = [room_id for room_id, _ in answer.invites]  # who is invited anew was removed
         events.extend(
             MemberRemoved(room_id=room_id, user_id=self._user_id)
-            for room_id in answer.left
+            for room_id in (*answer.left, *invited)
             if self._rooms.pop(room_id, None) is not None
         )
+        events.extend(_invitations(answer.invites))
         for update in updates:
             events.extend(self._room(update))
         if heard:  # only then can a key have come
