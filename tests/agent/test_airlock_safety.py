@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from tests.agent.airlock import RULES, SITUATION, passed, refused, text
+from tests.agent.airlock import DEDICATED, RULES, SHARED, SITUATION, passed, refused, text
 from tibet_nc_agent.action import Execute
 from tibet_nc_agent.airlock import Cause, Refused, decide
 from tibet_nc_agent.safety import Decision as Safety
@@ -37,6 +37,14 @@ def test_what_a_phone_typed_is_given_back_as_it_was_meant() -> None:
     refusal = refused(text("$ ls \u2014all \u201ca b\u201d\u00a0c"))
     assert refusal.meant == '$ ls --all "a b" c'
     assert passed(refusal.meant) == Execute(command='ls --all "a b" c')
+
+
+@pytest.mark.parametrize("room_id", [DEDICATED, SHARED])
+@pytest.mark.parametrize("space", ["\u00a0", "\u202f"])
+def test_mark_that_a_phone_typed_is_a_mark(room_id: str, space: str) -> None:
+    """A no-break space behind the ``$`` gets the line to send, where talk is ignored, too."""
+    refusal = refused(text(f"${space}df -h", room_id=room_id))
+    assert (refusal.family, refusal.meant) == (Cause.TYPOGRAPHY, "$ df -h")
 
 
 def test_dangerous_command_is_refused_with_its_part() -> None:

@@ -2,8 +2,9 @@
 """What a message that passed can ask for, and how the agent's own words and controls are written.
 
 A word of the agent's own is the whole message; with anything behind it, it is a command of the
-shell. What begins with ``!`` and a letter is a control and never given to the shell, where it
-would mean nothing anybody means: the shell has no history here.
+shell. What begins with ``!`` and goes on at once is a control and never given to the shell, where
+it would mean nothing anybody means: the shell has no history here. The one exception is ``!(``,
+which to bash is ``! (``. Capitals, which phones put where a message begins, make no difference.
 """
 
 import re
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from tibet_nc_agent.content import clip
+from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.limits import INPUT_CHARACTERS
 from tibet_nc_protocol.terms import Signal
 
@@ -18,9 +21,11 @@ PREFIX: Final = "$ "
 """What marks a command; in the dedicated room it may be left out."""
 
 _CONTROL: Final = re.compile(
-    r"!(?!\s)(?P<verb>[a-z]*)(?:[ \t]+#?(?P<number>\d{1,15}))?(?:[ \t](?P<rest>.*))?\Z", re.DOTALL
+    r"!(?P<verb>[^\s(]\S*|\Z)(?:\s+#?(?P<number>\d{1,15})(?!\S))?(?:\s(?P<rest>.*))?\Z",
+    re.DOTALL,
 )
 _CONTROLS: Final = "!jobs, !tail N, !in N text, !eof N, !cancel N, !kill N and !stop"
+_SHOWN_CHARACTERS: Final = 30
 
 
 class Report(Enum):
@@ -121,11 +126,14 @@ def action_of(command: str) -> Action | None:
 
 def _control(match: re.Match[str]) -> Action:
     """Return what a ``!word`` asks for; it is never given to the shell."""
-    verb, number, rest = match["verb"], match["number"], match["rest"]
-    if verb in {"jobs", "stop"} and number is None and rest is None:
+    verb, number, rest = match["verb"].lower(), match["number"], match["rest"]
+    if verb in {"jobs", "stop"}:
+        if number is not None or rest is not None:
+            return Misused(hint=f"it is written !{verb}, with nothing behind it")
         return Tell(report=Report.JOBS) if verb == "jobs" else StopAll()
     if verb not in {"cancel", "kill", "tail", "eof", "in"}:
-        return Misused(hint=f"there is no control !{verb}: the controls are {_CONTROLS}")
+        named = clip(one_line(match["verb"]), _SHOWN_CHARACTERS)
+        return Misused(hint=f"there is no control !{named}: the controls are {_CONTROLS}")
     if number is None or (rest is None) == (verb == "in"):
         text = " text" if verb == "in" else ""
         return Misused(

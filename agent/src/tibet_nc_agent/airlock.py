@@ -141,7 +141,7 @@ def addressed(event: Incoming, rules: Rules) -> Message | Ignored:
     if (
         isinstance(event, TextMessage)
         and event.room_id != rules.dedicated_room
-        and not _text_of(event).startswith(PREFIX)
+        and not _marked(_text_of(event))
     ):
         return Ignored.TALK
     return event
@@ -184,7 +184,7 @@ def malformed(command: str) -> Refused | None:
             "it holds quotation marks, dashes or spaces that mean nothing to a shell",
             "if you mean this, send it; to mean such a character itself, write it as $'\\u2019'",
             command,
-            meant=f"{PREFIX}{corrected}",
+            meant=f"{PREFIX}{corrected.removeprefix(PREFIX)}",
         )
     return None
 
@@ -351,6 +351,11 @@ def _text_of(message: Message) -> str:
     if not isinstance(message, TextMessage):
         return ""
     return message.body.removeprefix(_EDIT_MARK) if message.is_edit else message.body
+
+
+def _marked(text: str) -> bool:
+    """Whether a text is marked as a command, maybe by a phone: then it is told so, not ignored."""
+    return PREFIX in {text[: len(PREFIX)], typography.meant(text[: len(PREFIX)])}
 
 
 def _recordable(text: str) -> str | None:

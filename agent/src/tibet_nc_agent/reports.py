@@ -29,6 +29,7 @@ from tibet_nc_protocol.messages import (
 CHAIN_ENTRIES: Final = 10
 """Records shown by ``chain``: as many lines as fit a phone."""
 
+_HELP_COLUMN: Final = 17
 _JOBS: Final = 20
 _SUMMARY_CHARACTERS: Final = 60
 
@@ -168,22 +169,23 @@ def checkpoint(announced: Announcement) -> tuple[Part, ...]:
 
 
 def help_text(*, dedicated: bool) -> tuple[Part, ...]:
-    """Return the answer to ``help``."""
-    prefix = "here the `$ ` may be left out" if dedicated else "here each begins with `$ `"
+    """Return the answer to ``help``; where ``$ `` has to be typed, every line has it."""
+    mark = "" if dedicated else PREFIX
+    what = f"run a command (here the `{PREFIX}` may be left out)" if dedicated else "run a command"
     lines = [
-        f"{PREFIX}df -h          run a command ({prefix})",
-        "status           versions, session, chain, limits",
-        "chain            the newest records",
-        "!jobs            what runs",
-        "!tail 42         the newest output of #42",
-        "!in 42 text      type a line into #42; !eof 42 ends its input",
-        "!cancel 42       interrupt #42, as ^C",
-        "!kill 42         kill #42 and everything it started; !stop kills everything",
-        "? rm -rf x       what the airlock would say, without running it",
-        "exit             end your session here: its directory, variables, functions",
+        (f"{PREFIX}df -h", what),
+        (f"{mark}status", "versions, session, chain, limits"),
+        (f"{mark}chain", "the newest records"),
+        (f"{mark}!jobs", "what runs"),
+        (f"{mark}!tail 42", "the newest output of #42"),
+        (f"{mark}!in 42 text", f"type a line into #42; {mark}!eof 42 ends its input"),
+        (f"{mark}!cancel 42", "interrupt #42, as ^C"),
+        (f"{mark}!kill 42", f"kill #42 and everything it started; {mark}!stop kills everything"),
+        (f"{mark}? rm -rf x", "what the airlock would say, without running it"),
+        (f"{mark}exit", "end your session here: its directory, variables, functions"),
     ]
     return (
-        Part("\n".join(lines), code=True),
+        Part("\n".join(f"{typed:<{_HELP_COLUMN}}{told}" for typed, told in lines), code=True),
         Part(
             "every message is answered once; edits are never run; "
             "each answer ends with its record in the chain"
