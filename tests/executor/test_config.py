@@ -47,6 +47,28 @@ def fault(folder: Path, text: str, **environment: str) -> str:
         ),
         (GOOD + "operators = []\n", ": policy.operators: Expected `array` of length >= 1"),
         ("policy = 5\n", ": policy: Expected `object`, got `int`"),
+        ("a = " + 5000 * "[", ": not TOML: "),
+        (GOOD + "timebox_s = 3601\n", ": policy.timebox_s: Expected `int` <= 3600"),
+        (GOOD + '[state]\ndirectory = "state"\n', ": state.directory: not of the right form"),
+        (GOOD + '[state]\ndirectory = ""\n', ": state.directory: not of the right form"),
+        (GOOD + '[agent]\nkey_file = "/a\\u0000b"\n', ": agent.key_file: not of the right form"),
+        (GOOD + 'operators_file = "pins"\n', ": policy.operators_file: not of the right form"),
+        (GOOD + '[socket]\npath = "run/s"\n', ": socket.path: not of the right form"),
+        (GOOD + f'[socket]\npath = "/{"s" * 107}"\n', ": socket.path: Expected `str` of length"),
+        (GOOD + '[shell]\nhome = "~"\n', ": shell.home: not of the right form; right would be an"),
+        (GOOD + '[shell]\npath = "/bin:"\n', ": shell.path: not of the right form"),
+        (GOOD + '[shell]\npath = "/bin:."\n', ": shell.path: not of the right form"),
+        (GOOD + '[shell]\nuser = "a\\u0000b"\n', ": shell.user: not of the right form"),
+        (GOOD + "[shell]\nuser = -1\n", ": shell.user: Expected `int` >= 0"),
+        (GOOD + "[shell]\nuser = 4294967295\n", ": shell.user: Expected `int` <= 4294967294"),
+        (GOOD + "[shell]\ngroups = [4294967295]\n", ": shell.groups: Expected `int` <= "),
+        (GOOD + "[shell]\nprocesses = 4194305\n", ": shell.processes: Expected `int` <= 4194304"),
+        (GOOD + f"[shell]\ntotal_s = {2**53}\n", f": shell.total_s: Expected `int` <= {2**53 - 1}"),
+        (GOOD + f"[recordings]\nkeep_days = {2**53}\n", ": recordings.keep_days: Expected `int`"),
+        (GOOD + "[audit]\ncheckpoint_records = 9\n", ": audit.checkpoint_records: Expected `int`"),
+        (GOOD + "[audit]\nsegment_bytes = 4095\n", ": audit.segment_bytes: Expected `int` >= 4096"),
+        (GOOD + '[host]\nname = "web\\n1"\n', ": host.name: not of the right form"),
+        (GOOD + f'[host]\nname = "{"w" * 256}"\n', ": host.name: Expected `str` of length <= 255"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, told: str) -> None:
@@ -67,6 +89,15 @@ def test_the_old_variables_go_over_the_file(tmp_path: Path) -> None:
     assert loaded.policy.rooms == ("!a:example.org", "!b:example.org")
     assert loaded.policy.operators == ("@op:example.org",)
     assert loaded.host.name == "web-1"
+    commas = config.load(
+        path, {"TIBET_NC_ALLOWED_USERS": " @op:example.org, ,", "TIBET_NC_ROOM": " "}
+    )
+    assert commas.policy.operators == ("@op:example.org",)
+    assert commas.policy.rooms == ("!room:example.org",)
+    told = fault(tmp_path, GOOD, TIBET_NC_ROOM="#a", TIBET_NC_HOSTNAME="web-1")
+    assert told.startswith(" with TIBET_NC_ROOM, TIBET_NC_HOSTNAME: policy.rooms: not of the right")
+    told = fault(tmp_path, GOOD, TIBET_NC_HOSTNAME="web\udcff")  # a byte that is not UTF-8
+    assert told.startswith(" with TIBET_NC_HOSTNAME: host.name: not of the right form")
     assert fault(tmp_path, GOOD, TIBET_NC_ROOM="#a").startswith(" with TIBET_NC_ROOM: policy.rooms")
     told = fault(tmp_path, "policy = 5\n", TIBET_NC_ROOM="!a:example.org")
     assert told.startswith(" with TIBET_NC_ROOM: policy: Expected `object`")
@@ -78,6 +109,9 @@ def test_a_file_that_can_not_be_read_is_told(tmp_path: Path) -> None:
         config.load(tmp_path / "none.toml", {})
     with pytest.raises(ConfigError, match="Is a directory"):
         config.load(tmp_path, {})
+    (tmp_path / "latin.toml").write_bytes(b"# \xff\n")
+    with pytest.raises(ConfigError, match="not TOML"):
+        config.load(tmp_path / "latin.toml", {})
 
 
 def test_accounts_are_looked_up_by_name() -> None:
@@ -102,10 +136,30 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="others can read this key"):
         config.read_key(path)
     assert config.read_key(path, private=False) == bytes.fromhex("ab" * 32)
-    path.write_text("secret, no key")
-    with pytest.raises(ConfigError) as caught:
-        config.read_key(path, private=False)
-    assert "secret" not in str(caught.value)
+    for wrong in ("secret, no key", "", "ab" * 31, "ab" * 33, "ab" * 32 + " " * 17 + "more"):
+        path.write_text(wrong)
+        with pytest.raises(ConfigError) as caught:
+            config.read_key(path, private=False)
+        assert str(caught.value) == f"{path}: not a key; 64 hexadecimal digits are expected"
     os.symlink(path, tmp_path / "link")
     with pytest.raises(ConfigError, match="symbolic links"):
         config.read_key(tmp_path / "link")
+
+
+def test_a_credential_goes_before_the_file(tmp_path: Path) -> None:
+    """Where systemd passes a key, that is the key, guarded by systemd; none else is looked for."""
+    passed, state = tmp_path / "credentials", tmp_path / "state"
+    settings = config.parse(
+        {"policy": {"rooms": ["!room:example.org"]}, "state": {"directory": str(state)}}, "here"
+    )
+    for folder, digits in ((passed, "cd"), (state, "ab")):
+        folder.mkdir()
+        (folder / "executor.key").write_text(digits * 32)
+        (folder / "executor.key").chmod(0o600)
+    (passed / "executor.key").chmod(0o440)
+    variables = {"CREDENTIALS_DIRECTORY": str(passed)}
+    assert config.secret_key(settings, {}) == bytes.fromhex("ab" * 32)
+    assert config.secret_key(settings, variables) == bytes.fromhex("cd" * 32)
+    (passed / "executor.key").unlink()
+    with pytest.raises(ConfigError, match="no key"):
+        config.secret_key(settings, variables)

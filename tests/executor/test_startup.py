@@ -150,6 +150,23 @@ async def test_a_segment_that_was_only_begun_is_gone_on_with(
     assert len(whole_chain(executor)) > length
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs uids of their own")
+def test_who_shares_an_account_is_not_served(executor: Executor) -> None:
+    """A shell with the agent's uid, or an agent with the executor's, stops the start (I2, I6)."""
+    settings = executor.directory / "executor.toml"
+    good = settings.read_text()
+    agent = f"[agent]\nuser = {executor.uids.agent}\n"
+    assert agent in good
+    for other in (executor.uids.shell, executor.uids.executor):
+        settings.write_text(good.replace(agent, f"[agent]\nuser = {other}\n"))
+        said = _refusal(executor)
+        assert "need three accounts" in said
+        assert said.count("\n") == 1
+    settings.write_text(good)
+    with executor:
+        pass
+
+
 async def test_a_chain_that_no_crash_leaves_is_not_gone_on_with(executor: Executor) -> None:
     """A record that was altered, or cut off with its line end, stops the start, in one line."""
     await _two_commands(executor)

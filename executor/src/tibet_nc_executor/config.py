@@ -17,12 +17,28 @@ from tibet_nc_executor.errors import ConfigError
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.policy import Rules
 from tibet_nc_executor.selftest import Wall
+from tibet_nc_protocol.limits import EXACT_INTEGER
+from tibet_nc_protocol.signing import KEY_BYTES
 from tibet_nc_protocol.terms import RoomId, UserId
 
 DEFAULT_PATH: Final = Path("/etc/tibet-nc/executor.toml")
 
-Account = str | int
-Positive = Annotated[int, Meta(ge=1)]
+NO_ID: Final = 2**32 - 1
+"""Not a uid or gid: to setresuid(2) it means that nothing changes."""
+MOST_PROCESSES: Final = 2**22
+"""The kernel's PID_MAX_LIMIT; a control group takes no higher limit."""
+SOCKET_PATH_BYTES: Final = 107
+"""The longest path of a socket, sun_path without its NUL (unix(7))."""
+
+# A NUL ends a text for the kernel, and what is not UTF-8 arrives from a variable as surrogates.
+Name = Annotated[str, Meta(pattern=r"\A[^\x00\ud800-\udfff]+\Z")]
+Account = Name | Annotated[int, Meta(ge=0, lt=NO_ID)]
+AbsolutePath = Annotated[str, Meta(pattern=r"\A/[^\x00]*\Z")]
+SocketPath = Annotated[str, Meta(pattern=r"\A/[^\x00]*\Z", max_length=SOCKET_PATH_BYTES)]
+SearchPath = Annotated[str, Meta(pattern=r"\A/[^\x00:]*(:/[^\x00:]*)*\Z")]
+HostName = Annotated[str, Meta(max_length=255, pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")]
+Number = Annotated[int, Meta(ge=0, le=EXACT_INTEGER)]  # a status tells it (SPEC §4)
+Positive = Annotated[int, Meta(ge=1, le=EXACT_INTEGER)]
 Cells = Annotated[int, Meta(ge=1, le=65535)]  # the kernel's struct winsize holds no more
 
 
@@ -34,7 +50,7 @@ class AgentSection(_Section, frozen=True, kw_only=True):
     """[agent]: the account that the agent runs as, and the file with its public key."""
 
     user: Account = "tibet-nc-agent"
-    key_file: str = "/etc/tibet-nc/agent.pub"
+    key_file: AbsolutePath = "/etc/tibet-nc/agent.pub"
 
 
 class ShellSection(_Section, frozen=True, kw_only=True):
@@ -42,19 +58,19 @@ class ShellSection(_Section, frozen=True, kw_only=True):
 
     user: Account = "tibet-nc-shell"
     groups: tuple[Account, ...] = ()
-    home: str = "/var/lib/tibet-nc-shell"
+    home: AbsolutePath = "/var/lib/tibet-nc-shell"
     restricted: bool = True
-    path: str = "/usr/local/tibet-nc-bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    path: SearchPath = "/usr/local/tibet-nc-bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
     idle_s: Positive = 120
     total_s: Positive = 3600
     session_idle_s: Positive = 3600
     session_total_s: Positive = 86400
     session_warning_s: Positive = 120
-    processes: Positive = 256
+    processes: Annotated[int, Meta(ge=1, le=MOST_PROCESSES)] = 256
     memory_bytes: Positive = 2 * 1024**3
     address_space_bytes: Positive = 4 * 1024**3
     file_bytes: Positive = 256 * 1024**2
-    open_files: Annotated[int, Meta(ge=64)] = 256
+    open_files: Annotated[int, Meta(ge=64, le=EXACT_INTEGER)] = 256
     rows: Cells = 24
     columns: Cells = 80
 
@@ -65,7 +81,7 @@ class PolicySection(_Section, frozen=True, kw_only=True):
     Who is pinned in ``operators_file`` may command; if ``operators`` names anybody, only those.
     """
 
-    operators_file: str = "/etc/tibet-nc/operators.toml"
+    operators_file: AbsolutePath = "/etc/tibet-nc/operators.toml"
     operators: Annotated[tuple[UserId, ...], Meta(min_length=1)] | None = None
     rooms: tuple[RoomId, ...] = ()
     timebox_s: Annotated[int, Meta(ge=1, le=3600)] = 30
@@ -74,13 +90,13 @@ class PolicySection(_Section, frozen=True, kw_only=True):
 class SocketSection(_Section, frozen=True, kw_only=True):
     """[socket]: where to listen when systemd gives no socket."""
 
-    path: str = "/run/tibet-nc/executor.sock"
+    path: SocketPath = "/run/tibet-nc/executor.sock"
 
 
 class StateSection(_Section, frozen=True, kw_only=True):
     """[state]: where the chain is kept."""
 
-    directory: str = "/var/lib/tibet-nc"
+    directory: AbsolutePath = "/var/lib/tibet-nc"
 
 
 class AuditSection(_Section, frozen=True, kw_only=True):
@@ -88,22 +104,22 @@ class AuditSection(_Section, frozen=True, kw_only=True):
 
     command_text: Literal["full", "hash"] = "full"
     recording_bytes: Positive = 64 * 1024**2
-    checkpoint_records: Annotated[int, Meta(ge=10)] = 100
+    checkpoint_records: Annotated[int, Meta(ge=10, le=EXACT_INTEGER)] = 100
     checkpoint_s: Positive = 900
-    segment_bytes: Annotated[int, Meta(ge=4096)] = 4 * 1024**2
+    segment_bytes: Annotated[int, Meta(ge=4096, le=EXACT_INTEGER)] = 4 * 1024**2
 
 
 class RecordingsSection(_Section, frozen=True, kw_only=True):
     """[recordings]: for how many days, and up to how many bytes in all, they are kept; 0: all."""
 
-    keep_days: Annotated[int, Meta(ge=0)] = 0
-    keep_bytes: Annotated[int, Meta(ge=0)] = 0
+    keep_days: Number = 0
+    keep_bytes: Number = 0
 
 
 class HostSection(_Section, frozen=True, kw_only=True):
     """[host]: the name of this host in records and answers."""
 
-    name: Annotated[str, Meta(max_length=255)] = ""
+    name: HostName = ""
 
 
 class WallsSection(_Section, frozen=True, kw_only=True):
@@ -135,7 +151,15 @@ class Config(_Section, frozen=True, kw_only=True):
         )
 
 
+_ABSOLUTE: Final = "an absolute path"
 _RIGHT: Final = {
+    "agent.key_file": _ABSOLUTE,
+    "shell.home": _ABSOLUTE,
+    "shell.path": '"/usr/bin:/bin", absolute paths with colons between',
+    "policy.operators_file": _ABSOLUTE,
+    "socket.path": f"{_ABSOLUTE} of at most {SOCKET_PATH_BYTES} bytes",
+    "state.directory": _ABSOLUTE,
+    "host.name": "a text of one line",
     "policy.rooms": '"!id:server", as the room\'s settings show it',
     "policy.operators": '"@user:server", or nothing: then all that are pinned',
     "audit.command_text": '"full" or "hash"',
@@ -160,17 +184,17 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
         ) from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
-    source = str(path)
+    used = []
     for variable, (section, key, many) in _VARIABLES.items():
-        if value := environment.get(variable):
-            parts = [part.strip() for part in value.split(",")] if many else value
+        if value := environment.get(variable, "").strip():
+            parts = [part.strip() for part in value.split(",") if part.strip()] if many else value
             table = values.setdefault(section, {})
             if isinstance(table, dict):
                 table[key] = parts
-            source = f"{path} with {variable}"
-    return parse(values, source)
+            used.append(variable)
+    return parse(values, f"{path} with {', '.join(used)}" if used else str(path))
 
 
 def parse(values: Mapping[str, object], source: str) -> Config:
@@ -248,10 +272,13 @@ def read_key(path: Path, *, private: bool = True) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             if private and os.fstat(descriptor).st_mode & 0o077:
                 raise ConfigError(f"{path}: others can read this key; chmod 600, or make a new one")
-            return bytes.fromhex(file.read(80).decode("ascii").strip())
+            secret = bytes.fromhex(file.read().decode("ascii").strip())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no key; make one with: tibet-nc-executor init") from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except ValueError:
-        raise ConfigError(f"{path}: not a key; 64 hexadecimal digits are expected") from None
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise ConfigError(f"{path}: not a key; {2 * KEY_BYTES} hexadecimal digits are expected")
+    return secret

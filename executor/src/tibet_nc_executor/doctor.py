@@ -166,7 +166,7 @@ def _socket(config: Config) -> Check:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.connect(path)
     except OSError as error:
-        return Check(name=name, ok=False, detail=f"{path}: {error.strerror}", fix=fix)
+        return Check(name=name, ok=False, detail=f"{path}: {error.strerror or error}", fix=fix)
     if mode & 0o007:
         detail = f"{path}: mode {stat.S_IMODE(mode):04o} lets everybody connect"
         return Check(name=name, ok=False, detail=detail, fix=f"chmod 660 {path}")

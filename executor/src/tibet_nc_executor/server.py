@@ -94,7 +94,7 @@ def listener(path: Path, agent_gid: int) -> tuple[socket.socket, bool]:
         path.chmod(SOCKET_MODE)
         made.listen(BACKLOG)
     except OSError as error:
-        raise ConfigError(f"socket.path: {path}: {error.strerror}") from None
+        raise ConfigError(f"socket.path: {path}: {error.strerror or error}") from None
     return made, True
 
 

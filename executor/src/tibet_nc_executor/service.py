@@ -110,7 +110,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     breaches = enforce(frozenset(config.walls.accepted))
     identity = Identity(secret_key(config, environment))
     trusted = agent_key(config)
-    agent_uid = uid_of(config.agent.user, "agent.user")
+    agent_uid = _agent_apart(config)
     directory = Path(config.state.directory)
     try:
         make_directory(directory / RECORDINGS)
@@ -213,6 +213,22 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     for fault in ended:
         if isinstance(fault, Exception):
             raise fault
+
+
+def _agent_apart(config: Config) -> int:
+    """Return the agent's uid; raises ConfigError if two of the three parts share one.
+
+    As the agent's uid a command would have its keys and this socket; as the executor's uid the
+    agent would have the chain. All three may: then nothing is separated, and that is said.
+    """
+    agent, shell = uid_of(config.agent.user, "agent.user"), uid_of(config.shell.user, "shell.user")
+    own = os.geteuid()
+    if len({agent, shell, own}) == 2:
+        raise ConfigError(
+            f"agent.user, shell.user: agent {agent}, shell {shell} and executor {own} need three"
+            " accounts, and two of these are the same"
+        )
+    return agent
 
 
 def _prepare() -> None:
