@@ -177,6 +177,9 @@ def test_missing_file(tmp_path: Path) -> None:
         config.load(path, {}, required=True)
     with pytest.raises(ConfigError, match=r"none\.toml: no such file, and no variable"):
         config.load(path, {}, required=False)
+    path.touch()
+    with pytest.raises(ConfigError, match=r"none\.toml: nothing is set in it, and no variable"):
+        config.load(path, {}, required=False)
 
 
 OLD = {

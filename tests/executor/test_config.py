@@ -30,8 +30,12 @@ def fault(folder: Path, text: str, **environment: str) -> str:
         ("", ": policy.rooms: no room; "),
         ("[policy]\nrooms = []\n", ": policy.rooms: no room; "),
         ("[policy\n", ": not TOML: "),
-        (GOOD + "[shel]\n", ": Object contains unknown field `shel`"),
-        (GOOD + "[shell]\nidle = 5\n", ": shell: Object contains unknown field `idle`"),
+        (GOOD + "[shel]\n", ": shel: no such setting; right would be one of [agent], [shell], "),
+        (GOOD + "[shell]\nidle = 5\n", ": shell.idle: no such setting; right would be one of user"),
+        (
+            GOOD + '[host]\n"a\\nb" = 5\n',
+            ": host.a\\nb: no such setting; right would be one of name",
+        ),
         (GOOD + '[shell]\nidle_s = "5"\n', ": shell.idle_s: Expected `int`"),
         (GOOD + "[shell]\nidle_s = 0\n", ": shell.idle_s: Expected `int` >= 1"),
         (GOOD + "[shell]\nrows = 65536\n", ": shell.rows: Expected `int` <= 65535"),
@@ -72,8 +76,10 @@ def fault(folder: Path, text: str, **environment: str) -> str:
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, told: str) -> None:
-    """File, key and what is wrong stand in one line."""
-    assert fault(tmp_path, text).startswith(told)
+    """File, key, what is wrong and what would be right stand in one line."""
+    found = fault(tmp_path, text)
+    assert found.startswith(told)
+    assert "not TOML" in told or "; right would be " in found
 
 
 def test_the_old_variables_go_over_the_file(tmp_path: Path) -> None:

@@ -222,7 +222,8 @@ class _Loader:
         found = self._read(required=required)
         settings = self._overlay(found)
         if not found and "matrix" not in settings:
-            problem = "no such file, and no variable says who the agent is"
+            missing = "nothing is set in it" if self._path.exists() else "no such file"
+            problem = f"{missing}, and no variable says who the agent is"
             raise ConfigError(str(self._path), "", problem, "a file like deploy/agent.toml")
         try:
             file = msgspec.convert(settings, _File, strict=True)

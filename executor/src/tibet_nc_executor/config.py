@@ -2,8 +2,10 @@
 """The executor's settings: /etc/tibet-nc/executor.toml, and tibet-nc 0.1.2's variables over it."""
 
 import grp
+import json
 import os
 import pwd
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -154,17 +156,20 @@ class Config(_Section, frozen=True, kw_only=True):
 _ABSOLUTE: Final = "an absolute path"
 _RIGHT: Final = {
     "agent.key_file": _ABSOLUTE,
+    "shell.groups": '["systemd-journal"], names or gids',
     "shell.home": _ABSOLUTE,
     "shell.path": '"/usr/bin:/bin", absolute paths with colons between',
     "policy.operators_file": _ABSOLUTE,
     "socket.path": f"{_ABSOLUTE} of at most {SOCKET_PATH_BYTES} bytes",
     "state.directory": _ABSOLUTE,
     "host.name": "a text of one line",
-    "policy.rooms": '"!id:server", as the room\'s settings show it',
-    "policy.operators": '"@user:server", or nothing: then all that are pinned',
+    "policy.rooms": '["!id:server"], ids as the rooms\' settings show them',
+    "policy.operators": '["@user:server"], or nothing: then all that are pinned',
     "audit.command_text": '"full" or "hash"',
     "walls.accepted": f"names out of: {', '.join(Wall)}",
 }
+
+_UNKNOWN: Final = re.compile("Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 
 _VARIABLES: Final = {
     "TIBET_NC_ALLOWED_USERS": ("policy", "operators", True),
@@ -204,7 +209,9 @@ def parse(values: Mapping[str, object], source: str) -> Config:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {_fault(str(error))}") from None
     if not config.policy.rooms:
-        raise ConfigError(f'{source}: policy.rooms: no room; name at least one, as "!id:server"')
+        raise ConfigError(
+            f"{source}: policy.rooms: no room; right would be {_RIGHT['policy.rooms']}"
+        )
     if not config.host.name:
         host = HostSection(name=socket.gethostname())
         config = msgspec.structs.replace(config, host=host)
@@ -215,10 +222,27 @@ def _fault(text: str) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.a.b[0]`" into "a.b: Expected …"."""
     what, _, where = text.partition(" - at `$.")
     key = where.rstrip("`").partition("[")[0]
+    if unknown := _UNKNOWN.match(what):
+        name = unknown["name"].encode("unicode_escape").decode()
+        if not key:
+            known = ", ".join(f"[{section}]" for section in Config.__struct_fields__)
+            return f"{name}: no such setting; right would be one of {known}"
+        known = ", ".join(type(getattr(Config(), key)).__struct_fields__)
+        return f"{key}.{name}: no such setting; right would be one of {known}"
     if "matching regex" in what:
         what = "not of the right form"
-    right = f"; right would be {_RIGHT[key]}" if key in _RIGHT else ""
-    return f"{key}: {what}{right}" if key else what
+    return f"{key}: {what}; right would be {_right(key)}"
+
+
+def _right(key: str) -> str:
+    """Return what would be right for a setting, or for a whole section."""
+    section, _, name = key.partition(".")
+    if not name:
+        return f"[{section}]"
+    default = getattr(getattr(Config(), section), name)
+    if isinstance(default, bool):
+        return "true or false"
+    return _RIGHT.get(key) or f"{json.dumps(default)}, which is the default"
 
 
 def uid_of(account: Account, key: str) -> int:
