@@ -4,18 +4,22 @@
 import base64
 import os
 import stat
+import subprocess
 import threading
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.mounts import private_mounts
 from tibet_nc_agent.operators import Operators, Standing
 from tibet_nc_agent.pauses import Pauses
-from tibet_nc_agent.pinfile import PinFile, pin, unpin
+from tibet_nc_agent.pinfile import STILL_NS, PinFile, pin, unpin
 from tibet_nc_protocol.errors import PinsError
-from tibet_nc_protocol.pins import How, Pin
+from tibet_nc_protocol.pins import PINS_BYTES, How, Pin, render
 from tibet_nc_protocol.signing import Identity
 
 OP, OTHER, STRANGER = "@op:example.org", "@other:example.org", "@stranger:example.org"
@@ -52,6 +56,32 @@ def test_pins_come_and_go(path: Path) -> None:
     assert file.pins() == {OTHER: a_pin(OTHER)}
     with pytest.raises(PinsError, match="not pinned"):
         unpin(path, OP)
+
+
+def test_what_is_written_is_what_is_seen(path: Path) -> None:
+    """However fast a file is written over in its place, each look gives what it holds."""
+    with ExitStack() as stack:
+        if os.getuid() == 0:  # where files have the coarse times of all kernels
+            stack.enter_context(private_mounts())
+            subprocess.run(["mount", "-t", "ramfs", "ramfs", path.parent], check=True)
+        file = PinFile(path)
+        for round_ in range(100):
+            pinned = a_pin(OP, seed=1 + round_ % 2)
+            path.write_bytes(render([pinned]))
+            assert file.pins() == {OP: pinned}
+
+
+def test_another_file_of_the_same_time_is_seen(path: Path) -> None:
+    """A file that was put in the old one's place is read, also one of the same size and time."""
+    path.write_bytes(render([a_pin(OP)]))
+    while time.time_ns() - path.stat().st_ctime_ns <= STILL_NS:  # after that it isn't read again
+        time.sleep(0.05)
+    file = PinFile(path)
+    assert file.pins() == {OP: a_pin(OP)}
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_bytes(render([a_pin(OP, seed=2)]))
+    os.utime(path, ns=times)
+    assert file.pins() == {OP: a_pin(OP, seed=2)}
 
 
 def test_everybody_may_read_and_nobody_else_write(path: Path) -> None:
@@ -91,6 +121,7 @@ SPOILED: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.chmod(0o664), "lets others"),
     (lambda path: path.write_text("[[operator]]\nuser = 5\n"), "operator"),
     (lambda path: path.write_bytes(b"\xff"), "UTF-8"),
+    (lambda path: path.write_bytes(b"#" * (PINS_BYTES + 1)), "at most"),
     (_link, "symbolic"),
     (_pipe, "not a file"),
 ]

@@ -125,7 +125,7 @@ name = "host"
     def pin(self, *users: str) -> None:
         """Pin these users and nobody else, by a new file in the old one's place."""
         draft = self.pins.with_suffix(".new")
-        draft.write_bytes(render(_pin(user) for user in users))
+        draft.write_bytes(render(pin_of(user) for user in users))
         draft.chmod(0o644)
         draft.replace(self.pins)
 
@@ -299,7 +299,7 @@ class Client:
 type Connect = Callable[[Executor], Awaitable[Client]]
 
 
-def _pin(user: str) -> Pin:
+def pin_of(user: str) -> Pin:
     """Return a pin; the executor asks for the user only, so any key does."""
     key = base64.b64encode(AGENT.public_key.data).decode().rstrip("=")
     return Pin(user=user, master_key=key, pinned=datetime.now(UTC), how=How.COMPARED)

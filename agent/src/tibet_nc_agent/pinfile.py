@@ -7,6 +7,7 @@ new ones, and of two changes at the same time neither is lost.
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,11 @@ MODE: Final = 0o644
 """Both daemons read the file; there is nothing secret in it."""
 
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+STILL_NS: Final = 1_000_000_000
+"""What has changed less than this before it was read, is read again the next time: within one tick
+of the kernel's clock a file can change twice, and its times are the same (before Linux 6.13)."""
 
 
 class PinFile:
@@ -49,7 +55,8 @@ class PinFile:
                 version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
                 if version != self._read:
                     self._pins = parse(file.read(PINS_BYTES + 1))
-                    self._read = version
+                    still = time.time_ns() - status.st_ctime_ns > STILL_NS
+                    self._read = version if still else ()
         except OSError as error:
             raise PinsError(f"{self.path}: {error.strerror}") from None
         except PinsError as error:

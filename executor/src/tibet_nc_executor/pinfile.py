@@ -5,12 +5,19 @@ The executor has its own look at the file: what the agent says of an operator co
 """
 
 import os
+import time
 from pathlib import Path
+from typing import Final
 
 from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.pins import PINS_BYTES, Pins, check_file, parse
 
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+STILL_NS: Final = 1_000_000_000
+"""What has changed less than this before it was read, is read again the next time: within one tick
+of the kernel's clock a file can change twice, and its times are the same (before Linux 6.13)."""
 
 
 class PinFile:
@@ -40,7 +47,8 @@ class PinFile:
                 version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
                 if version != self._read:
                     self._pins = parse(file.read(PINS_BYTES + 1))
-                    self._read = version
+                    still = time.time_ns() - status.st_ctime_ns > STILL_NS
+                    self._read = version if still else ()
         except OSError as error:
             raise PinsError(f"{self._path}: {error.strerror}") from None
         except PinsError as error:
