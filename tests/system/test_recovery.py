@@ -96,7 +96,7 @@ async def test_mended_setting_is_found(dropping: Site) -> None:
     path = "/etc/tibet-nc/executor.toml"
     machine.sh(f"cp -p {path} {path}.kept && echo '[wrong]' >>{path}")
     machine.run("systemctl", "stop", EXECUTOR)
-    starts = f"journalctl -u {EXECUTOR} -o cat --no-pager | grep -c 'unknown field .wrong'"
+    starts = f"journalctl -u {EXECUTOR} -o cat --no-pager | grep -c 'wrong: no such setting'"
     before = int(machine.sh(starts, check=False))
     wait_until(lambda: int(machine.sh(starts, check=False)) > before + 2, "the agent has asked", 60)
     assert machine.is_active(SOCKET)
