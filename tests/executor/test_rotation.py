@@ -2,6 +2,8 @@
 """A chain goes on with another key, which the old one has signed into it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,46 @@ async def test_a_change_of_key_needs_a_chain_and_cuts_what_is_torn(place: Path) 
     executor.verb("identity", "--rotate")
     assert (executor.state / "executor.key").read_bytes() != key
     executor.key = PublicKey.from_hex(executor.verb("identity").split()[-1])
+    with executor:
+        pass
+
+
+def _as_root(executor: Executor, *verb: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb without becoming the executor's uid first."""
+    program = executor.argv()[executor.argv().index(sys.executable) :]
+    return subprocess.run([*program, *verb], capture_output=True, text=True, check=False, cwd="/")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, which is not the executor")
+async def test_keys_are_made_by_who_has_to_read_them(executor: Executor) -> None:
+    """Root is told as whom to run it, and leaves no file that the executor can't read."""
+    executor.stop()
+    before = sorted(executor.state.iterdir())
+    key = (executor.state / "executor.key").read_bytes()
+    for verb in (["identity", "--rotate"], ["init"]):
+        done = _as_root(executor, *verb)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert f"belongs to {executor.uids.executor}; run this as that user" in done.stderr
+    assert sorted(executor.state.iterdir()) == before
+    assert (executor.state / "executor.key").read_bytes() == key
+    with executor:
+        pass
+
+
+async def test_a_key_that_can_not_be_written_is_one_line(executor: Executor) -> None:
+    """Where no new key can be written, or none is there to change, that is said, and all stays."""
+    executor.stop()
+    key = executor.state / "executor.key"
+    executor.state.chmod(0o500)
+    with pytest.raises(AssertionError, match=r"\Atibet-nc-executor: .*: Permission denied\n"):
+        executor.verb("identity", "--rotate")
+    executor.state.chmod(0o700)
+    assert not (executor.state / "executor.key.new").exists()
+    key.rename(executor.state / "elsewhere")
+    with pytest.raises(AssertionError, match="a credential is changed where it is"):
+        executor.verb("identity", "--rotate")
+    (executor.state / "elsewhere").rename(key)
     with executor:
         pass
 

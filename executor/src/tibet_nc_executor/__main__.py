@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tibet_nc_executor import administration, doctor, rotation, service
-from tibet_nc_executor.config import DEFAULT_PATH, Config, load, secret_key
+from tibet_nc_executor.config import DEFAULT_PATH, Config, check_owner, load, secret_key
 from tibet_nc_executor.durable import make_directory, write_new
 from tibet_nc_executor.errors import ConfigError, ExecutorError
 from tibet_nc_executor.printing import standard_output
@@ -30,6 +30,7 @@ def init(config: Config, arguments: argparse.Namespace) -> None:
     """Make the state directory and the executor's key; keep a key that is there."""
     directory = Path(config.state.directory)
     path = directory / "executor.key"
+    check_owner(directory)
     try:
         make_directory(directory)
         if not path.exists():

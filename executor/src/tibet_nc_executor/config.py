@@ -286,6 +286,23 @@ def secret_key(config: Config, environment: Mapping[str, str]) -> bytes:
     return read_key(Path(config.state.directory) / "executor.key")
 
 
+def check_owner(directory: Path) -> None:
+    """Raise ConfigError if a directory is somebody else's, who couldn't use what is made there."""
+    try:
+        owner = directory.stat().st_uid
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"{directory}: {error.strerror}") from None
+    if owner == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = str(owner)
+    raise ConfigError(f"{directory} belongs to {name}; run this as that user: runuser -u {name} --")
+
+
 def read_key(path: Path, *, private: bool = True) -> bytes:
     """Return the secret key in a file; raises ConfigError, never with the key in it.
 

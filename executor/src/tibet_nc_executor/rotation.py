@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tibet_nc_executor.archive import Archive
-from tibet_nc_executor.config import Config, read_key
+from tibet_nc_executor.config import Config, check_owner, read_key
 from tibet_nc_executor.durable import sync_directory, write_new
 from tibet_nc_executor.errors import ConfigError
 from tibet_nc_executor.segments import newest_key
@@ -28,6 +28,14 @@ async def rotate(config: Config) -> Identity:
     Raises ConfigError or LedgerError.
     """
     directory = Path(config.state.directory)
+    check_owner(directory)
+    try:
+        return await _rotate(config, directory)
+    except OSError as error:
+        raise ConfigError(f"{error.filename or directory}: {error.strerror}") from None
+
+
+async def _rotate(config: Config, directory: Path) -> Identity:
     path, beside = directory / "executor.key", directory / "executor.key.new"
     if not _exists(path):
         raise ConfigError(f"{path}: there is no key file here; a credential is changed where it is")
