@@ -13,22 +13,18 @@ import stat
 from collections.abc import AsyncIterator
 from typing import Final
 
-from tibet_nc_agent import doctor_keys, sync
-from tibet_nc_agent.assembly import STORE_NAME, link_of, operators_of
-from tibet_nc_agent.canonical import as_list, as_object, as_text
+from tibet_nc_agent import doctor_keys, doctor_rooms
+from tibet_nc_agent.assembly import STORE_NAME, link_of
+from tibet_nc_agent.canonical import as_list, as_text
 from tibet_nc_agent.check import Check
 from tibet_nc_agent.config import Config
 from tibet_nc_agent.config_error import ConfigError
-from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted
+from tibet_nc_agent.homeserver import CLIENT, Homeserver
 from tibet_nc_agent.login import LOGIN_NAME, saved
-from tibet_nc_agent.matrix_errors import MatrixError, Refused, StoreDamaged
-from tibet_nc_agent.rooms import Room
+from tibet_nc_agent.matrix_errors import MatrixError, StoreDamaged
 from tibet_nc_agent.selftest import NOTE, attempt
-from tibet_nc_agent.visible import one_line
 
 EXECUTOR_SECONDS: Final = 5.0
-JOIN_SECONDS: Final = 10
-"""How long a running agent may take to accept a pinned operator's invitation, after the pin too."""
 
 
 async def examine(config: Config) -> AsyncIterator[Check]:
@@ -91,9 +87,8 @@ async def _homeserver(config: Config, homeserver: Homeserver) -> AsyncIterator[C
         yield await doctor_keys.one_time_keys(homeserver)
         async for check in doctor_keys.operators(config, homeserver):
             yield check
-        invitations = await _waiting_invitations(config, homeserver)
-        for room_id in config.rooms:
-            yield await _room(config, homeserver, room_id, invitations.get(room_id))
+        async for check in doctor_rooms.rooms(config, homeserver):
+            yield check
 
 
 def _clock(config: Config, homeserver: Homeserver) -> Check:
@@ -128,67 +123,6 @@ async def _login(config: Config, homeserver: Homeserver) -> Check:
         fix = f"move {file.parent} away, then tibet-nc-agent login"
         return Check(name=name, ok=False, detail=detail, fix=fix)
     return Check(name=name, ok=True, detail=f"{owner}, device {device}")
-
-
-async def _invitations(config: Config, homeserver: Homeserver) -> dict[str, str]:
-    """Return who has invited the agent where; none if that can't be asked."""
-    with contextlib.suppress(MatrixError):
-        return await sync.invitations(homeserver, config.rooms, config.user_id)
-    return {}
-
-
-async def _waiting_invitations(config: Config, homeserver: Homeserver) -> dict[str, str]:
-    """Return the invitations that are left when the agent had the time to accept what it may."""
-    pins = operators_of(config).pins()
-    for _ in range(JOIN_SECONDS):
-        invitations = await _invitations(config, homeserver)
-        if pins.keys().isdisjoint(invitations.values()):
-            break
-        await asyncio.sleep(1)
-    return invitations
-
-
-async def _room(config: Config, homeserver: Homeserver, room_id: str, inviter: str | None) -> Check:
-    name = f"room {room_id}"
-    path = f"{CLIENT}/rooms/{quoted(room_id)}"
-    if inviter is not None:
-        detail = f"not joined; {one_line(inviter)} has invited the agent"
-        if inviter in operators_of(config).pins():
-            fix = "have the agent run, which then joins: systemctl status tibet-nc-agent"
-        else:
-            detail += ", and must be pinned"
-            fix = f"tibet-nc-agent trust {one_line(inviter)}"
-        return Check(name=name, ok=False, detail=detail, fix=fix)
-    try:
-        members = await _members(homeserver, path)
-        encryption = await homeserver.once("GET", f"{path}/state/m.room.encryption")
-    except Refused as error:
-        if error.code == "M_NOT_FOUND":
-            fix = "encrypt it in its settings; nothing is said in an unencrypted room"
-            return Check(name=name, ok=False, detail="it is not encrypted", fix=fix)
-        fix = f"have an operator who is pinned invite {config.user_id} there"
-        return Check(name=name, ok=False, detail=str(error), fix=fix)
-    except MatrixError as error:
-        return Check(name=name, ok=False, detail=str(error), fix="try again")
-    strangers = sorted(members - operators_of(config).members() - {config.user_id})
-    if strangers:
-        detail = (
-            "nothing runs and nothing is said there, since it has members that are no operators: "
-            f"{', '.join(map(one_line, strangers[:3]))}"
-        )
-        fix = f"remove them from the room, or: tibet-nc-agent trust {one_line(strangers[0])}"
-        return Check(name=name, ok=False, detail=detail, fix=fix)
-    algorithm = as_text(encryption.get("algorithm"))
-    return Check(name=name, ok=True, detail=f"joined, {len(members)} members, {algorithm}")
-
-
-async def _members(homeserver: Homeserver, path: str) -> set[str]:
-    """Return who is in a room or invited to it, which is enough to read there."""
-    answer = await homeserver.once("GET", f"{path}/members?not_membership=leave")
-    events = [as_object(event) for event in as_list(answer.get("chunk"))]
-    room = Room(path, encrypted=False)
-    room.apply(events)
-    return set(room.members)
 
 
 async def _executor(config: Config) -> Check:

@@ -133,6 +133,13 @@ class RoomUnencrypted(_Value, frozen=True, kw_only=True, tag=True):
     room_id: RoomId
 
 
+class RoomReplaced(_Value, frozen=True, kw_only=True, tag=True):
+    """A configured room was upgraded: another one has its place, as its state says."""
+
+    room_id: RoomId
+    replacement: str
+
+
 class KeysChanged(_Value, frozen=True, kw_only=True, tag=True):
     """The homeserver says that the keys of a user who may be in our rooms have changed."""
 
@@ -155,6 +162,7 @@ type Incoming = (
     | MemberAdded
     | MemberRemoved
     | RoomUnencrypted
+    | RoomReplaced
     | KeysChanged
     | Missed
 )

@@ -20,6 +20,7 @@ from tibet_nc_agent.event import (
     MemberRemoved,
     Missed,
     Replayed,
+    RoomReplaced,
     RoomUnencrypted,
     TextMessage,
 )
@@ -75,6 +76,10 @@ class News:
             case RoomUnencrypted(room_id=room_id):
                 log.error("%s is not encrypted: nothing runs and nothing is sent there", room_id)
                 await self._desk.alert("unencrypted", "the room is not encrypted", room=room_id)
+            case RoomReplaced(room_id=room_id):
+                new = one_line(event.replacement)
+                log.error("%s was upgraded: set %s in its place in both settings", room_id, new)
+                await self._desk.alert("upgraded", f"its place has {new}", room=room_id)
             case KeysChanged(user_id=user):
                 await self._watch.look_at(user)
             case Missed(room_id=room_id):
@@ -173,7 +178,9 @@ class News:
 
     async def _invited(self, room_id: str, sender: str) -> None:
         if room_id not in self._desk.rules.rooms:
-            log.warning("ignored: an invitation to %s by %s", room_id, sender)
+            log.warning(
+                "ignored: an invitation to %s by %s: matrix.rooms doesn't name it", room_id, sender
+            )
         elif self._desk.operators.standing(sender) is not Standing.OPERATOR:
             log.warning(
                 "an invitation to %s by %s waits: who invites must be pinned"

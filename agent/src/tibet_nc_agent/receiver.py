@@ -18,6 +18,7 @@ from tibet_nc_agent.event import (
     MemberAdded,
     MemberRemoved,
     Origin,
+    RoomReplaced,
     RoomUnencrypted,
     checked,
     replayed,
@@ -90,7 +91,8 @@ class Receiver:
         if room is None:
             known = update.room_id in self._machine.encrypted_rooms()
             room = self._rooms[update.room_id] = Room(update.room_id, encrypted=known)
-        was_encrypted, before = room.encrypted, dict(room.members)
+        was_encrypted, replaced = room.encrypted, room.replacement
+        before = dict(room.members)
         room.apply(update.state)
         for event in update.timeline:
             if "state_key" in event:
@@ -102,6 +104,8 @@ class Receiver:
             self._machine.remember_encrypted(room.room_id)
         if first and not room.encrypted:
             yield RoomUnencrypted(room_id=room.room_id)
+        if room.replacement is not None and room.replacement != replaced:
+            yield RoomReplaced(room_id=room.room_id, replacement=room.replacement)
         if room.members.keys() != before.keys():
             self._machine.discard_room_key(room.room_id)
         if first:  # what changed while we were away isn't known, but who shouldn't be there is
