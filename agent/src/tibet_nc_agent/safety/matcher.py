@@ -10,6 +10,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle
 from tibet_nc_agent.safety.patterns import PatternSet, pattern_set
 from tibet_nc_agent.safety.rules.model import Level, Rule, Rules
+from tibet_nc_agent.safety.sql import without_strings
 from tibet_nc_agent.safety.values import Field, Source
 from tibet_nc_agent.safety.verdict import Decision
 
@@ -123,7 +124,7 @@ def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
         field.producer.partition(" ")[0] in rule.produced_by for field in operands
     ):
         return None
-    if rule.text and not _text(rule.text, call):
+    if rule.text and not _text(rule.text, call, unquoted=rule.unquoted):
         return None
     if rule.target and not any(_is_target(rule.target, field, call) for field in operands):
         return None
@@ -198,10 +199,12 @@ def _names_one(field: Field, accepted: PatternSet) -> bool:
     return bool(_GLOB.search(text)) and accepted.may_contain(settle(activate(text)))
 
 
-def _text(expressions: tuple[str, ...], call: Call) -> bool:
-    text = plain(" ".join(call.words))
-    if call.stdin is not None and call.stdin.text is not None:
-        text = f"{text}\n{call.stdin.text}"
+def _text(expressions: tuple[str, ...], call: Call, *, unquoted: bool) -> bool:
+    typed = "" if call.stdin is None or call.stdin.text is None else f"\n{call.stdin.text}"
+    words = call.words
+    if unquoted:
+        words, typed = [without_strings(word) for word in words], without_strings(typed)
+    text = plain(" ".join(words)) + typed
     return any(re.search(expression, text, re.IGNORECASE) for expression in expressions)
 
 

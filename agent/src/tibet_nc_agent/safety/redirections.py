@@ -4,6 +4,7 @@
 import re
 
 from tibet_nc_agent.safety.assignments import ExpandingWalk
+from tibet_nc_agent.safety.call import Walk
 from tibet_nc_agent.safety.grammar.nodes import Literal, Redirection
 from tibet_nc_agent.safety.marks import plain
 from tibet_nc_agent.safety.paths import resolve
@@ -13,6 +14,9 @@ from tibet_nc_agent.safety.writes import judge_write
 
 _DESCRIPTOR = re.compile(r"\d+-?|-")
 _OUTPUTS = frozenset([">", ">>", ">|", "&>", "&>>", ">&", "<>"])
+_START_FILE = re.compile(
+    r"/\.(?:bash(?:rc|_profile|_login|_logout|_aliases)|profile|z(?:shrc|profile|shenv|login)|kshrc|xprofile|xinitrc)$"
+)
 _NETWORK = ("/dev/tcp/", "/dev/udp/")
 
 
@@ -119,12 +123,21 @@ def _written(
     if redirection.descriptor not in ("", "1"):
         return output
     remember(state, path, output, append=append)
+    judge_start_file(walk, path, output, state, span)
     return Stream(source=Source.TEXT, text="") if output.text is not None else Stream()
 
 
 def _report_endless(walk: ExpandingWalk, path: str, span: tuple[int, int], state: State) -> None:
     reason = f"endless output fills the disk through {path}"
     walk.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, state)
+
+
+def judge_start_file(
+    walk: Walk, path: str, output: Stream, state: State, span: tuple[int, int]
+) -> None:
+    """Judge what is written to a file that a shell runs when it starts."""
+    if output.known is not None and _START_FILE.search(path):
+        walk.program(output.known, state.copy(), span, lax=True)
 
 
 def remember(state: State, path: str, output: Stream, *, append: bool) -> None:

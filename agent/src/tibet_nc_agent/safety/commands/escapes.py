@@ -9,6 +9,7 @@ from tibet_nc_agent.safety.commands.search import pass_roots
 from tibet_nc_agent.safety.commands.text import unescape
 from tibet_nc_agent.safety.values import COMMAND, Stream
 from tibet_nc_agent.safety.verdict import Family
+from tibet_nc_agent.safety.writes import judge_write
 
 _EDITOR_ESCAPE = re.compile(
     r"(?:^|[:+;\s'\"])(?:r\s*)?!\s*([^'\"]+)"
@@ -20,6 +21,7 @@ _AWK_SYSTEM = re.compile(
     r"|\"((?:\\.|[^\"\\])*)\"\s*\|&?\s*getline"
     r"|\|&?\s*\"((?:\\.|[^\"\\])*)\""
 )
+_AWK_WRITES = re.compile(r">{1,2}\s*\"(/[^\"]+)\"")
 _AWK_RUNS_INPUT = re.compile(
     r"system\s*\(\s*\$|\$\w+\s*\|\s*(?:getline|\"(?:ba|da|z)?sh\")|\|\s*\"(?:ba|da|z)?sh\""
 )
@@ -48,11 +50,14 @@ def awk(call: Call) -> Stream:
         for found in _AWK_SYSTEM.finditer(field.text):
             text = next((group for group in found.groups() if group is not None), "")
             call.walk.program(unescape(text), call.state.copy(), call.span, lax=True)
+        for found in _AWK_WRITES.finditer(field.text):
+            target = field.with_text(found.group(1))
+            judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
     return pass_roots(call)
 
 
 def make(call: Call) -> Stream:
-    """`make --eval`, and a makefile of a downloaded tree."""
+    """`make --eval`, and a makefile on the input."""
     _judge_makefile(call)
     for index, word in enumerate(call.words):
         if not word.startswith(("--eval", "-E")):

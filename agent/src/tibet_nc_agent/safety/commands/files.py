@@ -8,7 +8,7 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import sed_output
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
-from tibet_nc_agent.safety.redirections import remember
+from tibet_nc_agent.safety.redirections import judge_start_file, remember
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.values import EMPTY, Field, Stream, through
 from tibet_nc_agent.safety.verdict import Decision, Family
@@ -23,9 +23,15 @@ _INFORMATION = frozenset(["--help", "--version"])
 _RM_LETTERS = re.compile(r"-[a-zA-Z]*[rR]")
 _MODE_OPTION = re.compile(r"-[RvcfHLPh]+")
 _SET_ID = re.compile(r"(?:[goa]*u[ugoa]*|[go]*a[goa]*|)[+=][rwxXt]*s[rwxXt]*|0?[4-7][0-7]{3}")
+_ENDLESS = frozenset(["/dev/zero", "/dev/urandom", "/dev/random", "/dev/full"])
 _SHRED_VALUES = frozenset(["-n", "-s", "--iterations", "--size", "--random-source"])
 _SED_EXECUTE = re.compile(r"(?:^|[;\n\d$/}])\s*e\s+([^\n;}]+)")
 _SED_WRITE = re.compile(r"(?:^|[;\n\d$/}])\s*w\s+(/[^\s;}]+)")
+_SED_RUNS = re.compile(r"(?:^|[;\n\d$/}])\s*s([/,|#@!:])(?:(?!\1).)*\1((?:(?!\1).)*)\1[gipmIM\d]*e")
+_LINK_REPLACES = re.compile(
+    r"(?:^|\s)-[a-zA-Z]*[nT]|(?:^|\s)--no-(?:dereference|target-directory)(?:\s|$)"
+)
+_READ_ONLY = re.compile(r"[\s,]ro(?:[\s,]|$)|(?:^|\s)(?:-r|--read-only)(?:\s|$)")
 _CREDENTIAL_WORD = re.compile(r"\+ep?$|cap_")
 
 
@@ -120,7 +126,7 @@ def move(call: Call) -> Stream:
     if _is_help(call):
         return EMPTY
     sources, target = _sources_and_target(call)
-    judge_move(call, sources, "mv takes away")
+    judge_move(call, [s for s in sources if not _is_put_in_place(s, target)], "mv takes away")
     if target is not None:
         path = resolve(target.text, call.state)
         if path == "/dev/null":
@@ -129,6 +135,13 @@ def move(call: Call) -> Stream:
             judge_write(call.walk, target, call.state, call.span, "mv goes to")
         _copy_knowledge(call, sources, target)
     return EMPTY
+
+
+def _is_put_in_place(source: Field, target: Field | None) -> bool:
+    """Whether a file gets the name that it was made for: `mv app.conf.new app.conf`."""
+    if target is None or source.unknown or target.unknown or target.plain.endswith("/"):
+        return False
+    return re.fullmatch(re.escape(target.plain) + r"[.~-]\w*", source.plain) is not None
 
 
 def _sources_and_target(call: Call) -> tuple[list[Field], Field | None]:
@@ -151,6 +164,10 @@ def copy(call: Call) -> Stream:
     if target is not None:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} goes to")
         _copy_knowledge(call, sources, target)
+        if call.name == "ln" and _LINK_REPLACES.search(" ".join(call.words)):
+            place = call.walk.place(target.text, call.state)
+            if place.level in _TREES:  # /bin and /lib may be links themselves
+                call.deny(Family.WIPE, f"ln replaces {place.shown}")
     if call.name == "install" and any(
         _SET_ID.fullmatch(word.removeprefix("-m").removeprefix("--mode=")) for word in call.words
     ):
@@ -181,6 +198,7 @@ def tee(call: Call) -> Stream:
         place = judge_write(call.walk, field, call.state, call.span, "tee writes to", append=append)
         if stdin is not None:
             remember(call.state, plain(place.path), stdin, append=append)
+            judge_start_file(call.walk, plain(place.path), stdin, call.state, call.span)
     return stdin if stdin is not None and stdin.text is not None else through(stdin)
 
 
@@ -188,6 +206,7 @@ def convert(call: Call) -> Stream:
     """`dd` and its forks."""
     if _is_help(call):
         return EMPTY
+    endless = _is_endless(call)
     for field, word in zip(call.arguments, call.words, strict=True):
         name, _, _ = word.partition("=")
         if name in ("of", "ofs", "hof"):
@@ -195,11 +214,25 @@ def convert(call: Call) -> Stream:
             place = judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
             if place.level is Level.UNKNOWN:
                 call.ask(Family.DISK, f"{call.name} writes to a target that is not in the command")
+            elif endless and place.level is not Level.DEVICE and not place.path.startswith("/dev/"):
+                call.ask(Family.BOMB, f"endless output fills the disk through {place.shown}")
         elif name == "wipe":
             call.deny(Family.DISK, f"{call.name} wipes")
         elif field.text.startswith(UNKNOWN):
             call.ask(Family.DISK, f"{call.name} has operands that are not in the command")
+    if endless and not any(word.startswith("of=") for word in call.words):
+        return Stream(producer=call.name, endless=True)
     return through(call.stdin)
+
+
+def _is_endless(call: Call) -> bool:
+    """Whether `dd` reads what never ends, and all of it."""
+    if any(word.startswith("count=") for word in call.words):
+        return False
+    read = [word.partition("=")[2] for word in call.words if word.startswith("if=")]
+    if read:
+        return read[-1] in _ENDLESS
+    return call.stdin is not None and call.stdin.endless
 
 
 def shred(call: Call) -> Stream:
@@ -241,6 +274,9 @@ def sed(call: Call) -> Stream:
         for found in _SED_WRITE.finditer(word):
             target = field.with_text(found.group(1))
             judge_write(call.walk, target, call.state, call.span, "sed writes to")
+        for found in _SED_RUNS.finditer(word):
+            call.ask(Family.OPAQUE, "sed runs the lines that it has changed")
+            call.walk.program(found.group(2), call.state.copy(), call.span, lax=True)
     return sed_output(call) if not in_place else EMPTY
 
 
@@ -316,6 +352,10 @@ def mount_over(call: Call) -> Stream:
         if source.level in (Level.ROOT, Level.HOMES):
             call.ask(Family.DISK, f"mount gives {source.shown} another name")
     remounts = any("remount" in word for word in call.words)
+    if remounts and operands and _READ_ONLY.search(" ".join(call.words)):
+        place = call.walk.place(operands[-1].text, call.state)
+        if place.level in (Level.ROOT, Level.SYSTEM, Level.HOMES):
+            call.ask(Family.DISK, f"mount forbids writing to {place.shown}")
     if len(operands) > 1 and not remounts and not _is_help(call):
         place = call.walk.place(operands[-1].text, call.state)
         if place.level in (Level.ROOT, Level.SYSTEM, Level.HOMES):

@@ -61,7 +61,9 @@ _FOREVER = re.compile(
     r"\bsetInterval\b|\biter\(|\bwhile\b|\buntil\b|\bloop\b|\bfor\s{0,9}\(\s{0,9};|\bfork\b[^\n]{0,200}\bfork\b|\bforever\b"
 )
 _BASE64_TEXT = re.compile(r"[\"']([A-Za-z0-9+/]{8,}={0,2})[\"']")
-_KILL_ALL = re.compile(r"\bkill\b[\s(]{0,9}(?:[\"']?-?\w+[\"']?|:\w+)\s{0,9},\s{0,9}-1\b")
+_KILL_ALL = re.compile(
+    r"\bkill\b[\s(]{0,9}(?:[\"']?-?\w+[\"']?|:\w+)\s{0,9},\s{0,9}-1\b|process\.kill\(\s{0,9}-?1\b"
+)
 _REBOOT_CALL = re.compile(r"\breboot\s{0,9}\(|\bsyscall\s{0,9}\(?\s{0,9}(?:169|88|142)\b")
 
 

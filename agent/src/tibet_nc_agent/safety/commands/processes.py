@@ -18,6 +18,7 @@ _VALUE_OPTIONS = frozenset(
 )
 _FINDERS = frozenset(["pgrep", "pidof"])
 _SSH_SOCKET = re.compile(r":(?:22|ssh)\b|sshd")
+_PID_FILE = re.compile(r"/([\w.-]+)\.pid$")
 _USER_OPTIONS = frozenset(["-u", "-U", "--euid", "--uid", "--user"])
 
 
@@ -32,6 +33,8 @@ def kill(call: Call) -> Stream:
         if field.producer.startswith("lsof ") and _SSH_SOCKET.search(field.producer):
             call.deny(Family.SERVICES, "ends what listens for ssh")
         program, _, pattern = field.producer.partition(" ")
+        if program == "cat" and (pid := _PID_FILE.search(pattern)) is not None:
+            program, pattern = "pidof", pid.group(1)
         if program in _FINDERS:
             words = ["pkill", *pattern.split()]
             call.walk.run([field.with_text(word) for word in words], call.state, call.stdin)

@@ -211,7 +211,15 @@ def fd(call: Call) -> Stream:
         if word in _FD_EXECUTES:
             roots = [Field(".", *call.span)]
             given = [f for f in call.arguments[:index] if f.text.startswith(("/", "."))]
-            _judge_command(call, call.arguments[index + 1 :], given or roots, limited=index > 0)
+            # The first operand is a pattern, and `.` is the one that fits every name.
+            limited = any(
+                word not in (".", "") and not word.startswith(("-", "/"))
+                for word in call.words[:index]
+            )
+            command = call.arguments[index + 1 :]
+            if not any("{" in field.text for field in command):  # fd adds what it has found
+                command = [*command, Field("{}", *call.span)]
+            _judge_command(call, command, given or roots, limited=limited)
             break
     return Stream(producer="fd")
 

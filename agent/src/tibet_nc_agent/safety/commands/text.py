@@ -145,7 +145,7 @@ def cat(call: Call) -> Stream:
             return stdin if stdin is not None else Stream()
     if call.has("-") and stdin is not None:
         return through(stdin)
-    return Stream(producer="cat", endless=endless)
+    return Stream(producer=" ".join(["cat", *(field.plain for field in files)]), endless=endless)
 
 
 def first_lines(call: Call) -> Stream:

@@ -28,6 +28,9 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
     index = _command_index(call, wrapper)
     if index < 0:
         return COMMAND
+    if any(word in wrapper.edits for word in call.words[:index]):
+        edited = [call.fields[0].with_text("sudoedit"), *call.arguments[index:]]
+        return call.walk.run(edited, call.state.copy(), call.stdin)
     if wrapper.assignments:
         for field in call.arguments[:index]:
             judge_assignment(call, field)
@@ -107,18 +110,32 @@ def _command_index(call: Call, wrapper: Wrapper) -> int:
         if wrapper.separator in words:
             return words.index(wrapper.separator) + 1
         return len(words)
-    index = 0
+    index = _past_options(words, 0, wrapper)
+    if index < 0:
+        return -1
+    index += wrapper.skip
+    if wrapper.skip_pattern:
+        while index < len(words) and re.fullmatch(wrapper.skip_pattern, words[index]):
+            index = _past_options(words, index + 1, wrapper)
+            if index < 0:
+                return -1
+    while wrapper.assignments and index < len(words) and _ASSIGNMENT.match(words[index]):
+        index += 1
+    return index
+
+
+def _past_options(words: list[str], index: int, wrapper: Wrapper) -> int:
+    """Return where options and assignments end; -1 if one of them says that nothing runs."""
     while index < len(words):
         word = words[index]
         if word in wrapper.query:
             return -1
         if word == "--":
-            index += 1
-            break
+            return index + 1
         if word.startswith(UNKNOWN) and not wrapper.skip:
             break
         if word.startswith("--") and len(word) > 2:
-            index += 2 if word in wrapper.options else 1
+            index += 3 if word in wrapper.pairs else 2 if word in wrapper.options else 1
         elif _NUMBER_OPTION.fullmatch(word):
             index += 1
         elif word.startswith("-") and len(word) > 1:
@@ -127,12 +144,6 @@ def _command_index(call: Call, wrapper: Wrapper) -> int:
             index += 1
         else:
             break
-    index += wrapper.skip
-    if wrapper.skip_pattern:
-        while index < len(words) and re.fullmatch(wrapper.skip_pattern, words[index]):
-            index += 1
-    while wrapper.assignments and index < len(words) and _ASSIGNMENT.match(words[index]):
-        index += 1
     return index
 
 
@@ -214,6 +225,15 @@ def execute(call: Call) -> Stream:
     return call.walk.run(rest, call.state, call.stdin) if rest else COMMAND
 
 
+def network_tool(call: Call) -> Stream:
+    """`ip netns exec name command` and `ip vrf exec name command`."""
+    words = call.words
+    for index in range(len(words) - 3):
+        if words[index] in ("netns", "vrf", "net") and words[index + 1] in ("exec", "e"):
+            return call.walk.run(call.arguments[index + 3 :], call.state.copy(), call.stdin)
+    return COMMAND
+
+
 def start_stop_daemon(call: Call) -> Stream:
     """`start-stop-daemon --start --exec program -- arguments`."""
     program: list[Field] = []
@@ -236,5 +256,6 @@ HANDLERS: Handlers = {
     "exec": execute,
     "which": looked_up,
     "whereis": looked_up,
+    "ip": network_tool,
     "start-stop-daemon": start_stop_daemon,
 }

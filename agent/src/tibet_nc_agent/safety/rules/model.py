@@ -56,6 +56,7 @@ class Rule(Struct, frozen=True, kw_only=True, rename="kebab"):
     arguments: tuple[str, ...] = ()  # any argument, taken literally
     unless: tuple[str, ...] = ()  # an argument that makes the command harmless
     text: tuple[str, ...] = ()  # a regular expression in the arguments or the known input
+    unquoted: bool = False  # the text without the strings of SQL in it, unless they may be run
     target: tuple[Level, ...] = ()  # the level of a path among the operands
     produced_by: tuple[str, ...] = ()  # an operand is the output of one of these
     least_operands: int = 0
@@ -92,10 +93,12 @@ class Wrapper(Struct, frozen=True, kw_only=True, rename="kebab"):
     names: tuple[str, ...]
     letters: str = ""  # short options with a value
     options: tuple[str, ...] = ()  # long options with a value
+    pairs: tuple[str, ...] = ()  # long options with two values
     skip: int = 0  # operands before the command
     skip_pattern: str = ""  # operands of this form before the command
     assignments: bool = False  # NAME=value may stand before the command
     query: tuple[str, ...] = ()  # with one of these nothing runs
+    edits: tuple[str, ...] = ()  # with one of these the operands are files that it edits as root
     code: tuple[str, ...] = ()  # options whose value is shell text
     shell: tuple[str, ...] = ()  # options that start a shell, which reads the input
     feeds_shell: bool = False  # without a command a shell reads the input
