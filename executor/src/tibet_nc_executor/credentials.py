@@ -20,7 +20,6 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 class Capability(IntEnum):
     """Capability numbers of linux/capability.h."""
 
-    CHOWN = 0
     KILL = 5
     SETGID = 6
     SETUID = 7

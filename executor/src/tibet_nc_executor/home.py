@@ -19,12 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor.children import Children
-from tibet_nc_executor.credentials import (
-    Capability,
-    effective_capabilities,
-    file_group,
-    has_capability,
-)
+from tibet_nc_executor.credentials import file_group
 from tibet_nc_executor.errand import run_errand
 
 _PREFIX: Final = "session-"
@@ -50,10 +45,6 @@ def make_home(base: Path, group: int | None) -> Home:
     path = base / f"{_PREFIX}{secrets.token_hex(8)}"
     if group is None:
         path.mkdir(_MODE_OF_OWNER)
-    elif has_capability(effective_capabilities(), Capability.CHOWN):
-        path.mkdir(_MODE_OF_OWNER)
-        os.chown(path, -1, group)
-        path.chmod(_MODE_OF_GROUP)
     else:
         with file_group(group):
             path.mkdir(_MODE_OF_OWNER)

@@ -25,12 +25,7 @@ from contextlib import contextmanager, suppress
 import pexpect
 import pexpect.fdpexpect
 
-from tibet_nc_executor.credentials import (
-    Capability,
-    effective_capabilities,
-    file_group,
-    has_capability,
-)
+from tibet_nc_executor.credentials import file_group
 
 READ_BYTES = 65536  # what is read in one go
 _PIECE_BYTES = 4096  # what a terminal has at a time; room for more would leave holes in the heap
@@ -109,12 +104,8 @@ class Terminal:
             os.fchmod(self._slave, 0o600)
             return
         os.fchmod(self._slave, 0o660)
-        if has_capability(effective_capabilities(), Capability.CHOWN):
+        with file_group(group):  # an owner may give a file to a group that he is in
             os.fchown(self._slave, -1, group)
-        else:
-            # An owner may give a file to a group that he is in.
-            with file_group(group):
-                os.fchown(self._slave, -1, group)
 
     def fileno(self) -> int:
         """Return the descriptor to wait on for output."""
