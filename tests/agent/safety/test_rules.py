@@ -160,6 +160,24 @@ def test_a_host_protects_paths(tmp_path: Path) -> None:
         assert judge(command, rules=rules).decision is Decision.DENY
 
 
+@pytest.mark.parametrize("directory", ["/data/prod", "/ware/house", "/usr/local/app", "/depot/"])
+def test_what_is_below_a_host_s_directory_is_protected(tmp_path: Path, directory: str) -> None:
+    """What is in a directory of the host's needs an approval, as what is in the system's own."""
+    rules = load_rules(site(tmp_path, f'[paths]\nsystem = ["{directory}"]\n'))
+    inside = f"{directory.rstrip('/')}/x"
+    for command in (
+        f"rm -rf {inside}",
+        f"rm -rf {inside}/y",
+        f"rm -rf {directory.rstrip('/')}/$(cat name)",
+        f"rm -rf {inside}$y",
+        f"chmod -R 777 {inside}",
+    ):
+        assert judge(command, rules=rules).decision is Decision.NEEDS_APPROVAL, command
+    assert judge(f"rm -rf {directory}", rules=rules).decision is Decision.DENY
+    for command in (f"ls {inside}", "rm -rf /usr/local/other", "rm -rf /ware/housework"):
+        assert judge(command, rules=rules).decision is Decision.ALLOW, command
+
+
 def test_an_exception_is_exact(tmp_path: Path) -> None:
     """An exception allows one argv, whatever wraps it, and nothing that differs in a word."""
     rules = load_rules(

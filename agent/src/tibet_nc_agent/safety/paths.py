@@ -8,6 +8,7 @@ Facts:
 * A relative path in an unknown directory is harmless unless it climbs out of it or means all of it.
 """
 
+import itertools
 import re
 from functools import lru_cache
 
@@ -178,15 +179,23 @@ class PathLevels:
             return Level.DEVICE if self.is_device(whole) else Level.OTHER
         if plain(whole) in self._program:
             return Level.PROGRAM
-        if f"{whole}/".startswith(self._below) and not f"{whole}/".startswith(self._not_below):
-            return Level.BELOW
-        return Level.OTHER
+        return Level.BELOW if self._is_below(parts) else Level.OTHER
+
+    def _is_below(self, parts: list[str]) -> bool:
+        """Whether a path is below a system directory; of two that hold it the deeper one counts."""
+        path = f"/{'/'.join(parts)}/"
+        below, not_below = (
+            max((len(name) for name in names if path.startswith(name)), default=0)
+            for names in (self._below, self._not_below)
+        )
+        return below > not_below
 
     def _partly_unknown(self, parts: list[str]) -> Level:
         """Return the level of the directory above, which is meant if the unknown piece is empty."""
         if parts[0] in ("home", "Users"):
             return Level.UNKNOWN if len(parts) == 2 else Level.OTHER
-        if parts[0] in self._top:
+        known = list(itertools.takewhile(lambda part: not is_unknown(part), parts))
+        if parts[0] in self._top or self._is_below(known):
             return Level.BELOW
         cleared = f"/{parts[0]}" in self._cleared_freely
         return Level.OTHER if cleared or f"/{parts[0]}" not in self._partial else Level.PARTIAL

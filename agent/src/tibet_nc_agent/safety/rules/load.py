@@ -171,9 +171,13 @@ def _with_site(shipped: Rules, file: _File) -> Rules:
                 raise file.error(("paths", name.encode_name), f"{pattern!r} must begin with /")
     at_least = {family: bound.at_least for family, bound in file.families(SiteFamily).items()}
     added = {
-        info.name: getattr(shipped.paths, info.name) + getattr(paths, info.name)
+        info.name: getattr(shipped.paths, info.name)
+        + tuple(path.rstrip("/") or path for path in getattr(paths, info.name))
         for info in msgspec.structs.fields(SitePaths)
     }
+    # What a pattern stands for holds what is below already; of a name it is only the directory.
+    below = tuple(f"{path.rstrip('/')}/" for path in paths.system)
+    added["below"] = shipped.paths.below + below
     return msgspec.structs.replace(
         shipped,
         rules=shipped.rules + rules,
