@@ -50,7 +50,6 @@ FULL: Final = "what it left running was ended: as much as may run in the backgro
 MISSED: Final = "interrupted again: a program that was just starting had missed it"
 _TICK_S: Final = 0.25  # how often a stopped shell is looked for
 _LIVING_CUT_S: Final = 2.0  # with processes that go on: time enough also against a flood
-_PIPE_BYTES: Final = 4096  # a state mostly; room for more would leave holes in the heap
 
 
 class InputFullError(Exception):
@@ -183,7 +182,7 @@ class Command:
 
     def _read_state(self) -> None:
         with suppress(BlockingIOError):
-            data = os.read(self._door.told, _PIPE_BYTES)
+            data = self._door.hear()
             if not data:
                 self._loop.remove_reader(self._door.told)
             self._hear_shell(data)
@@ -343,9 +342,7 @@ class Command:
         limit is of no use.
         """
         with suppress(BlockingIOError):
-            while len(self._told) <= STATE_BYTES and (
-                data := os.read(self._door.told, _PIPE_BYTES)
-            ):
+            while len(self._told) <= STATE_BYTES and (data := self._door.hear()):
                 self._hear_shell(data)
 
     def _reason(self, status: Status | None) -> Reason:

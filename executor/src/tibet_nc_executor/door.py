@@ -32,6 +32,8 @@ from tibet_nc_executor.prologue import become, waiting
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.terminal import Terminal
 
+_PIPE_BYTES: Final = 4096  # a state mostly; room for more would leave holes in the heap
+
 
 class Door:
     """A terminal and a caged process for one command; raises ShellError if it can't be made."""
@@ -137,6 +139,13 @@ class Door:
     def let_go(self) -> None:
         """Let a shell end that holds on after its command (prologue.py)."""
         self._say()
+
+    def hear(self) -> bytes:
+        """Return what the shell has told since, nothing at the end; raises BlockingIOError."""
+        try:
+            return os.read(self.told, _PIPE_BYTES)
+        except ConnectionResetError:  # it was killed before it heard a word; all it told was read
+            return b""
 
     def _say(self) -> None:
         with suppress(OSError):  # a shell that is gone hears nothing

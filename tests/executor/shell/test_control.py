@@ -154,6 +154,17 @@ async def test_kill_at_the_very_beginning(shell: Shell) -> None:
     assert (await running.done()).ending.reason is Reason.KILLED
 
 
+async def test_a_shell_that_dies_before_it_has_listened_is_no_fault(shell: Shell) -> None:
+    """What the shell was told and has not read when it is killed ends it as any other."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    for _ in range(5):
+        running = await begin(shell, "sleep 100")
+        running.command.kill()
+        assert (await running.done()).ending.reason is Reason.KILLED
+    assert faults == []
+
+
 async def test_orders_after_the_end_do_nothing(shell: Shell) -> None:
     """Interrupt, kill and input of a command that is over are harmless."""
     running = await begin(shell, "true")
