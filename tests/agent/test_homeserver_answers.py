@@ -41,7 +41,9 @@ def refusal(status: int, code: str, **more: object) -> bytes:
 
 
 @asynccontextmanager
-async def answering(*answers: bytes) -> AsyncIterator[tuple[Homeserver, list[bytes]]]:
+async def answering(
+    *answers: bytes, below: str = ""
+) -> AsyncIterator[tuple[Homeserver, list[bytes]]]:
     """Serve the answers in turn; give the client, and the requests as they came."""
     left, requests = list(answers), list[bytes]()
 
@@ -55,7 +57,7 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[Homeserver, list[byt
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
         port = server.sockets[0].getsockname()[1]
-        homeserver = Homeserver(f"http://127.0.0.1:{port}/")
+        homeserver = Homeserver(f"http://127.0.0.1:{port}{below}/")
         stack.push_async_callback(homeserver.close)
         yield homeserver, requests
 
@@ -89,6 +91,22 @@ async def test_answer_becomes_our_error(served: bytes, error: type[MatrixError])
             await homeserver.once("GET", "/x")
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 403, 404])
+async def test_what_is_no_homeserver_is_told_with_where_the_address_is(status: int) -> None:
+    """A web server at the server's name is not the homeserver; the line says who knows it."""
+    async with answering(answer(status, b"<html>")) as (homeserver, requests):
+        with pytest.raises(Unreachable, match=r"no homeserver: .*/\.well-known/matrix/client"):
+            await homeserver.once("GET", "/x")
+    assert len(requests) == 1
+
+
+async def test_address_may_have_a_path() -> None:
+    """Behind a proxy that serves the homeserver below a path, requests go below that path."""
+    async with answering(answer(200, OBJECT), below="/matrix") as (homeserver, requests):
+        assert await homeserver.once("GET", "/_matrix/client/versions") == {"ok": True}
+    assert requests[0].startswith(b"GET /matrix/_matrix/client/versions HTTP/1.1\r\n")
 
 
 async def test_object_is_returned() -> None:

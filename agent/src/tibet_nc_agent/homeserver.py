@@ -255,7 +255,11 @@ def _refusal(status: int, answer: JsonObject, *, size: int, retry_after: str) ->
         return AuthenticationNeeded("the homeserver asks whose account it is", challenge=challenge)
     if status == 413 or code == "M_TOO_LARGE":
         return TooLarge("the homeserver takes nothing as large as this", size=size, limit=0)
-    if status >= 500 or not code:
-        kind = ServerFault if status >= 500 else Unreachable
-        return kind(f"the homeserver answers HTTP {status} ({code or 'no Matrix error'})")
+    if status >= 500:
+        return ServerFault(f"the homeserver answers HTTP {status} ({code or 'no Matrix error'})")
+    if not code:  # the server's name is often another machine's than the homeserver's
+        return Unreachable(
+            f"what answers at matrix.homeserver (HTTP {status}) is no homeserver: the address is "
+            "base_url in https://SERVER/.well-known/matrix/client, if your SERVER has that"
+        )
     return Refused(f"the homeserver refuses: {said} ({code})", status=status, code=code)
