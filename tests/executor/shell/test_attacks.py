@@ -180,6 +180,14 @@ async def test_text_that_no_shell_can_get(shell: Shell, text: str) -> None:
         await shell.start(text, shell.new_session(), lambda _: None)
 
 
+@pytest.mark.parametrize("text", ["-i", "--version", "--rcfile /etc/passwd -i", "+r", "-c id", "-"])
+async def test_a_text_is_no_option_of_the_shell(restricted: Shell, text: str) -> None:
+    """A command that looks like an option of bash is looked for as a program, and not found."""
+    done = await run(restricted, text)
+    assert done.ending.exit == 127
+    assert b": command not found" in done.output
+
+
 async def test_a_command_of_the_largest_size(shell: Shell) -> None:
     """Sixty-four kilobytes of text arrive whole."""
     text = "echo " + "x" * (64 * 1024 - 5)

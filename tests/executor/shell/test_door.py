@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.executor.shell.driver import SECONDS, Running, begin, commands_of, run, until
 from tibet_nc_executor.cage import Containment
+from tibet_nc_executor.cgroup import CgroupRun
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.enclosure import ShellError
 from tibet_nc_executor.process import all_processes, read_status
@@ -163,6 +165,27 @@ async def test_nothing_waits_after_dismissal(shell: Shell) -> None:
     assert bashes(shell) == set()
     await shell.dismiss()
     assert (await run(shell, "echo fine")).output == b"fine\n"
+
+
+async def test_whatever_is_behind_a_door_goes_with_it(shell: Shell, kind: Containment) -> None:
+    """What got in beside the process that waits is ended with it, though no command ran (I6)."""
+    if kind is Containment.DESCENT:
+        pytest.skip("nothing can be put there from outside")
+    await waiting(shell)
+    door = shell._ready
+    assert door is not None
+    uid, group = shell.cage.settings.uid, door.cell.group
+    ids = [f"--reuid={uid}", f"--regid={uid}", f"--groups={group}"]
+    beside = subprocess.Popen(["setpriv", *ids, "sleep", "4768"])  # noqa: ASYNC220 - at once
+    try:
+        await until(lambda: any(line.startswith("sleep 4768") for line in commands_of(uid)))
+        if isinstance(door.cell.enclosure, CgroupRun):
+            procs = door.cell.enclosure._directory / "cgroup.procs"
+            procs.write_text(str(beside.pid))
+        await shell.dismiss()
+        assert commands_of(uid) == []
+    finally:
+        beside.kill()
 
 
 async def test_a_waiting_process_is_no_leftover(shell: Shell, kind: Containment) -> None:
