@@ -82,6 +82,22 @@ plain() {
     esac
 }
 
+# What the daemons would refuse at their start is refused before it is in settings that stay.
+check_values() {
+    local value
+    case $homeserver in
+    '' | https://?* | http://?*) ;;
+    *) die "homeserver: '$homeserver' is no URL, such as https://matrix.example.org" ;;
+    esac
+    for value in ${user_id:+"$user_id"} "${operators[@]}"; do
+        [[ $value == @?*:?* ]] || die "'$value' is no Matrix user, such as @you:example.org"
+    done
+    for value in "${rooms[@]}"; do
+        [[ $value == '!'?* ]] ||
+            die "'$value' is no room's id: that is in the room's settings, under Advanced, as !room:example.org"
+    done
+}
+
 read_arguments() {
     while (($#)); do
         case $1 in
@@ -567,8 +583,9 @@ purge)
     exit 0
     ;;
 esac
-check_machine
 if [ -n "$from_env" ]; then read_env; fi
+check_values
+check_machine
 find_python
 need_packages
 do_it install -d -m 755 "$ETC"

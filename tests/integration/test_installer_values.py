@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""What the installer is told, before it looks at the machine or changes anything."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def refused(*arguments: str) -> str:
+    """Return the one line with which a dry run of the installer ends."""
+    done = subprocess.run(
+        [ROOT / "deploy/install.sh", "--dry-run", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    return line.removeprefix("install.sh: ")
+
+
+WRONG = {
+    "--homeserver": ("matrix.example.org", "is no URL, such as https://"),
+    "--user-id": ("web1", "is no Matrix user, such as @"),
+    "--operator": ("you:example.org", "is no Matrix user, such as @"),
+    "--room": ("#ops:example.org", "is no room's id: that is in the room's settings"),
+}
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_value_that_no_daemon_takes_is_refused(option: str) -> None:
+    """Settings are never overwritten, so a wrong value must not get into them."""
+    value, told = WRONG[option]
+    assert f"'{value}' {told}" in refused(option, value)
+    assert refused("--room", "!room", option, value) == refused(option, value)
+
+
+def test_old_environment_file_is_checked_as_well(tmp_path: Path) -> None:
+    """What stands between the commas of an old file is looked at, too."""
+    file = tmp_path / "env"
+    file.write_text('TIBET_NC_ROOM="!one, #two:example.org"\n')
+    assert refused("--from-env", str(file)).startswith("'#two:example.org' is no room's id")
