@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the executor says of itself agrees with its chain and its settings."""
 
+import os
+
 import pytest
 
 from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records
@@ -60,3 +62,25 @@ async def test_a_status_says_why_a_command_would_be_denied(
         None,
     ]
     assert len(records(executor)) == before
+
+
+async def test_a_status_names_the_walls_that_are_not_up(
+    executor: Executor, connect: Connect
+) -> None:
+    """What was found missing and is accepted is said, and no wall that isn't up is claimed (I2)."""
+    client = await connect(executor)
+    await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+    status = await client.receive()
+    assert isinstance(status, StatusReport)
+    cage, own = status.cage, executor.uids.separated
+    assert (cage.separated, cage.restricted, cage.network, cage.network_view) == (
+        own,
+        True,
+        True,  # no unit takes the network from this executor
+        True,
+    )
+    assert cage.read_only == all(
+        os.statvfs(path).f_flag & os.ST_RDONLY for path in ("/", "/etc", "/usr", "/var")
+    )
+    assert cage.walls[:2] == ("a uid of its own" if own else "NO uid of its own", "restricted bash")
+    assert {"NO network wall: accepted", "NO network-view wall: accepted"} <= set(cage.walls)
