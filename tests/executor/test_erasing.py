@@ -6,6 +6,7 @@ import os
 import pytest
 
 from tests.executor.rig import Connect, Executor, security
+from tibet_nc_protocol.layout import RECORDINGS, recording_name
 from tibet_nc_protocol.messages import Erase, Failure, Finished
 from tibet_nc_protocol.records import SecurityEvent
 
@@ -32,6 +33,20 @@ async def test_an_erased_text_is_gone_and_the_chain_still_verifies(
     assert "later" in (executor.state / "payloads" / "000000000000.jsonl").read_text()
     with pytest.raises(AssertionError, match="no text or recording"):
         executor.verb("erase", str(number), "--reason", "again")
+
+
+async def test_the_output_stays_unless_it_is_asked_for(
+    executor: Executor, connect: Connect
+) -> None:
+    """Erasing a command's text leaves its recording, which can be erased afterwards."""
+    client = await connect(executor)
+    finished = await client.run("echo s3cret-in-the-command | tr a-z A-Z")
+    assert isinstance(finished, Finished)
+    recording = executor.state / RECORDINGS / recording_name(finished.number)
+    executor.verb("erase", str(finished.number), "--reason", "pasted by mistake")
+    assert b"S3CRET" in recording.read_bytes()
+    executor.verb("erase", str(finished.number), "--recording", "--reason", "and printed")
+    assert not recording.exists()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be the administrator")

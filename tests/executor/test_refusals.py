@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What the airlock has refused is put on record by the executor, once, unless it ran (I3)."""
 
+from msgspec.structs import replace
+
 from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records
-from tibet_nc_protocol.messages import Denied, Finished, Recorded, Refuse, Started
-from tibet_nc_protocol.records import Intent, Refusal
+from tibet_nc_protocol.limits import TEXT_CHARACTERS
+from tibet_nc_protocol.messages import Alert, Denied, Finished, Recorded, Refuse, Started
+from tibet_nc_protocol.records import Intent, Refusal, Security
 from tibet_nc_protocol.terms import DenialCode, Stage
 
 
@@ -35,6 +38,26 @@ async def test_a_refusal_is_recorded_once(executor: Executor, connect: Connect) 
     assert isinstance(record, Refusal)
     assert numbers == {record.seq}
     assert (record.stage, record.family) == (Stage.SAFETY, "power")
+
+
+async def test_whatever_the_agent_reports_fits_a_record(
+    executor: Executor, connect: Connect
+) -> None:
+    """The longest report that the protocol permits is recorded, and the chain verifies (I8)."""
+    client = await connect(executor)
+    longest = "x" * TEXT_CHARACTERS
+    alert = Alert(
+        request=client.number(), what="identity", detail=longest, room=ROOM, event=None, sender=None
+    )
+    await client.send(alert)
+    assert isinstance(await client.receive(), Recorded)
+    await client.send(replace(refusal(client.number(), "$refused"), reason=longest))
+    assert isinstance(await client.receive(), Recorded)
+    alarm, refused = records(executor)[1:]
+    assert isinstance(alarm, Security)
+    assert alarm.detail == f"identity: {longest}"[:TEXT_CHARACTERS]
+    assert isinstance(refused, Refusal)
+    assert refused.detail == longest
 
 
 async def test_what_runs_or_ran_is_not_refused(executor: Executor, connect: Connect) -> None:
