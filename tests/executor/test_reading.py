@@ -9,6 +9,7 @@ import pytest
 from tests.executor.exchange import run
 from tests.executor.rig import ROOM, UNRESTRICTED, Client, Executor
 from tibet_nc_executor.office import READERS
+from tibet_nc_protocol.layout import RECORDINGS, recording_name
 from tibet_nc_protocol.limits import CHUNK_BYTES
 from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Started
 from tibet_nc_protocol.terms import DenialCode, run_id
@@ -66,3 +67,18 @@ async def test_what_has_not_ended_can_not_be_read(executor: Executor, client: Cl
     back = await Client.connect(executor)
     assert await refused(back, name) == expected
     await back.close()
+
+
+@pytest.mark.parametrize("damage", [b"junk\n", b"\xff\n"])
+async def test_a_damaged_recording_is_said_to_be(
+    executor: Executor, client: Client, damage: bytes
+) -> None:
+    """What can't be read of a recording is denied with the reason, and others go on."""
+    damaged = await run(client, "echo one")
+    path = executor.state / RECORDINGS / recording_name(damaged.number)
+    path.write_bytes(damage)
+    await client.send(Fetch(request=client.number(), run=damaged.run, offset=0))
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert denied.reason.startswith("the recording can't be read: ")
+    assert (await run(client, "echo two")).output == b"two\n"
