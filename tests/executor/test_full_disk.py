@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.executor.rig import Connect, Executor, records
+from tests.executor.test_refusals import alert, refusal
 from tests.mounts import mount_memory, private_mounts
-from tibet_nc_protocol.messages import Denied, Finished, Started
+from tibet_nc_protocol.messages import Denied, Finished, Recorded, Started
 from tibet_nc_protocol.records import Intent
 from tibet_nc_protocol.terms import DenialCode, Reason
 
@@ -81,3 +82,23 @@ async def test_what_ran_without_an_outcome_on_disk_never_runs_again(
         assert recorded.reason is Reason.ABORTED
         events = [record.event for record in records(executor) if isinstance(record, Intent)]
         assert events == ["$lost"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+@pytest.mark.parametrize("kind", ["refusal", "alert"])
+async def test_what_can_not_be_put_on_record_is_not_said_to_be(
+    small: Path, connect: Connect, kind: str
+) -> None:
+    """An agent that reports to a full disk is told that nothing was recorded (I7)."""
+    with Executor(small) as executor:
+        client = await connect(executor)
+        (executor.state / "reserve").unlink()
+        fill(executor.state / "filler")
+        for count in range(100):  # what is left of the last pages
+            number = client.number()
+            report = refusal(number, f"$refused{count}") if kind == "refusal" else alert(number)
+            await client.send(report)
+            if not isinstance(answer := await client.receive(), Recorded):
+                break
+        assert isinstance(answer, Denied)
+        assert answer.code is DenialCode.UNRECORDED

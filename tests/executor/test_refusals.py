@@ -25,6 +25,11 @@ def refusal(number: int, event: str) -> Refuse:
     )
 
 
+def alert(number: int, detail: str = "changed") -> Alert:
+    """Return the report that an operator's identity is another one."""
+    return Alert(request=number, what="identity", detail=detail, room=ROOM, event=None, sender=None)
+
+
 async def test_a_refusal_is_recorded_once(executor: Executor, connect: Connect) -> None:
     """The airlock's refusal of one event is one record, however often it is reported."""
     client = await connect(executor)
@@ -46,10 +51,7 @@ async def test_whatever_the_agent_reports_fits_a_record(
     """The longest report that the protocol permits is recorded, and the chain verifies (I8)."""
     client = await connect(executor)
     longest = "x" * TEXT_CHARACTERS
-    alert = Alert(
-        request=client.number(), what="identity", detail=longest, room=ROOM, event=None, sender=None
-    )
-    await client.send(alert)
+    await client.send(alert(client.number(), longest))
     assert isinstance(await client.receive(), Recorded)
     await client.send(replace(refusal(client.number(), "$refused"), reason=longest))
     assert isinstance(await client.receive(), Recorded)
