@@ -11,7 +11,7 @@ import re
 
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.call import Call, Span, Walk
-from tibet_nc_agent.safety.commands.python_code import judge_python
+from tibet_nc_agent.safety.commands.python_code import everything_in, judge_python
 from tibet_nc_agent.safety.commands.text import unescape
 from tibet_nc_agent.safety.marks import without_marks
 from tibet_nc_agent.safety.values import Field, State, Stream
@@ -30,6 +30,13 @@ _BACKQUOTED = re.compile(r"`([^`]{1,2000})`|\bqx\s*\W([^)}\]|/!]{1,2000})|%x\W([
 _TREE_REMOVAL = re.compile(
     r"\b(?:rm_rf|rmtree|remove_tree|rm_r|rmSync|rmdirSync|rm|remove_entry_secure|remove_dir_all"
     r"|rimraf|rmdir_recursive|unlink|unlinkSync|File\.delete)\b(?:\s{0,3}glob)?[\s(]{0,9}\[?\s{0,9}[\"']([^\"']+)[\"']"
+)
+_REMOVES = re.compile(
+    r"\b(?:unlink|rmtree|remove_tree|rm_r|rm_rf|File\.delete|unlinkSync|rmSync)\b"
+)
+_LISTS = re.compile(
+    r"(?:\bglob\b[\s(]{0,9}|\bDir(?:\.\w{1,20})?[\[(]\s{0,9}|\b(?:readdir|readdirSync|scandir)\(\s{0,9}"
+    r"|\bopendir\b[^\"'\n]{0,30})[\"'](/[^\"']{0,500})[\"']|<(/[^>\s]{0,500})>"
 )
 _OPEN_FOR_WRITING = re.compile(
     r"\b(?:open|fopen|writeFile|writeFileSync|createWriteStream|appendFileSync|file_put_contents"
@@ -140,6 +147,11 @@ def _judge_calls(walk: Walk, text: str, state: State, span: Span) -> None:
 def _judge_files(walk: Walk, text: str, state: State, span: Span) -> None:
     for found in _TREE_REMOVAL.finditer(text):
         target = Field(without_marks(found.group(1)), *span, quoted=True)
+        call = Call(walk, "rmtree", [target], [], state, None)
+        judge_removal(call, [target], "an inline program deletes", recursive=True)
+    for found in _LISTS.finditer(text) if _REMOVES.search(text) else ():
+        listed = everything_in(found.group(1) or found.group(2))
+        target = Field(without_marks(listed), *span, quoted=True)
         call = Call(walk, "rmtree", [target], [], state, None)
         judge_removal(call, [target], "an inline program deletes", recursive=True)
     for found in _OPEN_FOR_WRITING.finditer(text):

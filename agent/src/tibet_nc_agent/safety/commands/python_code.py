@@ -28,6 +28,7 @@ _SHELL_CALLS = frozenset(
 )
 _ALWAYS_SHELL = frozenset(["system", "popen", "getoutput", "getstatusoutput"])
 _REMOVES = frozenset(["remove", "unlink", "truncate", "rmdir", "removedirs"])
+_LISTS = frozenset(["listdir", "scandir", "walk", "fwalk", "glob", "iglob", "rglob", "iterdir"])
 _NETWORK = ("urlopen", "requests", "urllib", "http", "httpx", "socket", "recv")
 _DECODING = (
     "b64decode",
@@ -54,6 +55,7 @@ def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
             )
             for call in calls:
                 reader.judge(call)
+            reader.judge_listed()
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -99,6 +101,12 @@ def _text(node: ast.expr, names: dict[str, str]) -> str | None:
             return None
 
 
+def everything_in(pattern: str) -> str:
+    """Return the directory if a pattern names all that is in it, else the pattern."""
+    directory = pattern.rstrip("*/")
+    return (directory or "/") if directory != pattern else pattern
+
+
 class _PythonReader:
     """Judges the calls of one inline program."""
 
@@ -118,6 +126,8 @@ class _PythonReader:
         self._stdin = stdin
         self._names = names
         self._aliases = aliases
+        self._listed: list[str] = []
+        self._removes_computed = False
 
     def judge(self, node: ast.Call) -> None:
         """Judge one call by the last part of its name."""
@@ -136,6 +146,8 @@ class _PythonReader:
             self._replaces_process(node)
         elif name == "rmtree" or name in _REMOVES:
             self._removes(node, recursive=name == "rmtree")
+        elif name in _LISTS:
+            self._lists(node)
         elif name in ("write_text", "write_bytes", "touch") and isinstance(
             node.func, ast.Attribute
         ):
@@ -221,9 +233,27 @@ class _PythonReader:
             if target is None and node.args and recursive:
                 target = self._path_text(node.args[0]) or UNKNOWN
         if target:
-            field = self._field(target)
-            call = Call(self._walk, "python", [field], [], self._state, None)
-            judge_removal(call, [field], "an inline program deletes", recursive=recursive)
+            self._remove(target, recursive=recursive)
+        else:
+            self._removes_computed = True
+
+    def _remove(self, target: str, *, recursive: bool) -> None:
+        field = self._field(target)
+        call = Call(self._walk, "python", [field], [], self._state, None)
+        judge_removal(call, [field], "an inline program deletes", recursive=recursive)
+
+    def _lists(self, node: ast.Call) -> None:
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+        path = self._path_text(owner) if isinstance(owner, ast.Call) else None
+        if path is None and node.args:
+            path = _text(node.args[0], self._names)
+        if path:
+            self._listed.append(everything_in(path))
+
+    def judge_listed(self) -> None:
+        """Judge that what a program lists is what it deletes, if it deletes what it computes."""
+        for path in self._listed if self._removes_computed else ():
+            self._remove(path, recursive=True)
 
     def _path_text(self, node: ast.expr) -> str | None:
         """Return the path of `Path("…")`."""
