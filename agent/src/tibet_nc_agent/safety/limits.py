@@ -36,3 +36,6 @@ MAX_LOOP_VALUES = 24
 
 MAX_CODE = 6 * 1024
 """Characters of an inline program in another language that are examined."""
+
+MAX_RANGE = 10_000_000
+"""Words that a range in braces may make: more fill the memory."""

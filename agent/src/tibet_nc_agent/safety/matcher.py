@@ -10,7 +10,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle
 from tibet_nc_agent.safety.patterns import PatternSet, pattern_set
 from tibet_nc_agent.safety.rules.model import Level, Rule, Rules
-from tibet_nc_agent.safety.sql import without_strings
+from tibet_nc_agent.safety.sql import statements
 from tibet_nc_agent.safety.values import Field, Source
 from tibet_nc_agent.safety.verdict import Decision
 
@@ -119,6 +119,8 @@ def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
         found, sure = _word(rule.words, operands)
         if not found:
             return None
+        if rule.known and not sure:
+            return None
         certain = certain and sure
     if rule.produced_by and not any(
         field.producer.partition(" ")[0] in rule.produced_by for field in operands
@@ -203,7 +205,7 @@ def _text(expressions: tuple[str, ...], call: Call, *, unquoted: bool) -> bool:
     typed = "" if call.stdin is None or call.stdin.text is None else f"\n{call.stdin.text}"
     words = call.words
     if unquoted:
-        words, typed = [without_strings(word) for word in words], without_strings(typed)
+        words, typed = [statements(word) for word in words], statements(typed)
     text = plain(" ".join(words)) + typed
     return any(re.search(expression, text, re.IGNORECASE) for expression in expressions)
 

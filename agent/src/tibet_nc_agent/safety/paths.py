@@ -32,6 +32,7 @@ from tibet_nc_agent.safety.values import State
 _ROOT_LINK_DEPTH = 3  # /proc/<pid>/root
 _CLIMBS_TO_ROOT = 4  # `..` so often that it is meant to reach the root directory
 _BRACKETED = re.compile(f"{OPEN}.*?{CLOSE}")
+_HARMLESS_DEVICE = re.compile(r"(?:shm|pts|fd|tcp|udp|mqueue|hugepages|tty|std|null|snd)")
 _NAME_CHARACTER = re.compile(r"[A-Za-z0-9_]")
 
 
@@ -192,6 +193,8 @@ class PathLevels:
 
     def _partly_unknown(self, parts: list[str]) -> Level:
         """Return the level of the directory above, which is meant if the unknown piece is empty."""
+        if parts[0] == "dev" and len(parts) > 1 and not _HARMLESS_DEVICE.match(parts[1]):
+            return Level.DEVICE
         if parts[0] in ("home", "Users"):
             return Level.UNKNOWN if len(parts) == 2 else Level.OTHER
         known = list(itertools.takewhile(lambda part: not is_unknown(part), parts))

@@ -136,7 +136,12 @@ def judge_start_file(
     walk: Walk, path: str, output: Stream, state: State, span: tuple[int, int]
 ) -> None:
     """Judge what is written to a file that a shell runs when it starts."""
-    if output.known is not None and _START_FILE.search(path):
+    if not _START_FILE.search(path):
+        return
+    if output.downloaded:
+        reason = "a shell will run what is downloaded when it starts"
+        walk.report(Decision.DENY, Family.PIPE_TO_SHELL, reason, span, state)
+    if output.known is not None:
         walk.program(output.known, state.copy(), span, lax=True)
 
 

@@ -8,6 +8,7 @@ out, and nothing if the text has anything that runs a string.
 import re
 
 _QUOTED = re.compile(r""""[^"]*"|`[^`]*`|'[^']*'""")
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _AMBIGUOUS = re.compile(r"[\\$#]|--|/\*")
 _RUNS_STRINGS = re.compile(
     r"\b(?:exec\w*|prepare|do|format|dblink\w*|schedule\w*|sp_\w+|xp_\w+|eval|query_to_\w+"
@@ -21,9 +22,18 @@ def without_strings(text: str) -> str:
 
     As it is where a string may be run as a statement, or where it can't be told where one ends.
     """
-    if "'" not in text or _AMBIGUOUS.search(text) or _RUNS_STRINGS.search(text):
+    if "'" not in text or _AMBIGUOUS.search(text):
         return text
-    rest = _QUOTED.sub("", text)
-    if any(quote in rest for quote in "\"'`"):
+    rest = _QUOTED.sub(" ", text)
+    if _RUNS_STRINGS.search(rest) or any(quote in rest for quote in "\"'`"):
         return text
     return _QUOTED.sub(lambda found: "''" if found[0][0] == "'" else found[0], text)
+
+
+def statements(text: str) -> str:
+    """Return SQL for a look at its statements: without strings, also with its comments as spaces.
+
+    Both ways, since a dialect may run what stands in a comment (`/*! ... */`).
+    """
+    text = without_strings(text)
+    return f"{text}\n{_COMMENT.sub(' ', text)}" if "/*" in text else text

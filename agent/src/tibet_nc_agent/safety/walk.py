@@ -156,7 +156,12 @@ class Walker:
         if body is None:
             return COMMAND
         state.forked = True
-        return self.sequence(body, state, stdin)
+        output = self.sequence(body, state, stdin)
+        if output.endless and body.items:
+            span = (body.items[0][0].start, body.items[-1][0].end)
+            reason = "a substitution keeps in memory what never ends"
+            self.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, state)
+        return output
 
     def program(
         self,
@@ -302,8 +307,10 @@ class Walker:
         if not node.words:
             for assignment in node.assignments:
                 assign(self, assignment, state)
-            inputs(self, node.redirections, state, stdin)
+            read = inputs(self, node.redirections, state, stdin)
             output = EMPTY if not node.redirections else text_stream("")
+            if any(redirection.operator == "<" for redirection in node.redirections):
+                output = read or Stream()  # `$(<file)`
             return outputs(self, node.redirections, state, output)
         fields: list[Field] = []
         for word in node.words:

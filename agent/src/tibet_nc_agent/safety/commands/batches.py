@@ -148,6 +148,8 @@ def parallel(call: Call) -> Stream:
     """GNU `parallel`: a command template, or whole commands from the arguments or the input."""
     words, index = call.words, 0
     while index < len(words) and words[index].startswith("-") and words[index] != "--":
+        if words[index] in ("--dry-run", "--dryrun"):
+            return COMMAND
         index += 2 if words[index] in _PARALLEL_VALUES else 1
     if index < len(words) and words[index] == "--":
         index += 1

@@ -8,11 +8,13 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
-from tibet_nc_agent.safety.values import EMPTY, Source, State, Stream, text_stream
+from tibet_nc_agent.safety.values import EMPTY, Source, State, Stream, Value, text_stream
 from tibet_nc_agent.safety.verdict import Family
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
+_ARRAY_OPTION = re.compile(r"-[a-z]*a")
+_REFERENCE_OPTION = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*")
 _SUBSCRIPT_PROGRAM = re.compile(r"\[.*(\$\(.*\)|`.*`).*\]", re.DOTALL)
 
 
@@ -55,16 +57,20 @@ def read(call: Call) -> Stream:
     line = None
     if len(names) == 1 and stdin is not None and stdin.source is Source.TEXT and stdin.known:
         line = stdin.known.split("\n", 1)[0].strip()
+    value: Value = line
+    if line is not None and any(_ARRAY_OPTION.fullmatch(word) for word in call.words):
+        value = tuple(line.split()) if "IFS" not in call.state.variables else None
     for name in names:
-        call.state.variables[name] = line
+        call.state.variables[name] = value
         if stdin is not None and stdin.downloaded:
             call.state.downloaded.add(f"${name}")
     return EMPTY
 
 
 def declare(call: Call) -> Stream:
-    """`export`, `declare`, `local`, `readonly`."""
+    """`export`, `declare`, `local`, `readonly`; `-n` makes another name for a variable."""
     judge_subscripts(call)
+    refers = any(_REFERENCE_OPTION.fullmatch(word) for word in call.words)
     for field in call.arguments:
         found = _ASSIGNMENT.match(field.text)
         if found is None:
@@ -72,7 +78,7 @@ def declare(call: Call) -> Stream:
         name, operator, value = found.groups()
         if field.downloaded:
             call.state.downloaded.add(f"${name}")
-        known = operator == "=" and UNKNOWN not in value
+        known = operator == "=" and UNKNOWN not in value and not refers
         call.state.variables[name] = plain(value) if known else None
         if known:
             judge_special(call.walk, name, plain(value), call.state, (field.start, field.end))

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: MIT
 """From the first word of a command to what judges it."""
 
+import itertools
 import re
 from typing import Protocol
 
-from tibet_nc_agent.safety.call import Call, Span, Walk
+from tibet_nc_agent.safety.call import Call, Walk
 from tibet_nc_agent.safety.commands import (
+    archives,
     batches,
     builtins,
     containers,
     downloads,
     escapes,
     files,
+    hosts,
     interpreters,
     processes,
     search,
@@ -34,6 +37,7 @@ from tibet_nc_agent.safety.values import (
     through,
 )
 from tibet_nc_agent.safety.verdict import Decision, Family
+from tibet_nc_agent.safety.writes import judge_write
 
 HANDLERS: dict[str, Handler] = {
     **text.HANDLERS,
@@ -43,11 +47,13 @@ HANDLERS: dict[str, Handler] = {
     **batches.HANDLERS,
     **shells.HANDLERS,
     **files.HANDLERS,
+    **archives.HANDLERS,
     **downloads.HANDLERS,
     **processes.HANDLERS,
     **escapes.HANDLERS,
+    **hosts.HANDLERS,
 }
-_GUARDED = frozenset([*files.HANDLERS, *processes.HANDLERS, "find", "eval"])
+_GUARDED = frozenset([*files.HANDLERS, *archives.HANDLERS, *processes.HANDLERS, "find", "eval"])
 _VERSIONED_SHELL = re.compile(r"(?:bash|zsh|ksh|dash)-?[\d.]+")
 _VERSION = re.compile(r"[\d.]+$")
 _SYSTEM_DIRECTORIES = frozenset(
@@ -65,7 +71,9 @@ _SYSTEM_DIRECTORIES = frozenset(
         "/lib/systemd",
     ]
 )
+_ON_THE_PATH = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin")
 _PROGRAM_PATH = re.compile(r"(?:[\w-]*=)?/(?:usr/)?(?:local/)?s?bin/([\w.-]+)")
+_OUTPUT_OPTIONS = frozenset(["-o", "-O", "-of", "-out", "--out", "--output", "--output-file"])
 _COMPLETIONS = frozenset(["completion", "completions", "autocomplete", "gen-completion"])
 _MOST_CANDIDATES = 6
 _MOST_COMMANDS = 1_000
@@ -108,6 +116,11 @@ def run_command(
         reason = "the command name depends on a variable"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, (first.start, first.end), state)
     if "/" not in first.text:
+        found = next((d for d in _ON_THE_PATH if f"{d}/{base}" in state.downloaded), None)
+        if found is not None:
+            return _run_path(
+                walk, base, [first.with_text(f"{found}/{base}"), *fields[1:]], state, stdin
+            )
         return _run_name(walk, base, fields, state, stdin)
     return _run_path(walk, base, fields, state, stdin)
 
@@ -206,7 +219,7 @@ def _run_path(
         reason = "runs a file of decoded data"
         walk.report(Decision.DENY, Family.ENCODED, reason, span, state)
     if path in state.files:
-        return _run_written(walk, path, state, span, stdin)
+        return _run_written(walk, path, fields, state, stdin)
     if path.startswith(("/etc/init.d/", "/etc/rc.d/")):
         service = [first.with_text("service"), first.with_text(base), *fields[1:]]
         return dispatch(walk, "service", service, state, stdin)
@@ -233,8 +246,9 @@ def _is_system_program(text: str, path: str) -> bool:
 
 
 def _run_written(
-    walk: DispatchingWalk, path: str, state: State, span: Span, stdin: Stream | None
+    walk: DispatchingWalk, path: str, fields: list[Field], state: State, stdin: Stream | None
 ) -> Stream:
+    span = (fields[0].start, fields[-1].end)
     content = state.files[path]
     first_line = content.partition("\n")[0]
     if first_line.startswith("#!"):
@@ -244,7 +258,12 @@ def _run_written(
         if language is not None:
             walk.code(language, content, state, span, stdin)
             return COMMAND
-    return walk.program(content, state.copy(), span, stdin)
+    inner = state.copy()
+    inner.positional = {
+        str(index): None if field.unknown else field.text
+        for index, field in enumerate(fields[1:], start=1)
+    }
+    return walk.program(content, inner, span, stdin)
 
 
 def dispatch(
@@ -262,6 +281,7 @@ def dispatch(
     policy.matcher.apply(call)
     for option in policy.program_options.get(base, ()):
         _judge_program_option(call, option)
+    _judge_device_output(call)
     if base in policy.readers:
         _judge_secrets(call, policy)
     output = _judge(call, walk)
@@ -285,6 +305,13 @@ def _judge_program_option(call: Call, option: str) -> None:
         call.walk.program(text, call.state.copy(), call.span, lax=True)
 
 
+def _judge_device_output(call: Call) -> None:
+    """Report a program that is told to write its output to a device."""
+    for option, field in itertools.pairwise(call.arguments):
+        if option.text in _OUTPUT_OPTIONS and field.text.startswith("/dev/"):
+            judge_write(call.walk, field, call.state, call.span, f"{call.name} writes to")
+
+
 def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
     policy, base = walk.policy, call.name
     handler = HANDLERS.get(base)
@@ -300,7 +327,7 @@ def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
         return wrappers.wrap(call, wrapper)
     if base in policy.containers:
         known = _dangerous(policy) | policy.wrappers.keys() | {"env"}
-        return containers.run_in_container(call, known)
+        return containers.run_in_container(call, known, policy.data)
     if base in policy.downloaders:
         return downloads.fetch(call)
     if base in policy.escapes:

@@ -7,6 +7,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import plain
 from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.redirections import judge_start_file
 from tibet_nc_agent.safety.values import EMPTY, Field, Stream
 from tibet_nc_agent.safety.writes import judge_write
 
@@ -14,6 +15,8 @@ _URL = re.compile(r"(?:https?|ftp|sftp|scp)://|[\w.-]+\.[a-z]{2,}/")
 _OUTPUT_LONG = frozenset(["--output", "--output-document", "--out", "--output-file"])
 _CLUSTER_OUTPUT = re.compile(r"-[a-zA-Z]+")
 _SAVES_BY_NAME = frozenset(["wget", "wget2", "aria2c", "axel", "fetch"])
+_GH_LOCAL = frozenset(["completion", "copilot", "alias", "config", "auth", "status"])
+_DIRECTORY = frozenset(["-P", "--directory-prefix", "-d", "--dir"])
 _SHELL_OPTIONS = frozenset(["-e", "-c", "--exec", "--sh-exec", "--lua-exec"])
 _SOCAT_PROGRAM = re.compile(r"(?i)(?:EXEC|SYSTEM|SHELL):\"?([^,\"]*)")
 _GIT_PROGRAM = re.compile(
@@ -26,6 +29,8 @@ _CLONE_NAME = re.compile(r"([^/:]+?)(?:\.git)?/*$")
 
 def fetch(call: Call) -> Stream:
     """`curl`, `wget` and the like."""
+    if call.name == "gh" and call.words[:1] and call.words[0] in _GH_LOCAL:
+        return Stream(producer="completion")
     url = next((word for word in reversed(call.words) if _URL.match(word)), "")
     if not url and call.words:
         operands = [word for word in call.words if not word.startswith("-")]
@@ -36,6 +41,7 @@ def fetch(call: Call) -> Stream:
         call.state.downloaded.add(path)
         call.state.files.pop(path, None)
         judge_write(call.walk, field, call.state, call.span, f"{call.name} writes to")
+        judge_start_file(call.walk, path, Stream(downloaded=True), call.state, call.span)
     return Stream(downloaded=True, producer=call.name)
 
 
@@ -62,8 +68,19 @@ def _written_files(call: Call, url: str) -> list[Field]:
             names_output = True
             files.append(call.arguments[index].with_text(word[2:]))
     if call.name in _SAVES_BY_NAME and not names_output and remote_name.text:
-        files.append(remote_name)
+        files.append(_in_directory(call, remote_name))
     return [field for field in files if field.text not in ("-", "")]
+
+
+def _in_directory(call: Call, name: Field) -> Field:
+    """Return where a download goes that keeps its name: `wget -P directory`."""
+    for index, word in enumerate(call.words):
+        if word in _DIRECTORY and index + 1 < len(call.words):
+            return name.with_text(f"{call.arguments[index + 1].text}/{name.text}")
+        option, equals, value = word.partition("=")
+        if option in _DIRECTORY and equals:
+            return name.with_text(f"{value}/{name.text}")
+    return name
 
 
 def connect(call: Call) -> Stream:

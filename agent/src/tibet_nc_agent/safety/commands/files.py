@@ -5,12 +5,12 @@ import re
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.commands.text import sed_output
+from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.redirections import judge_start_file, remember
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import EMPTY, Field, Stream, through
+from tibet_nc_agent.safety.values import COMMAND, EMPTY, Field, Stream, through
 from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import (
     judge_move,
@@ -22,15 +22,20 @@ from tibet_nc_agent.safety.writes import (
 _INFORMATION = frozenset(["--help", "--version"])
 _RM_LETTERS = re.compile(r"-[a-zA-Z]*[rR]")
 _MODE_OPTION = re.compile(r"-[RvcfHLPh]+")
+_OWNER_ONLY = re.compile(r"0?[4-7]00|(?:og|go|o|g)(?:-[rwx]+|=)|u\+?=?[rwX]+,(?:og|go)(?:-rwx|=)")
+_SHORTEST_USER = 3  # names of two letters begin too much
 _SET_ID = re.compile(r"(?:[goa]*u[ugoa]*|[go]*a[goa]*|)[+=][rwxXt]*s[rwxXt]*|0?[4-7][0-7]{3}")
-_ENDLESS = frozenset(["/dev/zero", "/dev/urandom", "/dev/random", "/dev/full"])
 _SHRED_VALUES = frozenset(["-n", "-s", "--iterations", "--size", "--random-source"])
 _SED_EXECUTE = re.compile(r"(?:^|[;\n\d$/}])\s*e\s+([^\n;}]+)")
 _SED_WRITE = re.compile(r"(?:^|[;\n\d$/}])\s*w\s+(/[^\s;}]+)")
-_SED_RUNS = re.compile(r"(?:^|[;\n\d$/}])\s*s([/,|#@!:])(?:(?!\1).)*\1((?:(?!\1).)*)\1[gipmIM\d]*e")
+_SED_RUNS = re.compile(
+    r"(?:^|[;\n\d$/{}])\s*s([/,|#@!:])(?:(?!\1).)*\1((?:(?!\1).)*)\1[gipmIM\d]*e"
+)
+_COPIES_TREES = re.compile(r"-[a-zA-Z]*[rRa]|--recursive|--archive")
 _LINK_REPLACES = re.compile(
     r"(?:^|\s)-[a-zA-Z]*[nT]|(?:^|\s)--no-(?:dereference|target-directory)(?:\s|$)"
 )
+_SYSTEM_PROGRAM = re.compile(r"/(?:usr/)?s?bin/[\w.-]+")
 _READ_ONLY = re.compile(r"[\s,]ro(?:[\s,]|$)|(?:^|\s)(?:-r|--read-only)(?:\s|$)")
 _CREDENTIAL_WORD = re.compile(r"\+ep?$|cap_")
 
@@ -39,7 +44,7 @@ def _is_help(call: Call) -> bool:
     return any(word in _INFORMATION for word in call.words)
 
 
-def _operands(call: Call) -> list[Field]:
+def operands_of(call: Call) -> list[Field]:
     """Return the arguments that are not options."""
     operands: list[Field] = []
     for index, field in enumerate(call.arguments):
@@ -73,20 +78,28 @@ def remove(call: Call) -> Stream:
             recursive = recursive or _RM_LETTERS.match(word) is not None
             computed = computed or field.unknown
     # An unquoted unknown may be an option: with a whole tree beside it, it counts as -r.
-    whole = [f for f in targets if call.walk.place(f.text, call.state).level in _TREES]
+    whole = [f for f in targets if call.walk.place(f.text, call.state).level in TREES]
     if computed and whole and not recursive:
         judge_removal(call, whole, "rm deletes", recursive=True)
     judge_removal(call, targets, "rm deletes", recursive=recursive)
     return EMPTY
 
 
-_TREES = frozenset([Level.ROOT, Level.SYSTEM, Level.HOMES])
+TREES = frozenset([Level.ROOT, Level.SYSTEM, Level.HOMES])
+"""What is more than a file."""
 
 
 def unlink(call: Call) -> Stream:
     """`unlink`, `trash`."""
     if not _is_help(call):
-        judge_removal(call, _operands(call), f"{call.name} deletes", recursive=False)
+        judge_removal(call, operands_of(call), f"{call.name} deletes", recursive=False)
+    return EMPTY
+
+
+def erase_tree(call: Call) -> Stream:
+    """`rimraf`, which is `rm -rf`."""
+    if not _is_help(call):
+        judge_removal(call, operands_of(call), f"{call.name} deletes", recursive=True)
     return EMPTY
 
 
@@ -117,8 +130,21 @@ def change_mode(call: Call) -> Stream:
         targets = operands[-1:]
     if call.name == "chmod" and operands and _SET_ID.fullmatch(operands[0].plain) and not reference:
         call.ask(Family.USERS, "chmod sets the set-user-id bit")
+    if call.name in ("chown", "chgrp") and operands:
+        targets = [field for field in targets if not _is_own_state(operands[0].plain, field.plain)]
+    if call.name == "chmod" and operands and _OWNER_ONLY.fullmatch(operands[0].plain):
+        targets = [field for field in targets if "/.ssh" not in field.text]  # as ssh wants them
     judge_permissions(call, targets, f"{call.name} changes", recursive=recursive)
     return EMPTY
+
+
+def _is_own_state(owner: str, path: str) -> bool:
+    """Whether a service gets what is its own: `chown -R postgres: /var/lib/postgresql`."""
+    user = owner.split(":", maxsplit=1)[0]
+    found = re.fullmatch(r"/var/lib/([\w-]+)(?:/[\w./-]*)?", path)
+    if found is None or ".." in path or len(user) < _SHORTEST_USER:
+        return False
+    return found.group(1).startswith(user) and not found.group(1).startswith("tibet-nc")
 
 
 def move(call: Call) -> Stream:
@@ -145,7 +171,7 @@ def _is_put_in_place(source: Field, target: Field | None) -> bool:
 
 
 def _sources_and_target(call: Call) -> tuple[list[Field], Field | None]:
-    operands = _operands(call)
+    operands = operands_of(call)
     for index, word in enumerate(call.words):
         if word in ("-t", "--target-directory") and index + 1 < len(call.words):
             target = call.arguments[index + 1]
@@ -164,9 +190,13 @@ def copy(call: Call) -> Stream:
     if target is not None:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} goes to")
         _copy_knowledge(call, sources, target)
+        if call.name == "cp" and any(_COPIES_TREES.match(word) for word in call.words):
+            place = call.walk.place(target.text, call.state)
+            if place.level in TREES:
+                call.ask(Family.WIPE, f"cp copies trees over {place.shown}")
         if call.name == "ln" and _LINK_REPLACES.search(" ".join(call.words)):
             place = call.walk.place(target.text, call.state)
-            if place.level in _TREES:  # /bin and /lib may be links themselves
+            if place.level in TREES:  # /bin and /lib may be links themselves
                 call.deny(Family.WIPE, f"ln replaces {place.shown}")
     if call.name == "install" and any(
         _SET_ID.fullmatch(word.removeprefix("-m").removeprefix("--mode=")) for word in call.words
@@ -186,13 +216,16 @@ def _copy_knowledge(call: Call, sources: list[Field], target: Field) -> None:
             call.state.downloaded.update((plain(path), f"{plain(path)}/{name.rpartition('/')[2]}"))
         if name in call.state.files:
             call.state.files[plain(path)] = call.state.files[name]
+        if _SYSTEM_PROGRAM.fullmatch(name):  # a copy or a link does what the program does
+            for made in (plain(path), f"{plain(path)}/{name.rpartition('/')[2]}"):
+                call.state.files[made] = f'{name} "$@"\n'
 
 
 def tee(call: Call) -> Stream:
     """`tee` writes files and passes its input on."""
     append = any(re.fullmatch(r"-[ip]*a[ip]*|--append", word) for word in call.words)
     stdin = call.stdin
-    for field in _operands(call):
+    for field in operands_of(call):
         if field.stream is not None:
             continue
         place = judge_write(call.walk, field, call.state, call.span, "tee writes to", append=append)
@@ -225,13 +258,20 @@ def convert(call: Call) -> Stream:
     return through(call.stdin)
 
 
+def rescue(call: Call) -> Stream:
+    """`ddrescue`: the second operand is what it writes to."""
+    for target in operands_of(call)[1:2]:
+        judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
+    return COMMAND
+
+
 def _is_endless(call: Call) -> bool:
     """Whether `dd` reads what never ends, and all of it."""
     if any(word.startswith("count=") for word in call.words):
         return False
     read = [word.partition("=")[2] for word in call.words if word.startswith("if=")]
     if read:
-        return read[-1] in _ENDLESS
+        return read[-1] in ENDLESS_DEVICES
     return call.stdin is not None and call.stdin.endless
 
 
@@ -258,7 +298,7 @@ def shred(call: Call) -> Stream:
 def truncate(call: Call) -> Stream:
     """`truncate`, `fallocate`: set the size of a file."""
     if not _is_help(call):
-        for field in _operands(call):
+        for field in operands_of(call):
             judge_write(call.walk, field, call.state, call.span, f"{call.name} empties")
     return EMPTY
 
@@ -280,57 +320,6 @@ def sed(call: Call) -> Stream:
     return sed_output(call) if not in_place else EMPTY
 
 
-def unpack(call: Call) -> Stream:
-    """`tar`: programs that it runs, files that it removes, the root that it overwrites."""
-    words = call.words
-    for index, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option == "--checkpoint-action" and value.startswith("exec="):
-            call.walk.program(value[5:], call.state.copy(), call.span, lax=True)
-        elif option in _TAR_PROGRAMS:
-            text = value if equals else " ".join(words[index + 1 : index + 2])
-            call.walk.program(text, call.state.copy(), call.span, lax=True)
-    if "--remove-files" in words:
-        targets = [field for field in _operands(call)[1:] if field.text != ""]
-        judge_removal(call, targets, "tar removes", recursive=True)
-    extracts = bool(words) and re.match(r"-?[a-zA-Z]*x|--extract|--get", words[0]) is not None
-    for index, word in enumerate(words[:-1]):
-        if word in ("-C", "--directory") and extracts:
-            place = call.walk.place(call.arguments[index + 1].text, call.state)
-            if place.level in _TREES:
-                call.ask(Family.WIPE, f"tar unpacks over {place.shown}")
-    return through(call.stdin)
-
-
-_TAR_PROGRAMS = frozenset(
-    [
-        "--to-command",
-        "--use-compress-program",
-        "--rsh-command",
-        "--info-script",
-        "--new-volume-script",
-        "-I",
-        "-F",
-    ]
-)
-
-
-def synchronise(call: Call) -> Stream:
-    """`rsync`: deletes what the source lacks."""
-    operands = _operands(call)
-    if any(word.startswith("--del") for word in call.words) and not call.has("-n", "--dry-run"):
-        if len(operands) > 1 and ":" not in operands[-1].text:
-            judge_removal(call, operands[-1:], "rsync --delete deletes in", recursive=True)
-    elif len(operands) > 1 and ":" not in operands[-1].text:
-        place = call.walk.place(operands[-1].text, call.state)
-        if place.level in (Level.DEVICE, Level.CRITICAL):
-            judge_write(call.walk, operands[-1], call.state, call.span, "rsync writes to")
-    for index, word in enumerate(call.words[:-1]):
-        if word in ("-e", "--rsh"):
-            call.walk.program(call.words[index + 1], call.state.copy(), call.span, lax=True)
-    return EMPTY
-
-
 def capabilities(call: Call) -> Stream:
     """`setcap`."""
     if any(_CREDENTIAL_WORD.search(word) for word in call.words) and not call.has("-r", "-v"):
@@ -346,7 +335,7 @@ def capabilities(call: Call) -> Stream:
 
 def mount_over(call: Call) -> Stream:
     """`mount` on a system directory hides it; `-o remount` changes it."""
-    operands = _operands(call)
+    operands = operands_of(call)
     if operands and any(word in ("--bind", "-B", "--rbind", "-R") for word in call.words):
         source = call.walk.place(operands[0].text, call.state)
         if source.level in (Level.ROOT, Level.HOMES):
@@ -368,6 +357,7 @@ HANDLERS: Handlers = {
     "unlink": unlink,
     "trash": unlink,
     "trash-put": unlink,
+    "rimraf": erase_tree,
     "chmod": change_mode,
     "chown": change_mode,
     "chgrp": change_mode,
@@ -382,6 +372,8 @@ HANDLERS: Handlers = {
     "tee": tee,
     "sponge": tee,
     "dd": convert,
+    "ddrescue": rescue,
+    "dd_rescue": rescue,
     "dcfldd": convert,
     "dc3dd": convert,
     "ddpt": convert,
@@ -393,10 +385,6 @@ HANDLERS: Handlers = {
     "fallocate": truncate,
     "sed": sed,
     "gsed": sed,
-    "tar": unpack,
-    "bsdtar": unpack,
-    "gtar": unpack,
-    "rsync": synchronise,
     "setcap": capabilities,
     "mount": mount_over,
 }

@@ -25,6 +25,12 @@ _RUN = re.compile(
     rf"((?:{_STRING}|\{{[^}}]{{0,2000}}\}}|/[^/\n]{{0,2000}}/)(?:\s{{0,9}},\s{{0,9}}\[?\s{{0,9}}{_STRING}){{0,20}})"
 )
 _LITERAL = re.compile(r""""((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\{([^}]*)\}|/([^/\n]*)/""")
+_COMPUTED = re.compile(
+    r"\b(?:system|exec|popen|shell_exec|passthru|execSync|os\.execute)\b"
+    r"(?:\s{0,9}\(\s{0,9}\([\"'][^\"']{0,200}[\"']\)\s{0,9}[:.]"
+    r"|\s{0,9}\(?\s{0,9}(?:\$\w|join\b|reverse\b|\"[^\"]{0,200}\$\w[^\"]{0,200}\""
+    r"|\"[^\"]{0,200}\"\s{0,9}[.+:]|'[^']{0,200}'\s{0,9}[.+:]))"
+)
 _BARE_EXEC = re.compile(r"\b(?:exec|system|spawn)\s+(?:qw\s*\W)?([^\]\n;)]{1,500})")
 _BACKQUOTED = re.compile(r"`([^`]{1,2000})`|\bqx\s*\W([^)}\]|/!]{1,2000})|%x\W([^)}\]|/!]{1,2000})")
 _TREE_REMOVAL = re.compile(
@@ -51,6 +57,7 @@ _PERL_THREE_ARGUMENTS = re.compile(
 _NETWORK = re.compile(
     r"urlopen|requests\.get|urllib|http\.client|LWP|HTTP::Tiny|Net::HTTP|open-uri|URI\.open"
     r"|HTTParty|Faraday|Mojo|fetch\(|file_get_contents\(.{0,3}https?:|https?\.get|IO::Socket"
+    r"|socket\.socket|create_connection|fsockopen|\bsocket\s?\(|TCPSocket|net\.(?:connect|Socket)"
 )
 _EXECUTES = re.compile(
     r"\b(exec|eval|system|popen|Function|instance_eval|subprocess|execSync|spawn|child_process"
@@ -66,6 +73,7 @@ _DECODES = re.compile(
 _FORK = re.compile(r"(?<![A-Za-z])fork\b")
 _FOREVER = re.compile(
     r"\bsetInterval\b|\biter\(|\bwhile\b|\buntil\b|\bloop\b|\bfor\s{0,9}\(\s{0,9};|\bfork\b[^\n]{0,200}\bfork\b|\bforever\b"
+    r"|\brange\(\s{0,9}(?:10\s?\*\*|\d{5})"
 )
 _BASE64_TEXT = re.compile(r"[\"']([A-Za-z0-9+/]{8,}={0,2})[\"']")
 _KILL_ALL = re.compile(
@@ -139,6 +147,9 @@ def _judge_calls(walk: Walk, text: str, state: State, span: Span) -> None:
             walk.run(fields, state.copy(), None)
             walk.program(values[0], state.copy(), span, lax=True)
             walk.program(values[-1], state.copy(), span, lax=True)
+    if _COMPUTED.search(text):
+        reason = "an inline program runs text that it computes"
+        walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
     for found in _BACKQUOTED.finditer(text):
         program = next(group for group in found.groups() if group is not None)
         walk.program(program, state.copy(), span, lax=True)

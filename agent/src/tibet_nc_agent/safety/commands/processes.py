@@ -5,7 +5,7 @@ import re
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.values import EMPTY, Stream
+from tibet_nc_agent.safety.values import EMPTY, Context, Stream
 from tibet_nc_agent.safety.verdict import Family
 
 _LISTS = frozenset(["-l", "-L", "--list", "--table", "--help", "--version"])
@@ -19,6 +19,7 @@ _VALUE_OPTIONS = frozenset(
 _FINDERS = frozenset(["pgrep", "pidof"])
 _SSH_SOCKET = re.compile(r":(?:22|ssh)\b|sshd")
 _PID_FILE = re.compile(r"/([\w.-]+)\.pid$")
+_EVERY_PROCESS = re.compile(r"(?:^|\s)(?:-[a-z]*[eA][a-z]*|-?aux?\w*|-?axu?\w*)(?:\s|$)")
 _USER_OPTIONS = frozenset(["-u", "-U", "--euid", "--uid", "--user"])
 
 
@@ -35,6 +36,8 @@ def kill(call: Call) -> Stream:
         program, _, pattern = field.producer.partition(" ")
         if program == "cat" and (pid := _PID_FILE.search(pattern)) is not None:
             program, pattern = "pidof", pid.group(1)
+        if program == "ps" and _EVERY_PROCESS.search(pattern):
+            call.ask(Family.POWER, "kill ends whatever a list of processes holds")
         if program in _FINDERS:
             words = ["pkill", *pattern.split()]
             call.walk.run([field.with_text(word) for word in words], call.state, call.stdin)
@@ -42,6 +45,8 @@ def kill(call: Call) -> Stream:
         if target == "-1":
             call.deny(Family.POWER, "kill -1 signals every process")
         elif target == "1" and signal in _HARMLESS_TO_INIT:
+            if call.state.context is Context.CONTAINER:
+                continue
             call.ask(Family.POWER, "a signal to process 1")
         elif target == "1":
             call.deny(Family.POWER, "a signal to process 1")
@@ -88,16 +93,21 @@ def kill_by_name(call: Call) -> Stream:
             patterns.append(word)
         index += 1
     for pattern in patterns:
+        if call.name == "killall" and pattern in _EVERYTHING and call.has("-r", "--regexp"):
+            call.deny(Family.POWER, "killall -r kills everything")
         if pattern in _PROCESS_ONE or (pattern in _EVERYTHING and call.name != "killall"):
             call.deny(Family.POWER, f"{call.name} {pattern} kills the system")
+    if call.name == "pkill" and not patterns and any(word in _USER_OPTIONS for word in words):
+        call.ask(Family.POWER, "pkill ends every process of a user")
     if call.name == "pkill" and call.has("-v", "--inverse"):
         call.ask(Family.POWER, "pkill -v kills everything else")
     return EMPTY
 
 
 def find_processes(call: Call) -> Stream:
-    """`pgrep`, `pidof`: what they look for, in case it is signalled."""
-    words = [word for word in call.words if call.name == "lsof" or not word.startswith("-")]
+    """`pgrep`, `ps`: what they look for, in case it is signalled."""
+    options = call.name in ("lsof", "ps")
+    words = [word for word in call.words if options or not word.startswith("-")]
     return Stream(producer=" ".join([call.name, *words]))
 
 
@@ -105,6 +115,7 @@ HANDLERS: Handlers = {
     "pgrep": find_processes,
     "pidof": find_processes,
     "lsof": find_processes,
+    "ps": find_processes,
     "kill": kill,
     "pkill": kill_by_name,
     "killall": kill_by_name,

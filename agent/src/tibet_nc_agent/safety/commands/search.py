@@ -6,6 +6,7 @@ import re
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.batches import FOUND
 from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.commands.text import ask_if_endless
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Root, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
@@ -72,7 +73,9 @@ _EXECUTES = frozenset(["-exec", "-execdir", "-ok", "-okdir"])
 _WRITES = frozenset(["-fprint", "-fprintf", "-fls", "-fprint0"])
 _PLAIN_NAME = re.compile(r"[\w.-]+")
 _REMOVAL = re.compile(r"\b(?:rm|unlink|shred|srm|rmdir|truncate)\b")
+_CHANGE = re.compile(r"^mv\b|^sed\b.*\s-i|^cp /dev/null\b|>\s*\"?\$")
 _PERMISSION = re.compile(r"\b(?:chmod|chown|chgrp)\b")
+_AWK_CHOOSES = re.compile(r"[=!<>]=|~|/[^/]+/|[<>]")
 _FD_EXECUTES = frozenset(["-x", "--exec", "-X", "--exec-batch"])
 
 
@@ -134,8 +137,9 @@ def _judge_command(call: Call, command: list[Field], roots: list[Field], *, limi
         return
     text = _program_text(call, command)
     found = any("{}" in field.text for field in command)
-    if found and _REMOVAL.search(text):
-        _judge_mass(call, "find -exec rm", roots, limited=limited, permissions=False)
+    if found and (_REMOVAL.search(text) or (not limited and _CHANGE.search(text))):
+        what = f"find -exec {command[0].plain}"
+        _judge_mass(call, what, roots, limited=limited, permissions=False)
     elif found and _PERMISSION.search(text):
         _judge_mass(call, "find -exec chmod", roots, limited=limited, permissions=True)
     # A path below the root stands for each file that is found; devices and files of /etc are
@@ -155,7 +159,8 @@ def _program_text(call: Call, command: list[Field]) -> str:
     runs_others = name in ("env", "xargs", "command", *rules.languages.shells) or any(
         name in wrapper.names for wrapper in rules.wrappers
     )
-    return " ".join(field.text for field in command) if runs_others else name
+    changes = runs_others or name in ("sed", "cp", "mv")
+    return " ".join(field.text for field in command) if changes else name
 
 
 def _example(call: Call, roots: list[Field]) -> str:
@@ -236,14 +241,26 @@ def list_files(call: Call) -> Stream:
     return Stream(producer="ls")
 
 
+def sort_lines(call: Call) -> Stream:
+    """`sort` and `tail` keep in memory what they read."""
+    ask_if_endless(call)
+    return pass_roots(call)
+
+
 def pass_roots(call: Call) -> Stream:
     """`grep`, `sort`: print some of the paths that they read."""
     stdin = call.stdin
-    if stdin is not None and stdin.producer == "ps" and call.name.endswith("grep"):
+    producer = "" if stdin is None else stdin.producer
+    listed = producer.split(" ")[0] == "ps"
+    if listed and "awk" in call.name and _AWK_CHOOSES.search(" ".join(call.words)):
+        return COMMAND
+    if listed and call.name.endswith("grep"):
         patterns = [word for word in call.words if not word.startswith("-")]
+        if any(re.fullmatch(r"-[a-zA-Z]*v[a-zA-Z]*|--invert-match", word) for word in call.words):
+            return Stream(producer=producer)
         return Stream(producer=" ".join(["pgrep", *patterns]))
-    if stdin is not None and stdin.producer.startswith("pgrep "):
-        return Stream(producer=stdin.producer)
+    if listed or producer.startswith("pgrep "):
+        return Stream(producer=producer)
     if stdin is None or not stdin.roots:
         if stdin is not None and stdin.downloaded:
             return Stream(downloaded=True)
@@ -265,8 +282,8 @@ HANDLERS: Handlers = {
     "grep": pass_roots,
     "egrep": pass_roots,
     "fgrep": pass_roots,
-    "sort": pass_roots,
+    "sort": sort_lines,
     "cut": pass_roots,
-    "tail": pass_roots,
+    "tail": sort_lines,
     "uniq": pass_roots,
 }

@@ -37,12 +37,15 @@ _TMUX_COMMANDS = frozenset(
 )
 _TMUX_VALUES = "sntcFxyeNR"
 _KEYS = frozenset(["Enter", "C-m", "KPEnter"])
+_SCREEN_ATTACHES = frozenset(["-r", "-R", "-RR", "-x", "-ls", "-list", "-wipe", "-v"])
 _SCREEN_VALUES = frozenset(["-S", "-dmS", "-DmS", "-c", "-h", "-s", "-t", "-T", "-p", "-e"])
 
 
 def shell(call: Call) -> Stream:
     """`sh`, `bash` and the like: text, a script, or the input."""
     index, takes_code, reads_input = _shell_options(call)
+    if any(re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", word) for word in call.words[:index]):
+        return COMMAND  # it only reads
     rest = call.arguments[index:]
     if takes_code:
         return _shell_code(call, rest) if rest else COMMAND
@@ -227,6 +230,8 @@ def at(call: Call) -> Stream:
 def crontab(call: Call) -> Stream:
     """`crontab -` replaces the table; its lines are commands."""
     stdin = call.stdin
+    if any(field.stream is not None and field.stream.downloaded for field in call.arguments):
+        call.deny(Family.PIPE_TO_SHELL, "a downloaded table of jobs is installed")
     if call.has("-l", "-e") or stdin is None or (call.words and not call.has("-")):
         return COMMAND
     if stdin.downloaded:
@@ -274,6 +279,8 @@ def screen(call: Call) -> Stream:
         return COMMAND
     index = 0
     while index < len(words) and words[index].startswith("-"):
+        if words[index] in _SCREEN_ATTACHES:
+            return COMMAND
         index += 2 if words[index] in _SCREEN_VALUES else 1
     if index < len(words):
         call.walk.run(call.arguments[index:], call.state.copy(), TERMINAL)

@@ -12,6 +12,7 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import UNKNOWN, plain, without_marks
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.values import EMPTY, Source, Stream, text_stream, through
+from tibet_nc_agent.safety.verdict import Family
 
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|0[0-7]{0,3}|[0-7]{1,3}|u[0-9A-Fa-f]{1,4}|.)", re.DOTALL)
 _HIDING_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]|0?[0-7]{2}|u[0-9A-Fa-f])")
@@ -39,6 +40,9 @@ _SUBSTITUTION = re.compile(r"s(.)(.*?)\1(.*?)\1([gi]*)", re.DOTALL)
 _REGULAR_CHARACTERS = re.compile(r"[.*\[\]^$\\+?(){}|&]")
 _DECODE_OPTION = re.compile(r"-[a-zA-Z]*[dD][a-zA-Z]*|--decode|-base64|enc")
 _LONGEST_RANGE = 512
+
+ENDLESS_DEVICES = frozenset(["/dev/zero", "/dev/urandom", "/dev/random", "/dev/full"])
+"""What can be read without end."""
 
 
 def unescape(text: str) -> str:
@@ -132,7 +136,7 @@ def cat(call: Call) -> Stream:
     files = [field for field in call.arguments if not field.text.startswith("-")]
     if not files:
         return stdin if stdin is not None and stdin.text is not None else through(stdin)
-    endless = any(field.text in ("/dev/zero", "/dev/urandom", "/dev/random") for field in files)
+    endless = any(field.text in ENDLESS_DEVICES for field in files)
     for field in files:
         path = resolve(field.text, call.state)
         if path is None:
@@ -146,6 +150,22 @@ def cat(call: Call) -> Stream:
     if call.has("-") and stdin is not None:
         return through(stdin)
     return Stream(producer=" ".join(["cat", *(field.plain for field in files)]), endless=endless)
+
+
+def make_temporary(call: Call) -> Stream:
+    """`mktemp`: the name of what it makes, as far as the command says where."""
+    directory, template = "/tmp", "tmp.XXXXXXXXXX"  # noqa: S108
+    for index, word in enumerate(call.words):
+        if word in ("-p", "--tmpdir") and word == "-p":
+            directory = "".join(field.text for field in call.arguments[index + 1 : index + 2])
+        elif word.startswith("--tmpdir="):
+            directory = call.arguments[index].text.partition("=")[2]
+        elif not word.startswith("-") and call.words[index - 1 : index] != ["-p"]:
+            template = call.arguments[index].text
+            if "-t" not in call.words and "-p" not in call.words and "/" not in template:
+                directory = "."
+    path = template if template.startswith("/") else f"{directory}/{template}"
+    return Stream(f"{path}\n", Source.TEXT, producer="mktemp")
 
 
 def first_lines(call: Call) -> Stream:
@@ -225,6 +245,19 @@ def _lines_backwards(_: Call, text: str) -> str:
     return "\n".join(reversed(text.rstrip("\n").split("\n"))) + "\n"
 
 
+def backwards(call: Call) -> Stream:
+    """`tac`."""
+    ask_if_endless(call)
+    return _filter(_lines_backwards, decodes=False)(call)
+
+
+def ask_if_endless(call: Call) -> None:
+    """Report a program that keeps in memory what never ends."""
+    fed = call.stdin is not None and call.stdin.endless
+    if fed or any(field.text in ENDLESS_DEVICES for field in call.arguments):
+        call.ask(Family.BOMB, f"{call.name} reads into memory what never ends")
+
+
 def _translate(call: Call, text: str) -> str | None:
     operands = [word for word in call.words if not word.startswith("-")]
     if any(len(word) > _LONGEST_RANGE for word in operands):
@@ -271,8 +304,9 @@ HANDLERS: Handlers = {
     "echo": echo,
     "printf": printf,
     "cat": cat,
-    "tac": _filter(_lines_backwards, decodes=False),
+    "tac": backwards,
     "head": first_lines,
+    "mktemp": make_temporary,
     "yes": yes,
     "base64": base_decoder,
     "base32": base_decoder,

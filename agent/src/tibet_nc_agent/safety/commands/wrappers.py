@@ -46,9 +46,22 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
         run_quoted_words(call, rest)
         return _run_text(call, " ".join(field.text for field in rest), rest)
     state = call.state
-    if wrapper.assignments or call.name in ("sudo", "doas"):
+    if wrapper.assignments or wrapper.directory or call.name in ("sudo", "doas"):
         state = state.copy()
+    if (directory := _directory(call, wrapper, index)) is not None:
+        state.cwd = resolve(directory, call.state)
     return call.walk.run(rest, state, call.stdin)
+
+
+def _directory(call: Call, wrapper: Wrapper, end: int) -> str | None:
+    """Return where a wrapper is told to run its command."""
+    for index, field in enumerate(call.arguments[:end]):
+        option, equals, value = field.text.partition("=")
+        if option in wrapper.directory:
+            return (
+                value if equals else "".join(f.text for f in call.arguments[index + 1 : index + 2])
+            )
+    return None
 
 
 def judge_assignment(call: Call, field: Field) -> None:
@@ -113,7 +126,13 @@ def _command_index(call: Call, wrapper: Wrapper) -> int:
     index = _past_options(words, 0, wrapper)
     if index < 0:
         return -1
+    if wrapper.verb:
+        if index >= len(words) or not re.fullmatch(wrapper.verb, words[index]):
+            return -1
+        index = _past_options(words, index + 1, wrapper)
     index += wrapper.skip
+    if wrapper.skip and words[index : index + 1] == ["--"]:
+        index += 1
     if wrapper.skip_pattern:
         while index < len(words) and re.fullmatch(wrapper.skip_pattern, words[index]):
             index = _past_options(words, index + 1, wrapper)

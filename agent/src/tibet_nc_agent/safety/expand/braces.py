@@ -9,7 +9,7 @@ from tibet_nc_agent.safety.budget import TooComplexError
 from tibet_nc_agent.safety.grammar.nodes import Literal, Part
 
 _TOKENS = re.compile(r"([{},])")
-_NUMBERS = re.compile(r"(-?\d{1,9})\.\.(-?\d{1,9})(?:\.\.(-?\d{1,9}))?")
+_NUMBERS = re.compile(r"(-?\d{1,19})\.\.(-?\d{1,19})(?:\.\.(-?\d{1,19}))?")
 _LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:\.\.-?\d{1,9})?")
 
 Atom = str | Part
@@ -81,6 +81,8 @@ def _range(inside: list[Atom]) -> list[list[Atom]] | None:
     if numbers is not None:
         first, last = int(numbers.group(1)), int(numbers.group(2))
         step = abs(int(numbers.group(3) or 1)) or 1
+        if abs(last - first) // step > limits.MAX_RANGE:
+            raise TooComplexError  # bash makes every word of it before it runs anything
         values = range(first, last + 1, step) if first <= last else range(first, last - 1, -step)
         return [[str(value)] for value in values[: limits.MAX_ALTERNATIVES]]
     letters = _LETTERS.fullmatch(text)

@@ -255,6 +255,8 @@ class Expander:
 
     def _parameter_value(self, part: Parameter, state: State) -> tuple[Value, bool]:
         """Return the value, and whether it is a default that may not be used."""
+        if "*" in (part.name, part.subscript) and "IFS" in state.variables:
+            return None, False  # joined with what isn't looked at here
         value = state.value(part.name, part.subscript)
         if part.length:
             return (str(len(value)) if isinstance(value, str) else None), False

@@ -24,8 +24,10 @@ def transform(operator: str, value: str, argument: str) -> str | None:
             return _cased(operator, value)
         case ":":
             return _sliced(value, argument)
-        case "@" if argument in ("Q", "E", "K", "k"):
+        case "@" if argument in ("Q", "K", "k"):
             return value
+        case "@" if argument == "E":
+            return value if "\\" not in value else None
         case "@" if argument in ("U", "L", "u"):
             return _cased({"U": "^^", "L": ",,", "u": "^"}[argument], value)
         case _:

@@ -52,6 +52,7 @@ class Rule(Struct, frozen=True, kw_only=True, rename="kebab"):
     advice: str = ""
     verbs: tuple[str, ...] = ()  # the first operands, in order: "stop|disable", "device delete"
     words: tuple[str, ...] = ()  # an operand behind the verb; a computed one may be it
+    known: bool = False  # such a word counts only if it is in the command
     options: tuple[str, ...] = ()  # an option, in any spelling
     arguments: tuple[str, ...] = ()  # any argument, taken literally
     unless: tuple[str, ...] = ()  # an argument that makes the command harmless
@@ -94,10 +95,12 @@ class Wrapper(Struct, frozen=True, kw_only=True, rename="kebab"):
     letters: str = ""  # short options with a value
     options: tuple[str, ...] = ()  # long options with a value
     pairs: tuple[str, ...] = ()  # long options with two values
+    verb: str = ""  # the first operand must be of this form, or nothing runs
     skip: int = 0  # operands before the command
     skip_pattern: str = ""  # operands of this form before the command
     assignments: bool = False  # NAME=value may stand before the command
     query: tuple[str, ...] = ()  # with one of these nothing runs
+    directory: tuple[str, ...] = ()  # options that say where it runs what it runs
     edits: tuple[str, ...] = ()  # with one of these the operands are files that it edits as root
     code: tuple[str, ...] = ()  # options whose value is shell text
     shell: tuple[str, ...] = ()  # options that start a shell, which reads the input

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""Programs that run a command on many hosts."""
+
+from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.values import COMMAND, Stream
+
+_ANSIBLE_SHELLS = frozenset(["command", "shell", "raw", "win_shell", "win_command", "expect"])
+_SALT_SHELLS = frozenset(["cmd.run", "cmd.shell", "cmd.run_all", "cmd.run_stdout", "cmd.script"])
+_VALUES = "whHltpuAfogxeWX"
+
+
+def ansible(call: Call) -> Stream:
+    """`ansible`: the text of the modules that run one."""
+    module = _value(call.words, "-m", "--module-name") or "command"
+    if module.rpartition(".")[2] not in _ANSIBLE_SHELLS:
+        return COMMAND
+    return _elsewhere(call, _value(call.words, "-a", "--args"))
+
+
+def salt(call: Call) -> Stream:
+    """`salt`: the text of `cmd.run`."""
+    words = call.words
+    start = next((i for i, word in enumerate(words) if word in _SALT_SHELLS), len(words))
+    return _elsewhere(call, " ".join(words[start + 1 : start + 2]))
+
+
+def parallel_ssh(call: Call) -> Stream:
+    """`pssh`, `pdsh`, `clush`: what stands behind their options."""
+    words, index = call.words, 0
+    while index < len(words) and words[index].startswith("-"):
+        index += 2 if len(words[index]) == 2 and words[index][1] in _VALUES else 1
+    return _elsewhere(call, " ".join(words[index:]))
+
+
+def _value(words: list[str], *options: str) -> str:
+    for index, word in enumerate(words):
+        if word in options:
+            return " ".join(words[index + 1 : index + 2])
+        name, equals, value = word.partition("=")
+        if equals and name in options:
+            return value
+    return ""
+
+
+def _elsewhere(call: Call, text: str) -> Stream:
+    call.walk.program(text, call.state.copy(), call.span, lax=True)
+    return Stream(downloaded=True)
+
+
+HANDLERS: Handlers = {
+    "ansible": ansible,
+    "salt": salt,
+    "salt-call": salt,
+    "pssh": parallel_ssh,
+    "parallel-ssh": parallel_ssh,
+    "pdsh": parallel_ssh,
+    "clush": parallel_ssh,
+    "dsh": parallel_ssh,
+}
