@@ -164,6 +164,12 @@ def test_what_is_shown_is_what_was_printed(output: bytes, shown: str) -> None:
                 reader.end()
 
 
+def test_nothing_is_no_recording() -> None:
+    """A file that was emptied is none, though no line in it is wrong."""
+    with pytest.raises(DecodeError, match="no header"):
+        CastReader().end()
+
+
 def test_a_line_over_the_limit_is_refused() -> None:
     """The length is bounded, whatever else is right with a line."""
     reader = CastReader()

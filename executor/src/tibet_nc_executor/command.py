@@ -142,8 +142,14 @@ class Command:
         self._door.signal(signal.SIGKILL)
         self._loop.call_later(GIVE_UP_S, self._give_up)
 
-    def write(self, data: bytes) -> None:
-        """Type `data`; raises InputFullError and takes nothing if too much is waiting."""
+    def write(self, data: bytes, *, end: bool = False) -> None:
+        """Type `data`, and ^D after it at the `end`: twice in a line, where one only hands it over.
+
+        Raises InputFullError and takes nothing if too much is waiting.
+        """
+        if end:
+            mid_line = not data.endswith(b"\n") if data else self._mid_line
+            data += END_OF_FILE * (2 if mid_line else 1)
         if not data or self._done.done():
             return
         if len(self._input) + len(data) > INPUT_BYTES:
@@ -151,10 +157,6 @@ class Command:
         self._mid_line = not data.endswith((b"\n", END_OF_FILE))
         self._input += data
         self._write()
-
-    def send_eof(self) -> None:
-        """Type ^D, twice in the middle of a line, where one only hands over what is there."""
-        self.write(END_OF_FILE * (2 if self._mid_line else 1))
 
     async def wait(self) -> Ending:
         """Return how the command ended, when nothing of it is left and all output was delivered.

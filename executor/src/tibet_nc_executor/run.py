@@ -122,10 +122,8 @@ class Execution:
             raise DeniedError(DenialCode.UNKNOWN, "the command has not started yet")
         try:
             data = text.encode()
-            self._command.write(data)
+            self._command.write(data, end=end)
             self._typed[sender] = self._typed.get(sender, 0) + len(data)
-            if end:
-                self._command.send_eof()
         except (InputFullError, UnicodeEncodeError) as error:
             raise DeniedError(DenialCode.BUSY, f"nothing was typed: {error}") from None
 

@@ -124,6 +124,8 @@ class CastReader:
 
     def end(self) -> None:
         """Raise DecodeError if the lines so far are no whole recording."""
+        if self.header is None:
+            raise DecodeError("not a recording: it has no header")
         if self._expected is not None:
             raise DecodeError("not a recording: bytes are not followed by what they show")
 

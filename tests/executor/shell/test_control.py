@@ -171,8 +171,7 @@ async def test_orders_after_the_end_do_nothing(shell: Shell) -> None:
     first = await running.done()
     running.command.interrupt()
     running.command.kill()
-    running.command.write(b"x\n")
-    running.command.send_eof()
+    running.command.write(b"x\n", end=True)
     assert await running.done() == first
 
 
@@ -194,7 +193,7 @@ async def test_input_and_its_end(shell: Shell) -> None:
     running.command.write(b"one two\n")
     await running.printed(b"[one two]\n")
     running.command.write(b"three\nfour")
-    running.command.send_eof()
+    running.command.write(b"", end=True)
     assert (await running.done()).output == b"[one two]\nthree\nfourend\n"
 
 
@@ -204,8 +203,7 @@ async def test_much_input_arrives_whole(shell: Shell) -> None:
     assert len(data) < INPUT_BYTES
     running = await begin(shell, "echo up; cksum")
     await running.printed(b"up\n")
-    running.command.write(data)
-    running.command.send_eof()
+    running.command.write(data, end=True)
     done = await running.done()
     assert done.output.split()[2] == str(len(data)).encode()
 
@@ -220,6 +218,27 @@ async def test_input_that_nobody_reads_is_bounded(shell: Shell) -> None:
         except InputFullError:
             refused += 1
     assert 100 - INPUT_BYTES // 1024 > refused > 0
+    running.command.kill()
+    await running.done()
+
+
+async def test_input_and_its_end_go_in_together(shell: Shell) -> None:
+    """Where there is no room for ^D behind it, nothing of the input is taken either."""
+    running = await begin(shell, "echo up; sleep 100")
+    await running.printed(b"up\n")
+
+    def waiting() -> int:
+        with pytest.raises(InputFullError) as refused:
+            running.command.write(b"x" * (INPUT_BYTES + 1))
+        return int(str(refused.value).split()[0])
+
+    running.command.write(b"x\n" * (INPUT_BYTES // 4))
+    before = waiting()
+    fitting = b"\n" * (INPUT_BYTES - before)
+    with pytest.raises(InputFullError):
+        running.command.write(fitting, end=True)
+    assert waiting() == before
+    running.command.write(fitting)
     running.command.kill()
     await running.done()
 
