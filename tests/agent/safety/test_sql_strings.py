@@ -71,3 +71,12 @@ def test_arguments_are_told_apart() -> None:
     """A quote that one argument leaves open doesn't reach into the next."""
     judged = judge("psql -c \"select 'a\" -c 'drop table t' -c \"select b'\"")
     assert judged.decision is Decision.NEEDS_APPROVAL
+
+
+def test_a_long_text_is_what_its_words_may_mean() -> None:
+    """Beyond what is looked at closely, a word that may destroy something is enough."""
+    row = "('x', 1), "
+    harmless = f"insert into t values {row * 2_000}('y', 2)"
+    assert judge(f'psql -c "{harmless}"').decision is Decision.ALLOW
+    assert judge(f'psql -c "{harmless}; drop table t"').decision is not Decision.ALLOW
+    assert judge(f"psql -c \"{harmless}; select 'drop table t'\"").decision is not Decision.ALLOW

@@ -37,6 +37,8 @@ RUN_AS_COMMAND = frozenset(
         "VISUAL",
         "GIT_EDITOR",
         "GIT_SSH_COMMAND",
+        "GIT_EXTERNAL_DIFF",
+        "RSYNC_RSH",
         "BROWSER",
         "LESSOPEN",
         "SYSTEMD_PAGER",

@@ -39,3 +39,6 @@ MAX_CODE = 6 * 1024
 
 MAX_RANGE = 10_000_000
 """Words that a range in braces may make: more fill the memory."""
+
+MAX_SQL = 16 * 1024
+"""Characters of SQL that are looked at closely; more counts as what its words may mean."""

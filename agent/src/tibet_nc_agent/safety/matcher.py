@@ -6,11 +6,12 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle
 from tibet_nc_agent.safety.patterns import PatternSet, pattern_set
 from tibet_nc_agent.safety.rules.model import Level, Rule, Rules
-from tibet_nc_agent.safety.sql import statements
+from tibet_nc_agent.safety.sql import may_change, statements
 from tibet_nc_agent.safety.values import Field, Source
 from tibet_nc_agent.safety.verdict import Decision
 
@@ -110,6 +111,8 @@ def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
         return None
     if rule.piped and (call.stdin is None or call.stdin.source is Source.TERMINAL):
         return None
+    if rule.downloaded and not (call.stdin is not None and call.stdin.downloaded):
+        return None
     certain = True
     if rule.verbs:
         found, certain, operands = _verb(rule.verbs, operands)
@@ -205,7 +208,10 @@ def _text(expressions: tuple[str, ...], call: Call, *, unquoted: bool) -> bool:
     typed = "" if call.stdin is None or call.stdin.text is None else f"\n{call.stdin.text}"
     words = call.words
     if unquoted:
-        words, typed = [statements(word) for word in words], statements(typed)
+        if sum(len(word) for word in words) + len(typed) <= limits.MAX_SQL:
+            words, typed = [statements(word) for word in words], statements(typed)
+        elif may_change(typed) or any(may_change(word) for word in words):
+            return True
     text = plain(" ".join(words)) + typed
     return any(re.search(expression, text, re.IGNORECASE) for expression in expressions)
 

@@ -32,13 +32,41 @@ def inputs(
             body = redirection.document.body
             if body is not None:
                 stdin = _stream_of(walk.expander.single(body, state), end="")
+                keep_open(redirection.descriptor, stdin, state)
         elif redirection.operator == "<<<":
             stdin = _stream_of(walk.expander.single(redirection.target, state), end="\n")
+            keep_open(redirection.descriptor, stdin, state)
         elif redirection.operator in ("<", "<>", "<&"):
             stdin = _opened(walk, redirection, state, stdin)
+            if redirection.operator != "<&" and stdin is not None:
+                keep_open(redirection.descriptor, stdin, state)
         elif redirection.operator in (">", ">&", "&>"):
             stdin = _connected(redirection, state, stdin)
     return stdin
+
+
+def keep_open(descriptor: str, stream: Stream, state: State) -> None:
+    """Remember what can be read from a descriptor beside the standard input."""
+    if descriptor not in ("", "0"):
+        remember_descriptor(descriptor, stream, state)
+
+
+def remember_descriptor(descriptor: str, stream: Stream, state: State) -> None:
+    """Remember what can be read from a descriptor, under all of its names."""
+    for name in (f"/dev/fd/{descriptor}", f"/proc/self/fd/{descriptor}"):
+        remember(state, name, stream, append=False)
+    if stream.downloaded:
+        state.downloaded.add(f"&{descriptor}")
+
+
+def standing_input(state: State, stdin: Stream | None) -> Stream | None:
+    """Return the standard input, also if `exec` has redirected it before."""
+    if stdin is not None and stdin.source is not Source.TERMINAL:
+        return stdin
+    if "/dev/fd/0" in state.downloaded:
+        return Stream(downloaded=True)
+    text = state.files.get("/dev/fd/0")
+    return stdin if text is None else text_stream(text)
 
 
 def _connected(redirection: Redirection, state: State, stdin: Stream | None) -> Stream | None:
@@ -52,8 +80,10 @@ def _connected(redirection: Redirection, state: State, stdin: Stream | None) -> 
 
 
 def _duplicated(descriptor: str, state: State, stdin: Stream | None) -> Stream | None:
-    downloaded = f"&{descriptor.rstrip('-')}" in state.downloaded
-    return Stream(downloaded=True) if downloaded else stdin
+    if f"&{descriptor.rstrip('-')}" in state.downloaded:
+        return Stream(downloaded=True)
+    text = state.files.get(f"/dev/fd/{descriptor.rstrip('-')}")
+    return stdin if text is None else text_stream(text)
 
 
 def _stream_of(field: Field, *, end: str) -> Stream:

@@ -8,6 +8,28 @@ out, and nothing if the text has anything that runs a string.
 import re
 
 _QUOTED = re.compile(r""""[^"]*"|`[^`]*`|'[^']*'""")
+_CHANGES = (
+    "drop",
+    "trunc",
+    "delete",
+    "update",
+    "alter",
+    "grant",
+    "revoke",
+    "reset",
+    "purge",
+    "flush",
+    "password",
+    "create",
+    "program",
+    "xp_",
+    "load_ext",
+    "outfile",
+    "dumpfile",
+    "shutdown",
+    "terminate",
+    "schedul",
+)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _AMBIGUOUS = re.compile(r"[\\$#]|--|/\*")
 _RUNS_STRINGS = re.compile(
@@ -15,6 +37,12 @@ _RUNS_STRINGS = re.compile(
     r"|crosstab\w*|create|alter)\b",
     re.IGNORECASE,
 )
+
+
+def may_change(text: str) -> bool:
+    """Return whether a text has any word with which statements destroy something."""
+    lowered = text.lower()
+    return any(word in lowered for word in _CHANGES)
 
 
 def without_strings(text: str) -> str:

@@ -229,6 +229,8 @@ class State:
         match name:
             case "HOME":
                 return self.home
+            case "HISTFILE":
+                return f"{self.home}/.bash_history"
             case "PWD":
                 return self.cwd
             case "IFS":

@@ -31,7 +31,12 @@ from tibet_nc_agent.safety.grammar.nodes import (
 from tibet_nc_agent.safety.marks import UNKNOWN, as_source
 from tibet_nc_agent.safety.paths import Place
 from tibet_nc_agent.safety.policy import Policy
-from tibet_nc_agent.safety.redirections import inputs, outputs
+from tibet_nc_agent.safety.redirections import (
+    inputs,
+    outputs,
+    remember_descriptor,
+    standing_input,
+)
 from tibet_nc_agent.safety.rules.model import Rules
 from tibet_nc_agent.safety.values import (
     COMMAND,
@@ -322,7 +327,9 @@ class Walker:
             where = state if in_shell else state.copy()
             for assignment in node.assignments:
                 assign(self, assignment, where)
-        source = inputs(self, node.redirections, state, stdin)
+        source = inputs(self, node.redirections, state, standing_input(state, stdin))
+        if len(fields) == 1 and fields[0].text == "exec" and source is not None:
+            remember_descriptor("0", source, state)
         output = self.run(fields, where, source) if fields else EMPTY
         return outputs(self, node.redirections, state, output)
 

@@ -6,8 +6,10 @@ import re
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.files import TREES, operands_of
 from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.marks import plain
+from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import EMPTY, Stream, through
+from tibet_nc_agent.safety.values import COMMAND, EMPTY, Stream, through
 from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
 
@@ -29,22 +31,53 @@ def unpack(call: Call) -> Stream:
     extracts = extracts or (
         bool(words) and re.fullmatch(r"[a-zA-Z]*x[a-zA-Z]*", words[0]) is not None
     )
+    if extracts:
+        _unpack_into(call, _directory(call))
+        return through(call.stdin)
     for index, word in enumerate(words):
-        where = ""
-        if word in ("-C", "--directory"):
-            where = "".join(field.text for field in call.arguments[index + 1 : index + 2])
-        elif word.startswith("--directory="):
-            where = call.arguments[index].text.partition("=")[2]
-        if where and extracts:
-            place = call.walk.place(where, call.state)
-            if place.level in TREES:
-                call.ask(Family.WIPE, f"tar unpacks over {place.shown}")
-        if re.fullmatch(r"-?[a-zA-Z]*[cru][a-zA-Z]*f|--file", word) and not extracts:
+        if re.fullmatch(r"-?[a-zA-Z]*[cru][a-zA-Z]*f|--file", word):
             for archive in call.arguments[index + 1 : index + 2]:
                 judge_write(call.walk, archive, call.state, call.span, "tar writes to")
     return through(call.stdin)
 
 
+def unzip(call: Call) -> Stream:
+    """`unzip` and `cpio -i`: the directory that they write to."""
+    if call.name == "cpio" and not any(re.match(r"-\w*i|--extract", word) for word in call.words):
+        return through(call.stdin)
+    if not call.has("-l", "-t", "-v", "-Z", "-p", "--list"):
+        _unpack_into(call, _directory(call))
+    return COMMAND
+
+
+def _directory(call: Call) -> str:
+    """Return where an archive is unpacked, empty if in the current directory."""
+    for index, word in enumerate(call.words):
+        if word in _DIRECTORY:
+            return "".join(field.text for field in call.arguments[index + 1 : index + 2])
+        if word.startswith(("--directory=", "--one-top-level=")):
+            return call.arguments[index].text.partition("=")[2]
+        if word.startswith("-C") and len(word) > 2:
+            return call.arguments[index].text[2:]
+    return ""
+
+
+def _unpack_into(call: Call, where: str) -> None:
+    """Judge the directory, and remember that what a downloaded archive held is downloaded."""
+    place = call.walk.place(where or call.state.cwd or "archive", call.state)
+    if place.level in TREES:
+        call.ask(Family.WIPE, f"{call.name} unpacks over {place.shown}")
+    fetched = call.stdin is not None and call.stdin.downloaded
+    names = (plain(resolve(field.text, call.state) or "") for field in call.arguments)
+    if not fetched and not any(name in call.state.downloaded for name in names):
+        return
+    if where:
+        call.state.downloaded.add(plain(resolve(where, call.state) or ""))
+    else:
+        call.state.cwd_downloaded = True
+
+
+_DIRECTORY = frozenset(["-C", "--directory", "-d", "-D"])
 _TAR_PROGRAMS = frozenset(
     [
         "--to-command",
@@ -90,4 +123,7 @@ HANDLERS: Handlers = {
     "bsdtar": unpack,
     "gtar": unpack,
     "rsync": synchronise,
+    "unzip": unzip,
+    "7z": unzip,
+    "cpio": unzip,
 }

@@ -60,6 +60,8 @@ def xargs(call: Call) -> Stream:
     if not command:
         # Without a command the words are printed by echo: the next program may read them.
         return stdin if stdin is not None else COMMAND
+    if stdin is not None and stdin.endless and any(w.startswith("-P") for w in call.words[:index]):
+        call.ask(Family.BOMB, "xargs starts processes without end")
     values = [
         Field(
             item,

@@ -281,7 +281,7 @@ def dispatch(
     policy.matcher.apply(call)
     for option in policy.program_options.get(base, ()):
         _judge_program_option(call, option)
-    _judge_device_output(call)
+    _judge_output(call)
     if base in policy.readers:
         _judge_secrets(call, policy)
     output = _judge(call, walk)
@@ -305,10 +305,10 @@ def _judge_program_option(call: Call, option: str) -> None:
         call.walk.program(text, call.state.copy(), call.span, lax=True)
 
 
-def _judge_device_output(call: Call) -> None:
-    """Report a program that is told to write its output to a device."""
+def _judge_output(call: Call) -> None:
+    """Report a program that is told to write its output to a device, or over the system."""
     for option, field in itertools.pairwise(call.arguments):
-        if option.text in _OUTPUT_OPTIONS and field.text.startswith("/dev/"):
+        if option.text in _OUTPUT_OPTIONS and field.text.startswith("/"):
             judge_write(call.walk, field, call.state, call.span, f"{call.name} writes to")
 
 

@@ -9,7 +9,7 @@ from tibet_nc_agent.safety.marks import plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.redirections import judge_start_file
 from tibet_nc_agent.safety.values import EMPTY, Field, Stream
-from tibet_nc_agent.safety.writes import judge_write
+from tibet_nc_agent.safety.writes import judge_removal, judge_write
 
 _URL = re.compile(r"(?:https?|ftp|sftp|scp)://|[\w.-]+\.[a-z]{2,}/")
 _OUTPUT_LONG = frozenset(["--output", "--output-document", "--out", "--output-file"])
@@ -131,6 +131,11 @@ def git(call: Call) -> Stream:
             call.walk.run(command, call.state.copy(), None)
     if "filter-branch" in words or "foreach" in words:
         call.walk.program(words[-1], call.state.copy(), call.span, lax=True)
+    if "clean" in words and any(re.match(r"-\w*f|--force", word) for word in words):
+        where = _git_directory(call)
+        if where:
+            field = call.fields[0].with_text(where)
+            judge_removal(call, [field], "git clean deletes in", recursive=True)
     if "clone" in words:
         operands = [w for w in words[words.index("clone") + 1 :] if not w.startswith("-")]
         found = _CLONE_NAME.search(operands[-1]) if operands else None
@@ -138,6 +143,17 @@ def git(call: Call) -> Stream:
             path = resolve(found.group(1), call.state)
             call.state.downloaded.update((found.group(1), plain(path or "")))
     return Stream(producer="git")
+
+
+def _git_directory(call: Call) -> str | None:
+    """Return the directory that git works on, None if it isn't known."""
+    for index, word in enumerate(call.words[:-1]):
+        if word in ("-C", "--work-tree"):
+            return call.arguments[index + 1].text
+    for field in call.arguments:
+        if field.text.startswith("--work-tree="):
+            return field.text.partition("=")[2]
+    return call.state.cwd
 
 
 HANDLERS: Handlers = {

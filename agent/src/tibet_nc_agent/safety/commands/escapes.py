@@ -13,7 +13,7 @@ from tibet_nc_agent.safety.writes import judge_write
 
 _EDITOR_ESCAPE = re.compile(
     r"(?:^|[:+;\s'\"])(?:r\s*)?!\s*([^'\"]+)"
-    r"|(?:\\!|\.shell|\.system|\bshell\b|\bsystem\b)\s*\(?[\"']?([^\"')]+)"
+    r"|(?:\\!|\.shell|\.sh\b|\.system|\bshell\b(?!-)|\bsystem\b)\s*\(?[\"']?([^\"')]+)"
     r"|shell-command\s+\"([^\"]+)\""
 )
 _AWK_SYSTEM = re.compile(
@@ -22,6 +22,11 @@ _AWK_SYSTEM = re.compile(
     r"|\|&?\s*\"((?:\\.|[^\"\\])*)\""
 )
 _AWK_WRITES = re.compile(r">{1,2}\s*\"(/[^\"]+)\"")
+_AWK_COMPUTES = re.compile(
+    r"\bsystem\s*\(\s*(?:[A-Za-z_]\w*\s*[) \"]|\"[^\"]*\"\s*[^)\s\"])"
+    r"|\bsystem\s*\(\s*\"[^\"]*\"\s+\""
+    r"|\b[A-Za-z_]\w*\s*\|&?\s*getline|/inet/(?:tcp|udp)/"
+)
 _AWK_RUNS_INPUT = re.compile(
     r"system\s*\(\s*\$|\$\w+\s*\|\s*(?:getline|\"(?:ba|da|z)?sh\")|\|\s*\"(?:ba|da|z)?sh\""
 )
@@ -41,6 +46,8 @@ def judge_editor_escapes(call: Call) -> None:
 def awk(call: Call) -> Stream:
     """`awk`: `system()` and pipes; what it prints of a list of paths are paths."""
     stdin = call.stdin
+    if any(_AWK_COMPUTES.search(field.text) for field in call.arguments):
+        call.ask(Family.OPAQUE, f"{call.name} runs a command that it computes")
     if any(_AWK_RUNS_INPUT.search(field.text) for field in call.arguments):
         if stdin is not None and stdin.downloaded:
             call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs its downloaded input")

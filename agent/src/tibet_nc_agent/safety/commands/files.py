@@ -96,6 +96,14 @@ def unlink(call: Call) -> Stream:
     return EMPTY
 
 
+def touch(call: Call) -> Stream:
+    """`touch`: that some files are there is enough."""
+    for field in operands_of(call):
+        if field.plain in ("/etc/nologin", "/run/nologin", "/forcefsck"):
+            judge_write(call.walk, field, call.state, call.span, "touch makes")
+    return EMPTY
+
+
 def erase_tree(call: Call) -> Stream:
     """`rimraf`, which is `rm -rf`."""
     if not _is_help(call):
@@ -159,8 +167,20 @@ def move(call: Call) -> Stream:
             call.deny(Family.WIPE, "mv to /dev/null replaces the device")
         else:
             judge_write(call.walk, target, call.state, call.span, "mv goes to")
+            _judge_inside(call, sources, target, "mv goes to")
         _copy_knowledge(call, sources, target)
     return EMPTY
+
+
+def _judge_inside(call: Call, sources: list[Field], target: Field, verb: str) -> None:
+    """Judge what a directory gets: `cp passwd /etc/` writes /etc/passwd."""
+    named = any(word.startswith(("-t", "--target-directory")) for word in call.words)
+    if not (named or len(sources) > 1 or target.plain.endswith("/")):
+        return
+    for source in sources if call.name != "ln" or named else ():
+        base = source.text.rstrip("/").rpartition("/")[2]
+        inside = target.with_text(f"{target.text.rstrip('/')}/{base}")
+        judge_write(call.walk, inside, call.state, call.span, verb)
 
 
 def _is_put_in_place(source: Field, target: Field | None) -> bool:
@@ -189,11 +209,14 @@ def copy(call: Call) -> Stream:
     sources, target = _sources_and_target(call)
     if target is not None:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} goes to")
+        _judge_inside(call, sources, target, f"{call.name} goes to")
         _copy_knowledge(call, sources, target)
         if call.name == "cp" and any(_COPIES_TREES.match(word) for word in call.words):
             place = call.walk.place(target.text, call.state)
             if place.level in TREES:
                 call.ask(Family.WIPE, f"cp copies trees over {place.shown}")
+        if call.name == "ln" and any(resolve(f.text, call.state) == "/" for f in sources):
+            call.ask(Family.WIPE, "ln gives / another name")
         if call.name == "ln" and _LINK_REPLACES.search(" ".join(call.words)):
             place = call.walk.place(target.text, call.state)
             if place.level in TREES:  # /bin and /lib may be links themselves
@@ -358,6 +381,8 @@ HANDLERS: Handlers = {
     "trash": unlink,
     "trash-put": unlink,
     "rimraf": erase_tree,
+    "del-cli": erase_tree,
+    "touch": touch,
     "chmod": change_mode,
     "chown": change_mode,
     "chgrp": change_mode,

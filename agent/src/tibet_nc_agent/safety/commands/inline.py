@@ -21,7 +21,7 @@ from tibet_nc_agent.safety.writes import judge_removal, judge_write
 _STRING = r"""(?:"(?:\\.|[^"\\]){0,2000}"|'(?:\\.|[^'\\]){0,2000}')"""
 _RUN = re.compile(
     r"(?:\b(?:system|exec\w*|popen\w*|spawn\w*|passthru|shell_exec|proc_open|execSync|spawnSync"
-    r"|execFile\w*|execute|qx|doShellScript|do\s+shell\s+script|run|sh|open)\b\s{0,9}\(?\s{0,9})"
+    r"|execFile\w*|execute|qx|doShellScript|do\s+shell\s+script|run|sh|open|System\.cmd|os:cmd|run-program|Command|capture[23]e?)\b\s{0,9}\(?\s{0,9})"
     rf"((?:{_STRING}|\{{[^}}]{{0,2000}}\}}|/[^/\n]{{0,2000}}/)(?:\s{{0,9}},\s{{0,9}}\[?\s{{0,9}}{_STRING}){{0,20}})"
 )
 _LITERAL = re.compile(r""""((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\{([^}]*)\}|/([^/\n]*)/""")
@@ -30,6 +30,19 @@ _COMPUTED = re.compile(
     r"(?:\s{0,9}\(\s{0,9}\([\"'][^\"']{0,200}[\"']\)\s{0,9}[:.]"
     r"|\s{0,9}\(?\s{0,9}(?:\$\w|join\b|reverse\b|\"[^\"]{0,200}\$\w[^\"]{0,200}\""
     r"|\"[^\"]{0,200}\"\s{0,9}[.+:]|'[^']{0,200}'\s{0,9}[.+:]))"
+)
+_COMPUTED_NAME = re.compile(
+    r"(?<![.\w])(?:system|exec|popen|shell_exec|passthru)\b\s{0,9}\(?\s{0,9}"
+    r"(?:@\w|\*\s{0,9}[%\[\w]|ARGV\b|[a-z_]\w{0,30}\s{0,9}(?:[);\n]|$))"
+    r"|\bos\.execute\s{0,9}\(\s{0,9}[a-z_]|child_process.{0,200}\.exec\w{0,8}\(\s{0,9}(?:process\.argv|[a-z_]\w{0,30}\s{0,9}[,)])"
+    r"|\bopen\w{0,5}\b[^\n]{0,40}[\"']\s{0,9}(?:\|\s{0,9}\w|-\|[\"'])"
+)
+_MOVES = re.compile(
+    r"\b(?:rename\w{0,5}|move|moveSync)\b[\s(]{0,9}[\"'](/[^\"']{1,500})[\"']"
+    r"|\bos\.(?:remove|rename)\b[\s(]{0,9}[\"'](/[^\"']{1,500})[\"']"
+    r"|\bremoveSync\([\"'](/[^\"']{1,500})[\"']|\bdelete-directory\s{1,9}[\"'](/[^\"']{1,500})[\"']"
+    r"|\bfile\s{1,9}delete\s{1,9}(?:-force\s{1,9})?(?:--\s{1,9})?[\"']?(/[^\s\"';\]]{0,500})"
+    r"|\bfind\([^\n]{0,60}unlink[^\n]{0,20}[\"'](/[^\"']{0,500})[\"']"
 )
 _BARE_EXEC = re.compile(r"\b(?:exec|system|spawn)\s+(?:qw\s*\W)?([^\]\n;)]{1,500})")
 _BACKQUOTED = re.compile(r"`([^`]{1,2000})`|\bqx\s*\W([^)}\]|/!]{1,2000})|%x\W([^)}\]|/!]{1,2000})")
@@ -76,8 +89,12 @@ _FOREVER = re.compile(
     r"|\brange\(\s{0,9}(?:10\s?\*\*|\d{5})"
 )
 _BASE64_TEXT = re.compile(r"[\"']([A-Za-z0-9+/]{8,}={0,2})[\"']")
+_GROWS = re.compile(
+    r"\bwhile\s{0,9}\(?\s{0,9}(?:1|[Tt]rue)\b[^\n]{0,60}(?:\.append\(|\w\s{0,9}\+=\s{0,9}[A-Za-z_]|Thread\(|Process\()"
+)
 _KILL_ALL = re.compile(
     r"\bkill\b[\s(]{0,9}(?:[\"']?-?\w+[\"']?|:\w+)\s{0,9},\s{0,9}-1\b|process\.kill\(\s{0,9}-?1\b"
+    r"|posix_kill\(\s{0,9}-?1\b"
 )
 _REBOOT_CALL = re.compile(r"\breboot\s{0,9}\(|\bsyscall\s{0,9}\(?\s{0,9}(?:169|88|142)\b")
 
@@ -119,6 +136,9 @@ def _judge_flow(walk: Walk, text: str, state: State, span: Span, stdin: Stream |
     if _FORK.search(text) and _FOREVER.search(text):
         reason = "an inline program forks in a loop"
         walk.report(Decision.DENY, Family.BOMB, reason, span, state)
+    if _GROWS.search(text.replace(":\n", ": ")) and "break" not in text and "sleep" not in text:
+        reason = "an inline program grows without end"
+        walk.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, state)
     if _KILL_ALL.search(text):
         reason = "an inline program signals every process"
         walk.report(Decision.DENY, Family.POWER, reason, span, state)
@@ -147,7 +167,7 @@ def _judge_calls(walk: Walk, text: str, state: State, span: Span) -> None:
             walk.run(fields, state.copy(), None)
             walk.program(values[0], state.copy(), span, lax=True)
             walk.program(values[-1], state.copy(), span, lax=True)
-    if _COMPUTED.search(text):
+    if _COMPUTED.search(text) or _COMPUTED_NAME.search(text):
         reason = "an inline program runs text that it computes"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
     for found in _BACKQUOTED.finditer(text):
@@ -160,6 +180,11 @@ def _judge_files(walk: Walk, text: str, state: State, span: Span) -> None:
         target = Field(without_marks(found.group(1)), *span, quoted=True)
         call = Call(walk, "rmtree", [target], [], state, None)
         judge_removal(call, [target], "an inline program deletes", recursive=True)
+    for found in _MOVES.finditer(text):
+        path = next((group for group in found.groups() if group is not None), "")
+        target = Field(without_marks(path), *span, quoted=True)
+        call = Call(walk, "rename", [target], [], state, None)
+        judge_removal(call, [target], "an inline program takes away", recursive=True)
     for found in _LISTS.finditer(text) if _REMOVES.search(text) else ():
         listed = everything_in(found.group(1) or found.group(2))
         target = Field(without_marks(listed), *span, quoted=True)

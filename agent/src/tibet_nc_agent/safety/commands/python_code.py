@@ -2,6 +2,7 @@
 """Inline Python, read as a syntax tree."""
 
 import ast
+import re
 import warnings
 
 from tibet_nc_agent.safety.call import Call, Span, Walk
@@ -28,6 +29,9 @@ _SHELL_CALLS = frozenset(
 )
 _ALWAYS_SHELL = frozenset(["system", "popen", "getoutput", "getstatusoutput"])
 _REMOVES = frozenset(["remove", "unlink", "truncate", "rmdir", "removedirs"])
+_MOVES = frozenset(["rename", "renames", "move"])
+_COPIES = frozenset(["copy", "copy2", "copyfile", "copytree"])
+_OPENS_TO_WRITE = re.compile(r"\bO_(?:WRONLY|RDWR|TRUNC|APPEND|CREAT)\b")
 _LISTS = frozenset(["listdir", "scandir", "walk", "fwalk", "glob", "iglob", "rglob", "iterdir"])
 _NETWORK = ("urlopen", "requests", "urllib", "http", "httpx", "socket", "recv")
 _DECODING = (
@@ -95,6 +99,8 @@ def _text(node: ast.expr, names: dict[str, str]) -> str | None:
             return None if first is None or second is None else first + second
         case ast.Name(id=name):
             return names.get(name)
+        case ast.Call(func=ast.Attribute(attr="expanduser"), args=[ast.Constant(value="~")]):
+            return "/root"
         case ast.JoinedStr(values=values):
             return "".join(_text(value, names) or UNKNOWN for value in values)
         case _:
@@ -146,6 +152,14 @@ class _PythonReader:
             self._replaces_process(node)
         elif name == "rmtree" or name in _REMOVES:
             self._removes(node, recursive=name == "rmtree")
+        elif name in _MOVES and node.args:
+            target = _text(node.args[0], self._names)
+            if target is not None and "/" in target:
+                self._remove(target, recursive=True)
+        elif name in _COPIES and len(node.args) > 1:
+            target = _text(node.args[1], self._names)
+            if target is not None:
+                self._write(target, append=False)
         elif name in _LISTS:
             self._lists(node)
         elif name in ("write_text", "write_bytes", "touch") and isinstance(
@@ -270,6 +284,8 @@ class _PythonReader:
         if path and mode and any(letter in mode for letter in "wa+x"):
             append = "a" in mode
             self._write(path, append=append)
+        elif path and any(_OPENS_TO_WRITE.search(ast.unparse(given)) for given in node.args[1:]):
+            self._write(path, append=False)
 
     def _writes_through_path(self, owner: ast.expr) -> None:
         path = self._path_text(owner)

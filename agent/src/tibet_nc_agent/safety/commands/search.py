@@ -6,7 +6,7 @@ import re
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.batches import FOUND
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.commands.text import ask_if_endless
+from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, ask_if_endless
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Root, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
@@ -73,9 +73,12 @@ _EXECUTES = frozenset(["-exec", "-execdir", "-ok", "-okdir"])
 _WRITES = frozenset(["-fprint", "-fprintf", "-fls", "-fprint0"])
 _PLAIN_NAME = re.compile(r"[\w.-]+")
 _REMOVAL = re.compile(r"\b(?:rm|unlink|shred|srm|rmdir|truncate)\b")
-_CHANGE = re.compile(r"^mv\b|^sed\b.*\s-i|^cp /dev/null\b|>\s*\"?\$")
+_CHANGE = re.compile(
+    r"^(?:mv|gzip|bzip2|xz|zstd|tee|gpg|openssl)\b|^sed\b.*\s-i|^cp /dev/null\b|>\s*\"?\$"
+)
 _PERMISSION = re.compile(r"\b(?:chmod|chown|chgrp)\b")
 _AWK_CHOOSES = re.compile(r"[=!<>]=|~|/[^/]+/|[<>]")
+_CHANGERS = frozenset(["sed", "cp", "mv", "gzip", "bzip2", "xz", "zstd", "tee", "gpg", "openssl"])
 _FD_EXECUTES = frozenset(["-x", "--exec", "-X", "--exec-batch"])
 
 
@@ -159,7 +162,7 @@ def _program_text(call: Call, command: list[Field]) -> str:
     runs_others = name in ("env", "xargs", "command", *rules.languages.shells) or any(
         name in wrapper.names for wrapper in rules.wrappers
     )
-    changes = runs_others or name in ("sed", "cp", "mv")
+    changes = runs_others or name in _CHANGERS
     return " ".join(field.text for field in command) if changes else name
 
 
@@ -247,6 +250,13 @@ def sort_lines(call: Call) -> Stream:
     return pass_roots(call)
 
 
+def filter_lines(call: Call) -> Stream:
+    """`grep`: a device without line ends is one line without end."""
+    if any(field.text in ENDLESS_DEVICES for field in call.arguments):
+        ask_if_endless(call)
+    return pass_roots(call)
+
+
 def pass_roots(call: Call) -> Stream:
     """`grep`, `sort`: print some of the paths that they read."""
     stdin = call.stdin
@@ -279,7 +289,7 @@ HANDLERS: Handlers = {
     "fd": fd,
     "fdfind": fd,
     "ls": list_files,
-    "grep": pass_roots,
+    "grep": filter_lines,
     "egrep": pass_roots,
     "fgrep": pass_roots,
     "sort": sort_lines,

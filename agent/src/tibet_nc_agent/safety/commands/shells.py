@@ -236,6 +236,8 @@ def crontab(call: Call) -> Stream:
         return COMMAND
     if stdin.downloaded:
         call.deny(Family.PIPE_TO_SHELL, "a downloaded table of jobs is installed")
+    elif stdin.known is not None and not stdin.known.strip():
+        call.deny(Family.SERVICES, "removes all jobs")
     elif stdin.text is not None:
         for line in stdin.text.replace(UNKNOWN, "\n").split("\n"):
             found = _CRON_LINE.match(line)

@@ -78,6 +78,8 @@ def printf(call: Call) -> Stream:
     fields = call.arguments
     variable = ""
     if call.words[:1] == ["-v"] and len(fields) > 1:
+        if "$(" in call.words[1] or "`" in call.words[1]:
+            call.ask(Family.OPAQUE, "the subscript of a variable runs a command")
         variable, fields = call.words[1], fields[2:]
     if fields and fields[0].text == "--":
         fields = fields[1:]
