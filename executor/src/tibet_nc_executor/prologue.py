@@ -21,6 +21,8 @@ was the shell's own, and not that of a child (`exit | cat`, `exit &`), is seen f
 command can have changed since. One in a sourced file or in a trap is not seen: it passes for the
 end of the text. A shell that tells nothing has either been given another EXIT trap or been replaced
 with `exec`; so that these can be told apart it has a name (comm) of its own, which `exec` changes.
+Bash also runs that trap for a fatal signal, and in a copy of the shell that gets one (the kernel
+hangs up on all when the shell ends) before it has forgotten its traps: a copy tells nothing.
 
 How the socket is kept from the command's children: bash copies the close-on-exec flag along with a
 descriptor, and keeps a redirected descriptor aside, from 10 up, with that flag. A copy of the one
@@ -65,7 +67,7 @@ _SAVE: Final = (
     r"""__tibet_nc_now=x:${PIPESTATUS[*]}:${!-}; """
     r"""POSIXLY_CORRECT=y; \trap - DEBUG; """
     r"""\set +euvxmtn; \unset -f unset builtin; } 2>&- >&FD
-{
+if [[ ${BASHPID-$$} == "$$" ]]; then {
 \unset -v POSIXLY_CORRECT
 \builtin printf '\0exec 62>&2 2>/dev/null\nunset -v %s\n' 'NAMES'
 \builtin printf '%s\n' 'shopt -u ${BASHOPTS//:/ }' 'set +o ${SHELLOPTS//:/ +o }'
@@ -107,7 +109,8 @@ do
 done
 \builtin printf '} 2>/dev/null\n\0%s' "$__tibet_nc_status$__tibet_nc_end"
 \builtin read -r __tibet_nc_name
-} 2>&- >&FD <&FD"""
+} 2>&- >&FD <&FD
+fi"""
 )
 _WATCH: Final = r"""{ case $BASH_COMMAND in
 exit|exit\ *|\\exit|\\exit\ *|command\ exit|command\ exit\ *|builtin\ exit|builtin\ exit\ *)
