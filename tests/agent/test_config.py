@@ -109,7 +109,12 @@ WRONG = {
     "airlock.rules_file": ['rules_file = "safety.toml"', "rules_file = 1"],
     "executor.socket": ['socket = "executor.sock"', "socket = 1"],
     "executor.key_file": ['key_file = ""'],
-    "executor.user": ['user = "no-such-user-here"', "user = -1", "user = 1.5"],
+    "executor.user": [
+        'user = "no-such-user-here"',
+        "user = -1",
+        "user = 1.5",
+        'user = "a\\u0000b"',
+    ],
     "state.directory": ['directory = "state"'],
     "host.name": ['name = ""', 'name = "two words"', 'name = "../up"'],
     "walls.accepted": ['accepted = ["moat"]', 'accepted = "shell"', "accepted = [1]"],
@@ -161,7 +166,9 @@ def test_missing_and_unknown_settings(text: str, key: str, right: str, tmp_path:
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"[matrix", b"\xff\xfe", b"a = 1\na = 2\n"])
+@pytest.mark.parametrize(
+    "data", [b"[matrix", b"\xff\xfe", b"a = 1\na = 2\n", b"a = " + b"[" * 9_000]
+)
 def test_not_toml(data: bytes, tmp_path: Path) -> None:
     """A file that is no TOML is told in one line."""
     path = tmp_path / "agent.toml"

@@ -251,7 +251,7 @@ class _Loader:
         except OSError as error:
             problem = f"can't be read: {error.strerror}"
             raise ConfigError(str(self._path), "", problem) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(str(self._path), "", f"not TOML: {error}") from None
 
     def _overlay(self, settings: dict[str, object]) -> dict[str, object]:
@@ -359,7 +359,7 @@ class _Loader:
             return user
         try:
             return pwd.getpwnam(user).pw_uid
-        except KeyError:
+        except (KeyError, ValueError):  # the second for a NUL
             raise self._wrong("executor.user", "no such user on this machine") from None
 
     def _access_token(self, section: MatrixSection) -> Secret | None:

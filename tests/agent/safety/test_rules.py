@@ -91,6 +91,7 @@ MISTAKES = {
         ":2: paths.not-below: unknown key, known are",
     ),
     "one table for many": ('[rule]\nfamily = "power"\n', ":1: rule: must be an array of tables"),
+    "nested without end": (f"a = {'[' * 9_000}", ": is not TOML: nested too deeply"),
     "no TOML": ("[paths]\nsystem = [\n", ":2: is not TOML: "),
 }
 

@@ -66,6 +66,8 @@ class _File:
             self.tables = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise RulesError(f"{path}:{_toml_line(error, text)}: is not TOML: {error}") from error
+        except RecursionError as error:
+            raise RulesError(f"{path}: is not TOML: nested too deeply") from error
         self._text = text
 
     def error(self, where: tuple[str | int, ...], problem: str) -> RulesError:
