@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One real homeserver for the whole session; users and rooms are new for every test."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.directories import reachable_directory
 from tests.harness import Account, Operator, Synapse, recheck
 from tests.harness.browser import Page, browser, find_chromium
+from tests.harness.host import Host
 from tests.integration.agent import Agent, invited_agent
 
 
@@ -103,3 +105,20 @@ async def agent(
     agent = await invited_agent(synapse.url, bot, operator, tmp_path / "store")
     yield agent
     await agent.stop()
+
+
+@pytest.fixture
+async def host(
+    synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
+) -> AsyncIterator[Host]:
+    """Start a host whose agent was invited to its room, and is there."""
+    with Host(
+        directory / "host",
+        homeserver=synapse.url,
+        bot=bot,
+        operators={operator.user_id: operator.master_key},
+        rooms=[room],
+    ) as made:
+        await asyncio.to_thread(made.start)
+        await operator.wait_member(room, bot.user_id)
+        yield made

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Long commands in the room: told at once, kept up to date, ended by a word; on real parts."""
 
-import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -15,23 +12,6 @@ from tests.harness.host import Host
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
 ANSWER_SECONDS = 60.0
-
-
-@pytest.fixture
-async def host(
-    synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
-) -> AsyncIterator[Host]:
-    """Start a host whose bot is in the room."""
-    with Host(
-        directory / "host",
-        homeserver=synapse.url,
-        bot=bot,
-        operators={operator.user_id: operator.master_key},
-        rooms=[room],
-    ) as made:
-        await asyncio.to_thread(made.start)
-        await operator.wait_member(room, bot.user_id)
-        yield made
 
 
 async def started(operator: Operator, event: str) -> Seen:

@@ -3,34 +3,15 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.harness import Account, Operator, Synapse
+from tests.harness import Account, Operator
 from tests.harness.host import Host
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
 TOLD = "the agent is no longer in this room"
-
-
-@pytest.fixture
-async def host(
-    synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
-) -> AsyncIterator[Host]:
-    """Start a host whose agent was invited to its room, and is there."""
-    with Host(
-        directory / "host",
-        homeserver=synapse.url,
-        bot=bot,
-        operators={operator.user_id: operator.master_key},
-        rooms=[room],
-    ) as made:
-        await asyncio.to_thread(made.start)
-        await operator.wait_member(room, bot.user_id)
-        yield made
 
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "at-once"])
