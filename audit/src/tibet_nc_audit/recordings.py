@@ -99,6 +99,9 @@ class Tally:
             raise DisagreementError(
                 self._shown, "its last line is incomplete", found=f"{torn} bytes"
             )
+        if self._reader.header is None and outcome.recorded_bytes == 0 < outcome.output_bytes:
+            # What a full disk leaves: the file was made, and not one line found room in it.
+            return Checked.CAPPED
         try:
             self._reader.end()
         except DecodeError as error:

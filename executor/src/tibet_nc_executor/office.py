@@ -212,7 +212,7 @@ class Office:
             raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
         if known is None or not isinstance(known.ending, Outcome):
             raise DeniedError(DenialCode.UNKNOWN, "no finished command has this id")
-        if not known.ending.recording:
+        if not known.ending.recorded_bytes:
             return Chunk(request=request.request, offset=request.offset, data=b"", last=True)
         reader = self._reading.pop(request.run, None)
         if reader is None:

@@ -372,7 +372,7 @@ class Runs:
             )
         beginning = bytearray()
         notes = ending.notes
-        if ending.recording:
+        if ending.recorded_bytes:
             try:
                 for data in read_output(self._tools.recordings / ending.recording):
                     beginning += data[: INLINE_BYTES - len(beginning)]
