@@ -11,7 +11,7 @@ import pytest
 from tests.executor.rig import Connect, Executor, records
 from tests.executor.test_refusals import alert, refusal
 from tests.mounts import mount_memory, private_mounts
-from tibet_nc_protocol.messages import Denied, Finished, Recorded, Started
+from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Finished, Recorded, Started
 from tibet_nc_protocol.records import Intent
 from tibet_nc_protocol.terms import DenialCode, Reason
 
@@ -82,6 +82,32 @@ async def test_what_ran_without_an_outcome_on_disk_never_runs_again(
         assert recorded.reason is Reason.ABORTED
         events = [record.event for record in records(executor) if isinstance(record, Intent)]
         assert events == ["$lost"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+async def test_what_runs_when_the_disk_fills_up_has_its_outcome(
+    small: Path, connect: Connect
+) -> None:
+    """It is on record with what is kept for that, and says that its output found no room (I7)."""
+    with Executor(small) as executor:
+        client = await connect(executor)
+        await client.send(client.request("read -r line; echo read", "$unrecorded"))
+        started = await client.receive()
+        assert isinstance(started, Started)
+        fill(executor.state / "filler")
+        await client.type(started.number, "typed\n")
+        finished = await client.receive()
+        while not isinstance(finished, Finished):
+            finished = await client.receive()
+        assert finished.output_bytes > finished.recorded_bytes == 0
+        (executor.state / "filler").unlink()
+        again = await client.run("echo again", "$unrecorded")
+        assert isinstance(again, Finished)
+        assert (again.repeated, again.output, again.notes) == (True, b"", finished.notes)
+        await client.send(Fetch(request=client.number(), run=finished.run, offset=0))
+        chunk = await client.receive()
+        assert isinstance(chunk, Chunk)
+        assert (chunk.data, chunk.last) == (b"", True)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.executor import chainkit as kit
 from tibet_nc_executor import ledger as module
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.ledger import RESERVE_BYTES, Ledger, Text
+from tibet_nc_executor.ledger import Ledger, Text
+from tibet_nc_executor.reserve import RESERVE_BYTES
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC
 from tibet_nc_protocol.records import FIRST_PREV, commitment
 from tibet_nc_protocol.signing import Identity

@@ -21,6 +21,7 @@ from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.index import Index
 from tibet_nc_executor.journal import Gap, Journal
 from tibet_nc_executor.ledger import Ledger, Place, Text
+from tibet_nc_executor.reserve import Reserve
 from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import CHAIN, recording_name, remainder_name
 from tibet_nc_protocol.limits import CHAIN_TAIL, TEXT_CHARACTERS
@@ -96,6 +97,11 @@ class Archive:
     def head(self) -> str:
         """Digest of the last record."""
         return self._ledger.head
+
+    @property
+    def reserve(self) -> Reserve:
+        """The room on the disk that is kept for what must be recorded."""
+        return self._ledger.reserve
 
     @property
     def unjournaled(self) -> str | None:

@@ -18,18 +18,18 @@ record whose caller was never told: an intent that did not run, which the next s
 an ``aborted`` record. When a sync fails, nobody can know what is on disk (the kernel may have
 dropped the pages), so the ledger takes nothing more until it is opened anew.
 
-A file of RESERVE_BYTES is kept beside the chain. When the disk is full it is given up, so that
-what already runs can still be recorded, and that commands are now refused.
+When the disk is full, what must be recorded gets the room that is kept for that (reserve).
 """
 
 import asyncio
-import errno
 import fcntl
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -43,14 +43,13 @@ from tibet_nc_executor.durable import (
     write_new,
 )
 from tibet_nc_executor.errors import LedgerError
+from tibet_nc_executor.reserve import Reserve
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC, Payload, segment_name
 from tibet_nc_protocol.merkle import Frontier, leaf_hash
 from tibet_nc_protocol.records import RECORDS, Record, digest, sign
 from tibet_nc_protocol.signing import Identity
 
-RESERVE_BYTES: Final = 1024 * 1024
-"""Room for about a thousand records after the disk is full."""
 AT_ONCE_S: Final = 0.003
 """A disk that usually syncs faster than this isn't worth a thread, which costs 0.2 ms each time
 and up to a millisecond on a busy machine. One that has become slow holds everything else up for
@@ -103,7 +102,8 @@ class Ledger:
         """
         self._chain = directory / CHAIN
         self._payloads = directory / PAYLOADS
-        self._reserve = directory / "reserve"
+        self.reserve: Final = Reserve(directory / "reserve")
+        """For whoever writes what a record speaks of."""
         self._identity = identity
         self._clock = clock
         self._segment_bytes = segment_bytes
@@ -130,7 +130,7 @@ class Ledger:
             self.tree = Frontier()
             """The tree over the lines; whoever opens a chain that has some must set it."""
             self._open_segment(tail.length if tail.first is None else tail.first)
-            self._make_reserve()
+            self.reserve.make()
         except OSError as error:
             raise LedgerError(f"the chain can't be opened: {error}") from None
 
@@ -152,16 +152,22 @@ class Ledger:
         if self._failure is not None:
             raise LedgerError(self._failure)
         if not critical:
-            self._need_reserve()
+            try:
+                self.reserve.make()
+            except OSError as error:
+                reason = f"no room to record a command: {error.strerror}"
+                raise LedgerError(reason) from None
         place = Place(
             seq=self.length, prev=self.head, time=timestamp(self._clock()), tree=self.tree
         )
         record = sign(make(place), self._identity)
         line = RECORDS.encode(record)
+        write = partial(self._write, place.seq, line, text)
         try:
-            if os.fstat(self._chain_file).st_size >= self._segment_bytes:
-                self._next_segment()
-            self._write_record(place.seq, line, text, critical=critical)
+            if critical:
+                self.reserve.spend(write)
+            else:
+                write()
         except OSError as error:
             raise LedgerError(f"the record can't be written: {error.strerror}") from None
         self.head = digest(line)
@@ -204,61 +210,51 @@ class Ledger:
     # --- files ------------------------------------------------------------------------------------
 
     def _open_segment(self, first: int) -> None:
+        """Open or make a segment's two files, or raise OSError and leave things as they were."""
         name = segment_name(first)
-        self._chain_file = open_append(self._chain / name)
-        self._payload_file = open_append(self._payloads / name)
-        sync_directory(self._chain)
-        sync_directory(self._payloads)
+        with ExitStack() as failed:
+            chain_file = open_append(self._chain / name)
+            failed.callback(os.close, chain_file)
+            payload_file = open_append(self._payloads / name)
+            failed.callback(os.close, payload_file)
+            with self._stopped_by_failure():
+                sync_directory(self._chain)
+                sync_directory(self._payloads)
+            failed.pop_all()
+        self._chain_file, self._payload_file = chain_file, payload_file
 
     def _next_segment(self) -> None:
         # Rare (once in thousands of records), so the syncs may hold up the loop.
         old = (self._payload_file, self._chain_file)
-        for descriptor in old:
-            os.fsync(descriptor)
+        with self._stopped_by_failure():
+            for descriptor in old:
+                os.fsync(descriptor)
         self._open_segment(self.length)
         for descriptor in old:
             os.close(descriptor)
 
-    def _write_record(self, number: int, line: bytes, text: Text | None, *, critical: bool) -> None:
-        if text is None:
-            self._write(self._chain_file, line + b"\n", critical=critical)
-            return
-        payload = _payload(number, text)
-        self._write(self._payload_file, payload, critical=critical)
+    def _write(self, number: int, line: bytes, text: Text | None) -> None:
+        """Write a record; raises OSError and leaves the files as they were."""
+        if os.fstat(self._chain_file).st_size >= self._segment_bytes:
+            self._next_segment()
+        payload = b"" if text is None else _payload(number, text)
+        write_all(self._payload_file, payload)
         try:
-            self._write(self._chain_file, line + b"\n", critical=critical)
+            write_all(self._chain_file, line + b"\n")
         except OSError:
             take_back(self._payload_file, len(payload))
             raise
 
-    def _write(self, descriptor: int, data: bytes, *, critical: bool) -> None:
-        try:
-            write_all(descriptor, data)
-        except OSError as error:
-            if not critical or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise
-            self._reserve.unlink(missing_ok=True)
-            write_all(descriptor, data)
-
-    def _make_reserve(self) -> None:
-        if self._reserve.exists():
-            return
-        descriptor = open_append(self._reserve)
-        try:
-            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
-        except OSError:
-            self._reserve.unlink()
-            raise
-        finally:
-            os.close(descriptor)
-
-    def _need_reserve(self) -> None:
-        try:
-            self._make_reserve()
-        except OSError as error:
-            raise LedgerError(f"no room to record a command: {error.strerror}") from None
-
     # --- durability -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _stopped_by_failure(self) -> Iterator[None]:
+        """Take nothing more if a sync fails here: the kernel tells of a failure only once."""
+        try:
+            yield
+        except OSError as error:
+            self._synced(error)
+            raise
 
     async def _durable(self, record: Record, head: str, before: Sequence[int]) -> None:
         files = (*before, self._chain_file)

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -330,7 +331,7 @@ class Execution:
             },
             parent_id=tools.tokens.last_id,
         )
-        token_sha256 = tools.tokens.add(token)
+        token_sha256 = tools.archive.reserve.spend(partial(tools.tokens.add, token))
         files = [tools.tokens.descriptor]
         if recorder.descriptor is not None:
             files.append(recorder.descriptor)

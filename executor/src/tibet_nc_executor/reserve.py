@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""Room on the disk that is kept for the time when there is no other.
+
+When the disk is full it is given up, so that what already runs can still be recorded, and that
+commands are now refused. It is made again before the next command.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tibet_nc_executor.durable import open_append
+
+RESERVE_BYTES: Final = 1024 * 1024
+"""Room for about a thousand records after the disk is full."""
+
+
+class Reserve:
+    """A file that holds the room."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is made yet."""
+        self._path = path
+
+    def make(self) -> None:
+        """Keep the room, if it isn't kept yet; raises OSError."""
+        if self._path.exists():
+            return
+        descriptor = open_append(self._path)
+        try:
+            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+        except OSError:
+            self._path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+    def spend[T](self, write: Callable[[], T]) -> T:
+        """Return what ``write`` does; on a full disk it is called again, with the room given up.
+
+        So what it did must be undone when it raises OSError, which it may do the second time, too.
+        """
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            self._path.unlink(missing_ok=True)
+            return write()
