@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The agent of tibet-nc: it reads the network, and has neither a shell nor a privilege."""
 
-from importlib.metadata import version
 from typing import Final
 
-VERSION: Final = version("tibet-nc-agent")
+VERSION: Final = "1.0.0.dev0"
 
 __all__ = ["VERSION"]

@@ -3,10 +3,10 @@
 
 import argparse
 import math
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NoReturn, override
 
+from tibet_nc_audit import VERSION
 from tibet_nc_audit.crosscheck.sources import EXECUTOR
 from tibet_nc_audit.entries import Kind, Verdict
 from tibet_nc_audit.export import Format
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         description="Check and read what a tibet-nc executor recorded, from its files alone.",
         epilog="Exit status: 0 good; 1 what was looked at is bad; 2 wrong usage, or unreadable.",
     )
-    program.add_argument("--version", action="version", version=version("tibet-nc-audit"))
+    program.add_argument("--version", action="version", version=VERSION)
     program.add_argument("--state", type=Path, default=STATE, metavar="DIR", help=_STATE_HELP)
     verbs = program.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
     _verify_arguments(verbs)

@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tibet_nc_executor import administration, doctor, rotation, service
+from tibet_nc_executor import VERSION, administration, doctor, rotation, service
 from tibet_nc_executor.config import DEFAULT_PATH, Config, check_owner, load, secret_key
 from tibet_nc_executor.durable import make_directory, write_new
 from tibet_nc_executor.errors import ConfigError, ExecutorError
@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
         description="The privileged side of tibet-nc: it owns the shell, the chain and the keys.",
         epilog="Exit status: 0 good, 1 what was checked is bad, 2 usage or configuration.",
     )
-    top.add_argument("--version", action="version", version=service.VERSION)
+    top.add_argument("--version", action="version", version=VERSION)
     top.add_argument(
         "--config",
         type=Path,

@@ -5,10 +5,10 @@ Who can read the executor's key and connects as root, or as the executor's uid, 
 """
 
 import socket
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from tibet_nc_executor import VERSION
 from tibet_nc_executor.errors import AdministrationError
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.errors import ProtocolError
@@ -59,7 +59,7 @@ def _converse(connection: socket.socket, identity: Identity, request: Erase) -> 
                     sealer.connection = opener.connection = response.connection
                     hello = Hello(
                         protocol=PROTOCOL_VERSION,
-                        version=version("tibet-nc-executor"),
+                        version=VERSION,
                         connection=response.connection,
                     )
                     connection.sendall(frame(sealer.seal(hello)))

@@ -8,13 +8,12 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from systemd import daemon
 
-from tibet_nc_executor import selfcheck, walls
+from tibet_nc_executor import VERSION, selfcheck, walls
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.command import ShellError
 from tibet_nc_executor.config import Config, gid_of, group_id, secret_key, uid_of
@@ -38,7 +37,6 @@ from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 from tibet_nc_protocol.signing import Identity, PublicKey
 
-VERSION: Final = version("tibet-nc-executor")
 UMASK: Final = 0o077
 
 

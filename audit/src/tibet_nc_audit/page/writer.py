@@ -13,10 +13,9 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from importlib import resources
-from importlib.metadata import version
 from typing import Final
 
-from tibet_nc_audit import payloads
+from tibet_nc_audit import VERSION, payloads
 from tibet_nc_audit.entries import Entry, Kind, entries
 from tibet_nc_audit.errors import MissingFileError, NotAFileError
 from tibet_nc_audit.filters import Filter
@@ -164,7 +163,7 @@ def _about(
         if number:
             omitted.append(f"Too large for this page, {what}: {number}.")
     return {
-        "version": version("tibet-nc-audit"),
+        "version": VERSION,
         "made": now.strftime("%Y-%m-%d %H:%M:%S UTC"),
         "host": excerpt.host,
         "origin": excerpt.origin,
