@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """SPEC.md says what the executor does: its table of requests, and the journal's fields."""
 
+import re
+
 from msgspec import inspect
 
 from tests.protocol.specification import SPECIFICATION, rows
@@ -39,3 +41,14 @@ def test_the_journal_has_the_fields_of_the_table() -> None:
     stated = {row[0] for row in TABLES["10. The journal"]}
     sent = {name for line in all_kinds() for name in fields(line.record, line.digest)}
     assert sent == stated
+
+
+def test_the_journal_is_as_urgent_as_the_table_says() -> None:
+    """I8: Each kind of record has the PRIORITY of SPEC §10, by which an auditor's queries go."""
+    (stated,) = [value for field, value in TABLES["10. The journal"] if field == "PRIORITY"]
+    named = re.findall(r"(\d) for ((?:`\w+`(?:, | and )?)+)", stated)
+    levels = {kind: level for level, kinds in named for kind in re.findall(r"`(\w+)`", kinds)}
+    (others,) = re.findall(r"(\d) for others", stated)
+    for line in all_kinds():
+        sent = fields(line.record, line.digest)
+        assert sent["PRIORITY"] == levels.get(sent["TIBET_NC_KIND"], others), sent
