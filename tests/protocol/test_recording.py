@@ -170,11 +170,12 @@ def test_nothing_is_no_recording() -> None:
         CastReader().end()
 
 
-def test_a_line_over_the_limit_is_refused() -> None:
-    """The length is bounded, whatever else is right with a line."""
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_line_over_the_limit_is_refused(end: bytes) -> None:
+    """The length is bounded, whatever else is right with a line, with its end or without."""
     reader = CastReader()
     reader.feed(record([])[0])
     event = b'[0.1, "o", "x"]'
-    assert reader.feed(event.ljust(RECORDING_LINE_BYTES)) == b"x"
+    assert reader.feed(event.ljust(RECORDING_LINE_BYTES) + end) == b"x"
     with pytest.raises(DecodeError):
-        reader.feed(event.ljust(RECORDING_LINE_BYTES + 1))
+        reader.feed(event.ljust(RECORDING_LINE_BYTES + 1) + end)

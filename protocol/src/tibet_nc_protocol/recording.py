@@ -102,8 +102,11 @@ class CastReader:
         self.header: Header | None = None
 
     def feed(self, line: bytes) -> bytes:
-        """Return the output bytes that a line holds, b"" for other events; raises DecodeError."""
-        if len(line) > RECORDING_LINE_BYTES:
+        """Return the output bytes that a line holds, b"" for other events; raises DecodeError.
+
+        The line may have its end or not.
+        """
+        if len(line) - line.endswith(b"\n") > RECORDING_LINE_BYTES:
             raise DecodeError(f"not a recording: a line of {len(line)} bytes")
         try:
             if self.header is None:
