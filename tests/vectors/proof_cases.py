@@ -14,7 +14,7 @@ from tibet_nc_protocol.cosignature import cosignature_line
 from tibet_nc_protocol.layout import Payload
 from tibet_nc_protocol.merkle import leaf_hash
 from tibet_nc_protocol.note import split_note
-from tibet_nc_protocol.signing import Identity
+from tibet_nc_protocol.signing import Identity, PublicKey
 
 COSIGNER = Identity(b"a cosigner for the test vectors.")
 COSIGNED_AT = 1_795_564_800
@@ -62,6 +62,45 @@ def cases() -> Iterator[Case]:
         replace(growth, old=growth.new, new=growth.old),
         bad=True,
     )
+    yield from _whose(replace(command, text=None), lines)
+    yield from _changed_key(replace(command, text=None), lines)
+
+
+def _whose(command: proofs.CommandProof, lines: list[bytes]) -> Iterator[Case]:
+    """Yield proofs of what is not, or is not all, of the executor whose key the reader holds."""
+    stranger = samples.STRANGER
+
+    def bad(name: str, fact: str, **changes: object) -> Case:
+        return _case(name, fact, replace(command, **changes), bad=True)
+
+    fact = "A good proof, of another executor than the reader holds the key of."
+    yield _case("of_another_executor", fact, command, bad=True, key=stranger.public_key)
+    forged = samples.signed(samples.genesis().record, stranger).line.decode()
+    fact = "The genesis isn't signed with the key that it names."
+    yield bad("genesis_forged", fact, genesis=forged)
+    intent = samples.signed(samples.intent(1, samples.genesis().digest), stranger).line
+    record = _under([lines[0], intent], 1)
+    yield bad("record_forged", "The record is signed with another key.", records=[record])
+    signed = _under(lines, 1, stranger)
+    yield bad("checkpoint_forged", "The checkpoint is signed with another key.", records=[signed])
+    two = [_under(lines[:2], 1), _under(lines, 2)]
+    yield bad("by_two_checkpoints", "Each record is shown by another checkpoint.", records=two)
+
+
+def _changed_key(command: proofs.CommandProof, lines: list[bytes]) -> Iterator[Case]:
+    """Yield proofs of a record after the executor's key was changed."""
+    change = samples.signed(samples.new_key(3, samples.three_records()[2].digest))
+    after = samples.signed(samples.intent(4, change.digest), samples.NEXT)
+    shown = [_under([*lines, change.line, after.line], 4, samples.NEXT)]
+    proof = replace(command, keys=[change.line.decode()], records=shown)
+    yield _case("after_a_change_of_key", "The old key has signed the one that signs now.", proof)
+    itself = samples.signed(change.record, samples.NEXT).line.decode()
+    yield _case(
+        "key_changed_by_itself",
+        "The new key signs its own key record.",
+        replace(proof, keys=[itself]),
+        bad=True,
+    )
 
 
 def _command(lines: list[bytes]) -> proofs.CommandProof:
@@ -91,16 +130,30 @@ def _growth(lines: list[bytes]) -> proofs.GrowthProof:
     )
 
 
+def _under(lines: list[bytes], number: int, identity: Identity = samples.EXECUTOR) -> proofs.Shown:
+    """Show a line by a checkpoint over these lines, whatever they are."""
+    path = inclusion_proof([leaf_hash(line) for line in lines], number)
+    note = samples.checkpoint(lines, identity).note
+    return _shown(lines, number, proofs.tlog_proof(number, path, note))
+
+
 def _shown(lines: list[bytes], number: int, proof: str) -> proofs.Shown:
     return proofs.Shown(line=lines[number].decode(), proof=proof)
 
 
-def _case(name: str, fact: str, proof: proofs.Proof, *, bad: bool = False) -> Case:
+def _case(
+    name: str,
+    fact: str,
+    proof: proofs.Proof,
+    *,
+    bad: bool = False,
+    key: PublicKey = samples.EXECUTOR.public_key,
+) -> Case:
     return Case(
         name=f"proof_{name}",
         fact=fact,
         reads=Reads.PROOF,
         files={"input.json": proofs.encode(proof)},
         refused_by=Layer.PROOF if bad else None,
-        facts={"key": samples.EXECUTOR.public_key.hex},
+        facts={"key": key.hex},
     )
