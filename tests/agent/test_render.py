@@ -56,6 +56,10 @@ def test_a_command_that_ran() -> None:
             "exit 130 · cancelled by an operator · 38 ms · #42 · 9f3ac2d1 · tibet_1",
         ),
         (
+            {"exit": None, "signal": 9, "reason": Reason.KILLED},  # perhaps by the executor's stop
+            "signal 9 (SIGKILL) · killed · 38 ms · #42 · 9f3ac2d1 · tibet_1",
+        ),
+        (
             {"exit": None, "reason": Reason.ABORTED, "token": ""},
             "no exit status · the executor ended while it ran; what it did until then is not "
             "known · #42 · 9f3ac2d1",

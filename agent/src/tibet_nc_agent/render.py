@@ -44,7 +44,7 @@ SHORT_DIGEST: Final = 8
 _ENDINGS: Final = {
     Reason.EXITED: "",
     Reason.CANCELLED: "cancelled by an operator",
-    Reason.KILLED: "killed by an operator",
+    Reason.KILLED: "killed",  # a note says by whom: an operator, or the executor as it stops
     Reason.IDLE: "ended because it printed nothing for too long",
     Reason.TIMED_OUT: "ended because it ran for too long",
     Reason.STOPPED: "ended because it stopped itself",
