@@ -2,9 +2,12 @@
 """Settings: what is right works, and what is wrong is one line that says where and what instead."""
 
 import os
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tibet_nc_agent import config
@@ -24,6 +27,7 @@ name = "web1"
 """
 
 SECRET = "syt_c2VjcmV0_token"
+EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "agent.toml"
 
 
 def load(text: str, directory: Path, environ: Mapping[str, str] | None = None) -> Config:
@@ -310,3 +314,29 @@ def test_host_name_is_the_machines_by_default(tmp_path: Path) -> None:
     """Without a name the host is called what the machine is called."""
     settings = load(GOOD.replace('name = "web1"\n', ""), tmp_path)
     assert settings.host == os.uname().nodename
+
+
+def test_the_example_has_every_setting_and_its_default() -> None:
+    """deploy/agent.toml hides no setting, and what is off in it is what holds without it."""
+    off = re.compile(r"^# (?=\[\w+\]$|\w+ = )", re.MULTILINE)
+    written = tomllib.loads(off.sub("", EXAMPLE.read_text()))
+    assert {f"{name}.{key}" for name, section in written.items() for key in section} == set(WRONG)
+    required = {"homeserver": "", "user_id": "@web1:example.org", "rooms": ["!room:example.org"]}
+    defaults = msgspec.to_builtins(msgspec.convert({"matrix": required}, config._File))
+    others = {
+        f"{name}.{key}"
+        for name, section in written.items()
+        for key, value in section.items()
+        if key not in required and defaults[name][key] != value
+    }
+    assert others == {
+        "matrix.dedicated_room",
+        "matrix.password_file",
+        "matrix.access_token_file",
+        "operators.allowed",
+        "airlock.rules_file",
+        "executor.user",
+        "host.name",
+        "emission.base_url",
+        "walls.accepted",
+    }

@@ -2,14 +2,18 @@
 """The executor's settings: a wrong one is one line that says where, what, and names no secret."""
 
 import os
+import re
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tibet_nc_executor import config
 from tibet_nc_executor.errors import ConfigError
 
 GOOD = '[policy]\nrooms = ["!room:example.org"]\n'
+EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "executor.toml"
 
 
 def fault(folder: Path, text: str, **environment: str) -> str:
@@ -169,3 +173,27 @@ def test_a_credential_goes_before_the_file(tmp_path: Path) -> None:
     (passed / "executor.key").unlink()
     with pytest.raises(ConfigError, match="no key"):
         config.secret_key(settings, variables)
+
+
+def test_the_example_has_every_setting_and_its_default() -> None:
+    """deploy/executor.toml hides no setting, and what is off in it is what holds without it."""
+    off = re.compile(r"^# (?=\[\w+\]$|\w+ = )", re.MULTILINE)
+    written = tomllib.loads(off.sub("", EXAMPLE.read_text()))
+    live = tomllib.loads(EXAMPLE.read_text())
+    defaults = msgspec.to_builtins(config.Config())
+    assert {name: set(section) for name, section in written.items()} == {
+        name: set(section) for name, section in defaults.items()
+    }
+    others = {
+        f"{name}.{key}"
+        for name, section in written.items()
+        for key, value in section.items()
+        if value != defaults[name][key] and (name, key) != ("policy", "rooms")  # needed, and empty
+    }
+    assert others == {"policy.operators", "shell.groups", "host.name", "walls.accepted"}
+    assert {name: set(section) for name, section in live.items() if section} == {
+        "policy": {"rooms"},
+        "shell": {"groups"},
+    }
+    written["policy"]["rooms"] = ["!room:example.org"]
+    config.parse(written, "the example")
