@@ -64,10 +64,15 @@ class Background:
     @property
     def count(self) -> int:
         """How many processes are seen now."""
-        return len(self._door.processes())
+        return 0 if self._life.done() else len(self._door.processes())
 
     def interrupt(self) -> None:
-        """Ask everything to end: with SIGTERM, since shells have background work ignore SIGINT."""
+        """Ask everything to end: with SIGTERM, since shells have background work ignore SIGINT.
+
+        Nothing is asked once it has ended: what tells its processes apart may be another's then.
+        """
+        if self._life.done():
+            return
         self._asked = True
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().create_task(self._ask())
@@ -107,6 +112,8 @@ class Background:
                 self._outlet.rest()
                 self._notes.append("the terminal broke: output may be missing at the end")
         finally:
+            if self._asking is not None:
+                self._asking.cancel()
             asyncio.get_running_loop().remove_reader(self._door.pidfd)
             self._outlet.close()
             self._door.close()

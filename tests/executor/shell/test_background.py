@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.shell.driver import ASLEEP, Running, commands_of, settings_for, until
+from tests.executor.shell.driver import ASLEEP, Running, begin, commands_of, settings_for, until
 from tibet_nc_executor.background import Background
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.session import SessionShell
@@ -191,6 +191,22 @@ async def test_who_is_being_forked_is_asked_too(shell: Shell) -> None:
         rest = await asyncio.wait_for(left.background.wait(), 20)
         assert rest.reason is Reason.CANCELLED
         assert running(shell, "sleep 4747") == []
+
+
+async def test_who_is_asked_too_late_is_nobody_else(shell: Shell) -> None:
+    """Once it has ended an interrupt reaches nothing: a command may have come to its place."""
+    left = await leave(shell, "sleep 4748 & true")
+    await left.done()
+    left.background.kill()
+    await left.background.wait()
+    other = await begin(shell, "echo up; read -r line; echo undisturbed")
+    await other.printed(b"up")
+    assert left.background.count == 0
+    left.background.interrupt()
+    await asyncio.sleep(0.1)
+    other.command.write(b"\n")
+    done = await other.done()
+    assert (done.ending.signal, done.output) == (None, b"up\nundisturbed\n")
 
 
 async def test_a_terminal_that_is_kept_stopped(shell: Shell) -> None:
