@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.executor.exchange import run
 from tests.executor.rig import OPERATOR, ROOM, Client, Executor, records
+from tests.executor.shell.driver import until
 from tibet_nc_protocol.messages import Finished, SessionNotice, Started
 from tibet_nc_protocol.records import Remainder, Session
 from tibet_nc_protocol.terms import Reason
@@ -30,6 +31,7 @@ async def test_an_idle_session_is_warned_and_ends(place: Path) -> None:
         ended = await notice(client)
         assert (ended.session, ended.seconds) == (warning.session, 0)
         assert executor.commands("sleep 4757") == []
+        await until(lambda: executor.commands("") != [])  # a shell that waits for a new session
         *_, remainder, closed = records(executor)
         assert isinstance(remainder, Remainder)
         assert isinstance(closed, Session)

@@ -43,6 +43,17 @@ async def session(executor: Executor, client: Client) -> None:
         pass
 
 
+async def test_a_shell_waits_for_the_next_session_when_one_was_ended(
+    executor: Executor, client: Client
+) -> None:
+    """What was made ready for the last session's next command is made anew without it."""
+    await run(client, "true")
+    await until(lambda: rests(executor))
+    await client.send(CloseSession(request=client.number(), room=ROOM, sender=OPERATOR))
+    assert isinstance(await client.receive(), Recorded)
+    await until(lambda: rests(executor))
+
+
 async def test_sessions_leave_nothing_open(executor: Executor, client: Client) -> None:
     """After many sessions the executor has as many descriptors and threads as after one."""
     for _ in range(2):

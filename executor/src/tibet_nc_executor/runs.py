@@ -21,7 +21,16 @@ from tibet_nc_executor.run import DeniedError, Execution, Result, Tools
 from tibet_nc_executor.sessions import LEFT_BY_OPERATOR, OperatorSession, Sessions
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.limits import BACKGROUND_RUNS, INLINE_BYTES, OPEN_RUNS
-from tibet_nc_protocol.messages import Control, Finished, Input, Job, Run, Started, Stop
+from tibet_nc_protocol.messages import (
+    Control,
+    Finished,
+    Input,
+    Job,
+    Run,
+    SessionNotice,
+    Started,
+    Stop,
+)
 from tibet_nc_protocol.records import (
     Aborted,
     Outcome,
@@ -59,6 +68,7 @@ class Runs:
         self._stopping = False
         self._next: OperatorSession | None = None
         self._readying: asyncio.Task[None] | None = None
+        sessions.on_notice.append(self._noticed)
 
     # --- one request ------------------------------------------------------------------------------
 
@@ -260,7 +270,18 @@ class Runs:
         closed = await _or_denied(self._sessions.close(session, LEFT_BY_OPERATOR))
         if closed is None:
             raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
+        self._session_gone()
         return closed
+
+    def _noticed(self, notice: SessionNotice) -> None:
+        if not notice.seconds:
+            self._session_gone()
+
+    def _session_gone(self) -> None:
+        """Make ready again if what was ready has gone with its session."""
+        coming = self._readying is not None and not self._readying.done()
+        if not (self._tools.shell.is_ready or coming):
+            self.make_ready()
 
     # --- what runs --------------------------------------------------------------------------------
 

@@ -53,6 +53,11 @@ class Shell:
             with suppress(ShellError):  # the next command tries again, and says so
                 self._ready = Door(self.cage, session.home)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether something was made ready, for whichever session."""
+        return self._ready is not None
+
     def _is_ready(self, session: SessionShell) -> bool:
         door = self._ready
         return door is not None and door.home is session.home and door.is_waiting
