@@ -150,6 +150,29 @@ def test_wrong_steps_are_errors(open_inbox: Callable[[], Inbox]) -> None:
         inbox.forwarded(ROOM, "$a", "DEVICE")
 
 
+def test_a_batch_that_was_undone_is_not_gone_on_from(open_inbox: Callable[[], Inbox]) -> None:
+    """A step that fails undoes the batch that it followed from: no later batch takes its place."""
+    inbox = open_inbox()
+    inbox.accept("first", [])
+    inbox.secure()
+    inbox.accept("second", [item("$undone")])
+    with pytest.raises(InboxError, match=r"\$unknown is not where it should be") as first:
+        inbox.forwarded(ROOM, "$unknown", "DEVICE")
+    steps: list[Callable[[], object]] = [
+        inbox.secure,
+        inbox.pending,
+        lambda: inbox.token,
+        lambda: inbox.accept("third", [item("$later")]),
+        lambda: inbox.answered(ROOM, "$undone"),
+    ]
+    for step in steps:
+        with pytest.raises(InboxError) as again:
+            step()
+        assert str(again.value) == str(first.value)
+    reopened = open_inbox()
+    assert (reopened.token, reopened.pending()) == ("first", [])
+
+
 def test_files_are_private(open_inbox: Callable[[], Inbox], tmp_path: Path) -> None:
     """Nobody but the owner can open any file of the inbox, whatever the umask (I10)."""
     old = os.umask(0)

@@ -29,6 +29,7 @@ class StateDatabase:
         """Open the file or make it; ``hint`` tells what to do about one that can't be used."""
         self.path: Final = path
         self._error: Final = error
+        self._failure: str | None = None
         try:
             make_private(path)  # SQLite gives its -wal and -shm files the same mode
             path.chmod(0o600)
@@ -75,28 +76,39 @@ class StateDatabase:
         """Do all of a block or nothing, as part of the transaction that is open, if one is.
 
         Without `end` it stays open: it is on disk after the next one that ends, or :meth:`end`.
+        A block that fails undoes all that was left open. Who did that goes on as if it were stored,
+        so the file takes and tells nothing more then, until it is opened anew.
         """
         with self._failing():
-            if not self._database.in_transaction:
+            left_open = self._database.in_transaction
+            if not left_open:
                 self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
                 if end:
                     self._database.execute("COMMIT")
-            except BaseException:
+            except BaseException as failure:
                 if self._database.in_transaction:  # a COMMIT that failed leaves it open, too
                     self._database.rollback()
+                if left_open:
+                    self._failure = self._named(failure)
                 raise
 
     def end(self) -> None:
         """Put on disk what a transaction was left open with, if one was."""
-        if self._database.in_transaction:
-            with self.transaction():
-                pass
+        with self._failing():
+            if self._database.in_transaction:
+                with self.transaction():
+                    pass
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
+        if self._failure is not None:
+            raise self._error(self._failure)
         try:
             yield
         except sqlite3.Error as failure:
-            raise self._error(f"{self.path}: {failure}") from None
+            raise self._error(self._named(failure)) from None
+
+    def _named(self, failure: BaseException) -> str:
+        return str(failure) if isinstance(failure, self._error) else f"{self.path}: {failure}"

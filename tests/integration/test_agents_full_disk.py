@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""The agent's own disk is full: nothing is lost, and nothing runs twice (I3, I4)."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Operator
+from tests.harness.host import Host
+from tests.integration.test_end_to_end import until
+from tibet_nc_protocol.records import Intent
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a file system")
+
+SPARE_BLOCKS = 16
+"""With so many left, every write of a command has room."""
+
+
+@pytest.fixture
+def small(directory: Path) -> Iterator[Path]:
+    """Make a file system of 2 MiB where the agent of a host keeps its state."""
+    state = directory / "host" / "agent"
+    state.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", state], check=True)
+    yield state
+    subprocess.run(["umount", state], check=True)
+
+
+@pytest.fixture
+def host(small: Path, host: Host) -> Host:
+    """Return the host whose agent has little room."""
+    assert small == host.directory / "agent"
+    return host
+
+
+def fill(directory: Path, spare: int = 0) -> Path:
+    """Take all the room there is but for some blocks; return the file that holds it."""
+    free = os.statvfs(directory)
+    filler = directory / "filler"
+    filler.write_bytes(bytes((free.f_bavail - spare) * free.f_frsize))
+    return filler
+
+
+def ran(host: Host) -> list[str]:
+    """Return the events that ran, in their order."""
+    return [record.event for record in host.records() if isinstance(record, Intent)]
+
+
+def ended_or_answered(host: Host, operator: Operator, event: str) -> bool:
+    """Say whether nothing more is to come of a message for now."""
+    return not host.agent.running or operator.answers_to(event) != []
+
+
+async def restart(host: Host) -> str:
+    """Start an agent again that has ended; return its last line."""
+    assert await asyncio.to_thread(host.agent.wait, 40) == 1
+    *_, said = host.agent.log.read_text().splitlines()
+    await asyncio.to_thread(host.start_agent)
+    return said
+
+
+async def test_whichever_write_finds_no_room_each_message_has_its_one_answer(
+    host: Host, small: Path, operator: Operator, room: str
+) -> None:
+    """The agent ends and says why; with room again it goes on, and nothing is lost or doubled."""
+    await operator.answer_to(await operator.send_text(room, "$ true"))
+    events: list[str] = []
+    said: list[str] = []
+    for spare in reversed(range(SPARE_BLOCKS)):
+        filler = fill(small, spare)
+        event = await operator.send_text(room, f"$ echo {spare}")
+        await until(partial(ended_or_answered, host, operator, event), 40)
+        filler.unlink()
+        if not host.agent.running:
+            said.append(await restart(host))
+        assert (await operator.answer_to(event, 40)).body.startswith(f"{spare}\n")
+        events.append(event)
+    await operator.answer_to(await operator.send_text(room, "$ true"))  # after all the others
+    assert [len(operator.answers_to(event)) for event in events] == [1] * len(events)
+    assert ran(host)[1:-1] == events
+    assert said
+    assert [line for line in said if "disk is full" not in line] == []
+
+
+async def test_what_ran_while_the_disk_filled_up_is_answered_once(
+    host: Host, small: Path, operator: Operator, room: str
+) -> None:
+    """A result that the agent can't note is given again by the executor, and told once."""
+    event = await operator.send_text(room, "$ sleep 3; echo done")
+    await until(lambda: event in ran(host))
+    filler = fill(small)
+    assert await asyncio.to_thread(host.agent.wait, 40) == 1
+    filler.unlink()
+    assert "disk is full" in await restart(host)
+    assert (await operator.answer_to(event, 40)).body.startswith("done\n")
+    await operator.answer_to(await operator.send_text(room, "$ true"))
+    assert len(operator.answers_to(event)) == 1
+    assert ran(host).count(event) == 1
