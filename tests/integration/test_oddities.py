@@ -56,21 +56,12 @@ async def show(operator: Operator | ElementOperator, room: str, directory: Path)
         check(oddity, dict((await operator.answer_to(event, ANSWER_SECONDS)).content))
 
 
+@pytest.mark.usefixtures("host")
 async def test_odd_outputs_are_text_for_a_client_on_nio(
-    synapse: Synapse, bot: Account, operator: Operator, directory: Path
+    operator: Operator, room: str, directory: Path
 ) -> None:
     """The corpus through homeserver, agent, executor and terminal, to the character."""
-    room = await operator.create_room(invite=[bot.user_id])
-    with Host(
-        directory / "host",
-        homeserver=synapse.url,
-        bot=bot,
-        operators={operator.user_id: operator.master_key},
-        rooms=[room],
-    ) as host:
-        await asyncio.to_thread(host.start)
-        await operator.wait_member(room, bot.user_id)
-        await show(operator, room, directory)
+    await show(operator, room, directory)
 
 
 async def test_odd_outputs_are_text_for_element(
