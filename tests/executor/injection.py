@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Faults in the system calls of an executor that runs (strace)."""
+"""Faults in the system calls of a process that runs, and how few of something it has left."""
 
+import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.executor.rig import Executor
+from tibet_nc_executor.prologue import DESCRIPTOR_FLOOR
 
 
 @contextmanager
@@ -16,11 +19,16 @@ def injected(executor: Executor, fault: str, files: Iterable[Path]) -> Iterator[
 
     A file may be one that isn't there yet. Gives the file in which these calls are written down.
     """
-    trace = executor.directory / "trace"
+    with traced(executor.pid, executor.directory / "trace", f"inject={fault}", files) as trace:
+        yield trace
+
+
+@contextmanager
+def traced(pid: int, trace: Path, expression: str, files: Iterable[Path] = ()) -> Iterator[Path]:
+    """Have strace look at a process, with an expression of its own, perhaps at some files only."""
     tracer = subprocess.Popen(
         [
-            *("strace", "-f", "-p", str(executor.pid), "-o", trace),
-            *("-e", f"inject={fault}"),
+            *("strace", "-f", "-y", "-p", str(pid), "-o", trace, "-e", expression),
             *(part for path in files for part in ("-P", str(path))),
         ],
         stderr=subprocess.PIPE,
@@ -34,3 +42,36 @@ def injected(executor: Executor, fault: str, files: Iterable[Path]) -> Iterator[
         finally:
             tracer.send_signal(signal.SIGINT)
             tracer.wait()
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """Leave this process only so many descriptors that it can open."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(map(int, os.listdir("/proc/self/fd"))) + DESCRIPTOR_FLOOR + count
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    taken: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        for _ in range(count):
+            os.close(taken.pop())
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@contextmanager
+def file_bytes_left(count: int) -> Iterator[None]:
+    """Let no file of this process grow over a length: a write over it is cut short, then fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)

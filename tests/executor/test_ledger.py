@@ -3,9 +3,6 @@
 
 import asyncio
 import os
-import resource
-import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.executor import chainkit as kit
+from tests.executor.injection import file_bytes_left
 from tibet_nc_executor import ledger as module
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Ledger, Text
@@ -197,35 +195,16 @@ async def test_the_text_is_beside_the_chain_and_fits_its_commitment(tmp_path: Pa
     assert commitment(bytes.fromhex(payload.salt), payload.command) == digest
 
 
-@pytest.fixture
-def small_files() -> Iterator[Callable[[int], None]]:
-    """Limit how large a file this process may write; a write over it fails with EFBIG."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    def limit(size: int) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
-async def test_a_write_that_fails_leaves_nothing_behind(
-    tmp_path: Path, small_files: Callable[[int], None]
-) -> None:
+async def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     """A record that can't be written whole is not there at all, nor is its payload (I7)."""
     ledger = kit.open_ledger(tmp_path)
     await ledger.append(kit.genesis)
     chain = tmp_path / CHAIN / "000000000000.jsonl"
     payloads = tmp_path / PAYLOADS / "000000000000.jsonl"
     before = chain.read_bytes()
-    small_files(len(before) + 100)
-    with pytest.raises(LedgerError, match="can't be written"):
-        await ledger.append(
-            kit.intent("$e"), text=Text(salt=bytes(16), command="x" * 20), critical=True
-        )
-    small_files(resource.RLIM_INFINITY)
+    text = Text(salt=bytes(16), command="x" * 20)
+    with file_bytes_left(len(before) + 100), pytest.raises(LedgerError, match="can't be written"):
+        await ledger.append(kit.intent("$e"), text=text, critical=True)
     assert chain.read_bytes() == before
     assert payloads.read_bytes() == b""
     await ledger.append(kit.security)

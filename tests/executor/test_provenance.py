@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The store of tokens is opened at its end alone, whatever a crash has left there."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tibet_core import Token
 
+from tests.executor.injection import file_bytes_left, traced
 from tibet_nc_executor import provenance
 from tibet_nc_executor.provenance import AppendStore
 
@@ -63,4 +65,36 @@ def test_the_tokens_are_tibet_cores_own_and_none_is_deleted(tmp_path: Path) -> N
     with pytest.raises(PermissionError):
         store.clear()
     assert store.count() == 3
+    store.close()
+
+
+def test_a_token_that_can_not_be_added_leaves_no_part_of_itself(tmp_path: Path) -> None:
+    """On a full disk the store is as it was, and the next token's parent is the last whole one."""
+    path = tmp_path / "tokens.jsonl"
+    store = AppendStore(path)
+    store.add(token(0, None, 1))
+    whole = path.read_bytes()
+    with file_bytes_left(len(whole) + 100), pytest.raises(OSError, match="File too large"):
+        store.add(token(1, store.last_id, 1))
+    assert path.read_bytes() == whole
+    assert store.last_id == token(0, None, 1).token_id
+    store.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+def test_what_can_not_be_taken_back_is_cut_off_by_the_next(tmp_path: Path) -> None:
+    """A token of which a part was written, on a disk that took no more, spoils no other."""
+    path = tmp_path / "tokens.jsonl"
+    store = AppendStore(path)
+    store.add(token(0, None, 1))
+    whole = path.read_bytes()
+    with (
+        traced(os.getpid(), tmp_path / "trace", "inject=ftruncate:error=EROFS", [path]),
+        file_bytes_left(len(whole) + 100),
+        pytest.raises(OSError, match="File too large"),
+    ):
+        store.add(token(1, store.last_id, 1))
+    assert path.read_bytes() != whole
+    store.add(token(2, store.last_id, 1))
+    assert [found.token_id[-1] for found in store.all()] == ["0", "2"]
     store.close()

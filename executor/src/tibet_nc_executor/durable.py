@@ -2,6 +2,7 @@
 """Writing files so that what was said to be on disk is on disk."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 PRIVATE_FILE = 0o600
@@ -18,20 +19,32 @@ def open_append(path: Path) -> int:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all bytes at the end of a file, or raise OSError and leave the file as it was."""
+    """Write all bytes; raises OSError, and then some of them may be in the file."""
     view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def append(descriptor: int, end: int, data: bytes) -> int:
+    """Write all bytes at the end of a file that nobody else writes to; return where it ends then.
+
+    Raises OSError and leaves the file as it was. If not even that can be done, since the disk has
+    turned read-only meanwhile, the next call does it before it writes.
+    """
+    cut(descriptor, end)
     try:
-        while view:
-            view = view[os.write(descriptor, view) :]
+        write_all(descriptor, data)
     except OSError:
-        take_back(descriptor, len(data) - len(view))
+        with suppress(OSError):  # what failed first is what is told
+            cut(descriptor, end)
         raise
+    return end + len(data)
 
 
-def take_back(descriptor: int, count: int) -> None:
-    """Cut the last bytes off a file that nobody else writes to; raises OSError."""
-    if count:
-        os.ftruncate(descriptor, os.fstat(descriptor).st_size - count)
+def cut(descriptor: int, end: int) -> None:
+    """Cut off what a file has beyond its end; raises OSError."""
+    if os.fstat(descriptor).st_size > end:
+        os.ftruncate(descriptor, end)
 
 
 def sync_directory(path: Path) -> None:

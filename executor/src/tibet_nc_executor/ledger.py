@@ -5,8 +5,8 @@ The life of a record
 --------------------
 1. It is given its place: number, digest of the line before, time; then signed and encoded.
 2. If it commits to a command, the text and its salt are written to the payload segment.
-3. The line is written to the chain's last segment. If that fails the file is cut back to where it
-   was, and the caller is told: nothing was recorded.
+3. The line is written to the chain's last segment. If that fails both files are cut back to where
+   they were, and the caller is told: nothing was recorded.
 4. The payload segment is synced and whatever else the record speaks of, then the chain: by a
    thread, or here and now while the disk answers faster than a thread could be asked. All records
    written while a sync was under way share the next one.
@@ -26,22 +26,15 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tibet_nc_executor import segments
-from tibet_nc_executor.durable import (
-    make_directory,
-    open_append,
-    sync_directory,
-    take_back,
-    write_all,
-    write_new,
-)
+from tibet_nc_executor import durable, segments
+from tibet_nc_executor.durable import make_directory, open_append, sync_directory
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.reserve import Reserve
 from tibet_nc_protocol.errors import DecodeError
@@ -112,7 +105,9 @@ class Ledger:
         self._unsynced: list[int] = []
         self._usual_s = 0.0
         self._chain_file: int
+        self._chain_end: int
         self._payload_file: int
+        self._payload_end: int
         self._waiting: list[_Waiting] = []
         self._syncing: asyncio.Task[None] | None = None
         try:
@@ -190,10 +185,11 @@ class Ledger:
         path = self._payload_path(number)
         current = os.fstat(self._payload_file).st_ino == path.stat().st_ino
         kept = (line for line in path.read_bytes().splitlines() if not _is_of(line, number))
-        write_new(path, b"".join(line + b"\n" for line in kept))
+        durable.write_new(path, b"".join(line + b"\n" for line in kept))
         if current:
             os.close(self._payload_file)
             self._payload_file = open_append(path)
+            self._payload_end = os.fstat(self._payload_file).st_size
 
     def _payload_path(self, number: int) -> Path:
         firsts = segments.firsts(self._payloads)
@@ -221,7 +217,8 @@ class Ledger:
                 sync_directory(self._chain)
                 sync_directory(self._payloads)
             failed.pop_all()
-        self._chain_file, self._payload_file = chain_file, payload_file
+        self._chain_file, self._chain_end = chain_file, os.fstat(chain_file).st_size
+        self._payload_file, self._payload_end = payload_file, os.fstat(payload_file).st_size
 
     def _next_segment(self) -> None:
         # Rare (once in thousands of records), so the syncs may hold up the loop.
@@ -235,15 +232,17 @@ class Ledger:
 
     def _write(self, number: int, line: bytes, text: Text | None) -> None:
         """Write a record; raises OSError and leaves the files as they were."""
-        if os.fstat(self._chain_file).st_size >= self._segment_bytes:
+        if self._chain_end >= self._segment_bytes:
             self._next_segment()
         payload = b"" if text is None else _payload(number, text)
-        write_all(self._payload_file, payload)
+        payload_end = durable.append(self._payload_file, self._payload_end, payload)
         try:
-            write_all(self._chain_file, line + b"\n")
+            self._chain_end = durable.append(self._chain_file, self._chain_end, line + b"\n")
         except OSError:
-            take_back(self._payload_file, len(payload))
+            with suppress(OSError):  # the next record's text takes its place, then
+                durable.cut(self._payload_file, self._payload_end)
             raise
+        self._payload_end = payload_end
 
     # --- durability -------------------------------------------------------------------------------
 

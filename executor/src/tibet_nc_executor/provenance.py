@@ -16,7 +16,7 @@ from pathlib import Path
 from tibet_core import Token, TokenState
 from tibet_core.store import TokenStore
 
-from tibet_nc_executor.durable import open_append, write_all
+from tibet_nc_executor.durable import append, cut, open_append
 
 ACTION = "nc.command.execute"
 READ_BYTES = 16 * 1024  # some tokens, of which each has about a thousand
@@ -34,10 +34,10 @@ class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type i
         self.descriptor = open_append(path)
         """For whoever syncs what was added."""
         self.last_id: str | None = None
-        last, whole = _last_line(self.descriptor)
+        last, self._end = _last_line(self.descriptor)
         if last:
             self.last_id = Token.from_json(last.decode()).token_id
-        os.ftruncate(self.descriptor, whole)
+        cut(self.descriptor, self._end)
 
     def add(self, token: Token) -> str:
         """Append a token; return the SHA-256 of its line, with which the chain anchors it.
@@ -45,7 +45,7 @@ class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type i
         Raises OSError and leaves the file as it was if that fails.
         """
         line = encode(token)
-        write_all(self.descriptor, line + b"\n")
+        self._end = append(self.descriptor, self._end, line + b"\n")
         self.last_id = token.token_id
         return hashlib.sha256(line).hexdigest()
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tibet_nc_executor.durable import PRIVATE_FILE, write_all
+from tibet_nc_executor.durable import PRIVATE_FILE, append
 from tibet_nc_executor.writeback import Writeback
 from tibet_nc_protocol.limits import INLINE_BYTES, TAIL_BYTES
 from tibet_nc_protocol.recording import CastReader, CastWriter
@@ -35,6 +35,7 @@ class Recorder:
         self._begin = time.monotonic()
         self._started = time.time()
         self._descriptor: int | None = None
+        self._end = 0
         self._writeback = Writeback()
         self.bytes = 0
         """How much was printed."""
@@ -116,7 +117,7 @@ class Recorder:
                     )
                     + lines
                 )
-            write_all(self._descriptor, lines)
+            self._end = append(self._descriptor, self._end, lines)
             self._writeback.wrote(self._descriptor, len(lines))
         except OSError as error:
             self.failure = f"recording ended early: {error.strerror}"

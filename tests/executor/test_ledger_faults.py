@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Two things that go wrong at once, or one in the middle: the ledger is whole, and goes on (I7)."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.executor import chainkit as kit
+from tests.executor.injection import descriptors_left, file_bytes_left, traced
+from tibet_nc_executor import ledger as module
+from tibet_nc_executor.errors import LedgerError
+from tibet_nc_executor.ledger import Ledger, Text
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC
+from tibet_nc_protocol.records import Record
+
+FIRST = "000000000000.jsonl"
+TEXT = Text(salt=bytes(16), command="echo something")
+
+
+def opened() -> int:
+    """Return how many descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def texts(directory: Path) -> list[int]:
+    """Return whose texts are kept, all of which can be read."""
+    lines = (directory / PAYLOADS / FIRST).read_bytes().splitlines()
+    return [PAYLOADS_CODEC.decode(line).seq for line in lines]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+@pytest.mark.parametrize("folder", [CHAIN, PAYLOADS])
+async def test_what_can_not_be_taken_back_is_cut_off_by_the_next(
+    tmp_path: Path, folder: str
+) -> None:
+    """A record of which a part was written, on a disk that took no more, is never half of one."""
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.append(kit.genesis)
+    path = tmp_path / folder / FIRST
+    size = path.stat().st_size
+    if folder == PAYLOADS:  # where the limit is met first
+        size = (tmp_path / CHAIN / FIRST).stat().st_size
+        text = Text(salt=bytes(16), command="x" * (size + 200))
+    else:
+        text = TEXT
+    with (
+        traced(os.getpid(), tmp_path / "trace", "inject=ftruncate:error=EROFS", [path]),
+        file_bytes_left(size + 100),
+        pytest.raises(LedgerError, match="File too large"),
+    ):
+        await ledger.append(kit.intent("$one"), text=text)
+    assert not path.read_bytes().endswith(b"\n")
+    await ledger.append(kit.intent("$two"), text=TEXT)
+    await ledger.close()
+    assert len(kit.verify(tmp_path)) == 2
+    assert texts(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("slow", [True, False])
+async def test_with_few_descriptors_a_record_is_told_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    """Whatever can't be opened: who is told of a record has it, in order, and none is left open."""
+    monkeypatch.setattr(module, "AT_ONCE_S", 0.0 if slow else 1e9)
+    told: list[int] = []
+
+    def tell(record: Record, _head: str) -> None:
+        told.append(record.seq)
+
+    ledger = Ledger(
+        tmp_path, kit.IDENTITY, clock=lambda: 1_790_000_000.0, segment_bytes=2000, after=tell
+    )
+    await ledger.append(kit.genesis)
+    before = opened()
+    beside = os.open(tmp_path / "beside", os.O_RDWR | os.O_CREAT)
+    for left in (0, 1, 2, 3, 4, 5) * 4:
+        with descriptors_left(left):
+            done = await asyncio.gather(
+                *(ledger.append(kit.intent(f"${n}"), text=TEXT, before=[beside]) for n in range(2)),
+                return_exceptions=True,
+            )
+        wrong = [each for each in done if isinstance(each, BaseException)]
+        assert {type(each) for each in wrong} <= {LedgerError}
+        assert all("Too many open files" in str(each) for each in wrong)
+    os.close(beside)
+    assert opened() == before
+    await ledger.append(kit.security)
+    assert told == list(range(ledger.length))
+    await ledger.close()
+    assert len(kit.verify(tmp_path)) == ledger.length > 8
