@@ -58,6 +58,28 @@ async def test_what_can_not_be_taken_back_is_cut_off_by_the_next(
     assert texts(tmp_path) == [1]
 
 
+async def test_every_cut_of_the_last_text_is_mended(tmp_path: Path) -> None:
+    """However much of the last text a crash left, no other text is lost or glued to it (I8)."""
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.append(kit.genesis)
+    for number in range(2):
+        await ledger.append(kit.intent(f"${number}"), text=TEXT)
+    await ledger.close()
+    chain, path = tmp_path / CHAIN / FIRST, tmp_path / PAYLOADS / FIRST
+    lines, whole = chain.read_bytes(), path.read_bytes()
+    begin = whole[:-1].rfind(b"\n") + 1
+    left = [whole[:end] for end in range(begin, len(whole))]
+    for crashed in [*left, whole[:begin] + bytes(4096), whole + bytes(10)]:
+        chain.write_bytes(b"".join(lines.splitlines(keepends=True)[:2]))
+        path.write_bytes(crashed)
+        ledger = kit.open_ledger(tmp_path)
+        await ledger.append(kit.intent("$more"), text=TEXT)
+        await ledger.close()
+        assert texts(tmp_path)[:1] == [1]
+        assert texts(tmp_path)[-1] == 2
+        kit.verify(tmp_path)
+
+
 @pytest.mark.parametrize("slow", [True, False])
 async def test_with_few_descriptors_a_record_is_told_or_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
@@ -90,3 +112,17 @@ async def test_with_few_descriptors_a_record_is_told_or_not_there(
     assert told == list(range(ledger.length))
     await ledger.close()
     assert len(kit.verify(tmp_path)) == ledger.length > 8
+
+
+async def test_a_chain_without_its_beginning_is_not_gone_on_with(tmp_path: Path) -> None:
+    """When only the last segment is there, that is said, and nothing is changed (I8)."""
+    ledger = kit.open_ledger(tmp_path, segment_bytes=2000)
+    await ledger.append(kit.genesis)
+    while len(list((tmp_path / CHAIN).iterdir())) < 2:
+        await ledger.append(kit.security)
+    await ledger.close()
+    (tmp_path / CHAIN / FIRST).unlink()
+    before = opened()
+    with pytest.raises(LedgerError, match=r"the segments before record \d are missing"):
+        kit.open_ledger(tmp_path)
+    assert opened() == before

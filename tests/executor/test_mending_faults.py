@@ -40,13 +40,16 @@ def _watched(directory: Path) -> list[str]:
     return [part for path in paths for part in ("-P", str(path))]
 
 
-def _traced(program: Path, directory: Path, *options: str) -> tuple[list[str], str]:
-    """Run a program under strace; return what it said and the trace."""
+def _traced(
+    program: Path, directory: Path, *options: str, only: Path | None = None
+) -> tuple[list[str], str]:
+    """Run a program under strace; return what it said and the trace of its calls on some files."""
+    watched = _watched(directory) if only is None else ["-P", str(only)]
     ours, theirs = socket.socketpair()
     with ours, theirs, tempfile.NamedTemporaryFile(prefix="strace-") as trace:
         subprocess.run(
             [
-                *("strace", "-f", "-qq", "-o", trace.name, *options, *_watched(directory)),
+                *("strace", "-f", "-qq", "-o", trace.name, *options, *watched),
                 *(sys.executable, str(program), str(directory), str(theirs.fileno()), "once"),
             ],
             pass_fds=[theirs.fileno()],
@@ -156,3 +159,14 @@ def test_whatever_fails_while_a_text_is_erased(written: Path) -> None:
         assert (directory / path).read_bytes().splitlines() == after, what
 
     _break_each(written, ERASER, ERASING, look)
+
+
+@pytest.mark.parametrize("folder", [CHAIN, PAYLOADS])
+def test_what_was_not_synced_is_on_disk_before_it_is_gone_on_with(
+    written: Path, folder: str
+) -> None:
+    """A start that can't get on disk what a killed executor has left tells nobody of it (I1)."""
+    with _copy(written) as directory:
+        last = directory / folder / SEGMENTS[1]
+        said, _ = _traced(WRITER, directory, "-e", "inject=fsync:error=EIO", only=last)
+        assert [line.split(":")[0] for line in said] == ["closed the chain can't be opened"]

@@ -12,6 +12,7 @@ from tibet_core import Token
 
 from tests.executor.injection import file_bytes_left, traced
 from tibet_nc_executor import provenance
+from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.provenance import AppendStore
 
 
@@ -98,3 +99,25 @@ def test_what_can_not_be_taken_back_is_cut_off_by_the_next(tmp_path: Path) -> No
     store.add(token(2, store.last_id, 1))
     assert [found.token_id[-1] for found in store.all()] == ["0", "2"]
     store.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+def test_what_was_not_synced_is_on_disk_before_it_is_gone_on_with(tmp_path: Path) -> None:
+    """A start that can't get on disk what a killed executor has added goes no further (I1)."""
+    path = tmp_path / "tokens.jsonl"
+    AppendStore(path).close()
+    with (
+        traced(os.getpid(), tmp_path / "trace", "inject=fsync:error=EIO", [path]),
+        pytest.raises(OSError, match="Input/output error"),
+    ):
+        AppendStore(path)
+
+
+@pytest.mark.parametrize("line", [b"junk", b"\xff", b"[]", b"{}", b'{"token_id":"x"}'])
+def test_a_last_line_that_is_no_token_is_told(tmp_path: Path, line: bytes) -> None:
+    """A store whose end no crash has left so is refused in one line, and left alone."""
+    path = tmp_path / "tokens.jsonl"
+    path.write_bytes(line + b"\n")
+    with pytest.raises(LedgerError, match="the last line is no token"):
+        AppendStore(path)
+    assert path.read_bytes() == line + b"\n"

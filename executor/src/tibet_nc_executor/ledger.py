@@ -12,11 +12,12 @@ The life of a record
    written while a sync was under way share the next one.
 5. Only then is the caller told.
 
-A crash before 3 leaves nothing, or a payload without a record, which is harmless. A crash in 3
-leaves a torn line, which the next start cuts off and records. A crash between 3 and 5 leaves a
-record whose caller was never told: an intent that did not run, which the next start closes with
-an ``aborted`` record. When a sync fails, nobody can know what is on disk (the kernel may have
-dropped the pages), so the ledger takes nothing more until it is opened anew.
+A crash before 3 leaves nothing, or a payload without a record, which is harmless, or a torn one,
+which the next start cuts off. A crash in 3 leaves a torn line, which the next start cuts off and
+records. A crash between 3 and 5 leaves a record whose caller was never told: an intent that did not
+run, which the next start closes with an ``aborted`` record. When a sync fails, nobody can know what
+is on disk (the kernel may have dropped the pages), so the ledger takes nothing more until it is
+opened anew.
 
 When the disk is full, what must be recorded gets the room that is kept for that (reserve).
 """
@@ -110,24 +111,37 @@ class Ledger:
         self._payload_end: int
         self._waiting: list[_Waiting] = []
         self._syncing: asyncio.Task[None] | None = None
+        self._opened = ExitStack()
+        """The lock."""
         try:
-            make_directory(self._chain)
-            make_directory(self._payloads)
-            self._lock = open_append(directory / "lock")
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise LedgerError(f"{directory}: another executor is using this chain") from None
-            tail = segments.recover(self._chain, identity.public_key)
-            self.torn: Final = tail.torn
-            self.length = tail.length
-            self.head = tail.head
-            self.tree = Frontier()
-            """The tree over the lines; whoever opens a chain that has some must set it."""
-            self._open_segment(tail.length if tail.first is None else tail.first)
-            self.reserve.make()
+            with ExitStack() as failed:
+                failed.callback(self._opened.close)
+                self._lock(directory)
+                tail = segments.recover(self._chain, identity.public_key)
+                self.torn: Final = tail.torn
+                self.length = tail.length
+                self.head = tail.head
+                self.tree = Frontier()
+                """The tree over the lines; whoever opens a chain that has some must set it."""
+                self.reserve.make()
+                first = tail.length if tail.first is None else tail.first
+                with suppress(FileNotFoundError):
+                    segments.mend(self._payloads / segment_name(first))
+                self._open_segment(first)
+                failed.pop_all()
         except OSError as error:
             raise LedgerError(f"the chain can't be opened: {error}") from None
+
+    def _lock(self, directory: Path) -> None:
+        make_directory(self._chain)
+        make_directory(self._payloads)
+        sync_directory(directory)  # one that was killed may have made what is there
+        lock = open_append(directory / "lock")
+        self._opened.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LedgerError(f"{directory}: another executor is using this chain") from None
 
     async def append[R: Record](
         self,
@@ -200,8 +214,9 @@ class Ledger:
         """Wait until all is on disk and give the chain free."""
         if self._syncing is not None:
             await self._syncing
-        for descriptor in (self._chain_file, self._payload_file, self._lock):
+        for descriptor in (self._chain_file, self._payload_file):
             os.close(descriptor)
+        self._opened.close()
 
     # --- files ------------------------------------------------------------------------------------
 

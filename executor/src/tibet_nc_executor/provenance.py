@@ -17,6 +17,7 @@ from tibet_core import Token, TokenState
 from tibet_core.store import TokenStore
 
 from tibet_nc_executor.durable import append, cut, open_append
+from tibet_nc_executor.errors import LedgerError
 
 ACTION = "nc.command.execute"
 READ_BYTES = 16 * 1024  # some tokens, of which each has about a thousand
@@ -26,9 +27,10 @@ class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type i
     """tibet-core's TokenStore over an append-only file; reads scan it and hold nothing."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the store, cutting off a torn last line; raises OSError.
+        """Open or make the store, cutting off a torn last line; raises OSError or LedgerError.
 
-        Only its end is read, so that a start takes no longer the more commands there were.
+        Only its end is read, so that a start takes no longer the more commands there were. What an
+        executor that was killed has added is on disk from now on.
         """
         self._path = path
         self.descriptor = open_append(path)
@@ -36,8 +38,9 @@ class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type i
         self.last_id: str | None = None
         last, self._end = _last_line(self.descriptor)
         if last:
-            self.last_id = Token.from_json(last.decode()).token_id
+            self.last_id = _id_of(last, path)
         cut(self.descriptor, self._end)
+        os.fsync(self.descriptor)
 
     def add(self, token: Token) -> str:
         """Append a token; return the SHA-256 of its line, with which the chain anchors it.
@@ -111,6 +114,13 @@ def _last_line(descriptor: int) -> tuple[bytes, int]:
         if end >= 0 and (begin > 0 or start == 0):
             return data[begin:end], start + end + 1
         span *= 2
+
+
+def _id_of(line: bytes, path: Path) -> str:
+    try:
+        return str(Token.from_json(line.decode()).token_id)
+    except (ValueError, TypeError):  # what tibet-core and json raise
+        raise LedgerError(f"{path}: the last line is no token; no crash leaves that") from None
 
 
 def encode(token: Token) -> bytes:

@@ -3,7 +3,9 @@
 
 Only the last segment is read whole. What a crash can leave is mended: a last line without its
 line end, or zeros after the last line (a file system that lost the data but kept the length), is
-cut off and reported. Anything else that is wrong was not done by a crash, and is refused.
+cut off and reported. Anything else that is wrong was not done by a crash, and is refused. What is
+whole may be there only in memory, if the executor was killed before its sync: that is made up for
+before anybody is told of it.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tibet_nc_executor.durable import cut
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_protocol.errors import ProtocolError
 from tibet_nc_protocol.layout import segment_first, segment_name
@@ -54,9 +57,9 @@ def recover(directory: Path, key: PublicKey) -> Tail:
         return Tail(length=0, head=FIRST_PREV, first=None, torn=None)
     first = segments[-1]
     path = directory / segment_name(first)
-    torn = _cut(path)
+    torn = mend(path)
     length = first
-    head = FIRST_PREV if first == 0 else _last_digest(directory / segment_name(segments[-2]), first)
+    head = _head_before(directory, segments)
     last: Record | None = None
     for line in _lines(path):
         last = _follow(line, length, head)
@@ -76,7 +79,17 @@ def recover(directory: Path, key: PublicKey) -> Tail:
 
 
 def read_from(directory: Path, start: int) -> Iterator[tuple[Record, str]]:
-    """Yield each record from a number on, with its digest; raises LedgerError when one is wrong."""
+    """Yield each record from a number on, with its digest.
+
+    Raises LedgerError when one is wrong or can't be read.
+    """
+    try:
+        yield from _read_from(directory, start)
+    except OSError as error:
+        raise LedgerError(f"the chain can't be read: {error.strerror}") from None
+
+
+def _read_from(directory: Path, start: int) -> Iterator[tuple[Record, str]]:
     segments = firsts(directory)
     begin = max((index for index, first in enumerate(segments) if first <= start), default=0)
     for first in segments[begin:]:
@@ -101,21 +114,23 @@ def newest_key(directory: Path) -> str | None:
     return last.key if isinstance(last, Key) else None
 
 
-def _cut(path: Path) -> Torn | None:
-    """Cut an incomplete last line or trailing zeros; durable before anything is appended."""
+def mend(path: Path) -> Torn | None:
+    """Cut off an incomplete last line or trailing zeros, and have the rest on disk.
+
+    Returns what was cut off; raises OSError.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         data = path.read_bytes()
-        keep = len(data.rstrip(b"\0"))
-        keep = data.rfind(b"\n", 0, keep) + 1
-        if keep == len(data):
-            return None
-        os.ftruncate(descriptor, keep)
+        end = data.rfind(b"\n", 0, len(data.rstrip(b"\0"))) + 1
+        cut(descriptor, end)
         os.fsync(descriptor)
-        dropped = data[keep:]
-        return Torn(bytes=len(dropped), sha256=hashlib.sha256(dropped).hexdigest())
     finally:
         os.close(descriptor)
+    dropped = data[end:]
+    if not dropped:
+        return None
+    return Torn(bytes=len(dropped), sha256=hashlib.sha256(dropped).hexdigest())
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -140,13 +155,18 @@ def _follow(line: bytes, number: int, head: str) -> Record:
     return record
 
 
-def _last_digest(path: Path, length: int) -> str:
-    """Return the digest of a segment's last line, reading only its end."""
-    with path.open("rb") as file:
+def _head_before(directory: Path, segments: list[int]) -> str:
+    """Return the digest that the last segment's first line follows, reading only what it must."""
+    *others, first = segments
+    if first == 0:
+        return FIRST_PREV
+    if not others:
+        raise LedgerError(f"the segments before record {first} are missing")
+    with (directory / segment_name(others[-1])).open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 2 * RECORD_BYTES))
         end = file.read()
     if not end.endswith(b"\n"):
-        raise LedgerError(f"the segment before record {length} does not end with a whole line")
+        raise LedgerError(f"the segment before record {first} does not end with a whole line")
     line = end[:-1].rpartition(b"\n")[2]
     return digest(line)
