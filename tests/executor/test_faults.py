@@ -73,7 +73,7 @@ def check(directory: Path, said: list[str], what: str) -> None:
     intents = {record.seq: record for record in records if isinstance(record, Intent)}
     assert promised <= intents.keys(), what
     for number in promised:
-        paths = (directory / PAYLOADS).iterdir()
+        paths = (directory / PAYLOADS).glob("[0-9]*")
         segment = max(path for path in paths if int(path.stem) <= number)  # where readers look
         texts = map(PAYLOADS_CODEC.decode, segment.read_bytes().splitlines())
         fitting = [

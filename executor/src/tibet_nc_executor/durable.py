@@ -47,9 +47,14 @@ def cut(descriptor: int, end: int) -> None:
         os.ftruncate(descriptor, end)
 
 
+def open_directory(path: Path) -> int:
+    """Open a directory, whose names a sync makes durable; raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable; raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_directory(path)
     try:
         os.fsync(descriptor)
     finally:
@@ -65,13 +70,18 @@ def make_directory(path: Path) -> None:
 
 def write_new(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
     """Write a whole file that appears under its name only when complete; replaces an older one."""
-    temporary = path.with_name(f".{path.name}.new")
+    write_draft(path, data, mode=mode).replace(path)
+    sync_directory(path.parent)
+
+
+def write_draft(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> Path:
+    """Write a whole file beside another whose place it will take; raises OSError."""
+    draft = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, mode)
+    descriptor = os.open(draft, flags, mode)
     try:
         write_all(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    temporary.replace(path)
-    sync_directory(path.parent)
+    return draft

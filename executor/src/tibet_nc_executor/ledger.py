@@ -112,7 +112,7 @@ class Ledger:
         self._waiting: list[_Waiting] = []
         self._syncing: asyncio.Task[None] | None = None
         self._opened = ExitStack()
-        """The lock."""
+        """The lock, and the directories in which names are made."""
         try:
             with ExitStack() as failed:
                 failed.callback(self._opened.close)
@@ -136,6 +136,10 @@ class Ledger:
         make_directory(self._chain)
         make_directory(self._payloads)
         sync_directory(directory)  # one that was killed may have made what is there
+        self._folders: list[int] = []
+        for folder in (self._chain, self._payloads):
+            self._folders.append(durable.open_directory(folder))
+            self._opened.callback(os.close, self._folders[-1])
         lock = open_append(directory / "lock")
         self._opened.callback(os.close, lock)
         try:
@@ -195,15 +199,23 @@ class Ledger:
         return any(_is_of(line, number) for line in lines)
 
     def erase_text(self, number: int) -> None:
-        """Remove the text that a record commits to; raises OSError and leaves it then."""
+        """Remove the text that a record commits to; raises OSError, and then it may be there."""
+        durable.cut(self._payload_file, self._payload_end)  # what is left of a failure is no text
         path = self._payload_path(number)
         current = os.fstat(self._payload_file).st_ino == path.stat().st_ino
         kept = (line for line in path.read_bytes().splitlines() if not _is_of(line, number))
-        durable.write_new(path, b"".join(line + b"\n" for line in kept))
-        if current:
-            os.close(self._payload_file)
-            self._payload_file = open_append(path)
+        draft = durable.write_draft(path, b"".join(line + b"\n" for line in kept))
+        with ExitStack() as failed:
+            file = open_append(draft)
+            failed.callback(os.close, file)
+            with self._stopped_by_failure():  # nobody knows which of the two has the name
+                draft.replace(path)
+                self._sync_names()
+            failed.pop_all()
+        if current:  # what has lost its name is written to no more
+            self._payload_file, file = file, self._payload_file
             self._payload_end = os.fstat(self._payload_file).st_size
+        os.close(file)
 
     def _payload_path(self, number: int) -> Path:
         firsts = segments.firsts(self._payloads)
@@ -229,11 +241,14 @@ class Ledger:
             payload_file = open_append(self._payloads / name)
             failed.callback(os.close, payload_file)
             with self._stopped_by_failure():
-                sync_directory(self._chain)
-                sync_directory(self._payloads)
+                self._sync_names()
             failed.pop_all()
         self._chain_file, self._chain_end = chain_file, os.fstat(chain_file).st_size
         self._payload_file, self._payload_end = payload_file, os.fstat(payload_file).st_size
+
+    def _sync_names(self) -> None:
+        for folder in self._folders:
+            os.fsync(folder)
 
     def _next_segment(self) -> None:
         # Rare (once in thousands of records), so the syncs may hold up the loop.
