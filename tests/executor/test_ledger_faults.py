@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,22 @@ async def test_with_few_descriptors_a_record_is_told_or_not_there(
     assert len(kit.verify(tmp_path)) == ledger.length > 8
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_failure_that_is_told_when_a_file_is_closed_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever, and nothing more is taken (I1, I4)."""
+    monkeypatch.setattr(module, "AT_ONCE_S", 0.0)
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.append(kit.genesis)
+    path = tmp_path / CHAIN / FIRST
+    with traced(os.getpid(), tmp_path / "trace", "inject=close:error=EIO", [path]):
+        for _ in range(2):
+            with pytest.raises(LedgerError, match="could not be synced: Input/output error"):
+                await asyncio.wait_for(ledger.append(kit.security), 20)
+    await ledger.close()
+
+
 async def test_a_chain_without_its_beginning_is_not_gone_on_with(tmp_path: Path) -> None:
     """When only the last segment is there, that is said, and nothing is changed (I8)."""
     ledger = kit.open_ledger(tmp_path, segment_bytes=2000)
@@ -125,4 +142,20 @@ async def test_a_chain_without_its_beginning_is_not_gone_on_with(tmp_path: Path)
     before = opened()
     with pytest.raises(LedgerError, match=r"the segments before record \d are missing"):
         kit.open_ledger(tmp_path)
+    assert opened() == before
+
+
+async def test_with_few_descriptors_a_chain_is_opened_or_nothing_is(tmp_path: Path) -> None:
+    """However few can be opened: a chain that takes records, or an error and nothing left open."""
+    before = opened()
+    ledger = None
+    for left in range(20):
+        with suppress(LedgerError), descriptors_left(left):
+            ledger = kit.open_ledger(tmp_path)
+        if ledger is not None:
+            break
+        assert opened() == before
+    assert ledger is not None
+    await ledger.append(kit.genesis)
+    await ledger.close()
     assert opened() == before

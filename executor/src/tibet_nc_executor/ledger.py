@@ -293,8 +293,10 @@ class Ledger:
                 raise LedgerError(self._failure)
             self._after(record, head)
             return
-        # Duplicates, so that whoever gave them may close theirs at any time.
-        self._unsynced += [os.dup(descriptor) for descriptor in files]
+        try:
+            self._unsynced += _duplicates(files)
+        except OSError:  # out of descriptors: here and now, then
+            self._synced(_sync_files(files))
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((record, head, done))
         if self._syncing is None:
@@ -334,6 +336,17 @@ def _is_of(line: bytes, number: int) -> bool:
         return False
 
 
+def _duplicates(descriptors: Sequence[int]) -> list[int]:
+    """Return duplicates, so that whoever gave them may close theirs; raises OSError."""
+    with ExitStack() as failed:
+        found = []
+        for descriptor in descriptors:
+            found.append(os.dup(descriptor))
+            failed.callback(os.close, found[-1])
+        failed.pop_all()
+    return found
+
+
 def _sync_files(descriptors: Sequence[int]) -> float | OSError:
     """Sync files in their order; return how long it took, in seconds, or what went wrong."""
     begin = time.monotonic()
@@ -348,13 +361,13 @@ def _sync_files(descriptors: Sequence[int]) -> float | OSError:
 def _sync_and_close(descriptors: Sequence[int]) -> float | OSError:
     """Sync files in the order in which they were first named, each once, and close them all."""
     try:
-        once: dict[tuple[int, int], int] = {}
-        for descriptor in descriptors:
-            found = os.fstat(descriptor)
-            once.setdefault((found.st_dev, found.st_ino), descriptor)
-        return _sync_files(list(once.values()))
-    except OSError as error:
+        with ExitStack() as opened:
+            for descriptor in descriptors:
+                opened.callback(os.close, descriptor)
+            once: dict[tuple[int, int], int] = {}
+            for descriptor in descriptors:
+                found = os.fstat(descriptor)
+                once.setdefault((found.st_dev, found.st_ino), descriptor)
+            return _sync_files(list(once.values()))
+    except OSError as error:  # of a sync, or of a close, which may be one that comes late
         return error
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)

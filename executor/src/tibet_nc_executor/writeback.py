@@ -27,24 +27,26 @@ class Writeback:
         """Take notice of bytes that were written to the file."""
         self._unsynced += count
         if self._unsynced >= STEP_BYTES and (self._syncing is None or _went_well(self._syncing)):
-            with suppress(OSError):  # out of descriptors: later, then
-                self._syncing = self._sync(descriptor)
+            self._sync(descriptor)
 
     async def settle(self, descriptor: int) -> None:
-        """Return when at most REST_BYTES aren't on the disk; raises OSError if any sync failed.
+        """Return when nearly all is on the disk; raises OSError if any sync failed.
 
         The kernel tells of a failure once, so what it said on the way counts.
         """
         if self._syncing is not None:
             await self._syncing
         if self._unsynced > REST_BYTES:
-            await self._sync(descriptor)
+            self._sync(descriptor)
+            if self._syncing is not None:
+                await self._syncing
 
-    def _sync(self, descriptor: int) -> asyncio.Task[None]:
-        # A duplicate, so that whoever gave the file may close it at any time.
-        syncing = asyncio.to_thread(_sync_and_close, os.dup(descriptor))
-        self._unsynced = 0
-        return asyncio.create_task(syncing)
+    def _sync(self, descriptor: int) -> None:
+        with suppress(OSError):  # out of descriptors: later, then, with the record at the latest
+            # A duplicate, so that whoever gave the file may close it at any time.
+            syncing = asyncio.to_thread(_sync_and_close, os.dup(descriptor))
+            self._unsynced = 0
+            self._syncing = asyncio.create_task(syncing)
 
 
 def _went_well(syncing: asyncio.Task[None]) -> bool:
