@@ -13,6 +13,7 @@ from tests.executor.injection import descriptors_left, file_bytes_left, traced
 from tibet_nc_executor import ledger as module
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Ledger, Text
+from tibet_nc_executor.reserve import RESERVE_BYTES
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC
 from tibet_nc_protocol.records import Record
 
@@ -129,6 +130,15 @@ async def test_a_failure_that_is_told_when_a_file_is_closed_counts(
             with pytest.raises(LedgerError, match="could not be synced: Input/output error"):
                 await asyncio.wait_for(ledger.append(kit.security), 20)
     await ledger.close()
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+async def test_a_reserve_that_a_crash_left_in_part_is_made_whole(tmp_path: Path, size: int) -> None:
+    """Room that was only begun to be kept is kept when the chain is opened again."""
+    (tmp_path / "reserve").write_bytes(bytes(size))
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.close()
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= RESERVE_BYTES
 
 
 async def test_a_chain_without_its_beginning_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ commands are now refused. It is made again before the next command.
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,15 +26,13 @@ class Reserve:
         self._path = path
 
     def make(self) -> None:
-        """Keep the room, if it isn't kept yet; raises OSError."""
-        if self._path.exists():
-            return
+        """Keep the room, if it isn't kept yet or only in part; raises OSError."""
+        with suppress(FileNotFoundError):
+            if self._path.stat().st_size >= RESERVE_BYTES:
+                return
         descriptor = open_append(self._path)
         try:
             os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
-        except OSError:
-            self._path.unlink()
-            raise
         finally:
             os.close(descriptor)
 
