@@ -2,8 +2,10 @@
 """What the chain says about each event, found without reading the chain (I3).
 
 A SQLite file that can be deleted at any time: it is made from the chain alone, and remembers up to
-which record. It is never synced on the way of a command; after a crash it catches up. It can't be
-ahead of the chain, since a record is applied only when it is on disk: if it is, the chain was cut.
+which record. No command waits for its sync; what a power cut takes are the newest records, which it
+catches up with. Only that: SQLite syncs its log before it moves pages from there to their places,
+or some of them could be lost, and a run that is forgotten runs again. It can't be ahead of the
+chain, since a record is applied only when it is on disk: if it is, the chain was cut.
 """
 
 import os
@@ -72,7 +74,7 @@ class Index:
             self._database = sqlite3.connect(path, isolation_level=None)
             path.chmod(0o600)
             self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = OFF")
+            self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute(f"PRAGMA cache_size = {_CACHE}")
             self._database.executescript(_SCHEMA)
             self._database.execute(
@@ -98,16 +100,12 @@ class Index:
 
         Raises LedgerError when they don't follow or can't be stored, and keeps what it had.
         """
-        before = (self.length, self.head, self.commands, self.refused, self.copy_tree())
         try:
             with self._transaction():
                 for record, head in records:
                     self._check_next(record)
                     self._apply(record, head)
-        except (sqlite3.Error, LedgerError) as error:
-            self.length, self.head, self.commands, self.refused, self.tree = before
-            if isinstance(error, LedgerError):
-                raise
+        except sqlite3.Error as error:
             raise LedgerError(f"the index can't be written: {self._reason(error)}") from None
 
     def _reason(self, error: sqlite3.Error) -> str:
@@ -135,11 +133,14 @@ class Index:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Take in all of it or, whatever it is that fails, nothing."""
+        before = (self.length, self.head, self.commands, self.refused, self.copy_tree())
         self._database.execute("BEGIN")
         try:
             yield
             self._database.execute("COMMIT")
         except BaseException:
+            self.length, self.head, self.commands, self.refused, self.tree = before
             with suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             raise
