@@ -75,11 +75,14 @@ class Recorder:
         if self.failure is not None or self.recorded >= self._limit:
             return
         kept = data[: self._limit - self.recorded]
+        held = self._cast.held
         cast = self._cast.output(kept, self._elapsed())
         if self.recorded + len(kept) == self._limit:
             cast += self._cast.mark("recording limit reached", self._elapsed())
         if self._write(cast):
             self.recorded += len(kept)
+        else:
+            self.recorded -= held
 
     def finish(self, status: str) -> None:
         """Write the last lines; ``status`` is the exit status."""

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""A recording holds exactly what is said of it, wherever its disk was full (I12)."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.executor.injection import file_bytes_left
+from tibet_nc_executor.recording import Recorder, read_output
+
+PIECES = [b"a", b"\n", b"\xff", *(bytes([byte]) for byte in "\U0001f600\u00e9".encode())]
+OUTPUT = st.lists(st.sampled_from(PIECES), max_size=60).map(b"".join)
+
+
+@given(
+    chunks=st.lists(OUTPUT, max_size=8),
+    room=st.integers(100, 1500),
+    limit=st.integers(1, 200),
+)
+def test_as_much_is_recorded_as_is_said(chunks: list[bytes], room: int, limit: int) -> None:
+    """The file has the output's beginning, to the byte, up to where the disk was full or it ended.
+
+    Characters are cut anywhere, by the chunks, by the limit and by the failure.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "recording.cast"
+        recorder = Recorder(path, title="#1", columns=80, rows=24, limit_bytes=limit)
+        with file_bytes_left(room):
+            for chunk in chunks:
+                recorder.feed(chunk)
+            recorder.finish("0")
+        recorder.close()
+        whole = b"".join(chunks)
+        kept = b"".join(read_output(path)) if recorder.recorded else b""
+    assert recorder.bytes == len(whole)
+    assert kept == whole[: recorder.recorded]
+    if recorder.failure is None:
+        assert recorder.recorded == min(len(whole), limit)
+
+
+def test_another_recording_is_never_written_over(tmp_path: Path) -> None:
+    """A file in the place of a recording stays as it is, and the record says that there is none."""
+    path = tmp_path / "recording.cast"
+    path.write_bytes(b"older")
+    recorder = Recorder(path, title="#1", columns=80, rows=24, limit_bytes=1000)
+    recorder.feed(b"output")
+    recorder.feed(b"more")
+    recorder.finish("0")
+    recorder.close()
+    assert path.read_bytes() == b"older"
+    assert (recorder.name, recorder.recorded, recorder.bytes) == ("", 0, 10)
+    assert recorder.failure == "recording ended early: File exists"
