@@ -68,7 +68,8 @@ class DescentRun:
         return [pid for pid in strangers if self._is_marked(pid)]
 
     def _is_marked(self, pid: int) -> bool:
-        with suppress(OSError):
+        # Gone, or hidden from us; for reasons of our own nothing can be said, and that is raised.
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             if os.getsid(pid) == self._leader:
                 return True
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

@@ -161,7 +161,11 @@ class Door:
 
     def processes(self) -> list[int]:
         """Return every process behind the door that is seen now, without the shell itself."""
-        return [pid for pid in self.cell.enclosure.members() if pid != self._process.pid]
+        try:
+            members = self.cell.enclosure.members()
+        except OSError:  # out of descriptors, for one: not to see is no reason to stop what is done
+            return []
+        return [pid for pid in members if pid != self._process.pid]
 
     def signal_all(self, number: Signals, *, shell: bool = True) -> None:
         """Signal everything behind the door, with the `shell` or without, as far as it is seen."""

@@ -88,9 +88,9 @@ class Leftover:
 
         Raises LedgerError if it can't be recorded.
         """
-        rest = await self._background.wait()
-        self._recorder.finish(rest.reason)
         try:
+            rest = await self._background.wait()
+            self._recorder.finish(rest.reason)
             await self._record(archive, rest)
         finally:
             self._recorder.close()
