@@ -9,6 +9,7 @@ down by strace, and gone through: whenever it tells somebody something, no more 
 import asyncio
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -212,13 +213,14 @@ async def test_an_erased_recording_is_told_of_when_it_is_for_good(place: Path) -
 
 @pytest.mark.parametrize("words", [["init"], ["identity", "--rotate"]])
 def test_a_key_is_told_of_when_it_is_on_disk(place: Path, words: list[str]) -> None:
-    """A key that was made, or has taken another's place, isn't lost after others rely on it."""
+    """A key that was made, with the directory that it is in, or took another's place, stays."""
     executor = Executor(place)
     with executor:
         pass
     if words == ["init"]:
-        (executor.state / "executor.key").unlink()
-    disk = Disk(executor.state)
+        shutil.rmtree(executor.state)
+        place.chmod(0o777)
+    disk = Disk(place)
     trace = place / "trace"
     argv = ["strace", "-f", "-qq", "-y", "-o", str(trace), "-e", f"trace={CALLS}"]
     subprocess.run([*argv, *executor.argv(), *words], check=True, capture_output=True, cwd="/")

@@ -141,6 +141,32 @@ async def test_a_reserve_that_a_crash_left_in_part_is_made_whole(tmp_path: Path,
     assert (tmp_path / "reserve").stat().st_blocks * 512 >= RESERVE_BYTES
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+@pytest.mark.parametrize("full", ["ENOSPC", "EDQUOT"])
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_must_be_recorded_gets_the_room_that_is_kept(
+    tmp_path: Path, full: str, kept: bool
+) -> None:
+    """On a full disk, or at the end of a quota; and without the room it is said why nothing is."""
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.append(kit.genesis)
+    path, reserve = tmp_path / CHAIN / FIRST, tmp_path / "reserve"
+    times = ":when=1" if kept else ""
+    if not kept:
+        reserve.unlink()
+    with traced(os.getpid(), tmp_path / "trace", f"inject=write:error={full}{times}", [path]):
+        if kept:
+            await ledger.append(kit.security)
+        else:
+            with pytest.raises(LedgerError, match=r"No space left|quota exceeded"):
+                await ledger.append(kit.security)
+    assert not reserve.exists()
+    await ledger.append(kit.intent("$next"), text=TEXT, critical=False)
+    assert reserve.stat().st_size == RESERVE_BYTES
+    await ledger.close()
+    assert len(kit.verify(tmp_path)) == ledger.length == (3 if kept else 2)
+
+
 async def test_a_chain_without_its_beginning_is_not_gone_on_with(tmp_path: Path) -> None:
     """When only the last segment is there, that is said, and nothing is changed (I8)."""
     ledger = kit.open_ledger(tmp_path, segment_bytes=2000)

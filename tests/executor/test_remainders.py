@@ -141,6 +141,9 @@ async def test_killed_with_the_executor_it_is_aborted(executor: Executor, client
     assert executor.commands("sleep 4754") == []
     (remainder,) = remainders(executor)
     assert (remainder.reason, remainder.recording) == (Reason.ABORTED, "")
+    executor.stop()
+    executor.start()
+    assert remainders(executor) == [remainder]
 
 
 async def test_there_is_a_most(executor: Executor, client: Client) -> None:
