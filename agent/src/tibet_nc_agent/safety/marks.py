@@ -18,6 +18,8 @@ STAR = "\ue001"
 ANY = "\ue002"
 OPEN = "\ue003"
 CLOSE = "\ue004"
+FOUND = "__found__"
+"""A name that stands for something found below a directory."""
 
 _LONGEST_PATTERN = 256  # no name that is compared is longer
 _GLOBS = frozenset((STAR, ANY, OPEN))
@@ -69,7 +71,8 @@ def plain(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return the text for people, an unknown piece as `…`."""
+    """Return the text for people, an unknown piece or what was found as `…`."""
+    text = text.replace(f"{FOUND}/x", UNKNOWN).replace(FOUND, UNKNOWN)
     return text.translate(_SHOWN) if _ANY_MARK.search(text) else text
 
 

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from msgspec import Struct
 
 from tibet_nc_agent.safety.grammar.nodes import Command
-from tibet_nc_agent.safety.marks import UNKNOWN, is_glob, plain
+from tibet_nc_agent.safety.marks import FOUND, STAR, UNKNOWN, is_glob, plain
 
 Value = str | tuple[str, ...] | None
 """A variable: text, an array, or None if it cannot be known."""
@@ -28,6 +28,18 @@ class Root(Struct, frozen=True):
     below: bool
     limited: bool = False
 
+    @property
+    def found(self) -> list[str]:
+        """Paths that stand for what is printed; what is inside of a directory comes last."""
+        if UNKNOWN in self.path:
+            return [UNKNOWN]
+        if not self.below:
+            return [self.path]
+        inside = self.path.rstrip("/")
+        if self.limited:
+            return [f"{inside}/{FOUND}/x"]
+        return [self.path, f"{inside}/{STAR}"]
+
 
 class Stream(Struct, frozen=True):
     """Bytes that flow into or out of a command; `text` is None if they cannot be known."""
@@ -44,6 +56,11 @@ class Stream(Struct, frozen=True):
     def known(self) -> str | None:
         """The text if all of it is known."""
         return self.text if self.text is not None and UNKNOWN not in self.text else None
+
+    @property
+    def found(self) -> list[str]:
+        """Paths that stand for what it says of a search."""
+        return [path for root in self.roots for path in root.found]
 
 
 TERMINAL = Stream(source=Source.TERMINAL)

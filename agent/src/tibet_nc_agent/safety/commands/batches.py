@@ -7,12 +7,9 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.quoting import quoted, split_input
 from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
-from tibet_nc_agent.safety.marks import STAR, UNKNOWN
-from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Root, Stream, joined
+from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Stream, joined
 from tibet_nc_agent.safety.verdict import Family
-
-FOUND = "__found__"
-"""A name that stands for something found below a directory."""
 
 _XARGS_LETTERS = "adEILnPs"
 _XARGS_LONG = frozenset(
@@ -115,20 +112,8 @@ def _items(stdin: Stream | None) -> list[str]:
     if stdin.known is not None and len(stdin.known) < _LONGEST_INPUT:
         return split_input(stdin.known.replace("\0", "\n"))
     if stdin.roots:
-        return [path for root in stdin.roots for path in found_paths(root)]
+        return stdin.found
     return [UNKNOWN]
-
-
-def found_paths(root: Root) -> list[str]:
-    """Return paths that stand for what a search prints."""
-    if UNKNOWN in root.path:
-        return [UNKNOWN]
-    if not root.below:
-        return [root.path]
-    inside = root.path.rstrip("/")
-    if root.limited:
-        return [f"{inside}/{FOUND}/x"]
-    return [root.path, f"{inside}/{STAR}"]
 
 
 def _replaced(field: Field, replace: str, value: Field) -> Field:
@@ -187,7 +172,7 @@ def _parallel_values(call: Call, separator: int) -> list[str]:
     if stdin is not None and stdin.known is not None:
         return [line for line in stdin.known.split("\n") if line]
     if stdin is not None and stdin.roots:
-        return [path for root in stdin.roots for path in found_paths(root)]
+        return stdin.found
     return [UNKNOWN]
 
 

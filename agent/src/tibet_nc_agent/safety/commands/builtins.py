@@ -8,6 +8,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.values import EMPTY, Source, State, Stream, Value, text_stream
 from tibet_nc_agent.safety.verdict import Family
 
@@ -16,6 +17,8 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
 _ARRAY_OPTION = re.compile(r"-[a-z]*a")
 _REFERENCE_OPTION = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*")
 _SUBSCRIPT_PROGRAM = re.compile(r"\[.*(\$\(.*\)|`.*`).*\]", re.DOTALL)
+
+_SEVERITY = list(Level)  # the worst comes first
 
 
 def change_directory(call: Call) -> Stream:
@@ -58,6 +61,12 @@ def read(call: Call) -> Stream:
     if len(names) == 1 and stdin is not None and stdin.source is Source.TEXT and stdin.known:
         line = stdin.known.split("\n", 1)[0].strip()
     value: Value = line
+    if line is None and len(names) == 1 and stdin is not None and stdin.roots:
+        found = min(
+            (root.found[-1] for root in stdin.roots),
+            key=lambda path: _SEVERITY.index(call.walk.place(path, call.state).level),
+        )
+        value = None if found == UNKNOWN else found
     if line is not None and any(_ARRAY_OPTION.fullmatch(word) for word in call.words):
         value = tuple(line.split()) if "IFS" not in call.state.variables else None
     for name in names:

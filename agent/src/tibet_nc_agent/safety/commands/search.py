@@ -4,9 +4,9 @@
 import re
 
 from tibet_nc_agent.safety.call import Call
-from tibet_nc_agent.safety.commands.batches import FOUND
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, ask_if_endless
+from tibet_nc_agent.safety.marks import FOUND
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Root, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family

@@ -211,8 +211,7 @@ class Expander:
                 builder.decoded |= output.decoded
                 builder.producer = output.producer
                 builder.quoted |= part.quoted
-                text = UNKNOWN if output.text is None else output.text.rstrip("\n")
-                builder.runs.append((Mode.QUOTED if part.quoted else Mode.SPLIT, text))
+                self._output(output, builder, quoted=part.quoted, split=split)
             case Arithmetic():
                 text = self.arithmetic_text(part.parts, state)
                 value = evaluate(text, lambda name: _integer(state.value(name)))
@@ -234,6 +233,17 @@ class Expander:
                 self.run_inside((part,), state)
             case Literal():
                 builder.runs.append((Mode.QUOTED, part.text))
+
+    @staticmethod
+    def _output(output: Stream, builder: _Builder, *, quoted: bool, split: bool) -> None:
+        if output.text is None and output.roots and split and not quoted:
+            for index, path in enumerate(output.found):
+                if index:
+                    builder.runs.append((Mode.BREAK, " "))
+                builder.runs.append((Mode.QUOTED, path))
+            return
+        text = UNKNOWN if output.text is None else output.text.rstrip("\n")
+        builder.runs.append((Mode.QUOTED if quoted else Mode.SPLIT, text))
 
     # Parameters
 

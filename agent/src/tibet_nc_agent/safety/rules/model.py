@@ -12,7 +12,7 @@ from tibet_nc_agent.safety.verdict import Decision, Family
 
 
 class Level(StrEnum):
-    """What losing a path would mean."""
+    """What losing a path would mean; the worst comes first."""
 
     ROOT = "root"  # / or everything in it
     SYSTEM = "system"  # a directory that the system lives in
