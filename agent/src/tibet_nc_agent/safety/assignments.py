@@ -164,6 +164,7 @@ def _in_command(node: Command) -> Iterator[str]:
         case Group() | Subshell() | ForArithmetic():
             yield from _in_sequence(node.body)
         case Coprocess():
+            yield node.name
             yield from _in_command(node.body)
         case ForEach():
             yield node.name

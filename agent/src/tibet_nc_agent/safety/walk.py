@@ -53,6 +53,7 @@ from tibet_nc_agent.safety.values import (
 from tibet_nc_agent.safety.verdict import Decision, Family, Finding
 
 _UNKNOWN_NAME = "__unknown"
+_COPROCESS = ("63", "60")  # what bash gives the first one; more of them are taken together
 _IN_CURRENT_SHELL = frozenset(
     [
         "cd",
@@ -287,7 +288,7 @@ class Walker:
             case Group():
                 return self.sequence(node.body, state, stdin)
             case Coprocess():
-                return self._command(node.body, state.fork(), stdin)
+                return self._coprocess(node, state, stdin)
             case Loop():
                 return self._loop(node, state, stdin)
             case ForEach():
@@ -332,6 +333,12 @@ class Walker:
             remember_descriptor("0", source, state)
         output = self.run(fields, where, source) if fields else EMPTY
         return outputs(self, node.redirections, state, output)
+
+    def _coprocess(self, node: Coprocess, state: State, stdin: Stream | None) -> Stream:
+        output = self._command(node.body, state.fork(), stdin)
+        state.variables[node.name] = _COPROCESS
+        remember_descriptor(_COPROCESS[0], output, state)
+        return EMPTY
 
     def _loop(self, node: Loop, state: State, stdin: Stream | None) -> Stream:
         if is_endless_spawner(node):

@@ -296,7 +296,7 @@ class CompoundParser(WordLexer):
 
     def _coprocess(self, start: int) -> Coprocess:
         self.blanks()
-        before = self.position
+        name, before = "COPROC", self.position
         if self.reserved_word() == "coproc":
             self.fail("unexpected coproc")
         if self.peek() not in ("", "(", "{") and not self.reserved_word():
@@ -304,9 +304,11 @@ class CompoundParser(WordLexer):
             self.blanks()
             if self.reserved_word() in RESERVED - _COMPOUND_WORDS - {"in"}:
                 self.fail(f"unexpected {self.reserved_word()}")
-            if not (word.parts and (self.peek() == "(" or self.reserved_word() in _COMPOUND_WORDS)):
+            if word.parts and (self.peek() == "(" or self.reserved_word() in _COMPOUND_WORDS):
+                name = word.plain or name
+            else:
                 self.position = before
-        return Coprocess(self.command(), *self._span(start))
+        return Coprocess(name, self.command(), *self._span(start))
 
     # [[ … ]]
 

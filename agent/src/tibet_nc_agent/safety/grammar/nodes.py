@@ -273,8 +273,9 @@ class Test(Struct, frozen=True):
 
 
 class Coprocess(Struct, frozen=True):
-    """`coproc`."""
+    """`coproc`; its descriptors are in an array with the name."""
 
+    name: str
     body: "Command"
     start: int
     end: int
