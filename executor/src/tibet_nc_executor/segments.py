@@ -122,7 +122,7 @@ def mend(path: Path) -> Torn | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         data = path.read_bytes()
-        end = data.rfind(b"\n", 0, len(data.rstrip(b"\0"))) + 1
+        end = data.rfind(b"\n") + 1
         cut(descriptor, end)
         os.fsync(descriptor)
     finally:
