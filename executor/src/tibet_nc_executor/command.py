@@ -101,7 +101,9 @@ class Command:
         self._deadline: Final = Deadline(
             now=self._begun, idle_s=self._settings.idle_s, total_s=self._settings.total_s
         )
-        self._outlet: Final = Outlet(self._terminal, on_output, heard=self._heard, failed=self.kill)
+        self._outlet: Final = Outlet(
+            self._terminal, on_output, heard=self._heard, failed=self._end_all
+        )
         self._loop.add_reader(door.pidfd, self._shell_ended)
         self._loop.add_reader(door.told, self._read_state)
         self._timer = self._loop.call_later(0, self._tick)
@@ -167,6 +169,12 @@ class Command:
         return await asyncio.shield(self._life)
 
     # What happens
+
+    def _end_all(self) -> None:
+        """End what prints, of which nobody takes what it prints."""
+        if self.background is not None:
+            self.background.kill()
+        self.kill()
 
     def _heard(self) -> None:
         self._deadline.touch(time.monotonic())
@@ -325,6 +333,8 @@ class Command:
             return None
         if not await self._outlet.cut(_LIVING_CUT_S, self._on_rest):
             self._notes.append("what it left running kept its output from being read, so it ended")
+            return None
+        if self._outlet.failure is not None:
             return None
         self._finish_state()
         self.background = Background(self._door, self._outlet, self._exited, self._shell_gone)

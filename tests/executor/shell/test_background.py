@@ -10,6 +10,7 @@ import pytest
 from tests.executor.shell.driver import ASLEEP, Running, begin, commands_of, settings_for, until
 from tibet_nc_executor.background import Background
 from tibet_nc_executor.cage import Containment
+from tibet_nc_executor.command import Command
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
@@ -249,3 +250,24 @@ async def test_a_forged_last_word(shell: Shell) -> None:
     left.background.kill()
     await left.background.wait()
     assert running(shell, "sleep 4746") == []
+
+
+async def both(command: Command) -> None:
+    """Wait for a command's end, and for that of what it left."""
+    await command.wait()
+    if command.background is not None:
+        await command.background.wait()
+
+
+@pytest.mark.parametrize("text", ["while :; do echo x; done", "sleep 0.2; echo x; sleep 4774"])
+async def test_output_that_nobody_takes_ends_it(shell: Shell, text: str) -> None:
+    """What prints on though its consumer has failed is killed, and whoever waits is told (I6)."""
+
+    def fail(_data: bytes) -> None:
+        raise ZeroDivisionError
+
+    command = await shell.start(f"({text}) &", shell.new_session(), lambda _data: None, fail)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(both(command), 20)
+    assert running(shell, "sleep 4774") == []
+    assert running(shell, "") == [] or not shell.cage.separated
