@@ -227,8 +227,10 @@ async def test_a_failed_sync_stops_everything(tmp_path: Path) -> None:
     read, write = os.pipe()  # a pipe can't be synced: EINVAL, from the kernel itself
     with pytest.raises(LedgerError, match="could not be synced"):
         await ledger.append(kit.security, before=[write])
+    written = kit.lines(tmp_path)
     with pytest.raises(LedgerError, match="could not be synced"):
         await ledger.append(kit.security)
+    assert kit.lines(tmp_path) == written
     os.close(read)
     os.close(write)
     await ledger.close()

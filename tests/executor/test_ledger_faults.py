@@ -12,10 +12,10 @@ from tests.executor import chainkit as kit
 from tests.executor.injection import descriptors_left, file_bytes_left, traced
 from tibet_nc_executor import ledger as module
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.ledger import Ledger, Text
+from tibet_nc_executor.ledger import Ledger, Place, Text, timestamp
 from tibet_nc_executor.reserve import RESERVE_BYTES
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC
-from tibet_nc_protocol.records import Record
+from tibet_nc_protocol.records import RECORDS, Record, sign
 
 FIRST = "000000000000.jsonl"
 TEXT = Text(salt=bytes(16), command="echo something")
@@ -167,18 +167,44 @@ async def test_what_must_be_recorded_gets_the_room_that_is_kept(
     assert len(kit.verify(tmp_path)) == ledger.length == (3 if kept else 2)
 
 
-async def test_a_chain_without_its_beginning_is_not_gone_on_with(tmp_path: Path) -> None:
-    """When only the last segment is there, that is said, and nothing is changed (I8)."""
+@pytest.mark.parametrize("damage", ["missing", "emptied", "shortened", "torn", "altered"])
+async def test_a_segment_that_does_not_follow_is_not_gone_on_with(
+    tmp_path: Path, damage: str
+) -> None:
+    """What is wrong with the segment before the last one is said, and nothing is changed (I8)."""
     ledger = kit.open_ledger(tmp_path, segment_bytes=2000)
     await ledger.append(kit.genesis)
     while len(list((tmp_path / CHAIN).iterdir())) < 2:
         await ledger.append(kit.security)
     await ledger.close()
-    (tmp_path / CHAIN / FIRST).unlink()
-    before = opened()
-    with pytest.raises(LedgerError, match=r"the segments before record \d are missing"):
+    path = tmp_path / CHAIN / FIRST
+    whole = path.read_bytes()
+    damaged = {
+        "emptied": b"",
+        "shortened": b"".join(whole.splitlines(keepends=True)[:-1]),
+        "torn": whole.removesuffix(b"\n"),
+        "altered": whole.removesuffix(b'"}\n') + b'x"}\n',
+    }
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(damaged[damage])
+    before = opened(), kit.lines(tmp_path)
+    with pytest.raises(LedgerError, match=r"missing|does not end with|broken at record"):
         kit.open_ledger(tmp_path)
-    assert opened() == before
+    assert (opened(), kit.lines(tmp_path)) == before
+
+
+async def test_a_record_under_another_number_is_not_gone_on_with(tmp_path: Path) -> None:
+    """One that follows by its digest and is signed must have its place's number, too (I8)."""
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.append(kit.genesis)
+    place = Place(seq=7, prev=ledger.head, time=timestamp(0.0), tree=ledger.tree)
+    await ledger.close()
+    with (tmp_path / CHAIN / FIRST).open("ab") as file:
+        file.write(RECORDS.encode(sign(kit.security(place), kit.IDENTITY)) + b"\n")
+    with pytest.raises(LedgerError, match="broken at record 1"):
+        kit.open_ledger(tmp_path)
 
 
 async def test_with_few_descriptors_a_chain_is_opened_or_nothing_is(tmp_path: Path) -> None:
