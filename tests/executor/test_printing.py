@@ -57,12 +57,14 @@ def test_a_fault_before_is_the_one_to_tell(executor: Executor) -> None:
     """A verb that fails after it has printed tells its own fault."""
     missing = executor.directory / "missing" / "key"
     argv = [*executor.argv(), "init", "--public-key-file", str(missing)]
-    key = executor.state / "executor.key"
+    key, chain = executor.state / "executor.key", executor.state / "chain"
     kept = key.read_bytes()
     key.unlink()
+    aside = chain.rename(executor.state / "aside")  # beside one no key is made
     try:
         done = redirected(FULL[0], argv)
     finally:
+        aside.rename(chain)
         key.write_bytes(kept)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -90,6 +90,25 @@ async def test_a_key_that_can_not_be_written_is_one_line(executor: Executor) -> 
         pass
 
 
+async def test_a_chain_gets_no_key_but_its_own(executor: Executor) -> None:
+    """Where the key of a chain is lost no other is made, and what to do is said instead."""
+    executor.stop()
+    key = executor.state / "executor.key"
+    key.rename(executor.state / "elsewhere")
+    for verb in ("init", "identity"):
+        with pytest.raises(AssertionError, match="goes on with its own only"):
+            executor.verb(verb)
+    done = subprocess.run(
+        [*executor.argv(), "doctor"], capture_output=True, text=True, check=False, cwd="/"
+    )
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("FAIL  key: ")]
+    assert "init" not in told
+    assert not key.exists()
+    (executor.state / "elsewhere").rename(key)
+    with executor:
+        pass
+
+
 async def test_an_interrupted_change_of_key_is_finished_by_doing_it_again(
     executor: Executor,
 ) -> None:

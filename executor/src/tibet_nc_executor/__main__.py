@@ -15,6 +15,7 @@ from tibet_nc_executor.durable import make_directory, write_new
 from tibet_nc_executor.errors import ConfigError, ExecutorError
 from tibet_nc_executor.printing import standard_output
 from tibet_nc_protocol.errors import SignatureError
+from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.messages import Erase
 from tibet_nc_protocol.signing import KEY_BYTES, Identity, PublicKey
 
@@ -27,13 +28,16 @@ def run(config: Config, _: argparse.Namespace) -> None:
 
 
 def init(config: Config, arguments: argparse.Namespace) -> None:
-    """Make the state directory and the executor's key; keep a key that is there."""
+    """Make the state directory and the executor's key; keep a key that is there.
+
+    Where a chain is and no key, none is made: the chain can't go on with another.
+    """
     directory = Path(config.state.directory)
     path = directory / "executor.key"
     check_owner(directory)
     try:
         make_directory(directory)
-        if not path.exists():
+        if not path.exists() and not (directory / CHAIN).exists():
             write_new(path, os.urandom(KEY_BYTES).hex().encode() + b"\n")
             print(f"made {path}")
         public = Identity(secret_key(config, {})).public_key.hex

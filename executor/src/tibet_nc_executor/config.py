@@ -19,6 +19,7 @@ from tibet_nc_executor.errors import ConfigError
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.policy import Rules
 from tibet_nc_executor.selftest import Wall
+from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.limits import EXACT_INTEGER
 from tibet_nc_protocol.signing import KEY_BYTES
 from tibet_nc_protocol.terms import RoomId, UserId
@@ -286,6 +287,13 @@ def secret_key(config: Config, environment: Mapping[str, str]) -> bytes:
     return read_key(Path(config.state.directory) / "executor.key")
 
 
+def how_to_get_a_key(directory: Path) -> str:
+    """Return what to do where a state directory has no key; a chain goes on with its own only."""
+    if os.path.exists(directory / CHAIN):
+        return 'the chain that is here goes on with its own only: docs/operations.md, "Keys"'
+    return "make one with: tibet-nc-executor init"
+
+
 def check_owner(directory: Path) -> None:
     """Raise ConfigError if a directory is somebody else's, who couldn't use what is made there."""
     try:
@@ -315,7 +323,7 @@ def read_key(path: Path, *, private: bool = True) -> bytes:
                 raise ConfigError(f"{path}: others can read this key; chmod 600, or make a new one")
             secret = bytes.fromhex(file.read().decode("ascii").strip())
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no key; make one with: tibet-nc-executor init") from None
+        raise ConfigError(f"{path}: no key; {how_to_get_a_key(path.parent)}") from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except ValueError:

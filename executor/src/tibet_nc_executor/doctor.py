@@ -17,7 +17,7 @@ from typing import Final
 
 from tibet_nc_executor import segments
 from tibet_nc_executor.cage import PRLIMIT, SETPRIV, SETSID
-from tibet_nc_executor.config import Config, group_id, secret_key, uid_of
+from tibet_nc_executor.config import Config, group_id, how_to_get_a_key, secret_key, uid_of
 from tibet_nc_executor.errors import ConfigError, LedgerError
 from tibet_nc_executor.journal import SOCKET
 from tibet_nc_executor.pinfile import PinFile
@@ -32,6 +32,9 @@ from tibet_nc_protocol.signing import Identity
 UNIT: Final = "tibet-nc-executor.service"
 SYSTEMD: Final = Path("/run/systemd/system")
 SYSTEMCTL: Final = "/usr/bin/systemctl"
+
+SEALED_KEY: Final = "/etc/credstore.encrypted/tibet-nc.executor.key"
+"""Where the drop-in encrypted-key.conf has the executor's key from."""
 
 LEAST_FREE_BYTES: Final = 512 * 1024**2
 """Enough for the largest recordings of some commands that run at once; below it, look now."""
@@ -53,11 +56,7 @@ def examine(config: Config, environment: Mapping[str, str]) -> Iterator[Check]:
     """Yield the result of each check, in the order in which to mend them."""
     yield _configured("accounts", "systemd-sysusers", lambda: _accounts(config))
     yield _programs()
-    yield _configured(
-        "key",
-        "tibet-nc-executor init",
-        lambda: f"this executor is {Identity(secret_key(config, environment)).public_key.hex}",
-    )
+    yield _key(config, environment)
     yield _configured(
         "agent",
         "tibet-nc-executor enrol-agent KEY",
@@ -77,6 +76,17 @@ def _configured(name: str, fix: str, look: Callable[[], str]) -> Check:
         return Check(name=name, ok=True, detail=look())
     except ConfigError as error:
         return Check(name=name, ok=False, detail=str(error), fix=fix)
+
+
+def _key(config: Config, environment: Mapping[str, str]) -> Check:
+    name, directory = "key", Path(config.state.directory)
+    try:
+        key = Identity(secret_key(config, environment)).public_key.hex
+    except ConfigError as error:
+        if not (directory / "executor.key").exists() and os.path.exists(SEALED_KEY):
+            return Check(name=name, ok=True, detail=f"{SEALED_KEY} has it, for the unit alone")
+        return Check(name=name, ok=False, detail=str(error), fix=how_to_get_a_key(directory))
+    return Check(name=name, ok=True, detail=f"this executor is {key}")
 
 
 def _accounts(config: Config) -> str:
