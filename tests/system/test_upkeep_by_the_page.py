@@ -66,6 +66,53 @@ async def test_credentials_key_is_replaced(dropping: Site) -> None:
         await answered(dropping)
 
 
+async def test_sealed_key_is_rotated_and_lent(dropping: Site) -> None:
+    """A key that only the unit can read is replaced, and signs an erasure; doctor knows it."""
+    machine = dropping.machine
+    sealed = "/etc/credstore.encrypted/tibet-nc.executor.key"
+    first = machine.sh("cat /etc/tibet-nc/executor.pub")
+    with dropping.sealed_key():
+        drop_in = ROOT / "deploy" / "dropins" / f"{EXECUTOR}.d" / "encrypted-key.conf"
+        dropping.drop_in(EXECUTOR, drop_in.read_text())
+        machine.wait_active(*UNITS)
+        dropping.follow("Keys", 3)
+        machine.sh(f"systemd-creds decrypt --name=executor.key {sealed} - >/var/tmp/executor.key")
+        number = await answered(dropping)
+        told = machine.run("tibet-nc-executor", "doctor").stdout
+        erasing = blocks("docs/operations.md", "Keys")[4]
+        enter(machine, erasing.replace(" 42 ", f" {number} "), {})
+    assert f"ok    key: {sealed} has it" in told
+    assert machine.sh("cat /etc/tibet-nc/executor.pub") != first
+    verified = machine.sh(f"tibet-nc-audit verify --key {first.strip()}")
+    assert "1 [erased]" in verified
+
+
+async def test_lost_key_begins_another_chain(site: Site) -> None:
+    """Without its key a chain ends, another begins, and the old one verifies as before."""
+    machine = site.machine
+    public = machine.sh("cat /etc/tibet-nc/executor.pub")
+    before = await answered(site)
+    machine.sh("mv /var/lib/tibet-nc/executor.key /root/")
+    machine.sh(f"systemctl restart {EXECUTOR}", check=False)
+    machine.run("journalctl", "--sync")
+    said = machine.sh(f"journalctl -u {EXECUTOR} -n 30 -o cat --no-pager")
+    site.follow("Keys", 5)
+    try:
+        assert await answered(site) < before
+        machine.sh("tibet-nc-audit verify --key $(cat /etc/tibet-nc/executor.pub)")
+        machine.sh(f"tibet-nc-audit verify --state /var/lib/tibet-nc.old --key {public.strip()}")
+    finally:
+        machine.run("systemctl", "stop", *UNITS)
+        machine.sh(
+            "rm -r /var/lib/tibet-nc; mv /var/lib/tibet-nc.old /var/lib/tibet-nc\n"
+            "mv /root/executor.key /var/lib/tibet-nc/"
+        )
+        machine.write("/etc/tibet-nc/executor.pub", public)
+        site.start()
+    assert "step CREDENTIALS" in said
+    assert await answered(site) > before
+
+
 async def test_agent_gets_another_device(site: Site) -> None:
     """A lost Matrix store is replaced by a new device that the same identity vouches for."""
     machine = site.machine
@@ -134,6 +181,20 @@ async def test_stolen_password(site: Site) -> None:
         said = machine.sh(command.replace("@you:example.org", name))
         assert "not signed" in said, said
     assert f"not signed by {name}: {thief.device_id}" in said  # of itself, not of what it sent
+
+
+async def test_secret_is_erased(site: Site) -> None:
+    """By the number that the room shows text and output are gone from the state directory."""
+    machine = site.machine
+    (shown,) = await site.ask("$ echo hunter2 | tr a-z A-Z")
+    (erase,) = blocks("docs/operations.md", "A secret was typed")
+    looked = "grep -rilF hunter2 /var/lib/tibet-nc /var/lib/tibet-nc-agent"
+    assert "payloads" in machine.sh(looked)
+    enter(machine, erase.replace(" 42 ", f" {shown.result['number']} "), {})
+    assert machine.sh(looked, check=False) == ""
+    (listed,) = blocks("docs/operations.md", "What a warning means")
+    machine.run("journalctl", "--sync")
+    assert f"of #{shown.result['number']}: a password, typed by mistake" in machine.sh(listed)
 
 
 async def test_disk_full(site: Site) -> None:
