@@ -75,4 +75,4 @@ lock: ## write the hash-pinned lock files anew
 
 .PHONY: clean
 clean: ## remove environments and what the demo left
-	rm -rf .venv tests/element/node_modules .demo .cache dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv tests/{element,player}/node_modules .demo .cache dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -467,7 +467,7 @@ settings() {
     done
     rm -f "$script" "$draft"
     [ -z "$brain" ] ||
-        say "BRAIN_API_BASE is for the agent's environment: systemctl edit tibet-nc-agent"
+        say "BRAIN_API_BASE is not taken over: set [emission] base_url in $ETC/agent.toml"
 }
 
 keys() {

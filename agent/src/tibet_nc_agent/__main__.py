@@ -207,7 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="for programs")
     doctor = verbs.add_parser("doctor", help="check everything, one line each, with the fix")
     doctor.add_argument("--json", action="store_true", help="for programs")
-    explain.add_arguments(verbs.add_parser("explain", help="what the airlock says of a command"))
+    explain.add_arguments(
+        verbs.add_parser("explain", help="what the safety stage says of a command")
+    )
     return parser
 
 

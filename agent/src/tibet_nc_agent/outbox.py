@@ -25,7 +25,7 @@ from tibet_nc_agent.matrix_errors import (
 )
 
 SETTLE_SECONDS: Final = 5.0
-"""How long a stop waits for what is being sent; systemd waits 90 s for a stop."""
+"""How long a stop waits for what is being sent; the unit waits 20 s for the stop itself."""
 
 log: Final = logging.getLogger(__name__)
 

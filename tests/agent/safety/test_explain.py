@@ -4,6 +4,7 @@
 import argparse
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from tibet_nc_agent import explain
 from tibet_nc_agent.__main__ import main
+
+PAGE = (Path(__file__).parents[3] / "docs" / "safety.md").read_text()
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -172,3 +175,25 @@ def test_the_settings_name_the_rules_of_the_host(
     assert main(["--config", str(settings), "explain", "ls"]) == 2
     assert f"{settings}: airlock.rules_file: expected a text" in capsys.readouterr().err
     assert main(["--config", str(tmp_path / "none"), "explain", "ls"]) == 2
+
+
+def test_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/safety.md shows what is really said, and a host's rules that can be loaded."""
+    (shown,) = re.findall(r"```\n\$ tibet-nc-agent explain '(.*?)'\n(.*?)```", PAGE, re.DOTALL)
+    assert run(shown[0]) == (explain.JUDGED, shown[1])
+    (line,) = re.findall(r'^(\{"command": .*\})$', PAGE, re.MULTILINE)
+    assert lines(tmp_path, b"reboot") == [json.loads(line)]
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    rules = tmp_path / "safety.toml"
+    rules.write_text(example)
+    for command, decision in (
+        ("sudo systemctl restart ssh", "allow"),
+        ("systemctl stop billing-eu", "deny"),
+        ("rm -r /data/production", "deny"),
+        ("rm -r /data/production/x", "needs-approval"),
+    ):
+        assert run("--rules", str(rules), command)[1].startswith(decision), command
+    rules.write_text(example.replace("\nreason =", "\nresaon ="))
+    assert run("--rules", str(rules), "true")[0] == explain.USAGE
+    (told,) = re.findall(r"safety\.toml:\d+: (.*)$", PAGE, re.MULTILINE)
+    assert capsys.readouterr().err.endswith(f": {told}\n")
