@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.pages import blocks
+from tests.system.pages import blocks, dead_links
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("tibet-nc-agent", "tibet-nc-executor", "tibet-nc-audit")
@@ -125,3 +125,8 @@ def test_the_readme_types_what_the_page_types() -> None:
     short = blocks("README.md", "On a host, in ten minutes")
     assert short == blocks("docs/install.md", "Ten minutes")
     assert len(short) == 4
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link of a page to another leads to that page, and to a heading that it has."""
+    assert dead_links(ROOT) == []

@@ -227,7 +227,8 @@ class Machine:
                 self.root / "srv" / "tibet-nc" / part,
                 ignore=shutil.ignore_patterns("__pycache__"),
             )
-        shutil.copy(ROOT / "LICENSE", self.root / "srv" / "tibet-nc")
+        for page in ("CHANGELOG.md", "LICENSE", "SECURITY.md"):
+            shutil.copy(ROOT / page, self.root / "srv" / "tibet-nc")
         # Without a network nothing resolves names, and pip has one source.
         (self.root / "etc" / "resolv.conf").write_text("")
         self.write("/etc/hosts", "127.0.0.1 localhost host1\n")

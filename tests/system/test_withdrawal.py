@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from tests.system.pages import dead_links
 from tests.system.site import ENV_FILE, INSTALL, UNITS, Site, environment
 
 LEFT = (
@@ -59,6 +60,9 @@ async def test_package(site: Site) -> None:
     assert [line for line in lintian.stdout.splitlines() if line.startswith("E:")] == []
     machine.sh("apt-get install -y -qq --no-install-recommends /srv/tibet-nc/dist/*.deb")
     assert machine.is_active("tibet-nc-executor.socket")
+    pages = machine.root / "usr" / "share" / "doc" / "tibet-nc"
+    assert (pages / "docs" / "auditor.md").exists()
+    assert dead_links(pages) == []
     machine.sh(
         "cat /root/kept/agent.toml >/etc/tibet-nc/agent.toml"
         "; cat /root/kept/executor.toml >/etc/tibet-nc/executor.toml"
