@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.pages import blocks, dead_links
+from tibet_nc_protocol.records import SecurityEvent
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("tibet-nc-agent", "tibet-nc-executor", "tibet-nc-audit")
@@ -130,3 +131,17 @@ def test_the_readme_types_what_the_page_types() -> None:
 def test_links_lead_somewhere() -> None:
     """Every link of a page to another leads to that page, and to a heading that it has."""
     assert dead_links(ROOT) == []
+
+
+def test_every_warning_is_explained() -> None:
+    """docs/operations.md says what to do about each kind of security record and of alert."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    section = page.split("## What a warning means\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    named = {word for row in rows for word in re.findall(r"[a-z-]+", row)}
+    sources = (ROOT / "agent" / "src" / "tibet_nc_agent").glob("*.py")
+    alerts = {
+        name for path in sources for name in re.findall(r'alert\(\s*"(\w+)"', path.read_text())
+    }
+    assert {*SecurityEvent, *alerts, "aborted", "key"} - named == set()
+    assert len(alerts) >= 10
