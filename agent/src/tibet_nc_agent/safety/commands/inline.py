@@ -21,9 +21,10 @@ from tibet_nc_agent.safety.writes import judge_removal, judge_write
 _STRING = r"""(?:"(?:\\.|[^"\\]){0,2000}"|'(?:\\.|[^'\\]){0,2000}')"""
 _RUN = re.compile(
     r"(?:\b(?:system|exec\w*|popen\w*|spawn\w*|passthru|shell_exec|proc_open|execSync|spawnSync"
-    r"|execFile\w*|execute|qx|doShellScript|do\s+shell\s+script|run|sh|open|System\.cmd|os:cmd|run-program|Command|capture[23]e?)\b\s{0,9}\(?\s{0,9})"
-    rf"((?:{_STRING}|\{{[^}}]{{0,2000}}\}}|/[^/\n]{{0,2000}}/)(?:\s{{0,9}},\s{{0,9}}\[?\s{{0,9}}{_STRING}){{0,20}})"
+    r"|execFile\w*|execute|qx|doShellScript|do\s+shell\s+script|run|sh|open|System\.cmd|Sys\.command|os:cmd|run-program|Command|capture[23]e?)\b\s{0,9}\(?\s{0,9})"
+    rf"((?:{_STRING}|\{{[^}}]{{0,2000}}\}}|/[^/\n]{{0,2000}}/)(?:[\s,]{{1,9}}\[?\s{{0,9}}{_STRING}){{0,20}})"
 )
+_RUN_STRING = re.compile(rf"({_STRING})\s{{0,9}}\.\s{{0,9}}(?:execute\b|!)")
 _LITERAL = re.compile(r""""((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\{([^}]*)\}|/([^/\n]*)/""")
 _COMPUTED = re.compile(
     r"\b(?:system|exec|popen|shell_exec|passthru|execSync|os\.execute)\b"
@@ -40,9 +41,10 @@ _COMPUTED_NAME = re.compile(
 _MOVES = re.compile(
     r"\b(?:rename\w{0,5}|move|moveSync)\b[\s(]{0,9}[\"'](/[^\"']{1,500})[\"']"
     r"|\bos\.(?:remove|rename)\b[\s(]{0,9}[\"'](/[^\"']{1,500})[\"']"
-    r"|\bremoveSync\([\"'](/[^\"']{1,500})[\"']|\bdelete-directory\s{1,9}[\"'](/[^\"']{1,500})[\"']"
+    r"|\bremoveSync\([\"'](/[^\"']{1,500})[\"']|\bdelete-(?:directory|file)\s{1,9}[\"'](/[^\"']{1,500})[\"']"
     r"|\bfile\s{1,9}delete\s{1,9}(?:-force\s{1,9})?(?:--\s{1,9})?[\"']?(/[^\s\"';\]]{0,500})"
     r"|\bfind\([^\n]{0,60}unlink[^\n]{0,20}[\"'](/[^\"']{0,500})[\"']"
+    r"|\bFile\([\"'](/[^\"']{0,500})[\"']\)\.delete"
 )
 _BARE_EXEC = re.compile(r"\b(?:exec|system|spawn)\s+(?:qw\s*\W)?([^\]\n;)]{1,500})")
 _BACKQUOTED = re.compile(r"`([^`]{1,2000})`|\bqx\s*\W([^)}\]|/!]{1,2000})|%x\W([^)}\]|/!]{1,2000})")
@@ -167,6 +169,8 @@ def _judge_calls(walk: Walk, text: str, state: State, span: Span) -> None:
             walk.run(fields, state.copy(), None)
             walk.program(values[0], state.copy(), span, lax=True)
             walk.program(values[-1], state.copy(), span, lax=True)
+    for found in _RUN_STRING.finditer(text):
+        walk.program(unescape(found.group(1)[1:-1]), state.copy(), span, lax=True)
     if _COMPUTED.search(text) or _COMPUTED_NAME.search(text):
         reason = "an inline program runs text that it computes"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
