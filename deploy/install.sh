@@ -508,7 +508,7 @@ start() {
 next_steps() {
     local operator trust=''
     for operator in "${operators[@]:-@you:example.org}"; do
-        trust+="${trust:+; }tibet-nc-agent trust $operator"
+        trust+="${trust:+; }tibet-nc-agent trust $operator --emoji"
     done
     echo
     if [ -n "$dry" ]; then
