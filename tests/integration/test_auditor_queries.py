@@ -144,7 +144,7 @@ EXPECTED: Final = {
     "What was suspicious, or erased?": r"security \((erased|journal|peer|retention)\)",
     "Which commands were cut off?": "was aborted",
     "All of one command": "command",
-    "What came of one message?": "runs a command",
+    "Was a message run, or refused?": "runs a command",
     "Is anything missing that the executor knows of?": "journald did not take",
     "Was the key changed?": "goes on with the key of",
     "Did a new chain begin?": "begins",
