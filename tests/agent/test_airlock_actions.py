@@ -53,6 +53,8 @@ from tibet_nc_protocol.terms import Signal
             Type(number=42, text=" two  words\nand more\n", end=False),
         ),
         ("!in 42 7", Type(number=42, text="7\n", end=False)),
+        ("!in 42", Type(number=42, text="\n", end=False)),
+        ("$ !in 42 ", Type(number=42, text="\n", end=False)),
         ("!in 42\nyes", Type(number=42, text="yes\n", end=False)),
         ("!(true)", Execute(command="!(true)")),
         ("!Kill 42", Control(number=42, signal=Signal.KILL)),
@@ -70,7 +72,7 @@ def test_what_is_asked_for(body: str, action: object) -> None:
     "body",
     [
         *("!", "!x", "!cancel", "!kill", "!cancel x", "!kill -1", "!kill 1 2", "!stop 3"),
-        *("!jobs x", "!in", "!in 3", "!in x", "!tail", "!eof 3 x"),
+        *("!jobs x", "!in", "!in x", "!tail", "!eof 3 x"),
         *("!kill42", "!kill 42;", "!kill 42x", "!jobs;ls", "!42", "!!", "!-1", "!$", "!Stop it"),
         "!kill " + "4" * 16,
         "!in 3 " + "x" * INPUT_CHARACTERS,

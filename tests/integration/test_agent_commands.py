@@ -81,13 +81,15 @@ async def test_a_long_command_is_told_typed_into_looked_at_and_ended(
         if "got first" in peek.body:
             break
     assert "got first" in peek.body
+    entered = await asked(operator, room, f"!in {number}")
+    assert entered.body.startswith(f"just Enter was typed into #{number}")
     assert f"#{number} " in (await asked(colleague, room, "!jobs")).body
     assert (await asked(colleague, room, "$ echo meanwhile")).body.startswith("meanwhile\n")
     assert operator.answers_to(event) == []
     await asked(operator, room, f"!eof {number}")
     answer = await operator.answer_to(event)
-    typed = f"6 bytes of input by {operator.user_id}"
-    assert answer.body.splitlines()[-3:-1] == ["end", typed]
+    typed = f"7 bytes of input by {operator.user_id}"
+    assert answer.body.splitlines()[-4:-1] == ["got", "end", typed]
     assert answer.result["exit"] == 0
 
 

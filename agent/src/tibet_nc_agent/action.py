@@ -70,7 +70,10 @@ class Control:
 
 @dataclass(frozen=True, kw_only=True)
 class Type:
-    """Type a text into the running command of this number, or end its input."""
+    """Type a text into the running command of this number, or end its input.
+
+    The text ends with its line; without one, Enter alone is typed.
+    """
 
     number: int
     text: str
@@ -134,19 +137,20 @@ def _control(match: re.Match[str]) -> Action:
     if verb not in {"cancel", "kill", "tail", "eof", "in"}:
         named = clip(one_line(match["verb"]), _SHOWN_CHARACTERS)
         return Misused(hint=f"there is no control !{named}: the controls are {_CONTROLS}")
-    if number is None or (rest is None) == (verb == "in"):
+    if number is None or (rest is not None and verb != "in"):
         text = " text" if verb == "in" else ""
         return Misused(
             hint=f"it is written !{verb} N{text}, as !{verb} 42{text}; !jobs shows the numbers"
         )
+    typed = rest or ""
     match verb:
         case "tail":
             return Peek(number=int(number))
         case "eof":
             return Type(number=int(number), text="", end=True)
-        case "in" if len(rest) >= INPUT_CHARACTERS:
+        case "in" if len(typed) >= INPUT_CHARACTERS:
             return Misused(hint=f"at most {INPUT_CHARACTERS - 1} characters can be typed at once")
         case "in":
-            return Type(number=int(number), text=rest + "\n", end=False)
+            return Type(number=int(number), text=typed + "\n", end=False)
     signal = Signal.INTERRUPT if verb == "cancel" else Signal.KILL
     return Control(number=int(number), signal=signal)

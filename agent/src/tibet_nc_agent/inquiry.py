@@ -197,6 +197,8 @@ class Inquiry:
         if isinstance(answer, Denied):
             return self._denied(answer)
         what = "the input was ended of" if action.end else "typed into"
+        if action.text == "\n":
+            what = "just Enter was typed into"
         return self._told(Part(f"{what} #{action.number}; !tail {action.number} shows its output"))
 
     async def _peek(self, number: int) -> JsonObject:
