@@ -53,6 +53,28 @@ def test_variables_are_followed(command: str, expected: Decision) -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "path", "home", "expected"),
+    [
+        ("", "~", "/srv/operator", DENY),
+        ("", "~", "/root", DENY),
+        ("", "~/build", "/srv/operator", ALLOW),
+        ("", "~/../..", "/srv/operator", DENY),
+        ("HOME=/tmp/a; ", "~", "/root", ALLOW),
+        ("HOME=/; ", "~/etc", "/root", DENY),
+        ("read HOME; ", "~", "/root", ASK),
+        ("", "/etc", "/root", DENY),
+    ],
+)
+def test_inline_python_has_the_home_of_its_shell(
+    before: str, path: str, home: str, expected: Decision
+) -> None:
+    """What `os.path.expanduser` gives is judged as what `~` gives in the shell around it."""
+    inline = f"import os, shutil; shutil.rmtree(os.path.expanduser('{path}'))"
+    for command in (f"rm -rf {path}", f'python3 -c "{inline}"'):
+        assert judge(before + command, home=home).decision is expected, command
+
+
+@pytest.mark.parametrize(
     ("command", "expected"),
     [
         ("docker exec web rm -rf /var/www", ASK),

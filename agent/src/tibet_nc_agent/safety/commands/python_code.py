@@ -4,6 +4,7 @@
 import ast
 import re
 import warnings
+from dataclasses import dataclass
 
 from tibet_nc_agent.safety.call import Call, Span, Walk
 from tibet_nc_agent.safety.marks import UNKNOWN, without_marks
@@ -47,6 +48,14 @@ _DECODING = (
 _INPUT = ("stdin", "input(")
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What the names of one program stand for, and `~`."""
+
+    names: dict[str, str]
+    home: str
+
+
 def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> bool:
     """Judge inline Python; False if it does not parse (and so does not run as Python 3)."""
     try:
@@ -55,7 +64,7 @@ def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
             tree = ast.parse(text)
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
             reader = _PythonReader(
-                walk, state, span, stdin, names=_constants(tree), aliases=_aliases(tree)
+                walk, state, span, stdin, known=_constants(tree, state), aliases=_aliases(tree)
             )
             for call in calls:
                 reader.judge(call)
@@ -65,15 +74,16 @@ def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
     return True
 
 
-def _constants(tree: ast.Module) -> dict[str, str]:
-    names: dict[str, str] = {}
+def _constants(tree: ast.Module, state: State) -> _Known:
+    home = state.value("HOME")
+    known = _Known({}, home if isinstance(home, str) else UNKNOWN)
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target = node.targets[0]
-            value = _text(node.value, names)
+            value = _text(node.value, known)
             if isinstance(target, ast.Name) and value is not None:
-                names[target.id] = value
-    return names
+                known.names[target.id] = value
+    return known
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:
@@ -87,7 +97,7 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
     }
 
 
-def _text(node: ast.expr, names: dict[str, str]) -> str | None:
+def _text(node: ast.expr, known: _Known) -> str | None:
     """Return the text of a constant expression; unknown pieces of an f-string are marked."""
     match node:
         case ast.Constant(value=str(value)):
@@ -95,16 +105,23 @@ def _text(node: ast.expr, names: dict[str, str]) -> str | None:
         case ast.Constant(value=bytes(value)):
             return without_marks(value.decode("latin-1"))
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            first, second = _text(left, names), _text(right, names)
+            first, second = _text(left, known), _text(right, known)
             return None if first is None or second is None else first + second
         case ast.Name(id=name):
-            return names.get(name)
-        case ast.Call(func=ast.Attribute(attr="expanduser"), args=[ast.Constant(value="~")]):
-            return "/root"
+            return known.names.get(name)
+        case ast.Call(func=ast.Attribute(attr="expanduser"), args=[path]):
+            return _expanded(_text(path, known), known.home)
         case ast.JoinedStr(values=values):
-            return "".join(_text(value, names) or UNKNOWN for value in values)
+            return "".join(_text(value, known) or UNKNOWN for value in values)
         case _:
             return None
+
+
+def _expanded(path: str | None, home: str) -> str | None:
+    """Return a path with `~` replaced; None for the home of another user, as when unknown."""
+    if path is None or not path.startswith("~"):
+        return path
+    return home + path[1:] if path[1:2] in ("", "/") else None
 
 
 def everything_in(pattern: str) -> str:
@@ -123,14 +140,14 @@ class _PythonReader:
         span: Span,
         stdin: Stream | None,
         *,
-        names: dict[str, str],
+        known: _Known,
         aliases: dict[str, str],
     ) -> None:
         self._walk = walk
         self._state = state
         self._span = span
         self._stdin = stdin
-        self._names = names
+        self._known = known
         self._aliases = aliases
         self._listed: list[str] = []
         self._removes_computed = False
@@ -143,7 +160,7 @@ class _PythonReader:
         elif isinstance(node.func, ast.Name):
             name = self._aliases.get(node.func.id, node.func.id)
         elif isinstance(node.func, ast.Call) and len(node.func.args) > 1:
-            name = _text(node.func.args[1], self._names) or ""  # getattr(os, "system")(…)
+            name = _text(node.func.args[1], self._known) or ""  # getattr(os, "system")(…)
         if name in _SHELL_CALLS:
             self._runs(node, name)
         elif name in ("exec", "eval", "loads", "run_code"):
@@ -153,11 +170,11 @@ class _PythonReader:
         elif name == "rmtree" or name in _REMOVES:
             self._removes(node, recursive=name == "rmtree")
         elif name in _MOVES and node.args:
-            target = _text(node.args[0], self._names)
+            target = _text(node.args[0], self._known)
             if target is not None and "/" in target:
                 self._remove(target, recursive=True)
         elif name in _COPIES and len(node.args) > 1:
-            target = _text(node.args[1], self._names)
+            target = _text(node.args[1], self._known)
             if target is not None:
                 self._write(target, append=False)
         elif name in _LISTS:
@@ -185,13 +202,13 @@ class _PythonReader:
             return
         first = node.args[0]
         if isinstance(first, ast.List | ast.Tuple):
-            fields = [self._field(_text(element, self._names)) for element in first.elts]
+            fields = [self._field(_text(element, self._known)) for element in first.elts]
             if fields:
                 self._walk.run(fields, self._state.copy(), None)
             return
-        text = _text(first, self._names)
+        text = _text(first, self._known)
         if text is None and isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute):
-            text = _text(first.func.value, self._names)  # "sudo reboot".split()
+            text = _text(first.func.value, self._known)  # "sudo reboot".split()
         if text is not None:
             self._walk.program(text, self._state.copy(), self._span)
         elif name in _ALWAYS_SHELL:
@@ -205,11 +222,11 @@ class _PythonReader:
         texts: list[str | None] = []
         for argument in node.args[1:] or node.args:
             elements = argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
-            texts.extend(_text(element, self._names) for element in elements)
+            texts.extend(_text(element, self._known) for element in elements)
         fields = [self._field(text) for text in texts if text is not None]
         if fields:
             self._walk.run(fields, self._state.copy(), None)
-        program = _text(node.args[0], self._names) if node.args else None
+        program = _text(node.args[0], self._known) if node.args else None
         if program is not None and fields and fields[0].text.rpartition("/")[2] != program:
             self._walk.run([self._field(program), *fields[1:]], self._state.copy(), None)
 
@@ -218,7 +235,7 @@ class _PythonReader:
             return
         argument = node.args[0]
         if isinstance(argument, ast.Constant):
-            text = _text(argument, self._names)
+            text = _text(argument, self._known)
             if text is not None and name in ("exec", "eval"):
                 self._walk.code("python", text, self._state, self._span, None)
             return
@@ -243,7 +260,7 @@ class _PythonReader:
         if not node.args and owner is not None:
             target = self._path_text(owner)
         else:
-            target = _text(node.args[0], self._names) if node.args else None
+            target = _text(node.args[0], self._known) if node.args else None
             if target is None and node.args and recursive:
                 target = self._path_text(node.args[0]) or UNKNOWN
         if target:
@@ -260,7 +277,7 @@ class _PythonReader:
         owner = node.func.value if isinstance(node.func, ast.Attribute) else None
         path = self._path_text(owner) if isinstance(owner, ast.Call) else None
         if path is None and node.args:
-            path = _text(node.args[0], self._names)
+            path = _text(node.args[0], self._known)
         if path:
             self._listed.append(everything_in(path))
 
@@ -272,15 +289,15 @@ class _PythonReader:
     def _path_text(self, node: ast.expr) -> str | None:
         """Return the path of `Path("…")`."""
         if isinstance(node, ast.Call) and node.args:
-            return _text(node.args[0], self._names)
-        return _text(node, self._names)
+            return _text(node.args[0], self._known)
+        return _text(node, self._known)
 
     def _opens(self, node: ast.Call) -> None:
-        path = _text(node.args[0], self._names) if node.args else None
-        mode = _text(node.args[1], self._names) if len(node.args) > 1 else None
+        path = _text(node.args[0], self._known) if node.args else None
+        mode = _text(node.args[1], self._known) if len(node.args) > 1 else None
         for keyword in node.keywords:
             if keyword.arg == "mode":
-                mode = _text(keyword.value, self._names)
+                mode = _text(keyword.value, self._known)
         if path and mode and any(letter in mode for letter in "wa+x"):
             append = "a" in mode
             self._write(path, append=append)
