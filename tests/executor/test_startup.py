@@ -11,6 +11,8 @@ import pytest
 from tests.directories import reachable_directory
 from tests.executor.rig import Client, Executor, records, whole_chain
 from tests.mounts import mount_memory, private_mounts, remount
+from tests.separation import choose_uids
+from tibet_nc_executor.rungroups import GID_MAP, RUN_GROUPS, first_group
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.messages import Finished
 from tibet_nc_protocol.records import Security, SecurityEvent
@@ -185,6 +187,24 @@ async def test_a_chain_that_no_crash_leaves_is_not_gone_on_with(executor: Execut
     path.write_bytes(whole)
     with executor:
         await _command(executor)
+
+
+def test_a_group_that_tells_commands_apart_is_not_given_to_all() -> None:
+    """A number of `shell.groups` out of the runs' own stops the start, in one line (I6)."""
+    first = first_group(choose_uids().shell, GID_MAP.read_text())
+    assert first is not None
+    last = first + RUN_GROUPS - 1
+    for group in (first, last):
+        with reachable_directory() as path:
+            executor = Executor(path, shell=f"groups = [{last + 1}, {group}]")
+            said = _refusal(executor)
+            looked = subprocess.run(
+                [*executor.argv(), "doctor"], capture_output=True, text=True, check=False, cwd="/"
+            )
+        told = f"shell.groups: {group} is one of the groups {first} to {last} that tell commands"
+        assert said.startswith(f"tibet-nc-executor: {told}")
+        assert said.count("\n") == 1
+        assert told in looked.stdout
 
 
 @needs_root

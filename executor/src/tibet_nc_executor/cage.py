@@ -33,7 +33,7 @@ from tibet_nc_executor.environment import environment
 from tibet_nc_executor.home import Home, abandoned_homes, make_home, remove_home
 from tibet_nc_executor.process import Tag
 from tibet_nc_executor.prologue import BASH, DESCRIPTOR_FLOOR
-from tibet_nc_executor.rungroups import RunGroups, first_group
+from tibet_nc_executor.rungroups import GID_MAP, RunGroups, first_group
 from tibet_nc_executor.settings import ShellSettings
 from tibet_nc_executor.tagged import Freezer, Tagged, TaggedRun
 from tibet_nc_executor.uidsignal import signal_uid
@@ -91,7 +91,7 @@ class Cage:
         self._groups: RunGroups | None = None
         self._freezer = Freezer(self._signal_uid)
         if self.separated:
-            first = first_group(settings.uid, Path("/proc/self/gid_map").read_text())
+            first = first_group(settings.uid, GID_MAP.read_text())
             if first is None:
                 raise ShellError("this user namespace has too few groups to tell commands apart")
             self._groups = RunGroups(first)

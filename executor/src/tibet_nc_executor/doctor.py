@@ -17,13 +17,13 @@ from typing import Final
 
 from tibet_nc_executor import segments
 from tibet_nc_executor.cage import PRLIMIT, SETPRIV, SETSID
-from tibet_nc_executor.config import Config, group_id, how_to_get_a_key, secret_key, uid_of
+from tibet_nc_executor.config import Config, how_to_get_a_key, secret_key, uid_of
 from tibet_nc_executor.errors import ConfigError, LedgerError
 from tibet_nc_executor.journal import SOCKET
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.prologue import BASH
 from tibet_nc_executor.selftest import attempt
-from tibet_nc_executor.service import agent_key
+from tibet_nc_executor.service import agent_key, shell_groups
 from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.records import Security, SecurityEvent
@@ -92,8 +92,7 @@ def _key(config: Config, environment: Mapping[str, str]) -> Check:
 def _accounts(config: Config) -> str:
     agent = uid_of(config.agent.user, "agent.user")
     shell = uid_of(config.shell.user, "shell.user")
-    for group in config.shell.groups:
-        group_id(group, "shell.groups")
+    shell_groups(config)
     if shell in {0, agent}:
         raise ConfigError(f"shell.user: uid {shell} may not be root's or the agent's")
     return f"agent {agent}, shell {shell}"

@@ -6,10 +6,12 @@ descendant of a run, and it is the only group that may open the run's terminal. 
 told the processes of a job apart in this way for decades.
 """
 
+from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor.enclosure import ShellError
 
+GID_MAP: Final = Path("/proc/self/gid_map")
 RUN_GROUPS: Final = 512  # above the most runs and sessions that may be open at once
 _RANGES: Final = (
     (0x7000_0000, 0xFFFF),  # systemd's list of ids: unused; here a part of it for each shell uid
@@ -20,7 +22,7 @@ _RANGES: Final = (
 def first_group(uid: int, gid_map: str) -> int | None:
     """Return the first of `RUN_GROUPS` group numbers that exist in this user namespace.
 
-    `gid_map` is the text of /proc/self/gid_map. None if there are none.
+    `gid_map` is the text of `GID_MAP`. None if there are none.
     """
     mapped = [
         (int(start), int(start) + int(count))

@@ -26,6 +26,7 @@ from tibet_nc_executor.office import Facts, Office
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.retention import DAY_S, Limits, Retention
 from tibet_nc_executor.run import Tools
+from tibet_nc_executor.rungroups import GID_MAP, RUN_GROUPS, first_group
 from tibet_nc_executor.runs import Runs
 from tibet_nc_executor.selftest import enforce
 from tibet_nc_executor.server import Server, listener, remove
@@ -55,13 +56,30 @@ def agent_key(config: Config) -> PublicKey:
         raise ConfigError(f"{path}: {error.strerror}") from None
 
 
+def shell_groups(config: Config) -> tuple[int, ...]:
+    """Return the groups that all commands have; raises ConfigError.
+
+    None of them may be a number that tells one command from the others: to end what has it, or to
+    open its terminal, would be to do so with all.
+    """
+    first = first_group(uid_of(config.shell.user, "shell.user"), GID_MAP.read_text())
+    groups = tuple(group_id(group, "shell.groups") for group in config.shell.groups)
+    for group in groups:
+        if first is not None and first <= group < first + RUN_GROUPS:
+            raise ConfigError(
+                f"shell.groups: {group} is one of the groups {first} to {first + RUN_GROUPS - 1}"
+                " that tell commands apart; right would be a group with another number"
+            )
+    return groups
+
+
 def shell_settings(config: Config) -> ShellSettings:
     """Return what the cage needs to know; raises ConfigError."""
     shell = config.shell
     return ShellSettings(
         uid=uid_of(shell.user, "shell.user"),
         gid=gid_of(shell.user, "shell.user"),
-        groups=tuple(group_id(group, "shell.groups") for group in shell.groups),
+        groups=shell_groups(config),
         home=shell.home,
         path=shell.path,
         restricted=shell.restricted,
