@@ -22,6 +22,8 @@ from tibet_nc_agent.event import (
     unreadable,
     verification_event,
 )
+from tibet_nc_agent.safety.budget import Budget
+from tibet_nc_agent.safety.grammar import GrammarError, parse
 
 ROOM = "!room"
 ORIGIN = Origin(sender_key="key", session_id="session", ciphertext="0" * 64)
@@ -71,6 +73,75 @@ def test_every_mark_of_an_edit_counts(where: str, what: dict[str, Any]) -> None:
     message = text_message(ROOM, event, payload, ORIGIN)
     assert isinstance(message, TextMessage)
     assert message.is_edit
+
+
+REPLY: dict[str, Any] = {"m.relates_to": {"m.in_reply_to": {"event_id": "$quoted"}}}
+IN_THREAD: dict[str, Any] = {
+    "m.relates_to": {
+        "rel_type": "m.thread",
+        "event_id": "$root",
+        "is_falling_back": True,
+        "m.in_reply_to": {"event_id": "$quoted"},
+    }
+}
+
+
+def body_of(body: str, *, outer: dict[str, Any], inner: dict[str, Any]) -> str:
+    """Return what is taken for the text of a message with these relations."""
+    event = {**EVENT, "content": {**EVENT["content"], **outer}}
+    payload = {**PAYLOAD, "content": {"msgtype": "m.text", "body": body, **inner}}
+    message = text_message(ROOM, event, payload, ORIGIN)
+    assert isinstance(message, TextMessage)
+    return message.body
+
+
+@pytest.mark.parametrize("relation", [REPLY, IN_THREAD])
+@pytest.mark.parametrize("where", ["outer", "inner"])
+@pytest.mark.parametrize(
+    ("body", "command"),
+    [
+        ("> <@bot:example.org> Filesystem\n> \n> /dev/vda\n\n$ df -h", "$ df -h"),
+        ("> <@bot:example.org> up\n\ncat <<x\n> a\n\nx", "cat <<x\n> a\n\nx"),
+        ("> <@bot:example.org> up\n\n> <@bot:example.org> b\n\nid", "> <@bot:example.org> b\n\nid"),
+        ("> <@bot:example.org> up\n\n", ""),
+        ("> <@bot:example.org> no empty line\n$ id", "> <@bot:example.org> no empty line\n$ id"),
+        ("$ id", "$ id"),
+        ("\n> <@bot:example.org> up\n\n$ id", "\n> <@bot:example.org> up\n\n$ id"),
+        ("> out.txt\n\n$ id", "> out.txt\n\n$ id"),
+        ("> <(id)\n\n$ id", "> <(id)\n\n$ id"),
+    ],
+)
+def test_a_reply_is_without_its_quotation(
+    relation: dict[str, Any], where: str, body: str, command: str
+) -> None:
+    """What an older client puts before a reply, and nothing else, is left out of it."""
+    outer, inner = (relation, {}) if where == "outer" else ({}, relation)
+    assert body_of(body, outer=outer, inner=inner) == command
+
+
+def test_what_is_no_reply_has_no_quotation() -> None:
+    """Without the relation of a reply, a text that looks like one is taken as it is."""
+    body = "> <@bot:example.org> up\n\n$ id"
+    edit = {"m.relates_to": {"rel_type": "m.replace", "event_id": "$first"}}
+    others: list[dict[str, Any]] = [
+        {},
+        edit,
+        {"m.relates_to": "m.in_reply_to"},
+        REPLY["m.relates_to"],
+    ]
+    for content in others:
+        assert body_of(body, outer=content, inner=content) == body
+
+
+PIECES = (">", " ", "<", "@", "(", "a", "*", "\n", "> <@", "> <@a\n\n", "> a\n\n", "$ id")
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
+def test_what_is_left_out_could_not_have_run(body: str) -> None:
+    """A homeserver that makes a message a reply makes no command into another one (I5)."""
+    if body_of(body, outer=REPLY, inner={}) != body:
+        with pytest.raises(GrammarError):
+            parse(body, budget=Budget())
 
 
 @pytest.mark.parametrize("msgtype", ["m.notice", "m.emote", "m.image", "m.file", 5, None])

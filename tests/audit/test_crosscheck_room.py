@@ -223,6 +223,17 @@ def test_a_checkpoint_of_another_tree(chain: Chain, tmp_path: Path) -> None:
     assert "differs record 18: a checkpoint with another root" in done.out
 
 
+def test_a_reply_is_compared_without_its_quotation(chain: Chain) -> None:
+    """What an older client puts before a reply is not what was asked for; without one, it is."""
+    number = chain.command("echo first")
+    body = f"> <{AGENT}> up 3 days\n> \n> load average\n\n$ echo first"
+    reply = {"m.in_reply_to": {"event_id": "$answer"}}
+    room = _altered(f"$event{number}", body=body, **{"m.relates_to": reply})(room_of(chain))
+    assert found_in(chain, room) == []
+    room = _altered(f"$event{number}", body=body)(room_of(chain))
+    assert found_in(chain, room) == [("differs", number, "what ran is not what was typed")]
+
+
 def test_an_edit_is_told_apart(chain: Chain) -> None:
     """A client shows the text of an edit; if the chain refused that edit, nothing is wrong."""
     number = chain.command("echo first")

@@ -6,6 +6,7 @@ device, and every relation in the clear. What a value of ours says about encrypt
 key and the ciphertext was established by decrypting.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -34,8 +35,8 @@ class TextMessage(_Value, frozen=True, kw_only=True, tag=True):
     """An ``m.text`` message.
 
     ``origin`` is None for one that was sent in plain text. ``device_id`` is a claim in the clear.
-    ``is_edit`` is set if it replaces another. Times are in milliseconds, by the homeserver's
-    clock: ``sent_ms`` since 1970, ``age_ms`` since it was sent.
+    ``body`` is without what a reply quotes. ``is_edit`` is set if it replaces another. Times are in
+    milliseconds, by the homeserver's clock: ``sent_ms`` since 1970, ``age_ms`` since it was sent.
     """
 
     room_id: RoomId
@@ -179,6 +180,13 @@ class Batch(_Value, frozen=True, kw_only=True):
     initial: bool
 
 
+_QUOTATION: Final = re.compile(r"\A> <@[^\n]*\n(?:> [^\n]*\n)*\n")
+"""What older clients put before a reply (Client-Server API v1.12, §Fallbacks for rich replies).
+
+To a shell ``> <`` is a syntax error. So a homeserver that adds the relation, or takes it away, as
+it stands in the clear, makes no command that could run into another one.
+"""
+
 VERIFICATION_PREFIX: Final = "m.key.verification."
 
 
@@ -200,11 +208,14 @@ def text_message(
     if not isinstance(content.get("body"), str):
         return unreadable(room_id, event, "the message has no text")
     outer = as_object(event.get("content"))
+    body = whole(as_text(content.get("body")))
+    if _replies(outer) or _replies(content):
+        body = _QUOTATION.sub("", body, count=1)
     return _made(
         TextMessage,
         room_id,
         event,
-        body=whole(as_text(content.get("body"))),
+        body=body,
         is_edit=_replaces(outer) or _replaces(content) or "m.new_content" in content,
         device_id=as_text(outer.get("device_id")) or None,
         origin=origin,
@@ -267,6 +278,10 @@ def _made[T](kind: type[T], room_id: str, event: JsonObject, **fields: object) -
         age_ms=as_count(age),
         **fields,
     )
+
+
+def _replies(content: JsonObject) -> bool:
+    return "m.in_reply_to" in as_object(content.get("m.relates_to"))
 
 
 def _replaces(content: JsonObject) -> bool:

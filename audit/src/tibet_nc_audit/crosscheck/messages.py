@@ -4,12 +4,14 @@
 Facts (Element Web, JSONExport). The file is one object; ``messages`` is an array of events, oldest
 first, each as the client shows it: decrypted, and an edited message with the content of its last
 edit. Events that the client doesn't show are left out, and so is everything outside the range that
-was exported. What the agent says carries ``nc.tibet.result`` in its content.
+was exported. What the agent says carries ``nc.tibet.result`` in its content. A reply by an older
+client begins with what it replies to, which the agent leaves out.
 
 The file is what somebody's client says. It proves nothing by itself; what makes it worth comparing
 is that the host doesn't hold it.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,6 +24,9 @@ ROOM_BYTES: Final = 1024 * 1024 * 1024
 """Longest export that is read; it is held in memory, some times over."""
 
 RESULT_KEY: Final = "nc.tibet.result"
+
+_QUOTATION: Final = re.compile(r"\A> <@[^\n]*\n(?:> [^\n]*\n)*\n")
+"""Client-Server API v1.12, §Fallbacks for rich replies."""
 
 type Number = Annotated[int, Meta(ge=0)]
 
@@ -104,16 +109,20 @@ def _message(plain: dict[str, object]) -> Message | None:
     if event.type != "m.room.message":
         return None
     body = event.content.get("body")
+    text = body if isinstance(body, str) else ""
     relation = event.content.get("m.relates_to")
+    relates = relation if isinstance(relation, dict) else {}
+    if "m.in_reply_to" in relates:
+        text = _QUOTATION.sub("", text, count=1)
     return Message(
         event_id=event.event_id,
         sender=event.sender,
         room_id=event.room_id,
         sent_ms=event.origin_server_ts,
         kind=str(event.content.get("msgtype", "")),
-        text=body if isinstance(body, str) else "",
+        text=text,
         result=_result(event.content.get(RESULT_KEY)),
-        edits=isinstance(relation, dict) and relation.get("rel_type") == "m.replace",
+        edits=relates.get("rel_type") == "m.replace",
     )
 
 
