@@ -144,6 +144,25 @@ def test_what_is_left_out_could_not_have_run(body: str) -> None:
             parse(body, budget=Budget())
 
 
+def test_every_message_knows_its_thread() -> None:
+    """The thread of a message is known whatever became of it, and one without a name is none."""
+    for relation, root in (
+        (IN_THREAD, "$root"),
+        (REPLY, None),
+        ({"m.relates_to": {"rel_type": "m.thread", "event_id": "no event"}}, None),
+        ({"m.relates_to": {"rel_type": "m.thread"}}, None),
+    ):
+        event: Any = {**EVENT, "content": {**EVENT["content"], **relation}}
+        for message in (
+            text_message(ROOM, event, PAYLOAD, ORIGIN),
+            undecryptable(ROOM, event),
+            unreadable(ROOM, event, "reason"),
+            replayed(ROOM, event, "$first"),
+        ):
+            assert message is not None
+            assert message.thread == root
+
+
 @pytest.mark.parametrize("msgtype", ["m.notice", "m.emote", "m.image", "m.file", 5, None])
 def test_only_text_is_a_message(msgtype: object) -> None:
     """Only ``m.text`` is a message; the agent's own kind, ``m.notice``, is none."""

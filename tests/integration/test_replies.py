@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands that are replies: by clients of today, and by those that quote what they reply to."""
+"""Commands that are replies, with a quotation as older clients put it, or in a thread."""
 
 import json
 import os
@@ -37,3 +37,50 @@ async def test_a_reply_is_the_command_without_what_it_quotes(
     listed = map(json.loads, host.audit("log", "--json").stdout.splitlines())
     commands = {entry["event"]: entry["command"] for entry in listed if entry.get("event")}
     assert (commands[run], commands[refused]) == ("echo one", "rm -rf /")
+
+
+async def in_thread(operator: Operator, room: str, root: str, body: str) -> str:
+    """Send a message in a thread, as clients do; return its event id."""
+    relation = {
+        "rel_type": "m.thread",
+        "event_id": root,
+        "is_falling_back": True,
+        "m.in_reply_to": {"event_id": root},
+    }
+    content = {"msgtype": "m.text", "body": body, "m.relates_to": relation}
+    return await operator.send(room, content)
+
+
+@pytest.mark.parametrize(
+    ("body", "shown", "messages"),
+    [
+        ("$ echo one", "one\n", 1),
+        ("$ sleep 2; echo two", "two\n", 2),
+        ("$ seq 20000", "1\n2\n", 2),
+        ("$ rm -rf /", "refused at safety", 1),
+        ("!tail 4711", "denied by the executor", 1),
+        ("help", "$ df -h", 1),
+    ],
+)
+async def test_what_is_asked_in_a_thread_is_answered_there(
+    host: Host, operator: Operator, room: str, body: str, shown: str, messages: int
+) -> None:
+    """Answers, notices of what started, files and refusals are replies in the command's thread."""
+    assert host.agent.running
+    root = await operator.send_text(room, "$ true")
+    await operator.answer_to(root)
+    asked = await in_thread(operator, room, root, body)
+    assert (await operator.answer_to(asked)).body.startswith(shown)
+    said = [seen for seen in operator.events if seen.result.get("event_id") == asked]
+    answers = {seen.event_id: seen for seen in said if seen.replaces is None}
+    assert len(answers) >= messages
+    for answer in answers.values():
+        assert answer.content["m.relates_to"] == {
+            "rel_type": "m.thread",
+            "event_id": root,
+            "is_falling_back": False,
+            "m.in_reply_to": {"event_id": asked},
+        }
+    path = f"/_matrix/client/v1/rooms/{room}/relations/{root}/m.thread"
+    _, listed = await operator.request("GET", path)
+    assert {event["event_id"] for event in listed["chunk"]} == {asked, *answers}

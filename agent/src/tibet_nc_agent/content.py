@@ -8,7 +8,8 @@ there and empty, so that no name in an output mentions anybody (§User and room 
 
 Answers are replies. nio puts ``m.relates_to`` in clear, beside the ciphertext, so the homeserver
 learns which message an answer belongs to; it could tell so by the time anyway, and operators who
-share a room must not have to guess.
+share a room must not have to guess. The answer to a message in a thread is in that thread, and an
+edit of ours stays where it was said (§Threading).
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.canonical import JsonObject, as_object
 from tibet_nc_agent.visible import escaped, visible
 
 MESSAGE_BYTES: Final = 20 * 1024
@@ -31,6 +32,7 @@ NO_PREVIEWS: Final = "com.beeper.linkpreviews"
 RESULT_KEY: Final = "nc.tibet.result"
 BLOCK_VERSION: Final = 1
 _CLIPPED: Final = "…"
+_THREAD: Final = "m.thread"
 
 
 class Verdict(StrEnum):
@@ -114,6 +116,20 @@ def edit_of(event_id: str, content: JsonObject) -> JsonObject:
         "m.new_content": new,
         "m.relates_to": relation,
     }
+
+
+def in_thread(content: JsonObject, root: str) -> JsonObject:
+    """Return an answer as one in the thread that began with ``root``; it is a reply there, too."""
+    thread: JsonObject = {"rel_type": _THREAD, "event_id": root, "is_falling_back": False}
+    return content | {"m.relates_to": thread | as_object(content.get("m.relates_to"))}
+
+
+def outside_threads(content: JsonObject) -> JsonObject | None:
+    """Return an answer that is in a thread as one that is in none, None if it isn't in one."""
+    relation = as_object(content.get("m.relates_to"))
+    if relation.get("rel_type") != _THREAD:
+        return None
+    return content | {"m.relates_to": {"m.in_reply_to": relation.get("m.in_reply_to")}}
 
 
 def with_block(block: Block, content: JsonObject) -> JsonObject:

@@ -11,7 +11,7 @@ from typing import Final
 
 from tibet_nc_agent.airlock import Message, Rules
 from tibet_nc_agent.canonical import JsonObject
-from tibet_nc_agent.content import Part, clip, transaction
+from tibet_nc_agent.content import Part, clip, in_thread, transaction
 from tibet_nc_agent.disk import Disk
 from tibet_nc_agent.emitter import Emitter
 from tibet_nc_agent.executor_link import ExecutorLink
@@ -117,11 +117,6 @@ class Desk:
         await self.outbox.mention(room_id, notice, secrets.token_hex(16))
 
 
-def transaction_of(message: Message, what: str) -> str:
-    """Return the transaction id of the one message of this kind about a message."""
-    return transaction(message.room_id, message.event_id, what)
-
-
 def log_decision(message: Message, decision: str) -> None:
     """Write the one line of a decision: who, where, which event; never what it said (I10)."""
     log.info("%s %s %s: %s", message.room_id, message.sender, message.event_id, decision)
@@ -129,4 +124,23 @@ def log_decision(message: Message, decision: str) -> None:
 
 async def deliver(desk: Desk, message: Message, what: str, content: JsonObject) -> None:
     """Send a message about a message; exactly once, however often it is tried (I4)."""
-    await desk.outbox.deliver(message.room_id, content, transaction_of(message, what))
+    txn_id = _transaction(message, what)
+    await desk.outbox.deliver(message.room_id, _beside(message, content), txn_id)
+
+
+async def mention(
+    desk: Desk, message: Message, what: str, content: JsonObject, *, also: str | None = None
+) -> str | None:
+    """Send a message about a message that nobody depends on; see :meth:`Outbox.mention`."""
+    txn_id = _transaction(message, what)
+    return await desk.outbox.mention(message.room_id, _beside(message, content), txn_id, also=also)
+
+
+def _beside(message: Message, content: JsonObject) -> JsonObject:
+    """Return what is said about a message as it is said in the same thread."""
+    return content if message.thread is None else in_thread(content, message.thread)
+
+
+def _transaction(message: Message, what: str) -> str:
+    """Return the transaction id of the one message of this kind about a message."""
+    return transaction(message.room_id, message.event_id, what)

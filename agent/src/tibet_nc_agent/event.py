@@ -4,6 +4,9 @@
 Everything in an event but the decrypted payload is the homeserver's word: event id, sender, time,
 device, and every relation in the clear. What a value of ours says about encryption, the sender's
 key and the ciphertext was established by decrypting.
+
+A message may be in a ``thread``, named by the message that it began with. That is in the clear, and
+so is the relation of the answer: who could tell us a wrong one could as well show it elsewhere.
 """
 
 import re
@@ -48,6 +51,7 @@ class TextMessage(_Value, frozen=True, kw_only=True, tag=True):
     is_edit: bool
     device_id: str | None
     origin: Origin | None
+    thread: EventId | None = None
 
     @property
     def encrypted(self) -> bool:
@@ -64,6 +68,7 @@ class Undecryptable(_Value, frozen=True, kw_only=True, tag=True):
     sent_ms: int
     age_ms: int | None
     session_id: str
+    thread: EventId | None = None
 
 
 class Unreadable(_Value, frozen=True, kw_only=True, tag=True):
@@ -75,6 +80,7 @@ class Unreadable(_Value, frozen=True, kw_only=True, tag=True):
     sent_ms: int
     age_ms: int | None
     reason: str
+    thread: EventId | None = None
 
 
 class Replayed(_Value, frozen=True, kw_only=True, tag=True):
@@ -86,6 +92,7 @@ class Replayed(_Value, frozen=True, kw_only=True, tag=True):
     sent_ms: int
     age_ms: int | None
     first_event_id: str
+    thread: EventId | None = None
 
 
 class VerificationEvent(_Value, frozen=True, kw_only=True, tag=True):
@@ -219,6 +226,7 @@ def text_message(
         is_edit=_replaces(outer) or _replaces(content) or "m.new_content" in content,
         device_id=as_text(outer.get("device_id")) or None,
         origin=origin,
+        thread=_thread(event),
     )
 
 
@@ -245,17 +253,18 @@ def verification_event(
 def undecryptable(room_id: str, event: JsonObject) -> Undecryptable:
     """Return the value for an event whose key is missing. Raises :class:`Malformed`."""
     session_id = as_text(as_object(event.get("content")).get("session_id"))
-    return _made(Undecryptable, room_id, event, session_id=session_id)
+    return _made(Undecryptable, room_id, event, session_id=session_id, thread=_thread(event))
 
 
 def unreadable(room_id: str, event: JsonObject, reason: str) -> Unreadable:
     """Return the value for an event that no honest client sends. Raises :class:`Malformed`."""
-    return _made(Unreadable, room_id, event, reason=reason)
+    return _made(Unreadable, room_id, event, reason=reason, thread=_thread(event))
 
 
 def replayed(room_id: str, event: JsonObject, first_event_id: str) -> Replayed:
     """Return the value for a ciphertext that came before. Raises :class:`Malformed`."""
-    return _made(Replayed, room_id, event, first_event_id=first_event_id)
+    thread = _thread(event)
+    return _made(Replayed, room_id, event, first_event_id=first_event_id, thread=thread)
 
 
 def checked[T](kind: type[T], **fields: object) -> T:
@@ -278,6 +287,16 @@ def _made[T](kind: type[T], room_id: str, event: JsonObject, **fields: object) -
         age_ms=as_count(age),
         **fields,
     )
+
+
+def _thread(event: JsonObject) -> str | None:
+    relation = as_object(as_object(event.get("content")).get("m.relates_to"))
+    if relation.get("rel_type") != "m.thread":
+        return None
+    try:
+        return msgspec.convert(relation.get("event_id"), EventId)
+    except msgspec.ValidationError:
+        return None
 
 
 def _replies(content: JsonObject) -> bool:

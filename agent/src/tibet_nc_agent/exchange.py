@@ -27,7 +27,7 @@ from tibet_nc_agent.airlock import (
 )
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import Part
-from tibet_nc_agent.desk import Desk, deliver, log_decision, transaction_of
+from tibet_nc_agent.desk import Desk, deliver, log_decision, mention
 from tibet_nc_agent.event import TextMessage, Undecryptable
 from tibet_nc_agent.execution import Command
 from tibet_nc_agent.inbox import InboxError
@@ -127,8 +127,7 @@ class Exchanges:
             ),
             final=False,
         )
-        txn_id = transaction_of(message, "key")
-        await desk.outbox.mention(message.room_id, notice, txn_id)
+        await mention(desk, message, "key", notice)
         try:
             await desk.matrix.request_key(message)
         except (Unreachable, RateLimited, RefusedByHomeserver) as error:
@@ -237,8 +236,7 @@ class Exchanges:
             return answer
         if not self._may_be_told(message.sender, situation.standing):
             return None
-        txn_id = transaction_of(message, FINAL)
-        await desk.outbox.mention(message.room_id, answer, txn_id, also=message.sender)
+        await mention(desk, message, FINAL, answer, also=message.sender)
         return None
 
     def _may_be_told(self, sender: str, standing: Standing) -> bool:

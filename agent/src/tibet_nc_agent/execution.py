@@ -15,7 +15,7 @@ from typing import Final
 from tibet_nc_agent import walls
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import with_block
-from tibet_nc_agent.desk import Desk, deliver, log_decision, transaction_of
+from tibet_nc_agent.desk import Desk, deliver, log_decision, mention
 from tibet_nc_agent.event import TextMessage
 from tibet_nc_agent.excerpt import EDGE_BYTES, excerpt, lines_of, whole
 from tibet_nc_agent.following import Following
@@ -115,9 +115,7 @@ class Command:
         except TimeoutError:
             message = self._message
             content = self._desk.answerer.started(message.event_id, news)
-            notice = await self._desk.outbox.mention(
-                message.room_id, content, transaction_of(message, "started")
-            )
+            notice = await mention(self._desk, message, "started", content)
             if notice is not None:
                 following = Following(self._desk, message, number=news.number, notice=notice)
                 await following.until(ended)

@@ -7,13 +7,14 @@ joined), so an answer waits for that, and says in the log why.
 """
 
 import asyncio
+import functools
 import logging
 import secrets
 from pathlib import Path
 from typing import Final
 
 from tibet_nc_agent.canonical import JsonObject
-from tibet_nc_agent.content import edit_of
+from tibet_nc_agent.content import edit_of, outside_threads
 from tibet_nc_agent.homeserver import waits
 from tibet_nc_agent.matrix import Matrix
 from tibet_nc_agent.matrix_errors import (
@@ -127,10 +128,20 @@ class Outbox:
         also: str | None = None,
         patient: bool = True,
     ) -> str:
+        """Send; outside of a thread if it is not taken inside, as by a thread of another room."""
         self._sending += 1
         self._idle.clear()
+        send = functools.partial(
+            self._matrix.send, room_id, txn_id=txn_id, also=also, patient=patient
+        )
         try:
-            return await self._matrix.send(room_id, content, txn_id, also=also, patient=patient)
+            return await send(content)
+        except Refused as error:
+            unthreaded = outside_threads(content)
+            if unthreaded is None:
+                raise
+            log.info("an answer in %s is not in its message's thread: %s", room_id, error)
+            return await send(unthreaded)
         finally:
             self._sending -= 1
             if not self._sending:

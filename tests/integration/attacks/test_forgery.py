@@ -48,3 +48,18 @@ async def test_relation_to_another_message_is_not_followed(attack: Attack) -> No
     second = await attack.runs("$ echo second", "second\n")
     assert attack.ran() == [first, second]
     assert len(attack.operator.answers_to(first)) == 1
+
+
+async def test_thread_that_is_none_keeps_no_answer_back(attack: Attack) -> None:
+    """A thread that the homeserver makes up, and takes no answer in, is left for the room (I4)."""
+
+    def make_up(body: Body) -> Body:
+        for event in timeline(body, attack.room):
+            if event["type"] == "m.room.encrypted" and event["sender"] == attack.operator.user_id:
+                event["content"]["m.relates_to"] = {"rel_type": "m.thread", "event_id": "$none"}
+        return body
+
+    attack.proxy.rewrite("/sync", make_up)
+    asked = await attack.runs("$ echo heard", "heard\n")
+    answer = await attack.answer_to(asked)
+    assert answer.content["m.relates_to"] == {"m.in_reply_to": {"event_id": asked}}
