@@ -258,7 +258,7 @@ func (c *chain) end() *fault {
 	if len(c.held) > 0 {
 		return differs(9, "the chain does not reach a record that is held",
 			fmt.Sprintf("%d:%s", c.held[0].record, c.held[0].digits),
-			fmt.Sprintf("the end after %d records", c.length))
+			"the end after "+counted(c.length, "record"))
 	}
 	if c.length == 0 {
 		return &fault{"§7, step 5", "the chain is empty", "a genesis record", ""}

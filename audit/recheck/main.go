@@ -192,6 +192,14 @@ func verify(state, keyText string, depth depth, held []head) (*verdict, error) {
 	return found, nil
 }
 
+// counted says how many of something there are.
+func counted[N int | uint64](number N, noun string) string {
+	if number == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", number, noun)
+}
+
 func (v *verdict) print(state string, took time.Duration) {
 	row := func(name, text string) { fmt.Printf("%-12s %s\n", name, text) }
 	row("state", fmt.Sprintf("%q", state))
@@ -210,7 +218,7 @@ func (v *verdict) print(state string, took time.Duration) {
 			" vouched for by what that key has signed since", v.Since))
 	}
 	if v.Good {
-		row("records", fmt.Sprintf("%d in %d files", v.Records, v.Files))
+		row("records", fmt.Sprintf("%d in %s", v.Records, counted(v.Files, "file")))
 		row("head", v.Head)
 	}
 	row("checked", checked[v.depth])
@@ -221,7 +229,7 @@ func (v *verdict) print(state string, took time.Duration) {
 	}
 	fmt.Println()
 	if v.Good {
-		fmt.Printf("GOOD: %d records in %.1f s\n", v.Records, took.Seconds())
+		fmt.Printf("GOOD: %s in %.1f s\n", counted(v.Records, "record"), took.Seconds())
 		return
 	}
 	w := v.Wrong

@@ -90,7 +90,7 @@ func walkSegment(folder *folder, here *spot, c *chain) (*finding, error) {
 	}
 	if torn := file.torn(); torn > 0 {
 		return &finding{*here, fault{"§9", "the last line is incomplete: a write was cut short, or" +
-			" the file was", "a line end", fmt.Sprintf("%d bytes after the last one", torn)}}, nil
+			" the file was", "a line end", counted(torn, "byte") + " after the last one"}}, nil
 	}
 	return nil, nil
 }

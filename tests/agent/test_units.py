@@ -32,3 +32,7 @@ def test_counts() -> None:
         "1 line",
         "0 lines",
     ]
+    assert [counted(number, "process", "processes") for number in (1, 1234)] == [
+        "1 process",
+        "1 234 processes",
+    ]

@@ -290,7 +290,7 @@ class Chain:
                 prev=prev,
                 time=time,
                 what=SecurityEvent.RETENTION,
-                detail=f"recordings of 1 commands up to #{number}",
+                detail=f"recordings of 1 command up to #{number}",
                 number=number,
             )
         )

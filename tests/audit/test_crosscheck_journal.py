@@ -147,7 +147,7 @@ def test_what_journald_dropped_is_told_apart(chain: Chain) -> None:
     [
         ("journald did not take 3 entries, of records #5 to #7", True),
         ("journald did not take 2 entries, of records #5 to #6", False),
-        ("journald did not take 1 entries, of records #5 to #5, and none from there on", True),
+        ("journald did not take 1 entry, of records #5 to #5, and none from there on", True),
         ("journald was restarted", False),
     ],
 )
@@ -235,7 +235,7 @@ def test_another_chain_before(chain: Chain, tmp_path: Path) -> None:
     before.command("rm -rf /srv/data")
     (found,) = found_in(chain, journal_of(before)[1:] + journal_of(chain))
     assert found[0] == "extra"
-    assert found[2].startswith("2 entries are of another chain, before this one began")
+    assert found[2].startswith("2 entries of another chain, before this one began")
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ async def test_a_remainder_goes_and_counts_with_its_command(archive: Archive, fo
     await retention(archive, folder, Limits(seconds=0, bytes=3 * BYTES)).sweep()
     assert there(folder) == sorted(second)
     kept = f"kept are {3 * BYTES} bytes in all"
-    deleted = f"recordings of 1 commands up to #2, {2 * BYTES} bytes, are deleted: {kept}"
+    deleted = f"recordings of 1 command up to #2, {2 * BYTES} bytes, are deleted: {kept}"
     assert deletions(folder) == [deleted]
     for young, old in (second, second[::-1]):
         record(folder, young, age_s=1)

@@ -112,7 +112,7 @@ async def test_everything_agrees(kept: Kept) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.count("GOOD") == 3
     assert f"answers are those of {kept.agent}" in done.stdout
-    assert "1 commands were edited after they ran, and the edit refused" in done.stdout
+    assert "commands edited after they ran, and the edit refused: 1" in done.stdout
     assert "compared     0" not in done.stdout
 
 

@@ -21,6 +21,7 @@ from tests.harness.journald import SOCKET, Journald, private_journald
 from tibet_nc_agent import reports
 from tibet_nc_executor import doctor
 from tibet_nc_executor.config import load
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.messages import Finished, Status, StatusReport
 from tibet_nc_protocol.records import RECORDS, Security, SecurityEvent, digest
 
@@ -137,14 +138,15 @@ async def test_a_gap_is_on_record_from_where_to_where(
     (gap,) = _gaps(executor)
     assert f"record #{gap.seq}: {gap.detail}" in await _told_in_the_room(executor)
     assert gap.number == first
-    assert f"{last - first + 1} entries, of records #{first} to #{last}" in gap.detail
+    entries = counted(last - first + 1, "entry", "entries")
+    assert f"{entries}, of records #{first} to #{last}" in gap.detail
     assert await _settled(executor, journald, last - first + 1) == list(range(first, last + 1))
     told_apart = f"records {first} to {last}: journald did not take them, as record {gap.seq} says"
     assert told_apart in _crosscheck(executor, tmp_path / "journal.export")
     settings = load(executor.directory / "executor.toml", {})
     told = next(check for check in doctor.examine(settings, {}) if check.name == "journal")
     assert told.ok
-    assert f"did not take: 1 records, last #{gap.seq}" in told.detail
+    assert f"did not take: 1 record, last #{gap.seq}" in told.detail
 
 
 async def test_stopped_without_a_journald(

@@ -318,7 +318,7 @@ def test_the_newest_that_fit(page: Page, tmp_path: Path, monkeypatch: pytest.Mon
     assert 0 < start < chain.length
     assert re.search("[1-9] Merkle roots", said)
     omitted = page.evaluate("document.getElementById('omitted').textContent")
-    assert f"first {start} records are not here" in omitted
+    assert f"Records before #{start} are not here" in omitted
     text = path.read_text()
     subtree = re.search(r'"subtrees": \["(..)', text)
     assert subtree is not None

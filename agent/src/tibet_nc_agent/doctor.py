@@ -23,6 +23,7 @@ from tibet_nc_agent.homeserver import CLIENT, Homeserver
 from tibet_nc_agent.login import LOGIN_NAME, saved
 from tibet_nc_agent.matrix_errors import MatrixError, StoreDamaged
 from tibet_nc_agent.selftest import NOTE, attempt
+from tibet_nc_agent.units import counted
 
 EXECUTOR_SECONDS: Final = 5.0
 
@@ -143,5 +144,5 @@ async def _executor(config: Config) -> Check:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-    detail = f"{welcome.host} answers, {welcome.records} records"
+    detail = f"{welcome.host} answers, {counted(welcome.records, 'record')}"
     return Check(name=name, ok=True, detail=detail)

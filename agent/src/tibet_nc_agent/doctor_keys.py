@@ -92,7 +92,7 @@ async def one_time_keys(homeserver: Homeserver) -> Check:
     except MatrixError as error:
         return Check(name=name, ok=False, detail=str(error), fix="try again")
     count = as_count(as_object(answer.get("one_time_key_counts")).get("signed_curve25519")) or 0
-    detail = f"{count} one-time keys are left"
+    detail = f"one-time keys left: {count}"
     if not count:
         fix = "the running agent makes new ones: systemctl status tibet-nc-agent"
         return Check(name=name, ok=False, detail=detail, fix=fix)

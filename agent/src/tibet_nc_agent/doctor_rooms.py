@@ -14,6 +14,7 @@ from tibet_nc_agent.config import Config
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted
 from tibet_nc_agent.matrix_errors import MatrixError, Refused
 from tibet_nc_agent.rooms import Room
+from tibet_nc_agent.units import counted
 from tibet_nc_agent.visible import one_line
 
 _WITHOUT_CREATORS: Final = frozenset(str(version) for version in range(1, 12))
@@ -91,7 +92,8 @@ async def _room(config: Config, homeserver: Homeserver, room_id: str, inviter: s
         fix = f"remove them from the room, or: tibet-nc-agent trust {one_line(strangers[0])}"
         return Check(name=name, ok=False, detail=detail, fix=fix)
     algorithm = as_text(encryption.get("algorithm"))
-    return Check(name=name, ok=True, detail=f"joined, {len(members)} members, {algorithm}")
+    told = counted(len(members), "member")
+    return Check(name=name, ok=True, detail=f"joined, {told}, {algorithm}")
 
 
 async def _members(homeserver: Homeserver, path: str) -> set[str]:

@@ -98,7 +98,7 @@ def _safety(subject: Preview) -> Iterator[Part]:
             f"{clip(one_line(finding.advice), NOTE_CHARACTERS)}"
         )
     if len(verdict.findings) > _FINDINGS:
-        yield Part(f"… and {len(verdict.findings) - _FINDINGS} more findings")
+        yield Part(f"… and {counted(len(verdict.findings) - _FINDINGS, 'more finding')}")
     runs = [clip(one_line(" ".join(words)), _PIECE_CHARACTERS) for words in verdict.commands]
     if runs:
         more = f"\n… and {len(runs) - _COMMANDS} more" if len(runs) > _COMMANDS else ""
@@ -144,7 +144,7 @@ def _cage(cage: Cage) -> Iterator[str]:
 def _limits(limits: Limits) -> Iterator[str]:
     yield f"{duration(limits.idle_s * 1000)} without output"
     yield f"{duration(limits.total_s * 1000)} in all"
-    yield f"{grouped(limits.processes)} processes"
+    yield counted(limits.processes, "process", "processes")
     yield f"{size(limits.memory_bytes)} of memory, {size(limits.address_space_bytes)} a process"
     yield f"files of {size(limits.file_bytes)}"
     yield f"{grouped(limits.open_files)} open files"

@@ -272,9 +272,9 @@ def _notes(result: Finished, wall: str | None, *, drawn: bool) -> Iterable[str]:
             f"tibet-nc-audit replay {result.number}"
         )
     if result.leftover:
-        runs = "process that it left runs" if result.leftover == 1 else "processes that it left run"
+        left = counted(result.leftover, "process that it left runs", "processes that it left run")
         yield (
-            f"{grouped(result.leftover)} {runs} on until your session ends: "
+            f"{left} on until your session ends: "
             f"!tail {result.number}, !kill {result.number}, !jobs"
         )
     for note in result.notes[:MOST_NOTES]:

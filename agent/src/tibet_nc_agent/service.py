@@ -30,6 +30,7 @@ from tibet_nc_agent.inbox import InboxError, Item, Waiting
 from tibet_nc_agent.lanes import Lanes
 from tibet_nc_agent.news import News
 from tibet_nc_agent.supervision import Supervisor
+from tibet_nc_agent.units import counted
 from tibet_nc_agent.verification import Scene
 from tibet_nc_agent.verifier import Verifier
 from tibet_nc_agent.watch import Watch
@@ -148,7 +149,7 @@ class Service:
         """Tell the service manager when both sides have answered."""
         welcome = await self._desk.link.wait_up()
         await self._synced.wait()
-        serving = f"{welcome.host}, {len(self._desk.rules.rooms)} rooms"
+        serving = f"{welcome.host}, {counted(len(self._desk.rules.rooms), 'room')}"
         tested = ", ".join(self._desk.given_up) or "all walls hold"
         self._supervisor.ready(f"serving {serving}; self-test: {tested}")
         log.info("ready: %s", serving)

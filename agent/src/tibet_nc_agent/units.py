@@ -31,9 +31,12 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a count with its noun, as ``1 line`` or ``1 234 lines``."""
-    return f"{grouped(number)} {noun}" if number == 1 else f"{grouped(number)} {noun}s"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun, as ``1 line`` or ``1 234 lines``.
+
+    ``plural`` is for a noun that takes more than an s.
+    """
+    return f"{grouped(number)} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def size(number: int) -> str:

@@ -49,6 +49,7 @@ from tibet_nc_audit.recordings import check_recording, name_of
 from tibet_nc_audit.verify import verify
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol import proofs
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import recording_name
 from tibet_nc_protocol.records import Intent, Outcome, Remainder
 
@@ -107,7 +108,7 @@ def _verify(options: argparse.Namespace, state: State) -> int:
         depth=option_values.depth(options),
         resume=resume,
         jobs=options.jobs,
-        report=lambda done, records: progress.show(done, f"{records} records"),
+        report=lambda done, records: progress.show(done, counted(records, "record")),
         keep=kept.append,
     )
     progress.clear()

@@ -23,6 +23,7 @@ import msgspec
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.output import replace_file
 from tibet_nc_protocol.cosignature import Cosigner, cosignature_line
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import NoteError, SignatureError
 from tibet_nc_protocol.note import Checkpoint, Verifier, read_base64, split_note
 from tibet_nc_protocol.signing import KEY_BYTES, Identity
@@ -124,9 +125,8 @@ def cosign(key: AuditorKey, note: str, seconds: int) -> str:
         if before is not None:
             last = Checkpoint.from_text(split_note(before)[0])
             if last.size > checkpoint.size or (last.size == checkpoint.size and last != checkpoint):
-                raise AuditError(
-                    f"{key.file}: another checkpoint was cosigned before, of {last.size} records"
-                )
+                size = counted(last.size, "record")
+                raise AuditError(f"{key.file}: another checkpoint was cosigned before, of {size}")
         with replace_file(_seen_path(key)) as file:
             file.write(msgspec.json.encode(notes | {checkpoint.origin: signed}) + b"\n")
     return signed

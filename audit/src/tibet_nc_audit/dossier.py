@@ -14,6 +14,7 @@ from tibet_nc_audit.locate import Command, Located, erasure, key_at, locate, ret
 from tibet_nc_audit.lookahead import Lookahead, only
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import Checked, check_recording
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import ProtocolError
 from tibet_nc_protocol.layout import PAYLOADS, TOKENS, segment_name
 from tibet_nc_protocol.records import (
@@ -173,12 +174,12 @@ def _check_recording(state: State, outcome: Outcome | Remainder) -> Check:
         return _bad("recording", wrong)
     match checked:
         case Checked.AGREES:
-            detail = f"all {outcome.output_bytes} bytes, SHA-256 {outcome.output_sha256}"
+            detail = f"all {counted(outcome.output_bytes, 'byte')}, SHA-256 {outcome.output_sha256}"
             return Check(what="recording", result=Result.AGREES, detail=detail)
         case Checked.CAPPED:
             detail = (
-                f"the first {outcome.recorded_bytes} of {outcome.output_bytes} bytes were recorded;"
-                " only their number can be checked"
+                f"recorded: the first {outcome.recorded_bytes} of"
+                f" {counted(outcome.output_bytes, 'byte')}; only their number can be checked"
             )
             return Check(what="recording", result=Result.AGREES, detail=detail)
         case Checked.NONE:

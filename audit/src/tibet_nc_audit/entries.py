@@ -18,6 +18,7 @@ import msgspec
 from tibet_nc_audit.lookahead import DiffersError, Lookahead
 from tibet_nc_audit.payloads import LINE_BYTES, read_payload
 from tibet_nc_audit.reader import LineFile, State
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.limits import OPEN_RUNS, RECORD_BYTES
@@ -357,7 +358,7 @@ def begun(record: Beginning, head: str, texts: TakeText) -> Entry:
                 time=record.time,
                 digest=head,
                 note=record.note,
-                detail=f"checkpoint of {record.size} records, root {record.root}",
+                detail=f"checkpoint of {counted(record.size, 'record')}, root {record.root}",
             )
         case Key():
             detail = f"from here on the key is {record.key}, of {record.executor}"

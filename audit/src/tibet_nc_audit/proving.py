@@ -16,6 +16,7 @@ from tibet_nc_audit.errors import AuditError, DisagreementError
 from tibet_nc_audit.locate import Command, locate
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol import proofs
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import NoteError, ProofError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC, Payload, segment_name
 from tibet_nc_protocol.merkle import (
@@ -70,8 +71,8 @@ def prove_command(
     places = [place for place in places if place.number < checkpoint.size]
     if not places:
         raise AuditError(
-            f"record {number}: after the checkpoint of {checkpoint.size} records; the executor"
-            " makes another one soon, and when it stops"
+            f"record {number}: after the checkpoint of {counted(checkpoint.size, 'record')};"
+            " the executor makes another one soon, and when it stops"
         )
     paths = _roots(
         state, checkpoint, [inclusion_ranges(place.number, checkpoint.size) for place in places]
@@ -109,8 +110,8 @@ def prove_growth(
         raise DisagreementError(
             CHAIN,
             "the latest checkpoint is of fewer records than the earlier one",
-            expected=f"at least {before.size} records\n{old}",
-            found=f"{checkpoint.size} records\n{note}",
+            expected=f"at least {counted(before.size, 'record')}\n{old}",
+            found=f"{counted(checkpoint.size, 'record')}\n{note}",
         )
     (path,) = _roots(
         state, checkpoint, [consistency_ranges(before.size, checkpoint.size)], (before, old)
@@ -185,8 +186,8 @@ def _roots(
         raise DisagreementError(
             CHAIN,
             "the chain is shorter than its checkpoint",
-            expected=f"{checkpoint.size} records",
-            found=f"{tree.size} records",
+            expected=counted(checkpoint.size, "record"),
+            found=counted(tree.size, "record"),
         )
     _compare(tree, checkpoint, "")
     try:
@@ -199,7 +200,8 @@ def _compare(tree: Frontier, checkpoint: Checkpoint, note: str) -> None:
     if tree.root() != checkpoint.root:
         raise DisagreementError(
             CHAIN,
-            f"the first {checkpoint.size} records are not the checkpoint's (verify says more)",
+            f"it does not begin with the checkpoint's {counted(checkpoint.size, 'record')}"
+            " (verify says more)",
             expected=f"root {checkpoint.root.hex()}" + (f"\n{note}" if note else ""),
             found=f"root {tree.root().hex()}",
         )

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from tibet_nc_audit.errors import DisagreementError, MissingError, MissingFileError, NotAFileError
 from tibet_nc_audit.reader import State
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import RECORDINGS, recording_name, remainder_name
 from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
@@ -46,8 +47,8 @@ def check_recording(state: State, outcome: Outcome | Remainder) -> Checked:
         raise DisagreementError(
             shown,
             "the record says that more was recorded than printed",
-            expected=f"at most {outcome.output_bytes} bytes",
-            found=f"{outcome.recorded_bytes} bytes",
+            expected=f"at most {counted(outcome.output_bytes, 'byte')}",
+            found=counted(outcome.recorded_bytes, "byte"),
         )
     if not outcome.recording and not outcome.recorded_bytes:
         return Checked.CAPPED if outcome.output_bytes else Checked.NONE
@@ -97,7 +98,7 @@ class Tally:
         outcome = self._outcome
         if torn:
             raise DisagreementError(
-                self._shown, "its last line is incomplete", found=f"{torn} bytes"
+                self._shown, "its last line is incomplete", found=counted(torn, "byte")
             )
         if self._reader.header is None and outcome.recorded_bytes == 0 < outcome.output_bytes:
             # What a full disk leaves: the file was made, and not one line found room in it.
@@ -110,8 +111,8 @@ class Tally:
             raise DisagreementError(
                 self._shown,
                 "another length",
-                expected=f"{outcome.recorded_bytes} bytes",
-                found=f"{self._length} bytes",
+                expected=counted(outcome.recorded_bytes, "byte"),
+                found=counted(self._length, "byte"),
             )
         if outcome.recorded_bytes < outcome.output_bytes:
             return Checked.CAPPED

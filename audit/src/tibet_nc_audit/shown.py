@@ -11,6 +11,7 @@ from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol import proofs
 from tibet_nc_protocol.cosignature import Cosigner, verify_cosignature
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import NoteError, ProofError
 from tibet_nc_protocol.limits import PROOF_BYTES
 from tibet_nc_protocol.note import Checkpoint, split_note
@@ -127,7 +128,7 @@ def _vouched(note: str, cosigner: Cosigner) -> Vouched:
 
 
 def _size(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.size} records, root {checkpoint.root.hex()}"
+    return f"{counted(checkpoint.size, 'record')}, root {checkpoint.root.hex()}"
 
 
 def _line(name: str, value: str) -> str:

@@ -8,6 +8,7 @@ from tibet_nc_audit.findings import Finding
 from tibet_nc_audit.heads import Depth, SavedHead
 from tibet_nc_audit.verify import Pinned, Report
 from tibet_nc_audit.visible import visible
+from tibet_nc_protocol.counts import counted
 
 PRINTED: Final = 20
 """Most findings in the text; all that are kept are in the JSON form."""
@@ -57,8 +58,8 @@ def _before(resumed: SavedHead) -> str:
 
 def _records(report: Report) -> str:
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.kinds.items()))
-    files = "file" if report.segments == 1 else "files"
-    return f"{report.records} in {report.segments} {files}" + (f": {kinds}" if kinds else "")
+    files = counted(report.segments, "file")
+    return f"{report.records} in {files}" + (f": {kinds}" if kinds else "")
 
 
 def _checked(report: Report) -> Iterator[str]:
@@ -82,20 +83,20 @@ def _checked(report: Report) -> Iterator[str]:
     if counts.erasures:
         yield _line("erasures", f"{counts.erasures} on record (log --kind security)")
     if counts.undone_erasures:
-        yield _line("note", f"{counts.undone_erasures} texts on record as erased are still there")
+        yield _line("note", f"texts on record as erased, and still there: {counts.undone_erasures}")
     for what, number in (("texts", counts.unclaimed_texts), ("tokens", counts.unclaimed_tokens)):
         if number:
-            yield _line("note", f"{number} {what} that no record speaks of: a crash leaves that")
+            yield _line("note", f"{what} that no record speaks of, as a crash leaves: {number}")
 
 
 def verdict(report: Report) -> Iterator[str]:
     """Yield the verdict alone, with its findings and the notes that contradict each other."""
     if report.first_bad is None:
-        yield f"GOOD: {report.records} records in {report.seconds:.1f} s"
+        yield f"GOOD: {counted(report.records, 'record')} in {report.seconds:.1f} s"
         return
     total = report.findings_total
     first = report.first_bad.record
-    yield f"BAD: {total} finding{'s' if total > 1 else ''}, first bad record {first}"
+    yield f"BAD: {counted(total, 'finding')}, first bad record {first}"
     others = [finding for finding in report.findings if finding != report.first_bad]
     for finding in [report.first_bad, *others][:PRINTED]:
         yield from _finding(finding)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from tibet_nc_audit.findings import Finding, Findings, What
 from tibet_nc_audit.heads import Held, SavedHead
 from tibet_nc_audit.reader import State
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import DecodeError, RecordError, SignatureError
 from tibet_nc_protocol.layout import CHAIN, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
@@ -156,7 +157,7 @@ class Walk(ABC):
                 self.length,
                 "the last line is incomplete: a write was cut short, or the file was",
                 expected="a line end",
-                found=f"{torn} bytes after the last one",
+                found=f"{counted(torn, 'byte')} after the last one",
             )
 
     def finish(self) -> None:
@@ -175,7 +176,7 @@ class Walk(ABC):
                     min(number, self.length),
                     f"the chain {lacks} a record that is held ({held.source})",
                     expected=held.what,
-                    found=f"the end after {self.length} records, with head {self.head}",
+                    found=f"the end after {counted(self.length, 'record')}, with head {self.head}",
                 )
 
     def compare(self, number: int, line: bytes) -> None:

@@ -23,6 +23,7 @@ from tibet_nc_executor.journal import Gap, Journal
 from tibet_nc_executor.ledger import Ledger, Place, Text
 from tibet_nc_executor.reserve import Reserve
 from tibet_nc_protocol import note
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import CHAIN, recording_name, remainder_name
 from tibet_nc_protocol.limits import CHAIN_TAIL, TEXT_CHARACTERS
 from tibet_nc_protocol.records import (
@@ -158,7 +159,7 @@ class Archive:
         if torn := self._ledger.torn:
             await self.security(
                 SecurityEvent.TORN_RECORD,
-                f"{torn.bytes} bytes cut off the end, SHA-256 {torn.sha256}",
+                f"{counted(torn.bytes, 'byte')} cut off the end, SHA-256 {torn.sha256}",
             )
         for number, run in self.index.unfinished():
             await self.abort(number, run, "the executor ended while the command ran")

@@ -41,6 +41,7 @@ from tibet_nc_executor.prologue import (
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ShellSettings
 from tibet_nc_executor.terminal import END_OF_FILE, HangUpError
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.terms import Reason
 
 __all__ = ["Command", "Ending", "InputFullError", "OnOutput", "ShellError"]
@@ -311,10 +312,9 @@ class Command:
 
     def _look_for_memory(self) -> None:
         if killed := self._door.cell.enclosure.memory_kills():
-            plural = "process" if killed == 1 else "processes"
             self._notes.append(
                 f"limit: its {self._settings.limits.memory >> 20} MiB of memory were used up, "
-                f"{killed} {plural} killed; to raise it: shell.memory_bytes"
+                f"{counted(killed, 'process', 'processes')} killed; to raise it: shell.memory_bytes"
             )
 
     async def _leave(self, status: Status | None, duration_ms: int) -> Ending | None:
@@ -388,8 +388,8 @@ class Command:
         if death is None:
             self._notes += lost
         if remains.killed:
-            plural = "process" if remains.killed == 1 else "processes"
-            self._notes.append(f"{remains.killed} {plural} left running: killed")
+            killed = counted(remains.killed, "process", "processes")
+            self._notes.append(f"{killed} left running: killed")
         if remains.surviving:
             self._notes.append("something it left running could not be killed")
         if status is None:

@@ -17,6 +17,7 @@ from tibet_nc_executor.errors import LedgerError, NotPermittedError
 from tibet_nc_executor.monitor import Monitor, Role, State
 from tibet_nc_executor.office import Office
 from tibet_nc_executor.sessions import Sessions
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.errors import FramingError, PeerError
 from tibet_nc_protocol.framing import FrameReader, frame
@@ -100,7 +101,7 @@ class Connection:
             for payload in frames.feed(data):
                 await self._dispatch(payload)
         if frames.pending:
-            raise FramingError(f"the stream ended {frames.pending} bytes into a frame")
+            raise FramingError(f"the stream ended {counted(frames.pending, 'byte')} into a frame")
 
     async def _dispatch(self, payload: bytes) -> None:
         request = self._monitor.admit(self._opener.open(payload))

@@ -24,6 +24,7 @@ from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.prologue import BASH
 from tibet_nc_executor.selftest import attempt
 from tibet_nc_executor.service import agent_key, shell_groups
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.records import Security, SecurityEvent
@@ -133,7 +134,8 @@ def _state(config: Config) -> Check:
     if stat.S_IMODE(status.st_mode) & 0o077:
         detail = f"{directory}: mode {stat.S_IMODE(status.st_mode):04o} lets others at the chain"
         return Check(name=name, ok=False, detail=detail, fix=f"chmod 700 {directory}")
-    return Check(name=name, ok=True, detail=f"{directory} is private, {segments} chain segments")
+    held = counted(segments, "chain segment")
+    return Check(name=name, ok=True, detail=f"{directory} is private, {held}")
 
 
 def _disk(config: Config) -> Check:
@@ -205,7 +207,9 @@ def _gaps(config: Config) -> str:
         for record in newest
         if isinstance(record, Security) and record.what is SecurityEvent.JOURNAL
     ]
-    return f"; entries that it did not take: {len(gaps)} records, last {gaps[-1]}" if gaps else ""
+    if not gaps:
+        return ""
+    return f"; entries that it did not take: {counted(len(gaps), 'record')}, last {gaps[-1]}"
 
 
 def _unit() -> Check:

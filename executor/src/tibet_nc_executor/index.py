@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tibet_nc_executor.errors import LedgerError
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import ProofError
 from tibet_nc_protocol.merkle import DIGEST_BYTES, Frontier, leaf_hash
 from tibet_nc_protocol.records import (
@@ -120,7 +121,7 @@ class Index:
         """Raise LedgerError unless it has taken in exactly a chain of this length and head."""
         if (self.length, self.head) != (length, head):
             raise LedgerError(
-                f"the chain has {length} records, but the index has seen {self.length} "
+                f"the chain has {counted(length, 'record')}, but the index has seen {self.length} "
                 f"(head {self.head}): the chain was cut or replaced; run tibet-nc-audit verify"
             )
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from systemd import journal
 
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS, SYSLOG_IDENTIFIER
 from tibet_nc_protocol.records import (
     Aborted,
@@ -54,7 +55,8 @@ class Gap:
     def __str__(self) -> str:
         """Say it for the record."""
         return (
-            f"journald did not take {self.count} entries, of records #{self.first} to #{self.last}"
+            f"journald did not take {counted(self.count, 'entry', 'entries')}, of records"
+            f" #{self.first} to #{self.last}"
         )
 
 
@@ -176,7 +178,7 @@ def summary(record: Record) -> str:
         case Key():
             return f"the chain goes on with the key of {record.executor}"
         case Checkpoint():
-            return f"checkpoint of {record.size} records, root {record.root}"
+            return f"checkpoint of {counted(record.size, 'record')}, root {record.root}"
         case Session():
             return f"session {record.session} of {record.sender} {record.state}: {record.detail}"
 

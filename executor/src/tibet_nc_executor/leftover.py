@@ -15,6 +15,7 @@ from tibet_nc_executor.background import Background, Rest
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Place
 from tibet_nc_executor.recording import Recorder
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.messages import Job, Run
 from tibet_nc_protocol.records import Remainder
 from tibet_nc_protocol.terms import Reason, Signal
@@ -97,7 +98,7 @@ class Leftover:
         how = _ENDINGS.get(rest.reason, "by SIGKILL")
         return (
             f"what #{self.number} left running has ended {how}, after "
-            f"{rest.duration_ms / 1000:.1f} s and {self.output_bytes} bytes"
+            f"{rest.duration_ms / 1000:.1f} s and {counted(self.output_bytes, 'byte')}"
         )
 
     async def _record(self, archive: Archive, rest: Rest) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.durable import sync_directory
 from tibet_nc_executor.errors import LedgerError
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import recording_name, remainder_name
 from tibet_nc_protocol.messages import Job
 from tibet_nc_protocol.records import SecurityEvent
@@ -37,8 +38,8 @@ class Limits:
 
     def __str__(self) -> str:
         """Say it for the record."""
-        parts = [f"{self.seconds // DAY_S} days"] if self.seconds else []
-        parts += [f"{self.bytes} bytes in all"] if self.bytes else []
+        parts = [counted(self.seconds // DAY_S, "day")] if self.seconds else []
+        parts += [f"{counted(self.bytes, 'byte')} in all"] if self.bytes else []
         return " and ".join(parts)
 
 
@@ -110,8 +111,8 @@ class Retention:
         size = sum(item.bytes for item in gone)
         await self._archive.security(
             SecurityEvent.RETENTION,
-            f"recordings of {len(gone)} commands up to #{gone[-1].number}, {size} bytes, are"
-            f" deleted: kept are {self._limits}",
+            f"recordings of {counted(len(gone), 'command')} up to #{gone[-1].number},"
+            f" {counted(size, 'byte')}, are deleted: kept are {self._limits}",
             number=gone[-1].number,
         )
         await asyncio.to_thread(_delete, self._directory, [item.number for item in gone])

@@ -29,6 +29,7 @@ from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import SALT_BYTES, recording_name, remainder_name
 from tibet_nc_protocol.messages import Run
 from tibet_nc_protocol.records import Intent, Outcome, actor, commitment
@@ -306,7 +307,10 @@ class Execution:
         status = f"signal {ending.signal}" if ending.exit is None else str(ending.exit)
         recorder.finish(status)
         await recorder.settle()
-        typed = (f"{count} bytes of input by {sender}" for sender, count in self._typed.items())
+        typed = (
+            f"{counted(count, 'byte')} of input by {sender}"
+            for sender, count in self._typed.items()
+        )
         notes = [*self._notes, *typed, *ending.notes]
         if recorder.failure is not None:
             notes.append(recorder.failure)

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,7 @@ from tibet_nc_executor.sessions import SessionLimits, Sessions
 from tibet_nc_executor.settings import ResourceLimits, ShellSettings
 from tibet_nc_executor.shell import Shell
 from tibet_nc_executor.workers import workers
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 from tibet_nc_protocol.signing import Identity, PublicKey
@@ -110,8 +111,8 @@ async def caged(config: Config) -> Shell:
     except ShellError as error:
         raise ConfigError(f"shell: {error}") from None
     if remains.killed:
-        plural = "process" if remains.killed == 1 else "processes"
-        _say(f"ended what an earlier executor left running: {remains.killed} {plural}")
+        killed = counted(remains.killed, "process", "processes")
+        _say(f"ended what an earlier executor left running: {killed}")
     if remains.surviving:
         _say("something that an earlier executor left running could not be ended")
     return shell
@@ -205,9 +206,9 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         asyncio.create_task(archive.checkpoint_regularly(config.audit.checkpoint_s)),
         asyncio.create_task(retention.sweep_regularly()),
     ]
-    tested = f"self-test: {len(breaches)} breaches accepted" if breaches else "self-test: all holds"
-    daemon.notify(f"READY=1\nSTATUS={archive.length} records, head {archive.head[:8]}; {tested}")
-    _say(f"ready: {archive.length} records, head {archive.head[:8]}, listening on {path}")
+    chain = f"{counted(archive.length, 'record')}, head {archive.head[:8]}"
+    daemon.notify(f"READY=1\nSTATUS={chain}; self-test: {_tested(breaches)}")
+    _say(f"ready: {chain}, listening on {path}")
     for breach in breaches:
         _say(f"accepted by walls.accepted: {breach}")
     if not shell.cage.separated:
@@ -229,6 +230,11 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     for fault in ended:
         if isinstance(fault, Exception):
             raise fault
+
+
+def _tested(breaches: Sized) -> str:
+    """Return what the self-test found, in a few words."""
+    return f"{counted(len(breaches), 'breach', 'breaches')} accepted" if breaches else "all holds"
 
 
 def _agent_apart(config: Config) -> int:

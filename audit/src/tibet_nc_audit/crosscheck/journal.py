@@ -21,6 +21,7 @@ from typing import Final
 from tibet_nc_audit.crosscheck.copy import FIELDS, ChainCopy
 from tibet_nc_audit.crosscheck.discrepancies import Comparison, Discrepancies, Kind
 from tibet_nc_audit.crosscheck.exports import Entry
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.limits import EXACT_INTEGER
 
 DROPPED: Final = "a596d6fe7bfa4994828e72309e95d61e"
@@ -109,7 +110,7 @@ class _Comparing:
                 number,
                 "the chain does not have this record: it was cut, or replaced",
                 place=place,
-                expected=f"the end after {end} records"
+                expected=f"the end after {counted(end, 'record')}"
                 + (f", with head {self._chain.digest(end - 1)}" if end else ""),
                 found=f"head {head}",
             )
@@ -139,8 +140,8 @@ class _Comparing:
         self._found.add(
             Kind.EXTRA,
             None,
-            f"{self._counted} entries are of another chain, before this one began: it was replaced"
-            " (journalctl --since leaves them out)",
+            f"{counted(self._counted, 'entry', 'entries')} of another chain, before this one began:"
+            " it was replaced (journalctl --since leaves that out)",
             place=place,
         )
         self._seen = bytearray(len(self._chain))
@@ -181,7 +182,7 @@ class _Comparing:
                 )
             notes += self._gaps(first, end)
         if self._repeated:
-            notes.append(f"{self._repeated} entries are there more than once")
+            notes.append(f"entries that are there more than once: {self._repeated}")
         if self._strangers:
             named = ", ".join(
                 f"{who} ({times})" for who, times in self._strangers.most_common(_STRANGERS_NAMED)

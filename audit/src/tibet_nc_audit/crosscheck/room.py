@@ -18,6 +18,7 @@ from tibet_nc_audit.entries import Entry, Verdict, entries
 from tibet_nc_audit.entries import Kind as What
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.reader import State
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import NoteError
 from tibet_nc_protocol.note import Checkpoint, split_note
 
@@ -111,18 +112,18 @@ class _Comparing:
         self._compare_edited()
         self._unknown(known)
         self._checkpoints()
-        counted = (
-            (outside, "commands and refusals are outside what was exported"),
-            (self._unasked, "are answered, and the message itself is not in the export"),
-            (self._unclaimed, "answers name no record"),
-            (self._edited, "commands were edited after they ran, and the edit refused"),
+        numbers = (
+            (outside, "commands and refusals outside what was exported"),
+            (self._unasked, "answered, and the message itself not in the export"),
+            (self._unclaimed, "answers that name no record"),
+            (self._edited, "commands edited after they ran, and the edit refused"),
         )
         return Comparison(
             source=source,
             compared=self._compared,
             notes=[
                 f"answers are those of {self._agent}",
-                *(f"{number} {what}" for number, what in counted if number),
+                *(f"{what}: {number}" for number, what in numbers if number),
             ],
             total=self._found.total,
             counts=self._found.counts,
@@ -237,7 +238,7 @@ class _Comparing:
                     number,
                     reason,
                     place=answer.event_id,
-                    expected=f"the end after {end} records" if number >= end else "",
+                    expected=f"the end after {counted(end, 'record')}" if number >= end else "",
                     found=f"{result.verdict}, head {result.head}",
                 )
         first = min((m.sent_ms for m in self._messages if m.sender == self._agent), default=None)
@@ -272,7 +273,7 @@ class _Comparing:
                     held.size,
                     "a checkpoint of more records than the chain has",
                     place=message.event_id,
-                    expected=f"the end after {len(self._chain)} records",
+                    expected=f"the end after {counted(len(self._chain), 'record')}",
                     found=note,
                 )
             elif root != held.root.hex():

@@ -149,8 +149,8 @@ def _about(
     omitted = []
     if excerpt.start:
         omitted.append(
-            f"The chain's first {excerpt.start} records are not here; the page checks from record"
-            f" {excerpt.start} on, and takes the state before that from this file."
+            f"Records before #{excerpt.start} are not here; the page checks from that one on, and"
+            " takes the state before it from this file."
         )
     if excerpt.end < excerpt.total:
         omitted.append(f"Records from {excerpt.end} on are not here: they are later.")
