@@ -15,6 +15,7 @@ from tests.audit.chains import EXECUTOR, Chain, sample
 from tests.audit.program import PROGRAM, process, within
 from tests.audit.verdicts import lines_of, put
 from tests.redirected import CLOSED, FULL, redirected
+from tibet_nc_audit.entries import Kind, Verdict
 from tibet_nc_audit.progress import Progress
 from tibet_nc_protocol.records import digest
 
@@ -55,6 +56,22 @@ def test_a_bad_chain(root: Path) -> None:
         "    expected 4",
         "    found    6",
     ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "names"),
+    [
+        ("export", "--format", "jsonl, csv, tibet, cast, html"),
+        ("log", "--kind", ", ".join(Kind)),
+        ("log", "--verdict", ", ".join(Verdict)),
+    ],
+)
+def test_a_wrong_name_gets_the_right_ones(root: Path, verb: str, option: str, names: str) -> None:
+    """What is none of an option's names is told which there are, in one line."""
+    done = process(verb, "--state", root, option, "pdf")
+    said = f"argument {option}: pdf: one of {names} is wanted (--help says more)"
+    assert (done.status, done.out) == (2, "")
+    assert done.err == f"tibet-nc-audit {verb}: {said}\n"
 
 
 VERBS = {
@@ -161,7 +178,7 @@ def test_the_key_is_given_or_in_a_file(root: Path, tmp_path: Path, form: str) ->
         (["replay", "2", "--speed", "nan"], "over 0"),
         (["log", "--since", "yesterday"], "a time is written"),
         (["log", "--exit", "x"], "an exit status"),
-        (["log", "--kind", "x"], "invalid"),
+        (["log", "--kind", "x"], "one of command, "),
         (["export"], "--format"),
     ],
 )

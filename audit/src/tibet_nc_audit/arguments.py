@@ -3,6 +3,8 @@
 
 import argparse
 import math
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, NoReturn, override
 
@@ -273,7 +275,7 @@ def _export_arguments(verbs: _Verbs) -> None:
     parser.add_argument(
         "number", type=_number, nargs="?", metavar="SEQ", help="with cast: the command's number"
     )
-    parser.add_argument("--format", type=Format, choices=list(Format), required=True)
+    parser.add_argument("--format", type=_one_of(Format), choices=list(Format), required=True)
     parser.add_argument(
         "--key", metavar="HEX|FILE", help=f"with html: {_KEY_HELP}; the page checks with it"
     )
@@ -302,9 +304,20 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
         help="from a time on: 2026-11-25, 2026-11-25T10:00+01:00 (UTC unless said), 2h (ago)",
     )
     group.add_argument("--until", metavar="TIME", help="before a time")
-    group.add_argument("--kind", type=Kind, choices=list(Kind))
+    group.add_argument("--kind", type=_one_of(Kind), choices=list(Kind))
     group.add_argument("--session", metavar="ID", help="in this session")
-    group.add_argument("--verdict", type=Verdict, choices=list(Verdict))
+    group.add_argument("--verdict", type=_one_of(Verdict), choices=list(Verdict))
+
+
+def _one_of[Name: StrEnum](names: type[Name]) -> Callable[[str], Name]:
+    """Return what reads one of these names; argparse itself doesn't say which there are."""
+
+    def read(text: str) -> Name:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"{text}: one of {', '.join(names)} is wanted")
+        return names(text)
+
+    return read
 
 
 def _number(text: str) -> int:
