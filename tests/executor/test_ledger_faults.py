@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -114,6 +115,29 @@ async def test_with_few_descriptors_a_record_is_told_or_not_there(
     assert told == list(range(ledger.length))
     await ledger.close()
     assert len(kit.verify(tmp_path)) == ledger.length > 8
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+@pytest.mark.parametrize("slow", [True, False])
+async def test_the_chain_is_synced_after_all_that_it_speaks_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    """A power cut between two syncs leaves no record whose text or token is not there."""
+    monkeypatch.setattr(module, "AT_ONCE_S", 0.0 if slow else 1e9)
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.append(kit.genesis)
+    beside = os.open(tmp_path / "beside", os.O_RDWR | os.O_CREAT)
+    with traced(os.getpid(), tmp_path / "trace", "trace=fdatasync"):
+        await asyncio.gather(
+            ledger.append(kit.intent("$one"), text=TEXT),
+            ledger.append(kit.security, before=[beside]),
+        )
+    os.close(beside)
+    await ledger.close()
+    trace = (tmp_path / "trace").read_text()
+    synced = [Path(name).parent.name for name in re.findall(r"fdatasync\(\d+<(.*?)>", trace)]
+    once, twice = ([PAYLOADS, tmp_path.name, CHAIN], [PAYLOADS, CHAIN, tmp_path.name, CHAIN])
+    assert synced == (once if slow else twice)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")

@@ -359,15 +359,18 @@ def _sync_files(descriptors: Sequence[int]) -> float | OSError:
 
 
 def _sync_and_close(descriptors: Sequence[int]) -> float | OSError:
-    """Sync files in the order in which they were first named, each once, and close them all."""
+    """Sync files in the order in which they were last named, each once, and close them all.
+
+    So the chain comes after all that its records speak of, however many share the sync.
+    """
     try:
         with ExitStack() as opened:
             for descriptor in descriptors:
                 opened.callback(os.close, descriptor)
             once: dict[tuple[int, int], int] = {}
-            for descriptor in descriptors:
+            for descriptor in reversed(descriptors):
                 found = os.fstat(descriptor)
                 once.setdefault((found.st_dev, found.st_ino), descriptor)
-            return _sync_files(list(once.values()))
+            return _sync_files(list(reversed(once.values())))
     except OSError as error:  # of a sync, or of a close, which may be one that comes late
         return error
