@@ -251,11 +251,9 @@ class Ledger:
             os.fsync(folder)
 
     def _next_segment(self) -> None:
-        # Rare (once in thousands of records), so the syncs may hold up the loop.
+        # Rare (once in thousands of records), so the syncs may hold up the loop. What was written
+        # to the old files is synced with its records, as always.
         old = (self._payload_file, self._chain_file)
-        with self._stopped_by_failure():
-            for descriptor in old:
-                os.fsync(descriptor)
         self._open_segment(self.length)
         for descriptor in old:
             os.close(descriptor)
