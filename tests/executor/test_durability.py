@@ -135,7 +135,7 @@ def traced_program(program: Path, directory: Path, word: str) -> str:
     return trace.read_text()
 
 
-@pytest.mark.parametrize("pace", ["once", "thread"])
+@pytest.mark.parametrize("pace", ["once", "thread", "burst"])
 def test_no_intent_or_outcome_is_told_of_that_could_be_lost(tmp_path: Path, pace: str) -> None:
     """Records, their texts, new segments and all directories are synced before anybody knows."""
     directory = tmp_path / "state"
@@ -143,7 +143,8 @@ def test_no_intent_or_outcome_is_told_of_that_could_be_lost(tmp_path: Path, pace
     disk = Disk(directory)
     told = list(open_at_each_word(disk, traced_program(WRITER, directory, pace)))
     assert len(list((directory / CHAIN).iterdir())) > 1
-    assert told == [set()] * 3
+    assert len(told) >= 3
+    assert not any(told)
 
 
 def test_what_a_killed_one_left_is_synced_before_anything_is_told(tmp_path: Path) -> None:

@@ -34,9 +34,10 @@ def texts(directory: Path) -> list[int]:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+@pytest.mark.parametrize("erasure", [False, True])
 @pytest.mark.parametrize("folder", [CHAIN, PAYLOADS])
 async def test_what_can_not_be_taken_back_is_cut_off_by_the_next(
-    tmp_path: Path, folder: str
+    tmp_path: Path, folder: str, erasure: bool
 ) -> None:
     """A record of which a part was written, on a disk that took no more, is never half of one."""
     ledger = kit.open_ledger(tmp_path)
@@ -55,10 +56,31 @@ async def test_what_can_not_be_taken_back_is_cut_off_by_the_next(
     ):
         await ledger.append(kit.intent("$one"), text=text)
     assert not path.read_bytes().endswith(b"\n")
+    if erasure:
+        ledger.erase_text(1)
     await ledger.append(kit.intent("$two"), text=TEXT)
     await ledger.close()
     assert len(kit.verify(tmp_path)) == 2
     assert texts(tmp_path) == [1]
+
+
+async def test_a_write_that_fails_after_an_erasure_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Where the texts end now that one of them is gone is what a failure is undone to."""
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.append(kit.genesis)
+    for number in range(2):
+        await ledger.append(kit.intent(f"${number}"), text=TEXT)
+    held = opened()
+    ledger.erase_text(1)
+    assert opened() == held
+    path = tmp_path / PAYLOADS / FIRST
+    before = path.read_bytes()
+    size = (tmp_path / CHAIN / FIRST).stat().st_size
+    with file_bytes_left(size + 100), pytest.raises(LedgerError, match="File too large"):
+        await ledger.append(kit.intent("$failed"), text=TEXT)
+    assert path.read_bytes() == before
+    await ledger.close()
+    assert texts(tmp_path) == [2]
 
 
 async def test_every_cut_of_the_last_text_is_mended(tmp_path: Path) -> None:
@@ -115,6 +137,24 @@ async def test_with_few_descriptors_a_record_is_told_or_not_there(
     assert told == list(range(ledger.length))
     await ledger.close()
     assert len(kit.verify(tmp_path)) == ledger.length > 8
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_without_descriptors_a_record_is_synced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no thread can be given is synced here and now, as is seen when that fails (I1)."""
+    monkeypatch.setattr(module, "AT_ONCE_S", 0.0)
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.append(kit.genesis)
+    path = tmp_path / CHAIN / FIRST
+    with (
+        traced(os.getpid(), tmp_path / "trace", "inject=fdatasync:error=EIO", [path]),
+        descriptors_left(0),
+        pytest.raises(LedgerError, match="could not be synced: Input/output error"),
+    ):
+        await ledger.append(kit.security)
+    await ledger.close()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")

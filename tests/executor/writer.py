@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """A program that writes a small chain and says, on a socket, what it was promised.
 
-    python writer.py DIRECTORY SOCKET_FD thread|once
+    python writer.py DIRECTORY SOCKET_FD thread|once|burst
 
-The last word says how it syncs, whatever the disk is like: by a thread, or at once.
+The last word says how it syncs, whatever the disk is like: by a thread, or at once. A burst is of
+many commands at the same time, over some segments, which share a sync by a thread.
 ``run N`` is sent when record N is said to be on disk, which is when a command would start. The
 socket keeps the program's own words apart from its writes to files, which are made to fail.
 """
@@ -26,10 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.executor import chainkit as kit
 
 COMMANDS = 3
+BURST = 9
 SALT = bytes(16)
 
 
-async def write(directory: Path, say: socket.socket) -> None:
+async def write(directory: Path, say: socket.socket, *, burst: bool) -> None:
     """Open the ledger, then append commands with their outcomes, over two segments."""
     told: list[int] = []
     try:
@@ -45,17 +47,26 @@ async def write(directory: Path, say: socket.socket) -> None:
         return
     if ledger.length == 0 and await attempt(ledger.append(kit.genesis), say, "genesis") is None:
         return
+    if burst:
+        await asyncio.gather(*(command(ledger, say, number) for number in range(BURST)))
+        return
     for number in range(COMMANDS):
-        event = f"$event{os.getpid()}x{number}"
-        digest = commitment(SALT, event)
-        text = Text(salt=SALT, command=event)
-        record = await attempt(
-            ledger.append(kit.intent(event, digest), text=text, critical=False), say, "intent"
-        )
-        if record is None:
-            continue
+        if (record := await command(ledger, say, number)) is not None:
+            outcome = kit.outcome(f"$event{os.getpid()}x{number}", record)
+            await attempt(ledger.append(outcome), say, "outcome")
+
+
+async def command(ledger: Ledger, say: socket.socket, number: int) -> int | None:
+    """Append an intent with its text, and say its number when it is on disk; return that."""
+    event = f"$event{os.getpid()}x{number}"
+    digest = commitment(SALT, event)
+    text = Text(salt=SALT, command=event)
+    record = await attempt(
+        ledger.append(kit.intent(event, digest), text=text, critical=False), say, "intent"
+    )
+    if record is not None:
         say.send(f"run {record}\n".encode())
-        await attempt(ledger.append(kit.outcome(event, record)), say, "outcome")
+    return record
 
 
 async def attempt(
@@ -73,4 +84,4 @@ async def attempt(
 if __name__ == "__main__":
     ledger_module.AT_ONCE_S = 1e9 if sys.argv[3] == "once" else 0.0  # type: ignore[misc]
     with socket.socket(fileno=int(sys.argv[2])) as channel:
-        asyncio.run(write(Path(sys.argv[1]), channel))
+        asyncio.run(write(Path(sys.argv[1]), channel, burst=sys.argv[3] == "burst"))
