@@ -63,7 +63,7 @@ def journal_since(cursor: str, form: str) -> bytes:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def kept(synapse: Synapse, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kept]:
-    """Run commands, have one refused and one edited, and keep what is left."""
+    """Run commands, have one refused, one edited, one in a reply, and keep what is left."""
     files = tmp_path_factory.mktemp("kept")
     bot, account = (synapse.register(f"{role}-{secrets.token_hex(6)}") for role in ("bot", "op"))
     with Journald() as journald, tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
@@ -91,6 +91,12 @@ async def kept(synapse: Synapse, tmp_path_factory: pytest.TempPathFactory) -> As
                 await operator.answer_to(first)
                 edit = await operator.edit(room, first, "$ echo second")
                 await operator.answer_to(edit)
+                reply = {
+                    "msgtype": "m.text",
+                    "body": f"> <{bot.user_id}> first\n> \n> exit 0\n\n$ echo third",
+                    "m.relates_to": {"m.in_reply_to": {"event_id": first}},
+                }
+                await operator.answer_to(await operator.send(room, reply))
                 exported = await operator.export_room(room)
             finally:
                 await asyncio.to_thread(host.close)
