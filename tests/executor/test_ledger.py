@@ -82,6 +82,19 @@ async def test_a_caller_that_is_cancelled_leaves_a_whole_chain(tmp_path: Path) -
     assert len(kit.verify(tmp_path)) == 3
 
 
+@pytest.mark.parametrize("pace", ["by a thread"], indirect=True)
+async def test_a_chain_is_given_free_when_all_was_told(tmp_path: Path) -> None:
+    """Who closes the ledger waits for what is on its way to the disk, and for what follows."""
+    told: list[int] = []
+    ledger = kit.open_ledger(tmp_path, after=lambda record, _head: told.append(record.seq))
+    await ledger.append(kit.genesis)
+    task = asyncio.create_task(ledger.append(kit.security))
+    await asyncio.sleep(0)
+    await ledger.close()
+    assert told == [0, 1]
+    await task
+
+
 async def test_segments_follow_one_another(tmp_path: Path) -> None:
     """A chain over many segments verifies and goes on after a restart."""
     await fill(tmp_path, 40, segment_bytes=4096)

@@ -83,6 +83,26 @@ async def test_a_write_that_fails_after_an_erasure_leaves_nothing_behind(tmp_pat
     assert texts(tmp_path) == [2]
 
 
+async def test_a_line_that_is_no_text_is_nobody_s(tmp_path: Path) -> None:
+    """It is neither erased nor in the way of an erasure; texts that can't be read are told."""
+    ledger = kit.open_ledger(tmp_path)
+    await ledger.append(kit.genesis)
+    await ledger.append(kit.intent("$one"), text=TEXT)
+    await ledger.close()
+    path = tmp_path / PAYLOADS / FIRST
+    with path.open("ab") as file:
+        file.write(b"junk\n")
+    ledger = kit.open_ledger(tmp_path)
+    assert ledger.has_text(1)
+    ledger.erase_text(1)
+    assert path.read_bytes() == b"junk\n"
+    assert not ledger.has_text(1)
+    path.unlink()
+    with pytest.raises(LedgerError, match="the texts can't be read"):
+        ledger.has_text(1)
+    await ledger.close()
+
+
 async def test_every_cut_of_the_last_text_is_mended(tmp_path: Path) -> None:
     """However much of the last text a crash left, no other text is lost or glued to it (I8)."""
     ledger = kit.open_ledger(tmp_path)

@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: MIT
 """A recording holds exactly what is said of it, wherever its disk was full (I12)."""
 
+import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.executor.injection import file_bytes_left
 from tibet_nc_executor.recording import Recorder, read_output
+from tibet_nc_protocol.errors import DecodeError
 
 PIECES = [b"a", b"\n", b"\xff", *(bytes([byte]) for byte in "\U0001f600\u00e9".encode())]
-OUTPUT = st.lists(st.sampled_from(PIECES), max_size=60).map(b"".join)
+BYTES = st.lists(st.sampled_from(PIECES), max_size=60)
+CHARACTERS = st.text("\U0001f600\u00e9", max_size=30).map(lambda text: text.encode())
+"""Each of which is cut when they come byte by byte."""
 
 
 @given(
-    chunks=st.lists(OUTPUT, max_size=8),
+    chunks=st.one_of(
+        BYTES,
+        st.lists(BYTES.map(b"".join), max_size=8),
+        CHARACTERS.map(lambda text: [bytes([byte]) for byte in text]),
+    ),
     room=st.integers(100, 1500),
     limit=st.integers(1, 200),
 )
@@ -32,12 +41,17 @@ def test_as_much_is_recorded_as_is_said(chunks: list[bytes], room: int, limit: i
                 recorder.feed(chunk)
             recorder.finish("0")
         recorder.close()
+        if recorder.descriptor is not None:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(recorder.descriptor)
         whole = b"".join(chunks)
         kept = b"".join(read_output(path)) if recorder.recorded else b""
+        marked = path.exists() and b'"m","recording limit reached"' in path.read_bytes()
     assert recorder.bytes == len(whole)
     assert kept == whole[: recorder.recorded]
     if recorder.failure is None:
         assert recorder.recorded == min(len(whole), limit)
+        assert marked == (recorder.recorded == limit)
 
 
 def test_another_recording_is_never_written_over(tmp_path: Path) -> None:
@@ -52,3 +66,11 @@ def test_another_recording_is_never_written_over(tmp_path: Path) -> None:
     assert path.read_bytes() == b"older"
     assert (recorder.name, recorder.recorded, recorder.bytes) == ("", 0, 10)
     assert recorder.failure == "recording ended early: File exists"
+
+
+def test_an_emptied_recording_is_none(tmp_path: Path) -> None:
+    """A recording from which all was taken is not one of no output."""
+    path = tmp_path / "recording.cast"
+    path.touch()
+    with pytest.raises(DecodeError, match="no header"):
+        list(read_output(path))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""The chain with all that follows from it, and what becomes of it when one of them fails (I3, I7)."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.executor import chainkit as kit
+from tests.executor.injection import file_bytes_left
+from tibet_nc_executor.archive import INDEX_AFTER_S, Archive
+from tibet_nc_executor.errors import LedgerError
+from tibet_nc_executor.journal import Gap
+from tibet_nc_executor.ledger import Text
+from tibet_nc_protocol.layout import PAYLOADS, segment_name
+from tibet_nc_protocol.records import Key, SecurityEvent
+from tibet_nc_protocol.signing import Identity
+
+
+@pytest_asyncio.fixture
+async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
+    """Make an archive of a few records, which are in its index."""
+    made = Archive(
+        tmp_path, kit.IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
+    )
+    key = kit.IDENTITY.public_key
+    await made.begin(host="host", version="0", agent="agent", agent_key=key)
+    for _ in range(8):
+        await made.security(SecurityEvent.AGENT, "one more")
+        assert made.index.length == made.length
+    yield made
+    await made.close()
+
+
+async def test_what_the_index_missed_is_taken_from_the_chain(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """Without room in the index no command is recorded, all else is; with room it takes in all."""
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    with file_bytes_left((tmp_path / "index.sqlite-wal").stat().st_size):
+        await archive.security(SecurityEvent.AGENT, "which the index can't take")
+        await asyncio.sleep(2 * INDEX_AFTER_S)  # when it tries to by itself
+        length = archive.length
+        with pytest.raises(LedgerError, match="the index can't be written"):
+            await archive.append(kit.intent("$event"), critical=False)
+        assert archive.length == length
+    await archive.security(SecurityEvent.AGENT, "since then")
+    assert archive.index.length == archive.length
+    assert failures == []
+
+
+async def test_nothing_is_recorded_after_a_change_of_key(archive: Archive, tmp_path: Path) -> None:
+    """The record of the new key stays the last, though the journal has a gap that is found then."""
+    await archive.change_key(Identity(b"another key".ljust(32, b".")))
+    archive._missed(Gap(count=1, first=1, last=1))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert isinstance(kit.verify(tmp_path)[-1], Key)
+
+
+async def test_an_erasure_that_failed_is_to_be_done_again(archive: Archive, tmp_path: Path) -> None:
+    """It is on record, and who asked is told that the text is still there; the next one works."""
+    text = Text(salt=bytes(16), command="secret")
+    intent, _ = await archive.append(kit.intent("$event"), text=text)
+    path = tmp_path / PAYLOADS / segment_name(0)
+    in_the_way = path.with_name(f".{path.name}.new")
+    in_the_way.mkdir()
+    with pytest.raises(LedgerError, match="recorded, but not erased: Is a directory; do it again"):
+        await archive.erase(intent.seq, "a test", None)
+    assert b"secret" in path.read_bytes()
+    in_the_way.rmdir()
+    await archive.erase(intent.seq, "a test", None)
+    assert path.read_bytes() == b""
