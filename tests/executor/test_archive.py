@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The chain with all that follows from it, and what becomes of it when one of them fails (I3, I7)."""
+"""The chain with all that follows from it, and what is left of both when one fails (I3, I7)."""
 
 import asyncio
 import time
