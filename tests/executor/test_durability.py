@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.executor.exchange import run
 from tests.executor.injection import traced
-from tests.executor.rig import Client, Executor
+from tests.executor.rig import UNRESTRICTED, Client, Executor, remainders
+from tests.executor.shell.driver import until
 from tests.executor.test_faults import WRITER
 from tests.executor.test_mending_faults import ERASER
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS
@@ -195,6 +197,23 @@ async def test_no_result_is_told_of_that_could_be_lost(place: Path) -> None:
     assert last == set()
     assert others
     assert not any(name.startswith((CHAIN, PAYLOADS)) for each in others for name in each)
+
+
+@pytest.mark.executor(shell=UNRESTRICTED)
+async def test_no_remainder_is_told_of_that_could_be_lost(
+    executor: Executor, client: Client, place: Path
+) -> None:
+    """What was left running is said to have ended when its record and all it printed are kept."""
+    left = await run(client, "mkfifo gate; (read -r x <gate; seq 1 1000) & true")
+    assert left.leftover == 1
+    disk = Disk(executor.state)
+    with traced(executor.pid, place / "trace", f"trace={CALLS}"):
+        await run(client, "echo >gate")
+        await until(lambda: len(remainders(executor)) == 1)
+        while not (await run(client, "true")).notes:
+            pass
+    *_, last = open_at_each_word(disk, (place / "trace").read_text(), executor.pid)
+    assert lasting(last) == set()
 
 
 async def test_an_erased_recording_is_told_of_when_it_is_for_good(place: Path) -> None:
