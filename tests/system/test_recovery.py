@@ -115,3 +115,25 @@ async def test_reboot(site: Site) -> None:
     (after,) = await site.ask("$ echo after")
     assert after.result["number"] > before.result["number"]
     machine.sh("tibet-nc-audit verify --key $(cat /etc/tibet-nc/executor.pub)")
+
+
+async def test_homeserver_is_waited_for(dropping: Site) -> None:
+    """I4: an agent whose homeserver is away waits, longer than a start may take, and says so."""
+    machine = dropping.machine
+    path = "/etc/tibet-nc/agent.toml"
+    dropping.drop_in(AGENT, "[Service]\nTimeoutStartSec=3\n")
+    machine.wait_active(*UNITS)
+    machine.sh(
+        f"cp -p {path} {path}.kept; sed -i 's#^homeserver = .*#homeserver = \"http://127.0.0.1:9\"#'"
+        f" {path}; systemctl restart --no-block {AGENT}"
+    )
+    told = "127.0.0.1:9 can't be reached"
+    wait_until(lambda: told in machine.show(AGENT, "StatusText")["StatusText"], "it is told")
+    pid = machine.pid(AGENT)
+    tries = f"journalctl _PID={pid} -o cat --no-pager | grep -c 'trying again in'"
+    wait_until(lambda: int(machine.sh(tries, check=False)) > 3, "it has tried for over 3 s")
+    assert machine.pid(AGENT) == pid
+    assert machine.show(AGENT, "ActiveState")["ActiveState"] == "activating"
+    machine.sh(f"mv {path}.kept {path}; systemctl restart {AGENT}")
+    (answer,) = await dropping.ask("$ echo back")
+    assert answer.result["exit"] == 0
