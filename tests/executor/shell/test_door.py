@@ -167,6 +167,23 @@ async def test_nothing_waits_after_dismissal(shell: Shell) -> None:
     assert (await run(shell, "echo fine")).output == b"fine\n"
 
 
+async def test_a_place_of_which_nothing_is_left_is_given_again(
+    shell: Shell, kind: Containment
+) -> None:
+    """Groups don't run out: neither a command keeps its own, nor a door that nothing went through.
+
+    However the command ended.
+    """
+    if kind is Containment.DESCENT:
+        pytest.skip("there are no groups")
+    groups = []
+    for end in ("true", "exit 3", "kill -9 $$", "setsid sleep 4775 & true", "exec true"):
+        groups.append((await run(shell, f"id -G; {end}")).output)
+        await shell.prepare(shell.new_session())
+        await shell.dismiss()
+    assert len(set(groups)) == 1
+
+
 async def test_whatever_is_behind_a_door_goes_with_it(shell: Shell, kind: Containment) -> None:
     """What got in beside the process that waits is ended with it, though no command ran (I6)."""
     if kind is Containment.DESCENT:
