@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.executor.injection import traced
 from tests.executor.shell.driver import SECONDS, Running, begin, commands_of, run, until
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.cgroup import CgroupRun
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.enclosure import ShellError
-from tibet_nc_executor.process import all_processes, read_status
+from tibet_nc_executor.process import all_processes, own_children, read_status
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
@@ -143,6 +144,40 @@ async def test_one_that_was_attacked_on_its_way_is_not_used(
     done = await running.done()
     assert (done.ending.exit, done.output.strip().isdigit()) == (0, True)
     assert bashes(shell) == set()
+
+
+async def test_one_that_was_killed_before_it_heard_the_word_tells_nothing(shell: Shell) -> None:
+    """Neither a word to it nor a look at what it has told is an error, and there is an end of it.
+
+    A socket whose other end was closed with something unread in it says so with an error.
+    """
+    door = await approached(shell, "echo no", shell.new_session())
+    door.signal(signal.SIGSTOP)
+    await until(lambda: not door.is_waiting)
+    door.go()
+    door.signal(signal.SIGKILL)
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    await until(lambda: os.waitid(os.P_PIDFD, door.pidfd, flags) is not None)
+    assert door.hear() == b""
+    for say in (door.go, door.let_go):
+        say()
+    door.signal(signal.SIGTERM)
+    await door.shut()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_process_that_can_not_be_watched_is_ended(shell: Shell, tmp_path: Path) -> None:
+    """Nothing is left of a door whose process was started and then couldn't be held on to (I6)."""
+    before = own_children()
+    fault = "inject=pidfd_open:error=EMFILE"
+    with (
+        traced(os.getpid(), tmp_path / "trace", fault),
+        pytest.raises(ShellError, match="Too many open files"),
+    ):
+        Door(shell.cage)
+    assert own_children() <= before
+    assert "INJECTED" in (tmp_path / "trace").read_text()
+    assert (await run(shell, "echo fine")).output == b"fine\n"
 
 
 @pytest.mark.parametrize("text", ["echo a\0b", "echo \ud800"])
