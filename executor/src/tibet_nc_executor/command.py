@@ -77,6 +77,7 @@ class Command:
         self._session: Final = session
         # These two make a list of commands end with a failure that `set -e` passes over.
         self._passes_over: Final = b"&&" in text or b"!" in text
+        self._may_trap: Final = session.may_trap(text)
         self._on_rest: Final = on_rest
         self._permitted: Final = may_leave
         self._settings: Final = settings
@@ -127,7 +128,7 @@ class Command:
             return
         if self._interrupt is None or not self._interrupt.is_due:
             self._stop_looking()
-            self._interrupt = Interrupt(self._door, self._repeated)
+            self._interrupt = Interrupt(self._door, self._repeated, may_trap=self._may_trap)
 
     def _repeated(self) -> None:
         if MISSED not in self._notes:

@@ -12,6 +12,10 @@ who was a copy when the signal came. A process that is being forked just then ge
 copy_process: a signal to several processes appears to come after the fork) before anybody can see
 it: that is why everything is held still for it where there is a control group. Without one such a
 copy isn't seen, and the operator interrupts again, as on any terminal.
+
+A shell that is alone ends by the signal, unless it has a trap for it. But bash doesn't look once
+more before it forks: then it starts a program all the same, and waits for it. So what is started
+by a shell that was alone, and can't have set a trap, has missed the signal, too.
 """
 
 import asyncio
@@ -31,10 +35,13 @@ _PAUSES_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 class Interrupt:
     """Sends SIGINT to the foreground of a terminal; `repeated` is called if it had to be again."""
 
-    def __init__(self, door: Door, repeated: Callable[[], None]) -> None:
+    def __init__(self, door: Door, repeated: Callable[[], None], *, may_trap: bool) -> None:
         self._door: Final = door
+        self._may_trap: Final = may_trap
         self._repeated: Final = repeated
         self._copies: set[int] = set()
+        self._seen: set[int] = set()
+        self._alone = False
         self.is_due = True
         """Whether the signal is still to be sent."""
         self._task: Final = asyncio.get_running_loop().create_task(self._interrupt())
@@ -45,14 +52,20 @@ class Interrupt:
 
     async def _interrupt(self) -> None:
         async with self._door.cell.enclosure.still():
-            self._copies = {pid for pid in self._door.processes() if read_name(pid) == SHELL_NAME}
+            others = self._door.processes()
+            self._copies = {pid for pid in others if read_name(pid) == SHELL_NAME}
+            self._alone = not others and not self._may_trap
             with suppress(OSError):
                 self._door.terminal.interrupt()
             self.is_due = False
         for pause in _PAUSES_S:
-            if not self._copies:
+            if not (self._copies or self._alone):
                 return
             await asyncio.sleep(pause)
+            if self._alone:
+                started = set(self._door.processes()) - self._seen
+                self._copies |= started
+                self._seen |= started
             self._look()
 
     def _look(self) -> None:

@@ -117,6 +117,7 @@ exit|exit\ *|\\exit|\\exit\ *|command\ exit|command\ exit\ *|builtin\ exit|built
 __tibet_nc_exit=x:${PIPESTATUS[*]}:${!-} ;;
 esac; } 2>&-"""
 _WATCHED: Final = re.compile(rb"\bexit\b")
+_TRAPS: Final = re.compile(rb"\b(?:trap|source)\b|(?:^|[\s;&|({])\.\s")
 
 
 def waiting(*, entry: str, gate: int, line: int) -> str:
@@ -170,6 +171,11 @@ printf '{BEGIN_MARK.decode()}' >&{STATE_DESCRIPTOR}
 printf {NAMED_MARK.decode()} >&{STATE_DESCRIPTOR}; }} 2>&-
 {watch}"""
     return before.encode() + state
+
+
+def may_trap(text: bytes) -> bool:
+    """Return whether a shell's text may set a trap: by itself, or in a file that it sources."""
+    return _TRAPS.search(text) is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

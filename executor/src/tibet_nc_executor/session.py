@@ -7,6 +7,7 @@ from tibet_nc_executor.home import Home
 from tibet_nc_executor.prologue import (
     STATE_BYTES,
     directory_of,
+    may_trap,
     parse_told,
     prologue,
     variables_of,
@@ -49,6 +50,10 @@ class SessionShell:
     def prologue(self, *, entry: str, own: int, pipe: int, text: bytes) -> bytes:
         """Return what the next shell runs before its command, which is `text`."""
         return prologue(entry=entry, own=own, pipe=pipe, state=self._state, text=text)
+
+    def may_trap(self, text: bytes) -> bool:
+        """Return whether a command, which is `text`, may set a trap, also by a function it has."""
+        return may_trap(text) or may_trap(self._state)
 
     @property
     def variables(self) -> frozenset[bytes]:
