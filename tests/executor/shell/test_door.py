@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.executor.injection import traced
+from tests.executor.injection import file_bytes_left, traced
 from tests.executor.shell.driver import SECONDS, Running, begin, commands_of, run, until
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.cgroup import CgroupRun
@@ -189,6 +189,22 @@ async def test_nothing_approaches_with_what_no_shell_can_run(shell: Shell, text:
     assert bashes(shell) == set()
     with pytest.raises(ShellError):
         await shell.start(text, session, lambda _: None)
+
+
+async def test_what_can_not_be_written_down_for_a_shell_is_not_run(shell: Shell) -> None:
+    """Without room for a command's state it is an error, no shell is left, and the next one runs.
+
+    The room is the kernel's memory, which a limit of the executor's counts as a file's.
+    """
+    session = shell.new_session()
+    await run(shell, f"large={'x' * 2000}", session)
+    await shell.prepare(session)
+    with file_bytes_left(1000):
+        assert await shell.approach("echo no", session) is None
+        with pytest.raises(ShellError, match="File too large"):
+            await shell.start("echo no", session, lambda _: None)
+    assert bashes(shell) == set()
+    assert (await run(shell, "echo ${#large}", session)).output == b"2000\n"
 
 
 async def test_nothing_waits_after_dismissal(shell: Shell) -> None:
