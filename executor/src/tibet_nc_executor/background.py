@@ -53,7 +53,6 @@ class Background:
         self._outlet: Final = outlet
         self._exited: Final = exited
         self._end_shell: Final = end_shell
-        self._order: Reason | None = None
         self._asked = False
         self._asking: asyncio.Task[None] | None = None
         self._ordered = asyncio.Event()
@@ -82,9 +81,8 @@ class Background:
             self._door.signal_all(signal.SIGTERM, shell=False)
             self._door.signal_all(signal.SIGCONT, shell=False)
 
-    def kill(self, reason: Reason = Reason.KILLED) -> None:
+    def kill(self) -> None:
         """Kill everything."""
-        self._order = self._order or reason
         self._ordered.set()
 
     async def wait(self) -> Rest:
@@ -97,13 +95,14 @@ class Background:
     async def _live(self) -> Rest:
         killed = 0
         try:
-            while self._order is None and self._lives():
+            while not self._ordered.is_set() and self._lives():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_S):
                         await self._ordered.wait()
             over = time.monotonic()
-            seen = self.count if self._order is not None else 0
-            remains = await self._end()
+            killing = self._ordered.is_set()
+            seen = self.count if killing else 0
+            remains = await self._end(killing)
             # Some of them end with the shell, since the kernel hangs up on them.
             killed = max(seen, remains.killed)
             if remains.surviving:
@@ -119,8 +118,9 @@ class Background:
             self._door.close()
         if self._outlet.failure is not None:
             raise self._outlet.failure
+        by_itself = Reason.CANCELLED if self._asked else Reason.EXITED
         return Rest(
-            reason=self._order or (Reason.CANCELLED if self._asked else Reason.EXITED),
+            reason=Reason.KILLED if killing else by_itself,
             duration_ms=round((over - self._begun) * 1000),
             killed=killed,
             notes=tuple(self._notes),
@@ -134,8 +134,8 @@ class Background:
         except OSError:  # not to know is not to know that it is gone; it is tried again
             return True
 
-    async def _end(self) -> Remains:
-        if self._order is None:
+    async def _end(self, killing: bool) -> Remains:
+        if not killing:
             self._door.let_go()
             with suppress(TimeoutError):  # something may have stopped it
                 async with asyncio.timeout(CUT_S):
