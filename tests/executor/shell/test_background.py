@@ -178,6 +178,29 @@ async def test_it_is_asked_to_end(shell: Shell) -> None:
     assert b"cleaned\n" in left.rest.output
 
 
+async def test_who_waits_no_longer_changes_nothing(shell: Shell) -> None:
+    """What goes on goes on, and whoever waits for it next is told how it ended."""
+    left = await leave(shell, f"setsid sleep 4778 & {ASLEEP}")
+    await left.done()
+    waiting = asyncio.create_task(left.background.wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert len(running(shell, "sleep 4778")) == 1
+    left.background.kill()
+    assert (await left.background.wait()).reason is Reason.KILLED
+
+
+async def test_who_was_stopped_is_asked_too(shell: Shell) -> None:
+    """It is continued, so that it can end as it is asked to."""
+    left = await leave(shell, f"setsid sleep 4777 & {ASLEEP}; kill -STOP $!")
+    await left.done()
+    left.background.interrupt()
+    rest = await asyncio.wait_for(left.background.wait(), 20)
+    assert (rest.reason, rest.killed) == (Reason.CANCELLED, 0)
+
+
 async def test_who_is_being_forked_is_asked_too(shell: Shell) -> None:
     """A child that its parent is just making ends as well, and not only its parent."""
     large = "printf -v large '%*s' 20000000 ''"  # so that forks take most of the time
