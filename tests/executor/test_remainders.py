@@ -60,6 +60,7 @@ async def test_what_is_printed_later_is_in_the_remainder(
     assert remainder.output_sha256 == hashlib.sha256(b"late\n").hexdigest()
     path = executor.state / RECORDINGS / remainder.recording
     assert b"".join(read_output(path)) == b"late\n"
+    assert path.read_bytes().endswith(b',"x","exited"]\n')
     outcome = next(
         record
         for record in records(executor)
