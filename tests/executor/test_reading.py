@@ -2,7 +2,6 @@
 """Recorded output in pieces: of what has ended, on and on, and from few files at once."""
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -15,12 +14,6 @@ from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Started
 from tibet_nc_protocol.terms import DenialCode, run_id
 
 pytestmark = pytest.mark.executor(shell=UNRESTRICTED)
-
-
-def reading(executor: Executor) -> int:
-    """Return how many recordings the executor has open."""
-    links = Path(f"/proc/{executor.pid}/fd").iterdir()
-    return sum(os.readlink(link).endswith(".cast") for link in links)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to look into the executor")
@@ -40,11 +33,11 @@ async def test_readers_that_nobody_asks_again_are_closed(
     for name in runs:
         chunk = await piece(name, 0)
         assert (len(chunk.data), chunk.last) == (CHUNK_BYTES, False)
-    assert reading(executor) == READERS
+    assert executor.recordings_open() == READERS
     for name in runs:
         chunk = await piece(name, CHUNK_BYTES)
         assert (len(chunk.data), chunk.last) == (CHUNK_BYTES, True)
-    assert reading(executor) == 0
+    assert executor.recordings_open() == 0
 
 
 async def test_what_has_not_ended_can_not_be_read(executor: Executor, client: Client) -> None:
