@@ -52,9 +52,9 @@ class Interrupt:
 
     async def _interrupt(self) -> None:
         async with self._door.cell.enclosure.still():
-            others = self._door.processes()
-            self._copies = {pid for pid in others if read_name(pid) == SHELL_NAME}
-            self._alone = not others and not self._may_trap
+            self._copies = {pid for pid in self._door.processes() if read_name(pid) == SHELL_NAME}
+            with suppress(OSError):  # not to know is not to know that it is alone
+                self._alone = not (self._may_trap or self._door.others())
             with suppress(OSError):
                 self._door.terminal.interrupt()
             self.is_due = False
