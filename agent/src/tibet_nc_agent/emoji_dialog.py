@@ -35,8 +35,10 @@ _YES = "yes"
 def verified_master_key(state: Path, user: str, *, stdin: TextIO, out: TextIO) -> str | None:
     """Return the master key that a user has proved to have, None if it came to nothing.
 
-    ``state`` is the directory of the agent, which must run. Raises ConsoleError and OSError.
+    ``state`` is the directory of the agent, which must run. Whatever it tells, no key is returned
+    before root has said yes to what was shown. Raises ConsoleError and OSError.
     """
+    agreed = False
     with _connected(state) as endpoint:
         endpoint.sendall(line(Verify(user=user)))
         while True:
@@ -46,14 +48,17 @@ def verified_master_key(state: Path, user: str, *, stdin: TextIO, out: TextIO) -
                 case Asked(room=room):
                     out.write(f"{user} was asked, in {one_line(room)}: have it accepted there.\n")
                 case Shown() as shown:
+                    agreed = False
                     _show(shown, user, out)
                     if _has_news(endpoint, stdin):
                         continue
-                    matches = stdin.readline().strip() == _YES
-                    endpoint.sendall(line(Decision(matches=matches)))
-                    out.write("Waiting for the other side…\n" if matches else "")
-                case Proved(master_key=master_key):
+                    agreed = stdin.readline().strip() == _YES
+                    endpoint.sendall(line(Decision(matches=agreed)))
+                    out.write("Waiting for the other side…\n" if agreed else "")
+                case Proved(master_key=master_key) if agreed:
                     return master_key
+                case Proved():
+                    raise ConsoleError("the agent has proved a key that nobody has agreed to")
                 case Failed(reason=reason):
                     out.write(f"\n{one_line(reason)}\n")
                     return None
