@@ -4,7 +4,10 @@
 import os
 import resource
 import signal
+import socket
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,6 +45,32 @@ def traced(pid: int, trace: Path, expression: str, files: Iterable[Path] = ()) -
         finally:
             tracer.send_signal(signal.SIGINT)
             tracer.wait()
+
+
+def traced_program(
+    program: Path, directory: Path, word: str, *options: str, files: Iterable[Path] = ()
+) -> tuple[list[str], str]:
+    """Run a program that tells on a socket what it has done; return that, and strace's file.
+
+    The options are strace's; with files, it looks only at the calls on them.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs, tempfile.NamedTemporaryFile(prefix="strace-") as trace:
+        subprocess.run(
+            [
+                *("strace", "-f", "-qq", "-o", trace.name, *options),
+                *(part for path in files for part in ("-P", str(path))),
+                *(sys.executable, str(program), str(directory), str(theirs.fileno()), word),
+            ],
+            pass_fds=[theirs.fileno()],
+            check=False,
+            capture_output=True,
+        )
+        theirs.close()
+        said = b""
+        while data := ours.recv(65536):
+            said += data
+        return said.decode().splitlines(), Path(trace.name).read_text()
 
 
 @contextmanager

@@ -10,16 +10,14 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.executor.exchange import run
-from tests.executor.injection import traced
+from tests.executor.injection import traced, traced_program
 from tests.executor.rig import UNRESTRICTED, Client, Executor, remainders
 from tests.executor.shell.driver import until
 from tests.executor.test_faults import WRITER
@@ -121,20 +119,11 @@ def open_at_each_word(disk: Disk, trace: str, pid: int | None = None) -> Iterato
             disk.apply(call, arguments, result)
 
 
-def traced_program(program: Path, directory: Path, word: str) -> str:
-    """Run a program that tells on a socket what it has done; return its trace."""
-    trace = directory.with_suffix(".trace")
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        subprocess.run(
-            [
-                *("strace", "-f", "-qq", "-y", "-o", trace, "-e", f"trace={CALLS}"),
-                *(sys.executable, str(program), str(directory), str(theirs.fileno()), word),
-            ],
-            pass_fds=[theirs.fileno()],
-            check=True,
-        )
-    return trace.read_text()
+def calls_of(program: Path, directory: Path, word: str) -> str:
+    """Run a program that tells what it has done; return what it asked of the kernel."""
+    said, trace = traced_program(program, directory, word, "-y", "-e", f"trace={CALLS}")
+    assert said
+    return trace
 
 
 @pytest.mark.parametrize("pace", ["once", "thread", "burst"])
@@ -143,7 +132,7 @@ def test_no_intent_or_outcome_is_told_of_that_could_be_lost(tmp_path: Path, pace
     directory = tmp_path / "state"
     directory.mkdir()
     disk = Disk(directory)
-    told = list(open_at_each_word(disk, traced_program(WRITER, directory, pace)))
+    told = list(open_at_each_word(disk, calls_of(WRITER, directory, pace)))
     assert len(list((directory / CHAIN).iterdir())) > 1
     assert len(told) >= 3
     assert not any(told)
@@ -153,12 +142,12 @@ def test_what_a_killed_one_left_is_synced_before_anything_is_told(tmp_path: Path
     """A start doesn't rely on what another executor may not have come to sync."""
     directory = tmp_path / "state"
     directory.mkdir()
-    traced_program(WRITER, directory, "once")
+    calls_of(WRITER, directory, "once")
     disk = Disk(directory)
     disk.contents = {f"{CHAIN}/{max((directory / CHAIN).iterdir()).name}"}
     disk.contents.add(f"{PAYLOADS}/{max((directory / PAYLOADS).iterdir()).name}")
     disk.names = {".", CHAIN, PAYLOADS}
-    told = list(open_at_each_word(disk, traced_program(WRITER, directory, "once")))
+    told = list(open_at_each_word(disk, calls_of(WRITER, directory, "once")))
     assert told == [set()] * 3
 
 
@@ -167,9 +156,9 @@ def test_an_erasure_is_told_of_when_it_is_for_good(tmp_path: Path, number: str) 
     """What was said to be erased doesn't come back, and what is written later stays."""
     directory = tmp_path / "state"
     directory.mkdir()
-    traced_program(WRITER, directory, "once")
+    calls_of(WRITER, directory, "once")
     disk = Disk(directory)
-    told = list(open_at_each_word(disk, traced_program(ERASER, directory, number)))
+    told = list(open_at_each_word(disk, calls_of(ERASER, directory, number)))
     assert told == [set()] * 2
 
 

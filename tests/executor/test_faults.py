@@ -9,9 +9,6 @@ finds a chain that verifies, and holds every record that was said to be on disk 
 import asyncio
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -19,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.executor import chainkit as kit
+from tests.executor.injection import traced_program
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC
 from tibet_nc_protocol.records import Intent, commitment
 
@@ -34,24 +32,8 @@ def run(directory: Path, *options: str, pace: str = "once") -> tuple[list[str], 
     watched = [directory, directory / "lock", directory / "reserve"]
     for name in ("chain", "payloads"):
         watched += [directory / name, *(directory / name / segment for segment in SEGMENTS)]
-    ours, theirs = socket.socketpair()
-    with ours, theirs, tempfile.NamedTemporaryFile(prefix="strace-") as trace:
-        subprocess.run(
-            [
-                *("strace", "-f", "-qq", "-o", trace.name, "-e", f"trace={','.join(CALLS)}"),
-                *(part for path in watched for part in ("-P", str(path))),
-                *options,
-                *(sys.executable, str(WRITER), str(directory), str(theirs.fileno()), pace),
-            ],
-            pass_fds=[theirs.fileno()],
-            check=False,
-            capture_output=True,
-        )
-        theirs.close()
-        said = b""
-        while data := ours.recv(65536):
-            said += data
-        return said.decode().splitlines(), Path(trace.name).read_text()
+    trace = ("-e", f"trace={','.join(CALLS)}")
+    return traced_program(WRITER, directory, pace, *trace, *options, files=watched)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@
 import asyncio
 import os
 import re
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,18 @@ from tibet_nc_protocol.records import RECORDS, Record, sign
 
 FIRST = "000000000000.jsonl"
 TEXT = Text(salt=bytes(16), command="echo something")
+NOT_SYNCED = "could not be synced: Input/output error"
+
+
+@asynccontextmanager
+async def unsynced(directory: Path, call: str) -> AsyncIterator[Ledger]:
+    """Give a ledger while a call that syncs its chain fails."""
+    ledger = kit.open_ledger(directory)
+    await ledger.append(kit.genesis)
+    path = directory / CHAIN / FIRST
+    with traced(os.getpid(), directory / "trace", f"inject={call}:error=EIO", [path]):
+        yield ledger
+    await ledger.close()
 
 
 def opened() -> int:
@@ -165,16 +178,9 @@ async def test_without_descriptors_a_record_is_synced_all_the_same(
 ) -> None:
     """What no thread can be given is synced here and now, as is seen when that fails (I1)."""
     monkeypatch.setattr(module, "AT_ONCE_S", 0.0)
-    ledger = kit.open_ledger(tmp_path)
-    await ledger.append(kit.genesis)
-    path = tmp_path / CHAIN / FIRST
-    with (
-        traced(os.getpid(), tmp_path / "trace", "inject=fdatasync:error=EIO", [path]),
-        descriptors_left(0),
-        pytest.raises(LedgerError, match="could not be synced: Input/output error"),
-    ):
-        await ledger.append(kit.security)
-    await ledger.close()
+    async with unsynced(tmp_path, "fdatasync") as ledger:
+        with descriptors_left(0), pytest.raises(LedgerError, match=NOT_SYNCED):
+            await ledger.append(kit.security)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
@@ -206,14 +212,10 @@ async def test_a_failure_that_is_told_when_a_file_is_closed_counts(
 ) -> None:
     """Nobody waits for ever, and nothing more is taken (I1, I4)."""
     monkeypatch.setattr(module, "AT_ONCE_S", 0.0)
-    ledger = kit.open_ledger(tmp_path)
-    await ledger.append(kit.genesis)
-    path = tmp_path / CHAIN / FIRST
-    with traced(os.getpid(), tmp_path / "trace", "inject=close:error=EIO", [path]):
+    async with unsynced(tmp_path, "close") as ledger:
         for _ in range(2):
-            with pytest.raises(LedgerError, match="could not be synced: Input/output error"):
+            with pytest.raises(LedgerError, match=NOT_SYNCED):
                 await asyncio.wait_for(ledger.append(kit.security), 20)
-    await ledger.close()
 
 
 @pytest.mark.parametrize("size", [0, 4096])

@@ -6,9 +6,6 @@ As in test_faults, each system call that changes a file fails once, or is the pr
 
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.executor.injection import traced_program
 from tests.executor.test_faults import CALLS, FULL, SEGMENTS, WRITER, check, run
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC
 
@@ -30,36 +28,20 @@ MENDING = ("openat", "ftruncate", "fsync", "fdatasync", "write")
 ERASING = ("openat", "write", "fsync", "fdatasync", "rename")
 
 
-def _watched(directory: Path) -> list[str]:
+def _watched(directory: Path) -> list[Path]:
     paths = [directory, directory / "lock", directory / "reserve"]
     for name in (CHAIN, PAYLOADS):
         folder = directory / name
         paths += [folder, *(folder / segment for segment in SEGMENTS)]
-    paths += [directory / PAYLOADS / f".{segment}.new" for segment in SEGMENTS]
-    return [part for path in paths for part in ("-P", str(path))]
+    return [*paths, *(directory / PAYLOADS / f".{segment}.new" for segment in SEGMENTS)]
 
 
 def _traced(
     program: Path, directory: Path, *options: str, word: str = "once", only: Path | None = None
 ) -> tuple[list[str], str]:
-    """Run a program under strace; return what it said and the trace of its calls on some files."""
-    watched = _watched(directory) if only is None else ["-P", str(only)]
-    ours, theirs = socket.socketpair()
-    with ours, theirs, tempfile.NamedTemporaryFile(prefix="strace-") as trace:
-        subprocess.run(
-            [
-                *("strace", "-f", "-qq", "-o", trace.name, *options, *watched),
-                *(sys.executable, str(program), str(directory), str(theirs.fileno()), word),
-            ],
-            pass_fds=[theirs.fileno()],
-            check=False,
-            capture_output=True,
-        )
-        theirs.close()
-        said = b""
-        while data := ours.recv(65536):
-            said += data
-        return said.decode().splitlines(), Path(trace.name).read_text()
+    """Run a program under strace; return what it said and its calls on the chain's files."""
+    watched = _watched(directory) if only is None else [only]
+    return traced_program(program, directory, word, *options, files=watched)
 
 
 def _counted(trace: str) -> Counter[str]:
