@@ -154,13 +154,21 @@ async def test_a_segment_that_was_only_begun_is_gone_on_with(
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs uids of their own")
 def test_who_shares_an_account_is_not_served(executor: Executor) -> None:
-    """A shell with the agent's uid, or an agent with the executor's, stops the start (I2, I6)."""
+    """No two of agent, executor and shell may have one uid: that stops the start (I2, I6)."""
     settings = executor.directory / "executor.toml"
     good = settings.read_text()
-    agent = f"[agent]\nuser = {executor.uids.agent}\n"
+    agent, shell = (
+        f"[{part}]\nuser = {uid}\n"
+        for part, uid in (("agent", executor.uids.agent), ("shell", executor.uids.shell))
+    )
     assert agent in good
-    for other in (executor.uids.shell, executor.uids.executor):
-        settings.write_text(good.replace(agent, f"[agent]\nuser = {other}\n"))
+    assert shell in good
+    for own, other in (
+        (agent, executor.uids.shell),
+        (agent, executor.uids.executor),
+        (shell, executor.uids.executor),
+    ):
+        settings.write_text(good.replace(own, f"{own[:7]}\nuser = {other}\n"))
         said = _refusal(executor)
         assert "need three accounts" in said
         assert said.count("\n") == 1
