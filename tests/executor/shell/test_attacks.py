@@ -13,7 +13,7 @@ from tests.executor.shell.driver import begin, run, settings_for
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.enclosure import ShellError
 from tibet_nc_executor.selfcheck import verify
-from tibet_nc_executor.settings import DEFAULT_PATH, ShellSettings
+from tibet_nc_executor.settings import DEFAULT_PATH, ResourceLimits, ShellSettings
 from tibet_nc_executor.shell import Shell
 
 
@@ -74,6 +74,25 @@ async def test_privileges(shell: Shell) -> None:
     assert status["NoNewPrivs"] == "1"
     assert set(status["Uid"].split()) == set(status["Gid"].split()) == {uid}
     assert len(status["Groups"].split()) == 1
+
+
+async def test_limits(kind: Containment, home: Path) -> None:
+    """A program has the limits of the settings and leaves no core file, and raises none (I6)."""
+    limits = ResourceLimits(processes=70, address_space=1 << 30, file_size=1 << 20, open_files=90)
+    shell = Shell(settings_for(kind, home, limits=limits))
+    text = "for what in v f n c; do ulimit -$what unlimited; done 2>&-; cat /proc/self/limits"
+    done = await run(shell, text)
+    expected = {
+        "Max address space": 1 << 30,
+        "Max file size": 1 << 20,
+        "Max open files": 90,
+        "Max core file size": 0,
+    }
+    lines = done.output.decode().splitlines()
+    found = {line[:26].strip(): line[26:].split()[:2] for line in lines}
+    assert {name: found[name] for name in expected} == {
+        name: [str(value)] * 2 for name, value in expected.items()
+    }
 
 
 async def test_configured_groups(kind: Containment, home: Path) -> None:
@@ -167,10 +186,11 @@ async def test_setuid_programs(shell: Shell, home: Path) -> None:
     assert (await run(shell, "./as-root -u")).output == b"%d\n" % shell.cage.settings.uid
 
 
-def test_root_is_refused(home: Path) -> None:
-    """Commands never run as root."""
+@pytest.mark.parametrize(("uid", "gid"), [(0, 0), (0, 64298), (64298, 0)])
+def test_root_is_refused(home: Path, uid: int, gid: int) -> None:
+    """Commands never run as root, nor in its group (I2)."""
     with pytest.raises(ShellError, match="may not run as root"):
-        Shell(ShellSettings(uid=0, gid=0, home=str(home)))
+        Shell(ShellSettings(uid=uid, gid=gid, home=str(home)))
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
