@@ -58,16 +58,28 @@ def as_nobody(program: str) -> str:
 def test_a_shielded_process_leaves_no_core_file() -> None:
     """What the kernel would not dump, it shows to no other process of the uid either (I10).
 
-    Its files in /proc are root's then, instead of its own (proc(5)).
+    Its files in /proc are root's then, instead of its own (proc(5)). An executor sees to it before
+    it looks for its key, which this one lacks.
     """
     program = (
-        "import os\n"
-        "from tibet_nc_executor.service import _shield\n"
+        "import asyncio, os\n"
+        "from tibet_nc_executor.config import parse\n"
+        "from tibet_nc_executor.errors import ConfigError\n"
+        "from tibet_nc_executor.selftest import Wall\n"
+        "from tibet_nc_executor.service import serve\n"
+        "settings = {'walls': {'accepted': list(Wall)}, 'policy': {'rooms': ['!room:example.org']},"
+        " 'state': {'directory': '/nonexistent'}}\n"
         "print(os.stat('/proc/self/environ').st_uid)\n"
-        "_shield()\n"
+        "try:\n"
+        "    asyncio.run(serve(parse(settings, 'settings'), {}))\n"
+        "except ConfigError as error:\n"
+        "    print(error)\n"
         "print(os.stat('/proc/self/environ').st_uid, oct(os.umask(0)))\n"
     )
-    assert as_nobody(program) == "64296\n0 0o77\n"
+    before, why, *after = as_nobody(program).splitlines()
+    assert before == "64296"
+    assert why.startswith("/nonexistent/executor.key: no key")
+    assert after == ["0 0o77"]
 
 
 @needs_root
