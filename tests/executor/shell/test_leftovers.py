@@ -120,19 +120,22 @@ async def test_what_a_dead_executor_left_is_cleared(
 
 @pytest.mark.skipif(not AS_ROOT, reason="needs mounts of its own")
 async def test_a_home_that_stays_is_nobody_else_s(kind: Containment, home: Path) -> None:
-    """What can't be removed of a dead executor's sessions, no later session may enter (I6)."""
-    dead = Shell(settings_for(kind, home)).cage
-    stuck, removed = dead.make_home(), dead.make_home()
-    (removed.path / "file").touch()
+    """What can't be removed of a session, no later one may enter, nor the next executor's (I6)."""
+    before = Shell(settings_for(kind, home)).cage
+    stuck, removed, abandoned = (before.make_home() for _ in range(3))
+    (abandoned.path / "file").touch()
     (stuck.path / "busy").mkdir()
     with private_mounts():
         mount_memory(stuck.path / "busy")
+        for ended in (stuck, removed):
+            await before.remove_home(ended)
         shell = Shell(settings_for(kind, home))
         await shell.clear()
     assert [path.name for path in home.iterdir()] == [stuck.path.name]
-    groups = {shell.cage.make_home().group for _ in range(4)}
-    assert removed.group in groups
-    assert stuck.group not in groups
+    for cage, gone in ((before, removed), (shell.cage, abandoned)):
+        groups = {cage.make_home().group for _ in range(4)}
+        assert gone.group in groups
+        assert stuck.group not in groups
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="needs a uid to separate")
