@@ -14,6 +14,7 @@ import pytest
 from tests.directories import reachable_directory
 from tests.executor.shell.driver import SECONDS, commands_of
 from tests.executor.shell.test_bombs import HOPPER
+from tests.executor.shell.test_groups import NOBODY
 from tests.separation import (
     Uids,
     as_agent,
@@ -137,11 +138,17 @@ def test_an_executor_without_a_second_uid(uids: Uids, home: Path) -> None:
 
 
 def test_groups_that_a_command_makes_for_itself(uids: Uids, home: Path) -> None:
-    """Where commands can make groups, as the executor's own uid, they escape into none (I6)."""
+    """Where commands can make groups, as the executor's own uid, they escape into none (I6).
+
+    Those of an executor that is gone are ended by the start.
+    """
     home.chmod(0o777)
     cgroup = delegate_cgroup(f"tibet-nc-test-{os.getpid()}", uids.agent)
     if cgroup is None:
         pytest.skip("there is no version 2 hierarchy to make groups in")
+    abandoned = cgroup / f"tibet-nc-{NOBODY}-1"
+    abandoned.mkdir()
+    os.chown(abandoned, uids.agent, uids.agent)
     settings: dict[str, object] = {
         "uid": uids.agent,
         "gid": uids.agent,
