@@ -224,7 +224,7 @@ class Command:
         self._door.let_go()
 
     def _may_ask(self) -> bool:
-        return self._on_rest is not None and self._order is None and self._outlet.failure is None
+        return self._on_rest is not None and self._order is None
 
     def _shell_ended(self) -> None:
         # The process stays until the end, so that its id cannot become another's.
@@ -320,7 +320,7 @@ class Command:
 
     async def _leave(self, status: Status | None, duration_ms: int) -> Ending | None:
         """Cut the command from what it left, if it left something that may go on."""
-        if self._on_rest is None or status is None or not (self._may_ask() and self._permitted()):
+        if status is None or not (self._may_ask() and self._permitted()):
             return None
         if self._death(status) is not None:  # what it left ends with its session
             return None
