@@ -151,6 +151,7 @@ def test_every_message_knows_its_thread() -> None:
         (REPLY, None),
         ({"m.relates_to": {"rel_type": "m.thread", "event_id": "no event"}}, None),
         ({"m.relates_to": {"rel_type": "m.thread"}}, None),
+        ({"m.relates_to": {"rel_type": "m.reference", "event_id": "$root"}}, None),
     ):
         event: Any = {**EVENT, "content": {**EVENT["content"], **relation}}
         for message in (

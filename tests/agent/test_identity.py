@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Whose device it is, decided from any answer to ``/keys/query``."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -14,13 +16,23 @@ from tests.agent.json_values import OBJECTS, VALUES, paths, replaced
 from tibet_nc_agent.canonical import Json, JsonObject, canonical
 from tibet_nc_agent.crosssign import CrossSigning, Use, own_identity
 from tibet_nc_agent.identity import Identity, devices_of, verify_identity, without_signatures
-from tibet_nc_agent.matrix_errors import IdentityError, OtherIdentity, StoreDamaged
+from tibet_nc_agent.matrix_errors import (
+    IdentityChanged,
+    IdentityError,
+    OtherIdentity,
+    StoreDamaged,
+)
 
 USER = "@op:example.org"
 
 
-def device_object(device_id: str, account: Account, user_id: str = USER) -> dict[str, Any]:
-    """Return the keys of a device, signed by itself."""
+def device_object(
+    device_id: str,
+    account: Account,
+    user_id: str = USER,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return the keys of a device, changed, and then signed by itself."""
     value: dict[str, Any] = {
         "user_id": user_id,
         "device_id": device_id,
@@ -29,7 +41,7 @@ def device_object(device_id: str, account: Account, user_id: str = USER) -> dict
             f"ed25519:{device_id}": account.ed25519_key.to_base64(),
             f"curve25519:{device_id}": account.curve25519_key.to_base64(),
         },
-    }
+    } | changes
     signature = account.sign(canonical(value)).to_base64()
     return {**value, "signatures": {user_id: {f"ed25519:{device_id}": signature}}}
 
@@ -120,6 +132,62 @@ def test_device_under_another_name(answer: dict[str, Any], keys: CrossSigning) -
     """A signed device under another device's id is no device (I5)."""
     answer["device_keys"][USER] = {"OTHER": answer["device_keys"][USER]["SIGNED"]}
     assert identity(answer, keys).devices == ()
+
+
+@pytest.mark.parametrize("named", [{"user_id": "@mallory:example.org"}, {"device_id": "OTHER"}])
+def test_device_that_names_another(
+    answer: dict[str, Any], keys: CrossSigning, named: dict[str, str]
+) -> None:
+    """Keys that are signed as they must be, and name another device, are those of none (I5)."""
+    device = device_object("X", Account(), changes=named)
+    signed = keys.sign(Use.SELF_SIGNING, USER, device)
+    answer["device_keys"][USER] = {"X": signed}
+    assert identity(answer, keys).devices == ()
+
+
+def test_device_that_has_not_signed_its_keys(answer: dict[str, Any], keys: CrossSigning) -> None:
+    """A device proves by its own key that the other key is its own, whoever else vouches (I5)."""
+    device = device_object("X", Account())
+    device["keys"]["curve25519:X"] = Account().curve25519_key.to_base64()
+    answer["device_keys"][USER] = {"X": keys.sign(Use.SELF_SIGNING, USER, device)}
+    assert identity(answer, keys).devices == ()
+
+
+@pytest.mark.parametrize("use", [Use.MASTER, Use.SELF_SIGNING])
+@pytest.mark.parametrize("what", ["another user", "another name", "two keys", "no key"])
+def test_key_that_is_none(answer: dict[str, Any], keys: CrossSigning, use: Use, what: str) -> None:
+    """A key object that names another user or key, or not one key, is none, signed or not (I5)."""
+    key, other = keys.public_key(use), Account().ed25519_key.to_base64()
+    changed: dict[str, dict[str, Any]] = {
+        "another user": {"user_id": "@mallory:example.org"},
+        "another name": {"keys": {f"ed25519:{other}": key}},
+        "two keys": {"keys": {f"ed25519:{key}": key, f"ed25519:{other}": other}},
+        "no key": {"keys": {}},
+    }
+    value = {**keys.key_objects(USER)[use], **changed[what]}
+    answer[f"{use}_keys"][USER] = keys.sign(Use.MASTER, USER, value)
+    with pytest.raises(IdentityError, match=r"has no usable"):
+        identity(answer, keys)
+
+
+@pytest.mark.parametrize(
+    ("said", "change"),
+    [
+        ({"device_keys": {}}, False),
+        ({"failures": {"example.org": {}}}, False),
+        ({"failures": {"elsewhere.example": {}}}, True),
+        ({}, True),
+    ],
+    ids=["nothing of the user", "not to be asked", "another not to be asked", "no identity"],
+)
+def test_identity_that_is_withheld_is_no_other_one(
+    answer: dict[str, Any], keys: CrossSigning, said: dict[str, Any], *, change: bool
+) -> None:
+    """Without keys nothing counts; that pauses only where it is said that there are none (I5)."""
+    del answer["master_keys"]
+    with pytest.raises(IdentityError) as caught:
+        identity({**answer, **said}, keys)
+    assert isinstance(caught.value, IdentityChanged) == change
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -32,6 +32,14 @@ def test_a_pause_outlives_a_restart_and_ends_with_a_new_pin(tmp_path: Path) -> N
     assert operators.master_key(OP) == first.master_key
 
 
+def test_a_pause_is_of_one_key(tmp_path: Path) -> None:
+    """Another key, pinned within the same second, is not paused for the one before it."""
+    pauses = Pauses(tmp_path)
+    pauses.pause(a_pin(OP), "another key")
+    assert pauses.of(a_pin(OP)) is not None
+    assert pauses.of(a_pin(OP, seed=2)) is None
+
+
 def test_the_first_reason_stays_and_is_told_once(tmp_path: Path) -> None:
     """What is seen later changes nothing, and that it was told survives a restart."""
     pauses = Pauses(tmp_path)

@@ -65,6 +65,26 @@ async def test_nothing_runs_and_nothing_is_said_in_company(
     assert len([record for record in host.records() if isinstance(record, Intent)]) == 1
 
 
+async def test_an_answer_that_waits_outlives_the_agent(
+    host: Host, operator: Operator, new_operator: NewOperator, rooms: list[str]
+) -> None:
+    """What ran and could not be told before a kill -9 is told by the next agent, once (I3, I4)."""
+    room, _ = rooms
+    mallory = await new_operator()
+    sent = await operator.send_text(room, "$ sleep 2; echo done")
+    await asyncio.to_thread(host.wait_log, f"{sent}: passed")
+    await operator.invite(room, mallory.user_id)
+    await asyncio.to_thread(host.wait_log, f"an answer in {room} waits")
+    await asyncio.to_thread(host.agent.kill)
+    await operator.kick(room, mallory.user_id)
+    await asyncio.to_thread(host.start_agent)
+    assert (await operator.answer_to(sent, 40)).body.startswith("done\n")
+    await operator.answer_to(await operator.send_text(room, "$ true"))
+    assert len(operator.answers_to(sent)) == 1
+    ran = [record.event for record in host.records() if isinstance(record, Intent)]
+    assert ran.count(sent) == 1
+
+
 async def test_a_new_member_is_told_once(
     host: Host, operator: Operator, new_operator: NewOperator, rooms: list[str]
 ) -> None:

@@ -109,6 +109,23 @@ async def test_swapped_device_keys_are_not_signed(agent: Agent, tmp_path: Path) 
         assert not [path for _, path in proxy.seen if path.endswith("/keys/signatures/upload")]
 
 
+async def test_one_swapped_device_key_is_not_signed(agent: Agent, tmp_path: Path) -> None:
+    """Another Olm key beside our own signing key, which has not signed it, is not signed either."""
+    keys = new_keys(tmp_path)
+    user_id, device_id = agent.account.user_id, agent.matrix.device_id
+
+    def swap(body: dict[str, Any]) -> dict[str, Any]:
+        olm_keys = body["device_keys"][user_id][device_id]["keys"]
+        olm_keys[f"curve25519:{device_id}"] = Account().curve25519_key.to_base64()
+        return body
+
+    async with watched(agent) as proxy:
+        proxy.rewrite("/keys/query", swap)
+        with pytest.raises(IdentityError, match="has no keys of our device"):
+            await agent.matrix.cross_sign(keys, password=None)
+        assert not [path for _, path in proxy.seen if path.endswith("/keys/signatures/upload")]
+
+
 async def test_a_device_that_is_withheld_is_not_signed(agent: Agent, tmp_path: Path) -> None:
     """Where the homeserver shows no keys of our device, or damaged ones, that is said."""
     keys = new_keys(tmp_path)
