@@ -41,7 +41,8 @@ def device_object(
             f"ed25519:{device_id}": account.ed25519_key.to_base64(),
             f"curve25519:{device_id}": account.curve25519_key.to_base64(),
         },
-    } | changes
+        **changes,
+    }
     signature = account.sign(canonical(value)).to_base64()
     return {**value, "signatures": {user_id: {f"ed25519:{device_id}": signature}}}
 
