@@ -3,7 +3,7 @@
 
 import pytest
 
-from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records
+from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Connect, Executor, records
 from tests.executor.shell.driver import until
 from tibet_nc_protocol.messages import (
     CloseSession,
@@ -11,6 +11,7 @@ from tibet_nc_protocol.messages import (
     Denied,
     Done,
     Finished,
+    Input,
     Jobs,
     JobsReport,
     Recorded,
@@ -19,7 +20,7 @@ from tibet_nc_protocol.messages import (
     Tail,
     TailReport,
 )
-from tibet_nc_protocol.records import Intent, Session
+from tibet_nc_protocol.records import Intent, Outcome, Session
 from tibet_nc_protocol.terms import DenialCode, Reason, Signal
 
 
@@ -113,6 +114,64 @@ async def test_input_is_typed_and_the_newest_output_shown(
     (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
     assert finished.output == b"name?\nhello Ann\nmore\n"
     assert f"9 bytes of input by {OPERATOR}" in finished.notes
+
+
+async def test_what_is_typed_is_kept_nowhere(executor: Executor, connect: Connect) -> None:
+    """Who has typed how much is on record, of each operator; what it was is in no file (I10)."""
+    client = await connect(executor)
+    await client.send(client.request("read -r one; read -r other; echo ${#one} ${#other}"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    for sender, text in ((OPERATOR, "s3cret"), (OTHER_OPERATOR, "s3cret too")):
+        await client.send(
+            Input(
+                request=client.number(),
+                room=ROOM,
+                sender=sender,
+                number=started.number,
+                text=f"{text}\n",
+                end=False,
+            )
+        )
+    answers = [await client.receive() for _ in range(3)]
+    (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
+    assert finished.output == b"6 10\n"
+    notes = (f"7 bytes of input by {OPERATOR}", f"11 bytes of input by {OTHER_OPERATOR}")
+    assert finished.notes == notes
+    (outcome,) = [record for record in records(executor) if isinstance(record, Outcome)]
+    assert outcome.notes == notes
+    executor.stop()
+    for path in (*executor.state.rglob("*"), executor.log):
+        assert path.is_dir() or b"s3cret" not in path.read_bytes(), path
+
+
+async def test_strangers_neither_type_nor_stop(executor: Executor, connect: Connect) -> None:
+    """Who may not command here can't type into what runs, nor end it, whatever the agent asks."""
+    client = await connect(executor)
+    await client.send(client.request("read -r line; echo got $line"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    for room, sender, code in (
+        (ROOM, "@stranger:example.org", DenialCode.SENDER),
+        ("!elsewhere:example.org", OPERATOR, DenialCode.ROOM),
+    ):
+        typing = Input(
+            request=client.number(),
+            room=room,
+            sender=sender,
+            number=started.number,
+            text="theirs\n",
+            end=False,
+        )
+        for request in (typing, Stop(request=client.number(), room=room, sender=sender)):
+            await client.send(request)
+            denied = await client.receive()
+            assert isinstance(denied, Denied)
+            assert denied.code is code
+    await client.type(started.number, "mine\n")
+    answers = [await client.receive() for _ in range(2)]
+    (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
+    assert finished.output == b"got mine\n"
 
 
 async def test_one_session_runs_in_order_and_others_meanwhile(
