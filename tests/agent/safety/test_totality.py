@@ -2,6 +2,7 @@
 """Any text gets a verdict, in bounded work."""
 
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -56,6 +57,10 @@ HOSTILE = {
     "arguments": "iptables " + "-A INPUT " * 6_000,
     "decoded data": "echo '" + "A" * 60_000 + "' | base64 -d | sh",
     "parents": "rm -rf " + "../" * 20_000,
+    "open brackets": "[" * 30_000,
+    "brackets in brackets": "rm " + "[[]]" * 9_000,
+    "words of ranges": "echo " + "{1..64} " * 1_900,
+    "a text that a rule searches": "kubectl " + "delete " * 1_900,
     "an array again and again": "a=(" + "b " * 1_500 + ");" + "echo ${a[@]};" * 200,
 }
 
@@ -65,6 +70,34 @@ def test_hostile_text_is_answered_or_refused(name: str) -> None:
     """Deep nesting, long lists and doubling values end in a verdict, without an error inside."""
     verdict = judge(HOSTILE[name])
     assert not any("cannot be decided" in finding.reason for finding in verdict.findings)
+
+
+GROWING = {
+    "a filter": "echo aaaaaaaa" + " | sed s/a/aa/g" * 23 + " | sh",
+    "one substitution": f"echo {'a' * 4_000} | sed s/a/{'b' * 16_000}/g | sh",
+    "a file that is appended to itself": f"echo {'a' * 99} > f;" + "cat f >> f;" * 19 + "sh f",
+    "a group": f"echo {'a' * 99} > f;" + "{ cat f; cat f; cat f; } > g; cat g > f;" * 12,
+    "files in loops": "for i in {1..24}; do for j in {1..9}; do "
+    + f"echo {'a' * 9_000} >> f; cat f >> g; done; done",
+    "xargs": f"echo {'a' * 3_900} | xargs -I{{}} echo '{'{}' * 15_000}'",
+    "parallel": f"parallel '{'{}' * 9_000}' ::: {'a' * 9_000}",
+    "find": f"find /var/log/{'a' * 9_000} -exec echo '{'{}' * 9_000}' ';'",
+    "printf": f"printf '{'a' * 30_000}%s' {'b ' * 1_900} | sh",
+    "a parameter": f"x={'a' * 9_000}; echo ${{x//a/{'b' * 9_000}}}",
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_text_that_grows_does_not_fill_the_memory(name: str) -> None:
+    """No line makes the stage keep more than some megabytes, however its output would grow."""
+    judge("true")  # the rules are loaded once
+    tracemalloc.start()
+    try:
+        judge(GROWING[name])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 * 1024 * 1024
 
 
 def test_more_than_the_limit_is_refused() -> None:

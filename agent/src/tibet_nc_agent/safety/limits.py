@@ -25,11 +25,20 @@ MAX_COMPUTED = 16 * 1024
 MAX_COMPUTED_TOTAL = 128 * 1024
 """Characters of all computed values together; stops values that double."""
 
+MAX_OUTPUT_TOTAL = 512 * 1024
+"""Characters that all commands together print, as far as they are known; one may print 64 KiB."""
+
 MAX_BRACES = 40
 """Opening braces in one word that are still expanded."""
 
-MAX_ALTERNATIVES = 64
-"""Words that one brace expansion may become before the rest is left out."""
+MAX_BRACKETS = 256
+"""Active opening brackets in one word; each of them may have to look for its end."""
+
+MAX_ALTERNATIVES = 256
+"""Words that one brace expansion may become; of a range of numbers only the ends beyond that."""
+
+WORD_COST = 32
+"""Characters of a computed value that every word of a brace expansion counts as."""
 
 MAX_LOOP_VALUES = 24
 """Values of a `for` loop that are walked one by one."""
@@ -39,6 +48,9 @@ MAX_CODE = 6 * 1024
 
 MAX_RANGE = 10_000_000
 """Words that a range in braces may make: more fill the memory."""
+
+MAX_SEARCHED = 4 * 1024
+"""Characters that a regular expression of a rule sees at once; pieces overlap by half of it."""
 
 MAX_SQL = 16 * 1024
 """Characters of SQL that are looked at closely; more counts as what its words may mean."""

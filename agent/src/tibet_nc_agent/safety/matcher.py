@@ -213,7 +213,15 @@ def _text(expressions: tuple[str, ...], call: Call, *, unquoted: bool) -> bool:
         elif may_change(typed) or any(may_change(word) for word in words):
             return True
     text = plain(" ".join(words)) + typed
-    return any(re.search(expression, text, re.IGNORECASE) for expression in expressions)
+    return any(_occurs(expression, text) for expression in expressions)
+
+
+def _occurs(expression: str, text: str) -> bool:
+    """Search a long text piece by piece: an expression may take the square of what it looks at."""
+    compiled = re.compile(expression, re.IGNORECASE)
+    piece = limits.MAX_SEARCHED
+    starts = range(0, max(len(text) - piece // 2, 1), piece // 2)
+    return any(compiled.search(text, start, start + piece) for start in starts)
 
 
 def _is_target(levels: tuple[Level, ...], field: Field, call: Call) -> bool:

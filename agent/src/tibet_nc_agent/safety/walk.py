@@ -154,6 +154,7 @@ class Walker:
         self.budget.step()
         self._enter()
         output = run_command(self, fields, state, stdin)
+        self.budget.output(len(output.text or ""))
         self._depth -= 1
         return output
 

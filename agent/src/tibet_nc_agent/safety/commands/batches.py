@@ -3,6 +3,7 @@
 
 import re
 
+from tibet_nc_agent.safety.budget import inserted
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.quoting import quoted, split_input
@@ -44,6 +45,7 @@ _PARALLEL_VALUES = frozenset(
         "--workdir",
     ]
 )
+_PLACEHOLDER = re.compile(r"\{[./#%0-9]*\}")
 _SEPARATORS = (":::", ":::+", "::::")
 _LONGEST_INPUT = 4_000
 _MOST_ITEMS = 24
@@ -120,7 +122,7 @@ def _replaced(field: Field, replace: str, value: Field) -> Field:
     if replace not in field.text:
         return field
     return Field(
-        field.text.replace(replace, value.text),
+        inserted(field.text, replace, value.text),
         field.start,
         field.end,
         field.quoted,
@@ -156,7 +158,7 @@ def parallel(call: Call) -> Stream:
         if not template:
             text = value
         elif "{" in template:
-            text = re.sub(r"\{[./#%0-9]*\}", quoted(value).replace("\\", r"\\"), template)
+            text = inserted(_PLACEHOLDER.sub("{}", template), "{}", quoted(value))
         else:
             text = f"{template} {quoted(value)}"
         call.walk.program(text, call.state.copy(), call.span)

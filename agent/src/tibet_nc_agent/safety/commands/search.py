@@ -3,6 +3,7 @@
 
 import re
 
+from tibet_nc_agent.safety.budget import inserted
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, ask_if_endless
@@ -149,7 +150,7 @@ def _judge_command(call: Call, command: list[Field], roots: list[Field], *, limi
     # judged below the directory that is searched.
     example = _example(call, roots)
     fields = [
-        field.with_text(field.text.replace("{}", example)) if "{}" in field.text else field
+        field.with_text(inserted(field.text, "{}", example)) if "{}" in field.text else field
         for field in command
     ]
     call.walk.run(fields, call.state.copy(), FILE)

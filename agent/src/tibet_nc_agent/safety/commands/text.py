@@ -7,6 +7,8 @@ import re
 import zlib
 from collections.abc import Callable
 
+from tibet_nc_agent.safety import limits
+from tibet_nc_agent.safety.budget import TooComplexError, inserted
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import UNKNOWN, plain, without_marks
@@ -112,6 +114,7 @@ def _formatted(template: str, values: list[str]) -> str:
     template = unescape(template)
     remaining = list(values)
     pieces: list[str] = []
+    length = 0
     while True:
         before = len(remaining)
 
@@ -123,6 +126,9 @@ def _formatted(template: str, values: list[str]) -> str:
             return unescape(value) if conversion == "b" else value
 
         pieces.append(_CONVERSION.sub(replace, template))
+        length += len(pieces[-1])
+        if length > limits.MAX_BYTES:
+            raise TooComplexError
         if not remaining or len(remaining) == before:
             return "".join(pieces)
 
@@ -296,7 +302,9 @@ def substituted(call: Call, text: str) -> str | None:
     pattern, replacement = found.group(2), found.group(3)
     if not pattern or _REGULAR_CHARACTERS.search(pattern) or re.search(r"[&\\]", replacement):
         return None
-    return text.replace(pattern, replacement, -1 if "g" in found.group(4) else 1)
+    if "g" in found.group(4):
+        return inserted(text, pattern, replacement)
+    return text.replace(pattern, replacement, 1)
 
 
 sed_output = _filter(substituted, decodes=False)

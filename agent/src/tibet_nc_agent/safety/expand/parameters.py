@@ -4,10 +4,12 @@
 import re
 from fnmatch import fnmatchcase
 
+from tibet_nc_agent.safety.budget import inserted
 from tibet_nc_agent.safety.marks import UNKNOWN, as_pattern
 
 _SLICE = re.compile(r"\s*\(?\s*(-?\s*\d{1,9})\s*\)?\s*(?::\s*\(?\s*(-?\d{1,9})\s*\)?\s*)?")
 _LONGEST_MATCHED = 256
+_CLASS = re.compile(r"\[[:.=]")  # in brackets, of which fnmatch knows no classes
 _GLOB = re.compile(r"[\ue001-\ue004]")
 
 
@@ -35,7 +37,7 @@ def transform(operator: str, value: str, argument: str) -> str | None:
 
 
 def _trimmed(operator: str, value: str, argument: str) -> str | None:
-    if len(value) > _LONGEST_MATCHED:
+    if len(value) > _LONGEST_MATCHED or _CLASS.search(argument):
         return None
     pattern = as_pattern(argument)
     cuts = range(len(value) + 1)
@@ -55,7 +57,7 @@ def _replaced(operator: str, value: str, argument: str) -> str | None:
     if _GLOB.search(pattern) or not pattern:
         return None
     if operator == "//":
-        return value.replace(pattern, replacement)
+        return inserted(value, pattern, replacement)
     if operator == "/#":
         return replacement + value[len(pattern) :] if value.startswith(pattern) else value
     if operator == "/%":

@@ -174,7 +174,7 @@ class WordLexer(ExpansionLexer):
 
     def _begins_subscript(self, buffer: LiteralBuffer, mode: WordMode) -> bool:
         """`name[…]=`: the subscript may hold blanks and expansions."""
-        if buffer.parts or not NAME.fullmatch("".join(buffer.pieces)):
+        if buffer.parts or "[" in buffer.pieces or not NAME.fullmatch("".join(buffer.pieces)):
             return False
         close = self.matching(self.position + 1, "[]")
         if close < 0:
