@@ -132,3 +132,33 @@ def test_text_that_does_not_parse_is_refused_as_such() -> None:
     assert verdict.decision is DENY
     assert {Family.TEXT, Family.WIPE} == {finding.family for finding in verdict.findings}
     assert judge("if true; then ls").decision is DENY
+
+
+@pytest.mark.parametrize(
+    "name", ["[r]m", "[[r]m", "[]r]m", "[!]]m", "[^a]m", "[[:lower:]]m", "[[:alpha:]_]m", "[q-s]m"]
+)
+def test_brackets_are_read_as_bash_reads_them(name: str) -> None:
+    """A bracket may hold brackets and classes: the program that it fits is found."""
+    assert judge(f"/bin/{name} -rf /").decision is DENY
+
+
+@pytest.mark.parametrize("name", ["[e]tc", "[]e]tc", "[!]x]tc", "[[:lower:]]tc", "et[[c]"])
+def test_brackets_name_paths(name: str) -> None:
+    """So are the directories that a pattern with brackets fits."""
+    assert judge(f"rm -rf /{name}").decision is not ALLOW
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("rm -rf {/tmp/{1..70},/etc}", DENY),
+        ("rm -rf /{tmp/x{1..300},etc}", DENY),
+        ("kill -9 {300..1}", DENY),
+        ("rm -rf /{a..z}{a..z}{a..z}", ASK),
+        ("mkdir -p {2000..2024}/{01..12}/{01..31}", ALLOW),
+        ("echo {1..10000} {a..z}{0..9}", ALLOW),
+    ],
+)
+def test_every_word_of_braces_counts(command: str, expected: Decision) -> None:
+    """Of many words none is left out, but the numbers of a range, which are all alike."""
+    assert judge(command).decision is expected

@@ -13,6 +13,9 @@ Facts:
 import re
 from collections.abc import Iterable
 
+from tibet_nc_agent.safety import limits
+from tibet_nc_agent.safety.budget import TooComplexError
+
 UNKNOWN = "\ue000"
 STAR = "\ue001"
 ANY = "\ue002"
@@ -41,8 +44,21 @@ _PATTERN = str.maketrans(
         UNKNOWN: "*",
     }
 )
-_BRACKETS = re.compile(f"{OPEN}([^{OPEN}{CLOSE}/]?[^{CLOSE}/{OPEN}]*){CLOSE}")
+# As bash reads it: the first `]` of an expression is a member, `[:name:]` a class of members.
+_BRACKETS = re.compile(
+    f"{OPEN}([!^]?+{CLOSE}?+(?:{OPEN}([:.=])[^{OPEN}{CLOSE}/]*\\2{CLOSE}|[^{CLOSE}/])*+){CLOSE}"
+)
 _HAS_GLOB = re.compile(r"[*?\[]")
+_CLASS = re.compile(r"\[([:.=])(.*?)\1\]")
+_CLASSES = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "digit": "0-9",
+    "lower": "a-z",
+    "upper": "A-Z",
+    "word": "0-9A-Z_a-z",
+    "xdigit": "0-9A-Fa-f",
+}
 
 
 def activate(text: str) -> str:
@@ -54,12 +70,13 @@ def settle(text: str) -> str:
     """Turn marked brackets that do not make a bracket expression back into text."""
     if OPEN not in text and CLOSE not in text:
         return text
+    if text.count(OPEN) > limits.MAX_BRACKETS:
+        raise TooComplexError
     kept: list[str] = []
     index = 0
     for found in _BRACKETS.finditer(text):
         before = text[index : found.start()].replace(OPEN, "[").replace(CLOSE, "]")
-        kept.append(before)
-        kept.append(found.group() if found.group(1) else "[]")
+        kept.extend((before, OPEN, plain(found.group(1)), CLOSE))
         index = found.end()
     kept.append(text[index:].replace(OPEN, "[").replace(CLOSE, "]"))
     return "".join(kept)
@@ -134,7 +151,12 @@ def as_expression(text: str) -> re.Pattern[str]:
 def _members(inside: str) -> str:
     negated = "^" if inside[:1] in ("!", "^") else ""
     members = inside[1:] if negated else inside
-    return f"[{negated}{re.escape(members).replace(r'\-', '-')}]" if members else "[^/]"
+    names = [found.group(2) for found in _CLASS.finditer(members)]
+    if not all(name in _CLASSES for name in names):
+        return "[^/]"
+    classes = "".join(_CLASSES[name] for name in names)
+    members = re.escape(_CLASS.sub("", members)).replace(r"\-", "-")
+    return f"[{negated}{classes}{members}]" if classes or members else "[^/]"
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:

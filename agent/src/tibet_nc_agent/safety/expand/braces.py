@@ -26,10 +26,15 @@ def alternatives(parts: tuple[Part, ...]) -> list[list[Atom]]:
             atoms.append(part)
     if atoms.count("{") > limits.MAX_BRACES:
         raise TooComplexError
-    return _expand(atoms) if "{" in atoms else [atoms]
+    if "{" not in atoms:
+        return [atoms]
+    try:
+        return _expand(atoms, ends=False)
+    except TooComplexError:  # numbers are all alike, so the ends of a range may stand for it
+        return _expand(atoms, ends=True)
 
 
-def _expand(atoms: list[Atom]) -> list[list[Atom]]:
+def _expand(atoms: list[Atom], *, ends: bool) -> list[list[Atom]]:
     for index, atom in enumerate(atoms):
         if atom != "{":
             continue
@@ -37,16 +42,16 @@ def _expand(atoms: list[Atom]) -> list[list[Atom]]:
         if close < 0:
             continue
         inside = atoms[index + 1 : close]
-        choices = _choices(atoms, index, commas, close) if commas else _range(inside)
+        choices = _choices(atoms, index, commas, close) if commas else _range(inside, ends=ends)
         if choices is None:
             continue
-        before, after = atoms[:index], _expand(atoms[close + 1 :])
+        before, after = atoms[:index], _expand(atoms[close + 1 :], ends=ends)
         words: list[list[Atom]] = []
         for choice in choices:
-            for middle in _expand(choice):
+            for middle in _expand(choice, ends=ends):
                 words.extend([*before, *middle, *rest] for rest in after)
-                if len(words) >= limits.MAX_ALTERNATIVES:
-                    return words[: limits.MAX_ALTERNATIVES]
+                if len(words) > limits.MAX_ALTERNATIVES:
+                    raise TooComplexError
         return words
     return [atoms]
 
@@ -73,7 +78,7 @@ def _choices(atoms: list[Atom], start: int, commas: list[int], close: int) -> li
     return [atoms[left + 1 : right] for left, right in itertools.pairwise(cuts)]
 
 
-def _range(inside: list[Atom]) -> list[list[Atom]] | None:
+def _range(inside: list[Atom], *, ends: bool) -> list[list[Atom]] | None:
     if len(inside) != 1 or not isinstance(inside[0], str):
         return None
     text = inside[0]
@@ -84,7 +89,11 @@ def _range(inside: list[Atom]) -> list[list[Atom]] | None:
         if abs(last - first) // step > limits.MAX_RANGE:
             raise TooComplexError  # bash makes every word of it before it runs anything
         values = range(first, last + 1, step) if first <= last else range(first, last - 1, -step)
-        return [[str(value)] for value in values[: limits.MAX_ALTERNATIVES]]
+        if ends:
+            return [[str(values[0])], [str(values[-1])]]
+        if len(values) > limits.MAX_ALTERNATIVES:
+            raise TooComplexError
+        return [[str(value)] for value in values]
     letters = _LETTERS.fullmatch(text)
     if letters is not None:
         low, high = ord(letters.group(1)), ord(letters.group(2))

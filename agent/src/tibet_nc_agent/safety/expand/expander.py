@@ -5,6 +5,7 @@ import re
 from enum import Enum, auto
 from typing import Protocol
 
+from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.budget import Budget
 from tibet_nc_agent.safety.expand.arithmetic import evaluate
 from tibet_nc_agent.safety.expand.braces import Atom, alternatives
@@ -95,7 +96,10 @@ class Expander:
                 if not _SPECIAL.search(part.text):
                     return [Field(part.text, word.start, word.end)]
         fields: list[Field] = []
-        for atoms in alternatives(word.parts):
+        words = alternatives(word.parts)
+        for atoms in words:
+            if len(words) > 1:
+                self._budget.compute(limits.WORD_COST)
             fields.extend(self._expand(atoms, word, state, split=True))
         return fields
 
