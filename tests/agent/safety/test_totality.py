@@ -83,6 +83,7 @@ GROWING = {
     "parallel": f"parallel '{'{}' * 9_000}' ::: {'a' * 9_000}",
     "find": f"find /var/log/{'a' * 9_000} -exec echo '{'{}' * 9_000}' ';'",
     "printf": f"printf '{'a' * 30_000}%s' {'b ' * 1_900} | sh",
+    "python": f"python3 -c 'a=\"{'a' * 99}\"\n{'a=a+a\n' * 20}'",
     "a parameter": f"x={'a' * 9_000}; echo ${{x//a/{'b' * 9_000}}}",
 }
 

@@ -29,6 +29,9 @@ from tibet_nc_agent.safety.patterns import pattern_set
 from tibet_nc_agent.safety.rules.model import Level, Paths
 from tibet_nc_agent.safety.values import State
 
+STANDARD_INPUT = frozenset(["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
+"""What programs call their input."""
+
 _ROOT_LINK_DEPTH = 3  # /proc/<pid>/root
 _CLIMBS_TO_ROOT = 4  # `..` so often that it is meant to reach the root directory
 _BRACKETED = re.compile(f"{OPEN}.*?{CLOSE}")

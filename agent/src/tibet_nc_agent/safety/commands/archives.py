@@ -71,10 +71,7 @@ def _unpack_into(call: Call, where: str) -> None:
     names = (plain(resolve(field.text, call.state) or "") for field in call.arguments)
     if not fetched and not any(name in call.state.downloaded for name in names):
         return
-    if where:
-        call.state.downloaded.add(plain(resolve(where, call.state) or ""))
-    else:
-        call.state.cwd_downloaded = True
+    call.state.downloaded.add(plain(resolve(where or ".", call.state) or ""))
 
 
 _DIRECTORY = frozenset(["-C", "--directory", "-d", "-D"])

@@ -75,6 +75,7 @@ _ON_THE_PATH = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/
 _PROGRAM_PATH = re.compile(r"(?:[\w-]*=)?/(?:usr/)?(?:local/)?s?bin/([\w.-]+)")
 _OUTPUT_OPTIONS = frozenset(["-o", "-O", "-of", "-out", "--out", "--output", "--output-file"])
 _COMPLETIONS = frozenset(["completion", "completions", "autocomplete", "gen-completion"])
+_SEARCHES = frozenset(["find", "fd", "ls"])
 _MOST_CANDIDATES = 6
 _MOST_COMMANDS = 1_000
 
@@ -112,6 +113,9 @@ def run_command(
     if is_glob(base):
         return _run_pattern(walk, fields, base, state, stdin)
     base = plain(base)
+    if first.producer in _SEARCHES:
+        reason = "the command name is what a search finds"
+        walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, (first.start, first.end), state)
     if first.uncertain:
         reason = "the command name depends on a variable"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, (first.start, first.end), state)

@@ -56,7 +56,7 @@ def awk(call: Call) -> Stream:
     for field in call.arguments:
         for found in _AWK_SYSTEM.finditer(field.text):
             text = next((group for group in found.groups() if group is not None), "")
-            call.walk.program(unescape(text), call.state.copy(), call.span, lax=True)
+            call.walk.program(unescape(text), call.state.copy(), call.span, stdin, lax=True)
         for found in _AWK_WRITES.finditer(field.text):
             target = field.with_text(found.group(1))
             judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")

@@ -7,7 +7,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.paths import STANDARD_INPUT, resolve
 from tibet_nc_agent.safety.redirections import judge_start_file, remember
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, Field, Stream, through
@@ -235,6 +235,8 @@ def _copy_knowledge(call: Call, sources: list[Field], target: Field) -> None:
         return
     for source in sources:
         name = plain(resolve(source.text, call.state) or "")
+        if name in STANDARD_INPUT and call.stdin is not None:
+            remember(call.state, plain(path), call.stdin, append=False)
         if name in call.state.downloaded:
             call.state.downloaded.update((plain(path), f"{plain(path)}/{name.rpartition('/')[2]}"))
         if name in call.state.files:
@@ -268,6 +270,8 @@ def convert(call: Call) -> Stream:
         if name in ("of", "ofs", "hof"):
             target = field.with_text(field.text.partition("=")[2])
             place = judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
+            if call.stdin is not None and not any(word.startswith("if=/") for word in call.words):
+                remember(call.state, plain(place.path), call.stdin, append=False)
             if place.level is Level.UNKNOWN:
                 call.ask(Family.DISK, f"{call.name} writes to a target that is not in the command")
             elif endless and place.level is not Level.DEVICE and not place.path.startswith("/dev/"):
@@ -400,6 +404,7 @@ HANDLERS: Handlers = {
     "ddrescue": rescue,
     "dd_rescue": rescue,
     "dcfldd": convert,
+    "sg_dd": convert,
     "dc3dd": convert,
     "ddpt": convert,
     "shred": shred,

@@ -116,8 +116,8 @@ def judge_code(
         walk.program(text, state.copy(), span, lax=True)
     if language in ("tcl", "perl"):
         for found in _BARE_EXEC.finditer(text):
-            walk.program(found.group(1), state.copy(), span, lax=True)
-    _judge_calls(walk, text, state, span)
+            walk.program(found.group(1), state.copy(), span, stdin, lax=True)
+    _judge_calls(walk, text, state, span, stdin)
     _judge_files(walk, text, state, span)
 
 
@@ -156,27 +156,28 @@ def _decoded(text: str) -> str:
         return ""
 
 
-def _judge_calls(walk: Walk, text: str, state: State, span: Span) -> None:
+def _judge_calls(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> None:
+    """Judge what the program runs, which reads what the program has on its input."""
     for found in _RUN.finditer(text):
         values = [
             unescape(next(group for group in literal.groups() if group is not None))
             for literal in _LITERAL.finditer(found.group(1))
         ]
         if len(values) == 1:
-            walk.program(values[0].lstrip("|"), state.copy(), span, lax=True)
+            walk.program(values[0].lstrip("|"), state.copy(), span, stdin, lax=True)
         elif values:
             fields = [Field(without_marks(value), *span, quoted=True) for value in values]
-            walk.run(fields, state.copy(), None)
-            walk.program(values[0], state.copy(), span, lax=True)
-            walk.program(values[-1], state.copy(), span, lax=True)
+            walk.run(fields, state.copy(), stdin)
+            walk.program(values[0], state.copy(), span, stdin, lax=True)
+            walk.program(values[-1], state.copy(), span, stdin, lax=True)
     for found in _RUN_STRING.finditer(text):
-        walk.program(unescape(found.group(1)[1:-1]), state.copy(), span, lax=True)
+        walk.program(unescape(found.group(1)[1:-1]), state.copy(), span, stdin, lax=True)
     if _COMPUTED.search(text) or _COMPUTED_NAME.search(text):
         reason = "an inline program runs text that it computes"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
     for found in _BACKQUOTED.finditer(text):
         program = next(group for group in found.groups() if group is not None)
-        walk.program(program, state.copy(), span, lax=True)
+        walk.program(program, state.copy(), span, stdin, lax=True)
 
 
 def _judge_files(walk: Walk, text: str, state: State, span: Span) -> None:

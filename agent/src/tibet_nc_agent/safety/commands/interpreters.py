@@ -4,8 +4,9 @@
 import re
 
 from tibet_nc_agent.safety.call import Call
-from tibet_nc_agent.safety.commands.shells import STANDARD_INPUT, run_script
+from tibet_nc_agent.safety.commands.shells import run_script
 from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.paths import STANDARD_INPUT
 from tibet_nc_agent.safety.values import Field, Stream, through
 from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_write

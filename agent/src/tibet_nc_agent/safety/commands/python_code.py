@@ -6,6 +6,7 @@ import re
 import warnings
 from dataclasses import dataclass
 
+from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.call import Call, Span, Walk
 from tibet_nc_agent.safety.marks import UNKNOWN, without_marks
 from tibet_nc_agent.safety.values import Field, State, Stream
@@ -106,13 +107,16 @@ def _text(node: ast.expr, known: _Known) -> str | None:
             return without_marks(value.decode("latin-1"))
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             first, second = _text(left, known), _text(right, known)
-            return None if first is None or second is None else first + second
+            if first is None or second is None or len(first) + len(second) > limits.MAX_COMPUTED:
+                return None
+            return first + second
         case ast.Name(id=name):
             return known.names.get(name)
         case ast.Call(func=ast.Attribute(attr="expanduser"), args=[path]):
             return _expanded(_text(path, known), known.home)
         case ast.JoinedStr(values=values):
-            return "".join(_text(value, known) or UNKNOWN for value in values)
+            text = "".join(_text(value, known) or UNKNOWN for value in values)
+            return text if len(text) <= limits.MAX_COMPUTED else None
         case _:
             return None
 
@@ -204,13 +208,13 @@ class _PythonReader:
         if isinstance(first, ast.List | ast.Tuple):
             fields = [self._field(_text(element, self._known)) for element in first.elts]
             if fields:
-                self._walk.run(fields, self._state.copy(), None)
+                self._walk.run(fields, self._state.copy(), self._stdin)
             return
         text = _text(first, self._known)
         if text is None and isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute):
             text = _text(first.func.value, self._known)  # "sudo reboot".split()
         if text is not None:
-            self._walk.program(text, self._state.copy(), self._span)
+            self._walk.program(text, self._state.copy(), self._span, self._stdin)
         elif name in _ALWAYS_SHELL:
             reason = "an inline program runs text that is not in the command"
             self._walk.report(
@@ -225,10 +229,11 @@ class _PythonReader:
             texts.extend(_text(element, self._known) for element in elements)
         fields = [self._field(text) for text in texts if text is not None]
         if fields:
-            self._walk.run(fields, self._state.copy(), None)
+            self._walk.run(fields, self._state.copy(), self._stdin)
         program = _text(node.args[0], self._known) if node.args else None
         if program is not None and fields and fields[0].text.rpartition("/")[2] != program:
-            self._walk.run([self._field(program), *fields[1:]], self._state.copy(), None)
+            named = [self._field(program), *fields[1:]]
+            self._walk.run(named, self._state.copy(), self._stdin)
 
     def _executes(self, node: ast.Call, name: str) -> None:
         if not node.args or (name == "loads" and "marshal" not in ast.unparse(node.func)):
@@ -237,7 +242,7 @@ class _PythonReader:
         if isinstance(argument, ast.Constant):
             text = _text(argument, self._known)
             if text is not None and name in ("exec", "eval"):
-                self._walk.code("python", text, self._state, self._span, None)
+                self._walk.code("python", text, self._state, self._span, self._stdin)
             return
         source = ast.unparse(argument)
         if any(word in source for word in _NETWORK):

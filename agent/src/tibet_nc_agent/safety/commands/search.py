@@ -9,7 +9,7 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, ask_if_endless
 from tibet_nc_agent.safety.marks import FOUND
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Root, Stream
+from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Root, Source, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import FAMILY_OF_LEVEL, judge_write
 
@@ -153,7 +153,8 @@ def _judge_command(call: Call, command: list[Field], roots: list[Field], *, limi
         field.with_text(inserted(field.text, "{}", example)) if "{}" in field.text else field
         for field in command
     ]
-    call.walk.run(fields, call.state.copy(), FILE)
+    fed = call.stdin is not None and call.stdin.source is not Source.TERMINAL
+    call.walk.run(fields, call.state.copy(), call.stdin if fed else FILE)
 
 
 def _program_text(call: Call, command: list[Field]) -> str:

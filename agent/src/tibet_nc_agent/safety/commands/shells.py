@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Text that a shell runs: `sh -c`, `eval`, `source`, `trap`, `ssh`, `at`, `cron`, terminals."""
 
+import itertools
 import re
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.paths import STANDARD_INPUT, resolve
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, State, Stream
 from tibet_nc_agent.safety.verdict import Family
-
-STANDARD_INPUT = frozenset(["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
 
 _SSH_LETTERS = "BbcDEeFIiJLlmOopQRSWw"
 _CRON_LINE = re.compile(r"\s*(?:@\w+|(?:[\d*/,A-Za-z-]+\s+){5})(.*)")
@@ -46,6 +45,9 @@ def shell(call: Call) -> Stream:
     index, takes_code, reads_input = _shell_options(call)
     if any(re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", word) for word in call.words[:index]):
         return COMMAND  # it only reads
+    for option, field in itertools.pairwise(call.arguments[:index]):
+        if option.text in ("--rcfile", "--init-file"):
+            run_script(call, field, [], "sh")
     rest = call.arguments[index:]
     if takes_code:
         return _shell_code(call, rest) if rest else COMMAND
@@ -120,20 +122,24 @@ def run_script(call: Call, script: Field, arguments: list[Field], language: str)
             for index, field in enumerate(arguments, start=1)
         }
         return call.walk.program(written, state, call.span, call.stdin)
-    if is_in_download(script.text, call.state) and not name.startswith(("/usr/", "/bin/", "/opt/")):
+    if is_in_download(script.text, call.state):
         call.ask(Family.PIPE_TO_SHELL, f"{call.name} runs a script of a downloaded tree")
     return COMMAND
 
 
 def is_in_download(text: str, state: State) -> bool:
-    """Whether a relative path lies in a tree that was cloned in the same command."""
-    if text.startswith("/"):
-        return False
+    """Whether a path lies in a tree that was cloned or unpacked in the same command.
+
+    Where programs are installed to, an absolute path is taken for the program that is meant.
+    """
     path = plain(resolve(text, state) or "")
-    parents = path.split("/")
-    return state.cwd_downloaded or any(
-        "/".join(parents[:end]) in state.downloaded for end in range(1, len(parents))
-    )
+    if text.startswith(("/usr/", "/bin/", "/opt/")):
+        return False
+    if not text.startswith("/") and (state.cwd_downloaded or "." in state.downloaded):
+        return True
+    parts = path.split("/")
+    above = ("/".join(parts[:end]) for end in range(1, len(parts)))
+    return any(name in state.downloaded for name in above if name)
 
 
 def evaluate(call: Call) -> Stream:

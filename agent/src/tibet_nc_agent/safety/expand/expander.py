@@ -303,11 +303,11 @@ class Expander:
     def _default(self, part: Parameter, value: Value, state: State) -> tuple[Value, bool]:
         operator = part.operator
         text = self._argument(part, state)
-        if isinstance(value, tuple) or (value == "" and operator in ("-", "=")) or value:
+        if isinstance(value, tuple) or value:
             return value, False
         if "=" in operator and part.name not in state.variables:
             state.variables[part.name] = text
-        return text, value is None
+        return text, value is None or operator in ("-", "=")  # empty, or not set at all
 
     def _argument(self, part: Parameter, state: State) -> str:
         if not part.argument:
