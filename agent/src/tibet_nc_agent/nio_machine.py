@@ -4,7 +4,7 @@
 Nothing here touches the network. These faults of nio 0.26 are closed, here and by how olm.py uses
 it: one bad event, device or key ends it; one-time keys at 0 are never made anew and there is no
 fallback key; a failed key share blocks every later send; a lost room key when it dies between two
-writes; room keys taken from anyone for any room, and a second owner of a session id replacing the
+writes; room keys taken from anyone for any room, and a later key of a session replacing the
 first in its table; encrypted state events and another room's id inside a ciphertext honoured;
 events without the deprecated ``sender_key`` refused; a device that one answer left out shut out for
 ever; the unsigned part of device keys taken for sound.
@@ -175,7 +175,7 @@ class NioMachine(Olm):  # type: ignore[misc] # nio ships no types
     def create_group_session(
         self, sender_key: str, sender_fp_key: str, room_id: str, session_id: str, session_key: str
     ) -> None:
-        """Keep the first owner of a session id: nio's table lets a second one replace it."""
+        """Keep the first key of a session: nio's table lets one that comes later replace it."""
         if self.session(room_id, session_id) is None:
             super().create_group_session(
                 sender_key, sender_fp_key, room_id, session_id, session_key
