@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""What the agent can't answer as it should, it answers all the same, and goes on."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.agent.executor import AGENT, EXECUTOR
+from tests.harness import Operator, Seen
+from tests.harness.pins import write_pins
+from tests.harness.proxy import Proxy
+from tests.integration.agent import Agent
+from tibet_nc_agent import spool
+from tibet_nc_agent.airlock import Rules
+from tibet_nc_agent.desk import Desk
+from tibet_nc_agent.disk import Disk
+from tibet_nc_agent.exchange import Exchanges
+from tibet_nc_agent.executor_link import ExecutorLink
+from tibet_nc_agent.inbox import Inbox
+from tibet_nc_agent.lanes import Lanes
+from tibet_nc_agent.operators import Operators
+from tibet_nc_agent.outbox import Outbox
+from tibet_nc_agent.pauses import Pauses
+from tibet_nc_agent.render import Answerer
+from tibet_nc_agent.safety import Verdict
+from tibet_nc_agent.service import item_of
+from tibet_nc_agent.watch import Watch
+
+
+def failing(command: str) -> Verdict:
+    """Fail over a command, as only a fault of ours can."""
+    raise ZeroDivisionError(command)
+
+
+@asynccontextmanager
+async def desk_of(agent: Agent, operator: Operator, tmp_path: Path) -> AsyncIterator[Desk]:
+    """Put an agent together whose safety stage fails; nothing comes as far as the executor."""
+    pins = tmp_path / "operators.toml"
+    write_pins(pins, {operator.user_id: operator.master_key})
+    rules = Rules(
+        user_id=agent.account.user_id,
+        rooms=frozenset({agent.room_id}),
+        dedicated_room=agent.room_id,
+        timebox_ms=30_000,
+        judge=failing,
+    )
+    async with AsyncExitStack() as stack:
+        disk, inbox = Disk(), Inbox(tmp_path)
+        stack.callback(disk.close)
+        stack.push_async_callback(disk, inbox.close)
+        yield Desk(
+            rules=rules,
+            operators=Operators(pins, frozenset(), Pauses(tmp_path)),
+            matrix=agent.matrix,
+            link=ExecutorLink(
+                tmp_path / "none", identity=AGENT, key=EXECUTOR.public_key, uid=None, version="1"
+            ),
+            inbox=inbox,
+            disk=disk,
+            outbox=Outbox(agent.matrix),
+            answerer=Answerer("host"),
+            spool=spool.prepare(tmp_path),
+            version="1",
+            given_up=(),
+            listening_since_ms=int(time.time() * 1000),
+        )
+
+
+async def handled(desk: Desk, agent: Agent, operator: Operator, text: str) -> Seen:
+    """Have a message dealt with as the agent deals with each; return its one answer."""
+    sent = await operator.send_text(agent.room_id, text)
+    message = await agent.text(sent)
+    desk.inbox.accept("token", [item_of(message)])
+    turn = Lanes().turn(agent.room_id, operator.user_id)
+    await Exchanges(desk, Watch(desk)).handle(message, turn, device=None, provisional=False)
+    assert desk.inbox.pending() == []
+    return await operator.answer_to(sent)
+
+
+async def test_a_fault_is_answered_and_ends_nothing(
+    agent: Agent, operator: Operator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of our own is told and logged, both without the command's text (I4, I10)."""
+    async with desk_of(agent, operator, tmp_path) as desk:
+        answer = await handled(desk, agent, operator, "$ echo s3cret-text")
+    assert "the agent failed over this message (ZeroDivisionError)" in answer.body
+    assert answer.result["verdict"] == "aborted"
+    assert "ZeroDivisionError" in caplog.text
+    assert "s3cret-text" not in answer.body + caplog.text
+
+
+async def test_an_answer_that_the_homeserver_finds_too_large_is_replaced(
+    agent: Agent, operator: Operator, tmp_path: Path
+) -> None:
+    """Where an answer doesn't pass, the message is told that, and is answered (I4)."""
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await agent.until(lambda: agent.matrix.members(agent.room_id))
+        proxy.refuse("/send/m.room.encrypted/", status=413)
+        async with desk_of(agent, operator, tmp_path) as desk:
+            answer = await handled(desk, agent, operator, "!none")
+        await agent.stop()
+    assert "the agent failed over this message (TooLarge)" in answer.body
