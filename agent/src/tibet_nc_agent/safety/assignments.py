@@ -50,7 +50,8 @@ RUN_AS_COMMAND = frozenset(
 )
 PROMPTS = frozenset(["PS0", "PS1", "PS2", "PS4"])
 # Variables that name files which run before anything else does, and what they are run with.
-_RUN_AS_FILE = {"BASH_ENV": ("bash",), "ENV": ("sh",), "LD_PRELOAD": ()}
+RUN_AS_FILE = {"BASH_ENV": ("bash",), "ENV": ("sh",), "LD_PRELOAD": ()}
+_NAMES_OF_COMMANDS = frozenset(["BASH_ALIASES", "BASH_CMDS"])
 _FILES = re.compile(r"[: ]")
 _HISTORY_OFF = {
     "HISTFILE": ("", "/dev/null"),
@@ -86,6 +87,14 @@ def assign(walk: ExpandingWalk, node: Assignment, state: State) -> None:
         elif not node.append:
             names.discard(f"${node.name}")
     span = (node.start, node.end)
+    if node.name in _NAMES_OF_COMMANDS:
+        reason = f"{node.name} changes what a command name means"
+        walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
+        for field in fields:
+            walk.program(field.text, state.copy(), span, lax=True)
+    for field in fields:
+        if node.name in RUN_AS_FILE and field.stream is not None:
+            walk.feed(field.stream, state, span)
     if isinstance(value, str):
         judge_special(walk, node.name, value, state, span)
     state.variables[node.name] = None if node.subscript is not None else value
@@ -97,9 +106,9 @@ def judge_special(walk: Walk, name: str, value: str, state: State, span: tuple[i
         reason = f"{name} switches the history of commands off"
         walk.report(Decision.DENY, Family.LOGS, reason, span, state)
     if name in RUN_AS_COMMAND:
-        walk.program(value, state.copy(), span)
-    elif name in _RUN_AS_FILE:
-        _judge_files(walk, _RUN_AS_FILE[name], value, state, span)
+        walk.program(value.lstrip("|-") if name == "LESSOPEN" else value, state.copy(), span)
+    elif name in RUN_AS_FILE:
+        _judge_files(walk, RUN_AS_FILE[name], value, state, span)
     elif name in PROMPTS:
         walk.program(as_document(value), state.copy(), span)
 
@@ -121,11 +130,8 @@ def _judge_files(
 def _value(walk: ExpandingWalk, node: Assignment, state: State) -> tuple[Value, list[Field]]:
     before = state.variables.get(node.name)
     if isinstance(node.value, tuple):
-        fields = [field for word in node.value for field in walk.expander.fields(word, state)]
-        if any(field.unknown for field in fields):
-            return None, fields
-        elements = tuple(field.plain for field in fields)
-        if node.append and isinstance(before, tuple):
+        fields, elements = walk.expander.array(node.value, state)
+        if elements is not None and node.append and isinstance(before, tuple):
             elements = before + elements
         return elements, fields
     field = walk.expander.single(node.value, state)

@@ -105,6 +105,7 @@ class Field(Struct, frozen=True):
     uncertain: bool = False  # a default that only holds if a variable is unset
     stream: Stream | None = None  # behind /dev/fd/63 of a process substitution
     producer: str = ""  # the command whose output this is
+    elements: "tuple[str, ...] | None" = None  # of an array that stands behind a name and `=`
 
     @property
     def unknown(self) -> bool:

@@ -7,6 +7,7 @@ from tibet_nc_agent.safety.bombs import is_endless_spawner
 from tibet_nc_agent.safety.budget import Budget, TooComplexError
 from tibet_nc_agent.safety.call import Span
 from tibet_nc_agent.safety.commands import run_command
+from tibet_nc_agent.safety.commands.builtins import judge_subscript
 from tibet_nc_agent.safety.commands.inline import judge_code
 from tibet_nc_agent.safety.expand import Expander
 from tibet_nc_agent.safety.grammar import GrammarError, parse
@@ -307,7 +308,7 @@ class Walker:
                 return EMPTY
             case Test():
                 for word in node.words:
-                    self.expander.single(word, state)
+                    judge_subscript(self, self.expander.single(word, state), state)
                 return EMPTY
 
     def _simple(self, node: SimpleCommand, state: State, stdin: Stream | None) -> Stream:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """`xargs` and `parallel`: commands made of their input."""
 
+import itertools
 import re
 
 from tibet_nc_agent.safety.budget import inserted
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.quoting import quoted, split_input
+from tibet_nc_agent.safety.commands.text import unescape
 from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
 from tibet_nc_agent.safety.marks import UNKNOWN
 from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Stream, joined
@@ -46,6 +48,8 @@ _PARALLEL_VALUES = frozenset(
     ]
 )
 _PLACEHOLDER = re.compile(r"\{[./#%0-9]*\}")
+_ONE_BY_ONE = re.compile(r"(?:^|\s)(?:-[rtx0]*[nL] ?|--max-(?:args|lines)[ =])1(?:\s|$)")
+_BLANKS = " \t\n"
 _SEPARATORS = (":::", ":::+", "::::")
 _LONGEST_INPUT = 4_000
 _MOST_ITEMS = 24
@@ -54,6 +58,7 @@ _MOST_ITEMS = 24
 def xargs(call: Call) -> Stream:
     """`xargs`: what the input may be becomes arguments."""
     index, replace = _xargs_options(call)
+    separators = _separators(call.words[:index], replace)
     command = call.arguments[index:]
     stdin = call.stdin
     if not command:
@@ -70,12 +75,18 @@ def xargs(call: Call) -> Stream:
             decoded=stdin is not None and stdin.decoded,
             producer=stdin.producer if stdin is not None else "",
         )
-        for item in _items(stdin)
+        for item in _items(stdin, separators)
     ]
-    if not replace:
+    if not replace and _ONE_BY_ONE.search(" ".join(call.words[:index])) is None:
         return call.walk.run([*command, *values], call.state, FILE)
     outputs = [
-        call.walk.run([_replaced(field, replace, value) for field in command], call.state, FILE)
+        call.walk.run(
+            [_replaced(field, replace, value) for field in command]
+            if replace
+            else [*command, value],
+            call.state,
+            FILE,
+        )
         for value in values[:_MOST_ITEMS]
     ]
     return joined(outputs) if outputs else COMMAND
@@ -107,12 +118,26 @@ def _xargs_options(call: Call) -> tuple[int, str]:
     return index, replace
 
 
-def _items(stdin: Stream | None) -> list[str]:
+def _separators(options: list[str], replace: str) -> str:
+    """Return what stands between two items: of -I whole lines, of -0 and -d what they name."""
+    for option, value in itertools.pairwise([*options, ""]):
+        if re.fullmatch(r"-[rtxp]*0.*|--null", option):
+            return "\0"
+        if option in ("-d", "--delimiter"):
+            return unescape(value)[:1]
+        if option.startswith(("-d", "--delimiter=")):
+            return unescape(option.removeprefix("--delimiter=").removeprefix("-d"))[:1]
+    return "\n" if replace else _BLANKS
+
+
+def _items(stdin: Stream | None, separators: str) -> list[str]:
     """Return the arguments that the input may become."""
     if stdin is None:
         return [UNKNOWN]
     if stdin.known is not None and len(stdin.known) < _LONGEST_INPUT:
-        return split_input(stdin.known.replace("\0", "\n"))
+        if separators == "\0" or separators not in ("\n", _BLANKS):
+            return [item for item in stdin.known.split(separators or "\0") if item.strip("\n")]
+        return split_input(stdin.known.replace("\0", "\n"), separators)
     if stdin.roots:
         return stdin.found
     return [UNKNOWN]

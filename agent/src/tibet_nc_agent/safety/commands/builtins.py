@@ -3,13 +3,13 @@
 
 import re
 
-from tibet_nc_agent.safety.assignments import judge_special
-from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.assignments import RUN_AS_FILE, judge_special
+from tibet_nc_agent.safety.call import Call, Walk
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import EMPTY, Source, State, Stream, Value, text_stream
+from tibet_nc_agent.safety.values import EMPTY, Field, Source, State, Stream, Value, text_stream
 from tibet_nc_agent.safety.verdict import Family
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -87,9 +87,11 @@ def declare(call: Call) -> Stream:
         name, operator, value = found.groups()
         if field.downloaded:
             call.state.downloaded.add(f"${name}")
+        if name in RUN_AS_FILE and field.stream is not None:
+            call.walk.feed(field.stream, call.state, (field.start, field.end))
         known = operator == "=" and UNKNOWN not in value and not refers
-        call.state.variables[name] = plain(value) if known else None
-        if known:
+        call.state.variables[name] = (field.elements or plain(value)) if known else None
+        if known and not field.elements:
             judge_special(call.walk, name, plain(value), call.state, (field.start, field.end))
     return EMPTY
 
@@ -182,10 +184,14 @@ def nothing(call: Call) -> Stream:
 def judge_subscripts(call: Call) -> None:
     """`test -v 'a[$(cmd)]'` and its kind evaluate the subscript, and so run the substitution."""
     for field in call.arguments:
-        found = _SUBSCRIPT_PROGRAM.search(field.text)
-        if found is not None:
-            program = f": {found.group(1)}"
-            call.walk.program(program, call.state.copy(), (field.start, field.end), lax=True)
+        judge_subscript(call.walk, field, call.state)
+
+
+def judge_subscript(walk: Walk, field: Field, state: State) -> None:
+    """Judge the substitution that a quoted subscript still runs."""
+    found = _SUBSCRIPT_PROGRAM.search(field.plain)
+    if found is not None:
+        walk.program(f": {found.group(1)}", state.copy(), (field.start, field.end), lax=True)
 
 
 HANDLERS: Handlers = {

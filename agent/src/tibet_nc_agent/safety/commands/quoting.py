@@ -15,7 +15,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def split_input(text: str) -> list[str]:
+def split_input(text: str, separators: str = " \t\n") -> list[str]:
     """Split text like `xargs`: at blanks, with quotes and backslashes, never failing."""
     words: list[str] = []
     current: list[str] = []
@@ -33,7 +33,7 @@ def split_input(text: str) -> list[str]:
         elif character == "\\" and index < len(text):
             current.append(text[index])
             index, present = index + 1, True
-        elif character in " \t\n":
+        elif character in separators:
             if present:
                 words.append("".join(current))
             current, present = [], False

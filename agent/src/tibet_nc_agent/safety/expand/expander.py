@@ -30,6 +30,7 @@ _SPECIAL = re.compile(r"[{*?\[\]~]")
 _TILDE = re.compile(r"~([A-Za-z0-9_.+-]*)(?=/|$)")
 _BLANKS = re.compile(r"[ \t\n]+")
 _NAME_IN_ARITHMETIC = re.compile(r"[A-Za-z_]\w*")
+_SUBSCRIPTED = re.compile(r"\[([^\]]*)\]=(.*)", re.DOTALL)
 _DEFAULTS = frozenset([":-", "-", ":=", "="])
 _ALTERNATES = frozenset([":+", "+"])
 
@@ -64,6 +65,7 @@ class _Builder:
     __slots__ = (
         "decoded",
         "downloaded",
+        "elements",
         "producer",
         "quoted",
         "runs",
@@ -76,6 +78,7 @@ class _Builder:
         self.quoted = self.downloaded = self.decoded = self.uncertain = False
         self.stream: Stream | None = None
         self.producer = ""
+        self.elements: tuple[str, ...] | None = None
 
 
 class Expander:
@@ -107,6 +110,23 @@ class Expander:
         """Return the one field of an assignment, a redirection target or a here-document."""
         fields = self._expand(list(word.parts), word, state, split=False)
         return fields[0] if fields else Field("", word.start, word.end)
+
+    def array(
+        self, words: tuple[Word, ...], state: State
+    ) -> tuple[list[Field], tuple[str, ...] | None]:
+        """Return what stands between the parentheses of an array, and its elements if known."""
+        fields: list[Field] = []
+        for position, word in enumerate(words):
+            whole = self.single(word, state) if _is_subscripted(word) else None
+            found = _SUBSCRIPTED.fullmatch(whole.plain) if whole is not None else None
+            if whole is None or found is None:
+                fields.extend(self.fields(word, state))
+            elif found.group(1) == str(position):
+                fields.append(whole.with_text(found.group(2)))
+            else:
+                fields.append(whole.with_text(UNKNOWN))
+        known = not any(field.unknown for field in fields)
+        return fields, tuple(field.plain for field in fields) if known else None
 
     def run_inside(self, parts: tuple[Part, ...], state: State) -> None:
         """Walk every substitution inside parts whose text does not matter."""
@@ -178,6 +198,7 @@ class Expander:
                 builder.uncertain,
                 builder.stream,
                 builder.producer,
+                builder.elements,
             )
             for text in texts
         ]
@@ -234,7 +255,11 @@ class Expander:
                 self.run_inside(part.parts, state)
                 builder.runs.append((Mode.QUOTED, "[]"))
             case ArrayLiteral():
-                self.run_inside((part,), state)
+                fields, builder.elements = self.array(part.words, state)
+                builder.downloaded |= any(field.downloaded for field in fields)
+                builder.decoded |= any(field.decoded for field in fields)
+                if builder.elements is None:
+                    builder.runs.append((Mode.QUOTED, UNKNOWN))
             case Literal():
                 builder.runs.append((Mode.QUOTED, part.text))
 
@@ -321,6 +346,11 @@ class Expander:
             self._programs.program(as_document(value), state.copy(), span)
         else:
             self._programs.doubt("a value that is not in the command is expanded as a prompt", span)
+
+
+def _is_subscripted(word: Word) -> bool:
+    first = word.parts[0] if word.parts else None
+    return isinstance(first, Literal) and not first.quoted and first.text.startswith("[")
 
 
 def as_document(text: str) -> str:
