@@ -108,16 +108,20 @@ def test_never_less_than_before(chain: Chain, mine: Path) -> None:
 
 
 def test_the_key_refuses_by_itself(mine: Path) -> None:
-    """Whatever was verified, a key never signs a smaller checkpoint, or another of one size."""
+    """Whatever was verified, a key never signs a smaller checkpoint, or another of one size (I8).
 
-    def note(size: int, root: bytes) -> str:
-        text = Checkpoint(origin="example.org/log", size=size, root=root).text()
-        return sign_note(text, "example.org/log", EXECUTOR)
+    Not even when it has signed those of another chain meanwhile.
+    """
+
+    def note(size: int, root: bytes, origin: str = "example.org/log") -> str:
+        text = Checkpoint(origin=origin, size=size, root=root).text()
+        return sign_note(text, origin, EXECUTOR)
 
     key = load_key(mine)
     one, other = bytes(32), b"\1" * 32
     cosign(key, note(7, one), 1_800_000_000)
     cosign(key, note(7, one), 1_800_000_001)
+    cosign(key, note(3, one, "example.org/other"), 1_800_000_001)
     for refused in (note(6, one), note(7, other)):
         with pytest.raises(AuditError, match="cosigned before"):
             cosign(key, refused, 1_800_000_002)
