@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the airlock has refused is put on record by the executor, once, unless it ran (I3)."""
+"""What was refused is on record once, unless it ran, and is not run later (I3)."""
 
 from msgspec.structs import replace
 
@@ -86,3 +86,32 @@ async def test_what_runs_or_ran_is_not_refused(executor: Executor, connect: Conn
     )
     assert (denied.code, denied.number) == (DenialCode.RAN, number)
     assert not any(isinstance(record, Refusal) for record in records(executor))
+
+
+async def test_what_was_refused_is_not_run_later(executor: Executor, connect: Connect) -> None:
+    """Asked for again as if it were new, also after a restart, it gets the refusal's record (I3).
+
+    So it is with what the airlock has refused, and with what the executor itself has.
+    """
+    client = await connect(executor)
+    await client.send(refusal(client.number(), "$airlock"))
+    recorded = await client.receive()
+    assert isinstance(recorded, Recorded)
+    await client.send(client.request("true", "$stale", sent_ms=1_000_000))
+    stale = await client.receive()
+    assert isinstance(stale, Denied)
+    assert stale.code is DenialCode.STALE
+    for restarted in (False, True):
+        if restarted:
+            executor.stop()
+            executor.start()
+            client = await connect(executor)
+        for event, number in (("$airlock", recorded.number), ("$stale", stale.number)):
+            denied = await client.run("true", event)
+            assert isinstance(denied, Denied)
+            assert (denied.code, denied.number) == (DenialCode.REFUSED, number)
+        await client.send(client.request("true", "$stale", sent_ms=1_000_000))
+        again = await client.receive()
+        assert isinstance(again, Denied)
+        assert (again.code, again.number) == (DenialCode.STALE, stale.number)
+    assert not any(isinstance(record, Intent) for record in records(executor))

@@ -60,6 +60,7 @@ _DENIALS: Final = {
     DenialCode.UNRECORDED: "tell the administrator: df -h and journalctl -u tibet-nc-executor",
     DenialCode.SHELL: "tell the administrator: tibet-nc-executor doctor",
     DenialCode.RAN: "`chain` shows its records",
+    DenialCode.REFUSED: "send it again if you still want it",
     DenialCode.UNKNOWN: "see `!jobs`",
     DenialCode.CANCELLED: "send it again if you still want it",
 }

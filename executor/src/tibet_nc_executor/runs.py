@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """All commands: one event starts at most one (I3), one session runs one at a time, in order.
 
-An event that comes again joins the command that it started, or gets the recorded result; that
-holds across restarts, since the chain is asked and not memory.
+An event that comes again joins the command that it started, or gets the recorded result; one that
+was refused is not run later. That holds across restarts, since the chain is asked and not memory.
 """
 
 import asyncio
@@ -118,6 +118,9 @@ class Runs:
                 DenialCode.REPLAY,
                 "this very ciphertext was already given to run under another event id",
             )
+        if (refused := self._archive.index.refusal(run)) is not None:
+            reason = "this message was refused before"
+            raise DeniedError(DenialCode.REFUSED, reason, refused[0])
         if busy := self._busy():
             await self._refuse(request, run, Stage.CHAIN, DenialCode.BUSY, f"{busy}; send it again")
 

@@ -104,5 +104,7 @@ class DenialCode(StrEnum):
     """The shell could not be started."""
     RAN = "ran"
     """The event was run, or waits to be, so that it can't be refused; asking again tells more."""
+    REFUSED = "refused"
+    """The event was refused before, which is on record; it is not run any more."""
     UNKNOWN = "unknown"
     """No such run, or it is not running any more."""
