@@ -211,7 +211,7 @@ def test_somebody_else_asked(chain: Chain) -> None:
 
 
 def test_a_checkpoint_of_another_tree(chain: Chain, tmp_path: Path) -> None:
-    """A checkpoint in the room whose root isn't the chain's is named, with the note (I8)."""
+    """A checkpoint in the room whose root isn't the chain's is named, if it is the agent's (I8)."""
     other = Chain(tmp_path / "other")
     while other.length < 18:
         other.security()
@@ -221,6 +221,9 @@ def test_a_checkpoint_of_another_tree(chain: Chain, tmp_path: Path) -> None:
     done = crosscheck(chain, [*room[:-1], checkpoint, room[-1]])
     assert done.status == 1
     assert "differs record 18: a checkpoint with another root" in done.out
+    checkpoint["sender"] = BOB
+    done = crosscheck(chain, [*room[:-1], checkpoint, room[-1]], "--agent", AGENT)
+    assert done.status == 0
 
 
 def test_a_reply_is_compared_without_its_quotation(chain: Chain) -> None:

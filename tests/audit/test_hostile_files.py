@@ -106,6 +106,16 @@ def test_arbitrary_directories(
     shutil.rmtree(root.parent)
 
 
+@pytest.mark.parametrize("name", ["chain", "payloads", "recordings", "tokens.jsonl"])
+def test_nothing_is_looked_for_elsewhere(original: Path, tmp_path: Path, name: str) -> None:
+    """A link in the place of a directory or a file is not followed, whatever it leads to."""
+    root = shutil.copytree(original, tmp_path / "state")
+    assert within("--state", root, "verify").status == 0
+    (root / name).rename(tmp_path / name)
+    (root / name).symlink_to(tmp_path / name)
+    assert within("--state", root, "verify").status != 0
+
+
 TEXT = st.text(max_size=200).map(lambda text: text.encode(errors="replace").decode())
 
 

@@ -111,7 +111,7 @@ def test_a_key_record_that_the_old_key_did_not_sign(tmp_path: Path, depth: Depth
 
 @EACH
 def test_a_fault_after_a_change_of_keys(tmp_path: Path, depth: Depth) -> None:
-    """A record is named rightly whichever key signed it and the one before it (I8)."""
+    """A record that is altered or gone is named, and nothing else, whichever key signed it (I8)."""
     chain = Chain(tmp_path)
     chain.command("before")
     key = chain.rotate(LATER)
@@ -125,4 +125,8 @@ def test_a_fault_after_a_change_of_keys(tmp_path: Path, depth: Depth) -> None:
         first = report(tmp_path, depth=depth).first_bad
         assert first is not None
         assert (first.record, first.line) == (number, number + 1)
+        if number in {key, len(good) - 1}:
+            continue
+        put(tmp_path, good[:number] + good[number + 1 :])
+        assert [finding.record for finding in report(tmp_path, depth=depth).findings] == [number]
     assert key == 3

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.protocol.strategies import struct_of
 from tests.vectors import samples
 from tests.vectors.every_kind import all_kinds
+from tibet_nc_protocol import note
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError
 from tibet_nc_protocol.records import (
@@ -262,6 +263,19 @@ def test_a_checkpoint_counts_the_records_before_it(roots: bool) -> None:
     assert caught.value.position == 3
 
 
+def test_a_checkpoint_s_note_is_of_this_chain() -> None:
+    """I8: A note that names another chain is refused, though this chain's key has signed it."""
+    lines = [line.line for line in samples.three_records()]
+    good = samples.checkpoint(lines)
+    other = note.Checkpoint(origin="did:jis:other", size=3, root=bytes.fromhex(good.root))
+    signed = note.sign_note(other.text(), samples.EXECUTOR.id, samples.EXECUTOR)
+    wrong = msgspec.structs.replace(good, note=signed)
+    verifier = verify(lines)
+    with pytest.raises(RecordError, match="says something else"):
+        verifier.feed(samples.signed(wrong).line)
+    assert verifier.feed(samples.signed(good).line).seq == 3
+
+
 @given(records=st.lists(FREE, min_size=1, max_size=4), data=st.data())
 @settings(max_examples=50)
 def test_after_a_change_of_the_key_only_the_new_one_counts(
@@ -342,13 +356,17 @@ Ending = Callable[[int, str], Record]
     ],
 )
 def test_a_command_ends_once_and_only_if_it_began(ending: Ending, reason: str) -> None:
-    """I1: No outcome stands without its intent, nor a second one, however well it is signed."""
+    """I1: No outcome stands without its intent, nor a second one, however well it is signed.
+
+    What belongs in its place is accepted after it.
+    """
     lines = [line.line for line in samples.three_records()]
     lines.append(samples.signed(ending(3, digest(lines[-1]))).line)
     verifier = verify(lines[:3])
     with pytest.raises(RecordError, match=reason) as caught:
         verifier.feed(lines[3])
     assert caught.value.position == 3
+    assert verifier.feed(samples.signed(samples.intent(3, digest(lines[2]))).line).seq == 3
 
 
 def test_nothing_is_followed_without_a_key() -> None:
