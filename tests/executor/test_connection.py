@@ -14,9 +14,17 @@ from tests.executor.shell.driver import until
 from tests.separation import FOREIGN_UID, as_agent
 from tibet_nc_protocol.envelope import Opener
 from tibet_nc_protocol.errors import SignatureError
-from tibet_nc_protocol.framing import frame
+from tibet_nc_protocol.framing import FrameReader, frame
 from tibet_nc_protocol.limits import FRAME_BYTES
-from tibet_nc_protocol.messages import REQUESTS, Failure, Finished, Hello, Started
+from tibet_nc_protocol.messages import (
+    REQUESTS,
+    RESPONSES,
+    Challenge,
+    Failure,
+    Finished,
+    Hello,
+    Started,
+)
 from tibet_nc_protocol.records import SecurityEvent
 from tibet_nc_protocol.signing import Purpose
 
@@ -76,15 +84,35 @@ async def test_nothing_is_permitted_before_the_hello(executor: Executor) -> None
     assert [record.what for record in security(executor)] == [SecurityEvent.PROTOCOL]
 
 
-async def test_a_second_hello_and_another_version_are_refused(
-    executor: Executor, connect: Connect
-) -> None:
-    """The hello is said once, in the version that both speak."""
+async def test_a_second_hello_is_refused(executor: Executor, connect: Connect) -> None:
+    """The hello is said once."""
     client = await connect(executor)
     await client.send(Hello(protocol=1, version="x", connection=client.sealer.connection))
     (failure,) = await client.ended()
     assert isinstance(failure, Failure)
     assert "not permitted" in failure.reason
+
+
+@pytest.mark.parametrize(
+    ("protocol", "connection", "why"),
+    [(2, None, b"the peer speaks protocol 2"), (1, "0" * 32, b"answers another challenge")],
+)
+async def test_a_hello_of_another_version_or_to_another_challenge_is_refused(
+    executor: Executor, protocol: int, connection: str | None, why: bytes
+) -> None:
+    """Peers speak the same version, on the connection that was made for them."""
+    reader, writer = await asyncio.open_unix_connection(executor.socket)
+    client = Client(reader, writer)
+    (sealed,) = FrameReader().feed(await asyncio.wait_for(reader.read(65536), 10))
+    challenge = Opener(executor.key, Purpose.RESPONSE, RESPONSES).open(sealed)
+    assert isinstance(challenge, Challenge)
+    client.sealer.connection = challenge.connection
+    await client.send(
+        Hello(protocol=protocol, version="x", connection=connection or client.sealer.connection)
+    )
+    assert why in await asyncio.wait_for(reader.read(), 10)
+    await client.close()
+    assert [record.what for record in security(executor)] == [SecurityEvent.PROTOCOL]
 
 
 async def test_a_message_of_another_connection_does_not_verify(

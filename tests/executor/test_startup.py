@@ -2,6 +2,7 @@
 """What a start finds on disk: it goes on whole, or says in one line why it can't (I7)."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -213,6 +214,24 @@ def test_a_group_that_tells_commands_apart_is_not_given_to_all() -> None:
         assert said.startswith(f"tibet-nc-executor: {told}")
         assert said.count("\n") == 1
         assert told in looked.stdout
+
+
+async def test_another_s_place_is_not_taken(executor: Executor) -> None:
+    """A file where the socket is to be, or who listens there, stays, and stops the start (I2)."""
+    executor.socket.write_bytes(b"theirs")
+    assert "something that is not a socket" in _refusal(executor)
+    assert executor.socket.read_bytes() == b"theirs"
+    executor.socket.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(executor.socket))
+        executor.socket.chmod(0o777)
+        other.listen()
+        assert "another process listens there" in _refusal(executor)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(executor.socket))
+    with executor:  # nobody listens any more
+        await _command(executor)
+        assert executor.socket.stat().st_mode & 0o777 == 0o660
 
 
 @needs_root
