@@ -5,8 +5,17 @@ import os
 
 import pytest
 
-from tests.executor.rig import Connect, Executor, security
-from tibet_nc_protocol.layout import RECORDINGS, recording_name
+from tests.executor.injection import injected
+from tests.executor.rig import UNRESTRICTED, Connect, Executor, remainders, security
+from tests.executor.shell.driver import until
+from tibet_nc_protocol.layout import (
+    CHAIN,
+    PAYLOADS,
+    RECORDINGS,
+    recording_name,
+    remainder_name,
+    segment_name,
+)
 from tibet_nc_protocol.messages import Erase, Failure, Finished
 from tibet_nc_protocol.records import SecurityEvent
 
@@ -47,6 +56,38 @@ async def test_the_output_stays_unless_it_is_asked_for(
     assert b"S3CRET" in recording.read_bytes()
     executor.verb("erase", str(finished.number), "--recording", "--reason", "and printed")
     assert not recording.exists()
+
+
+@pytest.mark.executor(shell=UNRESTRICTED)
+async def test_what_was_left_running_is_erased_too(executor: Executor, connect: Connect) -> None:
+    """With a command's recording goes that of what it left running."""
+    client = await connect(executor)
+    finished = await client.run("mkfifo gate; (read -r x <gate; echo s3cret later) & true")
+    assert isinstance(finished, Finished)
+    await client.run("echo >gate")
+    await until(lambda: len(remainders(executor)) == 1)
+    recording = executor.state / RECORDINGS / remainder_name(finished.number)
+    assert b"s3cret" in recording.read_bytes()
+    executor.verb("erase", str(finished.number), "--recording", "--reason", "printed by mistake")
+    assert not recording.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_what_is_not_on_record_is_not_erased(executor: Executor, connect: Connect) -> None:
+    """A text and a recording whose erasure can't be recorded stay, and that is said."""
+    client = await connect(executor)
+    finished = await client.run("echo s3cret")
+    assert isinstance(finished, Finished)
+    chain = executor.state / CHAIN / segment_name(0)
+    erase = ("erase", str(finished.number), "--recording", "--reason", "pasted by mistake")
+    with (
+        injected(executor, "fdatasync:error=EIO", [chain]),
+        pytest.raises(AssertionError, match="Input/output error"),
+    ):
+        executor.verb(*erase)
+    kept = [executor.state / PAYLOADS / segment_name(0)]
+    kept.append(executor.state / RECORDINGS / recording_name(finished.number))
+    assert all(b"s3cret" in path.read_bytes() for path in kept)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be the administrator")

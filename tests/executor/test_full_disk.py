@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A full disk: nothing runs without its record, and what ran never runs again (I3, I7)."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.rig import Connect, Executor, records
+from tests.executor.rig import UNRESTRICTED, Connect, Executor, records, remainders
+from tests.executor.shell.driver import until
 from tests.executor.test_refusals import alert, refusal
 from tests.mounts import mount_memory, private_mounts
 from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Finished, Recorded, Started
@@ -102,6 +104,7 @@ async def test_what_runs_when_the_disk_fills_up_has_its_outcome(
         while not isinstance(finished, Finished):
             finished = await client.receive()
         assert finished.output_bytes > finished.recorded_bytes == 0
+        assert "recording ended early: No space left on device" in finished.notes
         (executor.state / "filler").unlink()
         again = await client.run("echo again", "$unrecorded")
         assert isinstance(again, Finished)
@@ -110,6 +113,25 @@ async def test_what_runs_when_the_disk_fills_up_has_its_outcome(
         chunk = await client.receive()
         assert isinstance(chunk, Chunk)
         assert (chunk.data, chunk.last) == (b"", True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+async def test_what_goes_on_when_the_disk_fills_up_has_its_remainder(
+    small: Path, connect: Connect
+) -> None:
+    """So has what a command left running, with the hash of what found no room (I12)."""
+    with Executor(small, shell=UNRESTRICTED) as executor:
+        client = await connect(executor)
+        gate = small / "gate"
+        left = await client.run(f"(until [ -e {gate} ]; do sleep 0.1; done; echo late) & true")
+        assert isinstance(left, Finished)
+        fill(executor.state / "filler")
+        gate.touch()
+        await until(lambda: len(remainders(executor)) == 1)
+        (remainder,) = remainders(executor)
+        assert (remainder.output_bytes, remainder.recorded_bytes) == (5, 0)
+        assert remainder.output_sha256 == hashlib.sha256(b"late\n").hexdigest()
+        assert remainder.notes == ("recording ended early: No space left on device",)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
