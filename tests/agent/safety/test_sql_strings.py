@@ -80,3 +80,31 @@ def test_a_long_text_is_what_its_words_may_mean() -> None:
     assert judge(f'psql -c "{harmless}"').decision is Decision.ALLOW
     assert judge(f'psql -c "{harmless}; drop table t"').decision is not Decision.ALLOW
     assert judge(f"psql -c \"{harmless}; select 'drop table t'\"").decision is not Decision.ALLOW
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo 'select * from t where a = \"drop database\"' | mysql",
+        "psql <<E\n\\timing\nselect 1 from t where m like '%drop table%';\n\\x\nE",
+    ],
+)
+def test_other_quotes_and_commands_of_the_client_hide_no_data(line: str) -> None:
+    """Text in double quotes is no statement either; `\\x` of psql says nothing about strings."""
+    assert judge(line).decision is Decision.ALLOW
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mysql -e 'drop table \"my table\"'",
+        "mysql -e 'delete from \"my table\"'",
+        "psql -c 'select \"a b\"; drop database x'",
+        "psql <<E\n\\x\ndrop table t;\nE",
+        "psql <<E\n\\x \\\\ drop table t;\nE",
+        "psql <<E\nselect 'a\n\\x\n'; drop table t; --'\nE",
+    ],
+)
+def test_a_statement_beside_other_quotes_is_one(line: str) -> None:
+    """A name in double quotes with blanks is still a name, and what follows is judged."""
+    assert judge(line).decision is not Decision.ALLOW

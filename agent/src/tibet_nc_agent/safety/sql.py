@@ -8,6 +8,13 @@ out, and nothing if the text has anything that runs a string.
 import re
 
 _QUOTED = re.compile(r""""[^"]*"|`[^`]*`|'[^']*'""")
+# What stands in quotes and isn't a name: in double quotes that is a string or a column's title.
+_IS_DATA = re.compile(r"""'|"[^"]*\s""")
+# What psql itself understands and that only shows or sets how something is shown.
+_META_COMMAND = re.compile(
+    r"^[ \t]*\\(?:[adhlqtx]|d[a-zA-Z]{0,3}\+?|l\+|pset|timing|conninfo|echo)(?:[ \t][\w .*+-]*)?$",
+    re.MULTILINE,
+)
 _CHANGES = (
     "drop",
     "trunc",
@@ -50,12 +57,15 @@ def without_strings(text: str) -> str:
 
     As it is where a string may be run as a statement, or where it can't be told where one ends.
     """
-    if "'" not in text or _AMBIGUOUS.search(text):
+    plain = _META_COMMAND.sub("", text)
+    if ("'" not in plain and '"' not in plain) or _AMBIGUOUS.search(plain):
         return text
-    rest = _QUOTED.sub(" ", text)
+    rest = _QUOTED.sub(" ", plain)
     if _RUNS_STRINGS.search(rest) or any(quote in rest for quote in "\"'`"):
         return text
-    return _QUOTED.sub(lambda found: "''" if found[0][0] == "'" else found[0], text)
+    return _QUOTED.sub(
+        lambda found: found[0][0] * 2 if _IS_DATA.match(found[0]) else found[0], plain
+    )
 
 
 def statements(text: str) -> str:
