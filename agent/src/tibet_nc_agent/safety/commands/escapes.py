@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Programs that can run a shell command from one of their arguments."""
 
+import itertools
 import re
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.search import pass_roots
 from tibet_nc_agent.safety.commands.text import unescape
+from tibet_nc_agent.safety.marks import plain
+from tibet_nc_agent.safety.paths import STANDARD_INPUT, resolve
 from tibet_nc_agent.safety.values import COMMAND, Stream
 from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_write
@@ -30,6 +33,7 @@ _AWK_COMPUTES = re.compile(
 _AWK_RUNS_INPUT = re.compile(
     r"system\s*\(\s*\$|\$\w+\s*\|\s*(?:getline|\"(?:ba|da|z)?sh\")|\|\s*\"(?:ba|da|z)?sh\""
 )
+_MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 _MAKE_SHELL = re.compile(r"\$\(shell ([^)]*)\)")
 
 
@@ -78,14 +82,30 @@ def make(call: Call) -> Stream:
 
 
 def _judge_makefile(call: Call) -> None:
-    """Judge the recipes of a makefile on the input."""
-    text = call.stdin.known if call.stdin is not None else None
-    if text is None or not any(word in ("-", "/dev/stdin", "-f-") for word in call.words):
-        return
-    for line in text.split("\n"):
+    """Judge the recipes of a makefile on the input, or that the same line has written."""
+    text = _makefile(call)
+    for line in text.split("\n") if text is not None else ():
         if line.startswith("\t") or ";" in line:
             recipe = line.lstrip("\t").rpartition(";")[2] if ":" in line else line.lstrip("\t@-+")
             call.walk.program(recipe, call.state.copy(), call.span, lax=True)
+
+
+def _makefile(call: Call) -> str | None:
+    stdin = call.stdin.known if call.stdin is not None else None
+    for option, field in itertools.pairwise(call.fields):
+        word = field.plain
+        if option.text not in ("-f", "--file", "--makefile"):
+            if not word.startswith(("-f", "--file=", "--makefile=")) or word in ("-f", "--file"):
+                continue
+            word = word.partition("=")[2] if word.startswith("--") else word[2:]
+        if field.stream is not None:
+            return field.stream.known
+        return stdin if word in STANDARD_INPUT else _written(call, word)
+    return next((text for name in _MAKEFILES if (text := _written(call, name)) is not None), None)
+
+
+def _written(call: Call, name: str) -> str | None:
+    return call.state.files.get(plain(resolve(name, call.state) or ""))
 
 
 HANDLERS: Handlers = {

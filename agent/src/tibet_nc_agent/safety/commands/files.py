@@ -23,6 +23,7 @@ _INFORMATION = frozenset(["--help", "--version"])
 _RM_LETTERS = re.compile(r"-[a-zA-Z]*[rR]")
 _MODE_OPTION = re.compile(r"-[RvcfHLPh]+")
 _OWNER_ONLY = re.compile(r"0?[4-7]00|(?:og|go|o|g)(?:-[rwx]+|=)|u\+?=?[rwX]+,(?:og|go)(?:-rwx|=)")
+_TAKES_AWAY = re.compile(r"[ugoa]*-[rwxX]*[rx][rwxX]*|0{1,4}")
 _SHORTEST_USER = 3  # names of two letters begin too much
 _SET_ID = re.compile(r"(?:[goa]*u[ugoa]*|[go]*a[goa]*|)[+=][rwxXt]*s[rwxXt]*|0?[4-7][0-7]{3}")
 _SHRED_VALUES = frozenset(["-n", "-s", "--iterations", "--size", "--random-source"])
@@ -138,6 +139,11 @@ def change_mode(call: Call) -> Stream:
         targets = operands[-1:]
     if call.name == "chmod" and operands and _SET_ID.fullmatch(operands[0].plain) and not reference:
         call.ask(Family.USERS, "chmod sets the set-user-id bit")
+    if call.name == "chmod" and operands and _TAKES_AWAY.fullmatch(operands[0].plain):
+        for target in targets:
+            place = call.walk.place(target.text, call.state)
+            if place.level is Level.PROGRAM:
+                call.ask(Family.WIPE, f"chmod makes {place.shown} unusable")
     if call.name in ("chown", "chgrp") and operands:
         targets = [field for field in targets if not _is_own_state(operands[0].plain, field.plain)]
     if call.name == "chmod" and operands and _OWNER_ONLY.fullmatch(operands[0].plain):
@@ -330,6 +336,13 @@ def truncate(call: Call) -> Stream:
     return EMPTY
 
 
+def patch(call: Call) -> Stream:
+    """`patch`: the first operand is what it changes."""
+    for field in operands_of(call)[:1] if not call.has("--dry-run") else ():
+        judge_write(call.walk, field, call.state, call.span, "patch changes", append=True)
+    return EMPTY
+
+
 def sed(call: Call) -> Stream:
     """`sed`: edits in place, and scripts that run or write."""
     in_place = any(re.match(r"-[nErsuz]*i|--in-place", word) for word in call.words)
@@ -413,6 +426,7 @@ HANDLERS: Handlers = {
     "scrub": shred,
     "truncate": truncate,
     "fallocate": truncate,
+    "patch": patch,
     "sed": sed,
     "gsed": sed,
     "setcap": capabilities,
