@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Texts, recordings and tokens are what the records say of them, or are found not to be (I8)."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,18 @@ def test_the_last_text_is_cut(state: Path) -> None:
         found = report(state).findings
         assert [(f.what, f.record) for f in found] == [(What.PAYLOAD, 17)]
         assert found[0].reason == "the last line is incomplete"
+
+
+@pytest.mark.parametrize("where", [0, 1, 3])
+def test_a_text_is_overwritten(state: Path, where: int) -> None:
+    """A line that is no text, in the place of one, is found, and where it stands (I8)."""
+    path = state / TEXTS
+    lines = path.read_bytes().splitlines(keepends=True)
+    numbers = [json.loads(line)["seq"] for line in lines]
+    path.write_bytes(b"".join([*lines[:where], b"erased by hand\n", *lines[where + 1 :]]))
+    (finding,) = report(state).findings
+    assert (finding.what, finding.record) == (What.PAYLOAD, numbers[where])
+    assert (finding.reason, finding.line) == ("a line that is no payload", where + 1)
 
 
 @pytest.mark.parametrize(

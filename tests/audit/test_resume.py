@@ -13,10 +13,11 @@ from tests.audit.verdicts import CHAIN_ONLY, DEEP, EACH, lines_of, put, report, 
 from tibet_nc_audit import signatures
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
-from tibet_nc_audit.heads import Depth
+from tibet_nc_audit.heads import Depth, Held, SavedHead
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
+from tibet_nc_protocol.records import digest
 
 
 def _grow(chain: Chain) -> None:
@@ -185,6 +186,26 @@ def test_the_program_goes_on(tmp_path: Path) -> None:
         head.write_bytes(damage)
         done = process(*verify, "--resume-from", head)
         assert (done.status, len(done.err.splitlines())) == (2, 1)
+
+
+def test_nothing_is_gone_on_from_a_bad_chain(tmp_path: Path) -> None:
+    """Where a chain is bad nobody is told where the next verification could begin."""
+    chain = sample(tmp_path)
+    kept: list[SavedHead] = []
+    put(tmp_path, [*chain.lines[:5], *chain.lines[6:]])
+    with State(tmp_path) as state:
+        assert not verify(state, key=EXECUTOR.public_key, keep=kept.append).good
+    assert kept == []
+
+
+def test_what_is_held_of_before_is_not_passed_over(tmp_path: Path) -> None:
+    """A head of a record that isn't read any more is an error, whatever it says."""
+    chain = sample(tmp_path)
+    saved = saved_head(tmp_path)
+    for head in (digest(chain.lines[7]), "0" * 64):
+        heads = [Held(record=7, head=head, source="given")]
+        with pytest.raises(AuditError, match="record 7 is before the head file's"):
+            report(tmp_path, heads=heads, resume=saved)
 
 
 # --- on many cores --------------------------------------------------------------------------------
