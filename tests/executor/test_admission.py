@@ -11,7 +11,7 @@ from tests.executor.rig import OPERATOR, Connect, Executor, records
 from tests.separation import FOREIGN_UID
 from tibet_nc_protocol.messages import Denied, Finished, Started
 from tibet_nc_protocol.records import Refusal, Security
-from tibet_nc_protocol.terms import DenialCode
+from tibet_nc_protocol.terms import DenialCode, Stage
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,22 @@ async def test_the_executor_looks_for_itself(
 ) -> None:
     """What its own settings forbid doesn't run, whatever the agent says, and is recorded (I5)."""
     client = await connect(executor)
-    await client.send(client.request("true", **change))  # type: ignore[arg-type]  # one of four
+    request = client.request("true", **change)  # type: ignore[arg-type]  # one of four
+    await client.send(request)
     denied = await client.receive()
     assert isinstance(denied, Denied)
     assert denied.code is code
     (record,) = records(executor)[1:]
     assert record.seq == denied.number
     assert isinstance(record, Refusal if code is DenialCode.STALE else Security)
+    assert (record.room, record.event, record.sender) == (
+        request.room,
+        request.event,
+        request.sender,
+    )
+    assert record.detail == denied.reason
+    if isinstance(record, Refusal):
+        assert (record.device, record.stage) == (request.device, Stage.FRESHNESS)
 
 
 async def test_a_pin_counts_from_its_next_request_on(executor: Executor, connect: Connect) -> None:

@@ -2,11 +2,14 @@
 """What a command leaves: its records, its recording, its token, and all of its output (I12)."""
 
 import hashlib
+import json
 
 import pytest
 
-from tests.executor.rig import OPERATOR, Connect, Executor, records
+from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records
 from tibet_nc_executor.office import READERS
+from tibet_nc_protocol.framing import frame
+from tibet_nc_protocol.layout import TOKENS
 from tibet_nc_protocol.limits import INLINE_BYTES
 from tibet_nc_protocol.messages import Chunk, Fetch, Finished, Started
 from tibet_nc_protocol.records import Intent, Outcome, Session
@@ -21,7 +24,8 @@ async def test_a_command_leaves_intent_outcome_recording_and_token(
     """One command: its records in order, its output whole, its token anchored."""
     client = await connect(executor)
     request = client.request("printf 'a\\377b\\n'; exit 3")
-    await client.send(request)
+    sealed = client.sealer.seal(request)
+    await client.send_raw(frame(sealed))
     started = await client.receive()
     finished = await client.receive()
     assert isinstance(started, Started)
@@ -35,13 +39,44 @@ async def test_a_command_leaves_intent_outcome_recording_and_token(
     assert isinstance(outcome, Outcome)
     assert (started.number, finished.number, finished.outcome) == (intent.seq, intent.seq, 3)
     assert (outcome.intent, outcome.exit, outcome.output_bytes) == (intent.seq, 3, 4)
-    assert (intent.sender, intent.event, intent.session) == (
-        OPERATOR,
+    assert (intent.room, intent.event, intent.sender, intent.device) == (
+        ROOM,
         request.event,
-        outcome.session,
+        OPERATOR,
+        request.device,
     )
-    tokens = (executor.state / "tokens.jsonl").read_text()
-    assert f'"token_id": "{outcome.token}"' in tokens
+    assert (intent.session, intent.ciphertext) == (outcome.session, request.ciphertext)
+    assert intent.request == hashlib.sha256(sealed).hexdigest()
+    (line,) = (executor.state / TOKENS).read_bytes().splitlines()
+    assert outcome.token_sha256 == hashlib.sha256(line).hexdigest()
+    token = json.loads(line)
+    assert (token["token_id"], token["parent_id"]) == (outcome.token, None)
+    assert token["actor"] == intent.actor
+    assert token["erin"] == {
+        "command": intent.command,
+        "exit": 3,
+        "signal": None,
+        "reason": "exited",
+        "output_sha256": hashlib.sha256(b"a\xffb\n").hexdigest(),
+    }
+
+
+async def test_each_token_names_the_one_before(executor: Executor, connect: Connect) -> None:
+    """Tokens are a chain of their own, across restarts, too."""
+    for _ in range(2):
+        client = await connect(executor)
+        for _ in range(2):
+            assert isinstance(await client.run("true"), Finished)
+        await client.close()
+        executor.stop()
+        executor.start()
+    lines = (executor.state / TOKENS).read_text().splitlines()
+    tokens = [json.loads(line) for line in lines]
+    assert [token["parent_id"] for token in tokens] == [
+        None,
+        *(token["token_id"] for token in tokens[:-1]),
+    ]
+    assert len(tokens) == 4
 
 
 async def test_big_output_is_fetched_whole(executor: Executor, connect: Connect) -> None:

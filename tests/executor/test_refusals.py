@@ -43,6 +43,8 @@ async def test_a_refusal_is_recorded_once(executor: Executor, connect: Connect) 
     assert isinstance(record, Refusal)
     assert numbers == {record.seq}
     assert (record.stage, record.family) == (Stage.SAFETY, "power")
+    assert (record.room, record.event, record.sender) == (ROOM, "$refused", OPERATOR)
+    assert (record.device, record.detail) == ("DEVICE", "would restart the host")
 
 
 async def test_whatever_the_agent_reports_fits_a_record(
