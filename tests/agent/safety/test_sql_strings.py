@@ -90,7 +90,7 @@ def test_a_long_text_is_what_its_words_may_mean() -> None:
     ],
 )
 def test_other_quotes_and_commands_of_the_client_hide_no_data(line: str) -> None:
-    """Text in double quotes is no statement either; `\\x` of psql says nothing about strings."""
+    r"""Text in double quotes is no statement either; `\x` of psql says nothing about strings."""
     assert judge(line).decision is Decision.ALLOW
 
 
