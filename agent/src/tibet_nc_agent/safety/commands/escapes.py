@@ -57,7 +57,10 @@ def awk(call: Call) -> Stream:
             call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs its downloaded input")
         else:
             call.ask(Family.OPAQUE, f"{call.name} runs its input")
+    in_place = call.has("inplace", "-iinplace", "--include=inplace")
     for field in call.arguments:
+        if in_place and field.text.startswith("/"):
+            judge_write(call.walk, field, call.state, call.span, f"{call.name} edits")
         for found in _AWK_SYSTEM.finditer(field.text):
             text = next((group for group in found.groups() if group is not None), "")
             call.walk.program(unescape(text), call.state.copy(), call.span, stdin, lax=True)

@@ -181,7 +181,8 @@ def move(call: Call) -> Stream:
 def _judge_inside(call: Call, sources: list[Field], target: Field, verb: str) -> None:
     """Judge what a directory gets: `cp passwd /etc/` writes /etc/passwd."""
     named = any(word.startswith(("-t", "--target-directory")) for word in call.words)
-    if not (named or len(sources) > 1 or target.plain.endswith("/")):
+    directory = call.walk.place(target.text, call.state).level in TREES
+    if not (named or directory or len(sources) > 1 or target.plain.endswith("/")):
         return
     for source in sources if call.name != "ln" or named else ():
         base = source.text.rstrip("/").rpartition("/")[2]

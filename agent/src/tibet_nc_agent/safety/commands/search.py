@@ -107,7 +107,7 @@ def find(call: Call) -> Stream:
 def _roots(call: Call) -> tuple[list[Field], int]:
     words, index = call.words, 0
     while index < len(words) and (
-        words[index] in ("-H", "-L", "-P", "-D") or words[index].startswith("-O")
+        words[index] in ("-H", "-L", "-P", "-D", "--") or words[index].startswith("-O")
     ):
         index += 2 if words[index] == "-D" else 1
     roots: list[Field] = []

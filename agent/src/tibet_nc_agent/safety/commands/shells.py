@@ -234,22 +234,32 @@ def at(call: Call) -> Stream:
 
 
 def crontab(call: Call) -> Stream:
-    """`crontab -` replaces the table; its lines are commands."""
-    stdin = call.stdin
-    if any(field.stream is not None and field.stream.downloaded for field in call.arguments):
-        call.deny(Family.PIPE_TO_SHELL, "a downloaded table of jobs is installed")
-    if call.has("-l", "-e") or stdin is None or (call.words and not call.has("-")):
+    """`crontab file` and `crontab -` replace the table; its lines are commands."""
+    table = _table(call)
+    if call.has("-l", "-e") or table is None:
         return COMMAND
-    if stdin.downloaded:
+    if table.downloaded:
         call.deny(Family.PIPE_TO_SHELL, "a downloaded table of jobs is installed")
-    elif stdin.known is not None and not stdin.known.strip():
+    elif table.known is not None and not table.known.strip():
         call.deny(Family.SERVICES, "removes all jobs")
-    elif stdin.text is not None:
-        for line in stdin.text.replace(UNKNOWN, "\n").split("\n"):
+    elif table.text is not None:
+        for line in table.text.replace(UNKNOWN, "\n").split("\n"):
             found = _CRON_LINE.match(line)
             if found is not None:
                 call.walk.program(found.group(1), call.state.copy(), call.span)
     return COMMAND
+
+
+def _table(call: Call) -> Stream | None:
+    """Return the table that is installed, as far as it is known."""
+    if not call.words or call.has("-"):
+        return call.stdin
+    file = call.arguments[-1]
+    if file.stream is not None:
+        return file.stream
+    name = plain(resolve(file.text, call.state) or "")
+    written = call.state.files.get(name)
+    return Stream(written, downloaded=name in call.state.downloaded)
 
 
 def tmux(call: Call) -> Stream:
