@@ -135,9 +135,11 @@ def _items(stdin: Stream | None, separators: str) -> list[str]:
     if stdin is None:
         return [UNKNOWN]
     if stdin.known is not None and len(stdin.known) < _LONGEST_INPUT:
-        if separators == "\0" or separators not in ("\n", _BLANKS):
+        if separators not in ("\n", _BLANKS):
             return [item for item in stdin.known.split(separators or "\0") if item.strip("\n")]
-        return split_input(stdin.known.replace("\0", "\n"), separators)
+        text = stdin.known.replace("\0", "\n")
+        # Of -I whole lines are items, but the words in them may be what was meant.
+        return list(dict.fromkeys([*split_input(text, separators), *split_input(text)]))
     if stdin.roots:
         return stdin.found
     return [UNKNOWN]
