@@ -9,9 +9,19 @@ from dataclasses import replace
 
 import pytest
 
-from tests.executor.rig import AGENT, Client, Connect, Executor, raw_socket, security
+from tests.executor.rig import (
+    AGENT,
+    OPERATOR,
+    ROOM,
+    Client,
+    Connect,
+    Executor,
+    raw_socket,
+    security,
+)
 from tests.executor.shell.driver import until
 from tests.separation import FOREIGN_UID, as_agent
+from tibet_nc_executor.connection import REQUESTS_AT_ONCE
 from tibet_nc_protocol.envelope import Opener
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.framing import FrameReader, frame
@@ -24,6 +34,8 @@ from tibet_nc_protocol.messages import (
     Finished,
     Hello,
     Started,
+    Status,
+    StatusReport,
 )
 from tibet_nc_protocol.records import SecurityEvent
 from tibet_nc_protocol.signing import Purpose
@@ -71,6 +83,21 @@ async def test_a_repeated_frame_ends_the_connection(executor: Executor, connect:
     await client.send_raw(sealed)
     (failure,) = await client.ended()
     assert isinstance(failure, Failure)
+
+
+async def test_only_so_many_requests_are_under_way(executor: Executor, connect: Connect) -> None:
+    """What a peer asks for beyond that waits unread until one of them is answered."""
+    client = await connect(executor)
+    gate = executor.directory / "gate"
+    for _ in range(REQUESTS_AT_ONCE):
+        await client.send(client.request(f"until [ -e {gate} ]; do sleep 0.1; done", "$one"))
+    await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+    for _ in range(REQUESTS_AT_ONCE):
+        assert isinstance(await client.receive(), Started)
+    gate.touch()
+    assert isinstance(await client.receive(), Finished)
+    rest = [await client.receive() for _ in range(REQUESTS_AT_ONCE)]
+    assert sum(isinstance(answer, StatusReport) for answer in rest) == 1
 
 
 async def test_nothing_is_permitted_before_the_hello(executor: Executor) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Connect, Executor, records
 from tests.executor.shell.driver import until
+from tibet_nc_protocol.limits import OPEN_RUNS
 from tibet_nc_protocol.messages import (
     CloseSession,
     Control,
@@ -20,8 +21,8 @@ from tibet_nc_protocol.messages import (
     Tail,
     TailReport,
 )
-from tibet_nc_protocol.records import Intent, Outcome, Session
-from tibet_nc_protocol.terms import DenialCode, Reason, Signal
+from tibet_nc_protocol.records import Intent, Outcome, Refusal, Session
+from tibet_nc_protocol.terms import DenialCode, Reason, Signal, Stage
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,28 @@ async def test_stop_ends_what_runs_and_what_waits(executor: Executor, connect: C
     assert finished.reason is Reason.KILLED
     assert [answer.code for answer in denied] == [DenialCode.CANCELLED] * 2
     assert len([record for record in records(executor) if isinstance(record, Intent)]) == 1
+
+
+async def test_no_more_than_so_many_run_or_wait(executor: Executor, connect: Connect) -> None:
+    """What comes when as many run and wait as may is refused, on record, and never run (I3, I6)."""
+    client = await connect(executor)
+    for _ in range(OPEN_RUNS):
+        await client.send(client.request("sleep 30"))
+    assert isinstance(await client.receive(), Started)
+    last = client.request("echo too much")
+    await client.send(last)
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert denied.code is DenialCode.BUSY
+    await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
+    answers = [await client.receive() for _ in range(OPEN_RUNS + 1)]
+    assert sum(isinstance(answer, Denied) for answer in answers) == OPEN_RUNS - 1
+    again = await client.run(last.command, last.event)
+    assert isinstance(again, Denied)
+    assert (again.code, again.number) == (DenialCode.REFUSED, denied.number)
+    assert isinstance(await client.run("true"), Finished)
+    (refusal,) = [record for record in records(executor) if isinstance(record, Refusal)]
+    assert (refusal.seq, refusal.event, refusal.stage) == (denied.number, last.event, Stage.CHAIN)
 
 
 async def test_input_is_typed_and_the_newest_output_shown(
