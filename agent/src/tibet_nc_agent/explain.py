@@ -4,6 +4,7 @@
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ USAGE = 2
 
 _ESCAPE = re.compile(r"\\([nt\\])")
 _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
+_ONE_WORD = re.compile(r"[^\s'\"\\]+")
 # More than any command that is judged needs, even if every byte of it is escaped.
 _LONGEST_LINE = 256 * 1024
 _TAB_WIDTH = 8
@@ -87,13 +89,18 @@ def as_text(command: str, verdict: Verdict) -> str:
     if verdict.commands:
         runs = verdict.decision is Decision.ALLOW
         lines.append("would run:" if runs else "the commands in it:")
-        lines.extend(f"    {_visible(' '.join(argv))}" for argv in verdict.commands)
+        lines.extend(f"    {_visible(' '.join(map(_word, argv)))}" for argv in verdict.commands)
     return "\n".join(lines) + "\n"
 
 
 def unescape(line: str) -> str:
     r"""Return the command that a line stands for; an escape other than `\n \t \\` is literal."""
     return _ESCAPE.sub(lambda found: _ESCAPED[found.group(1)], line)
+
+
+def _word(word: str) -> str:
+    """Return a word so that it is seen where it begins and ends."""
+    return word if _ONE_WORD.fullmatch(word) else shlex.quote(word)
 
 
 def _details(verdict: Verdict) -> dict[str, object]:

@@ -92,6 +92,17 @@ def test_what_is_refused_is_not_said_to_run(command: str) -> None:
     assert f"the commands in it:\n    {command.partition(' ')[0]}" in output
 
 
+def test_words_are_seen_where_they_begin_and_end() -> None:
+    """A word with blanks or quotes, or an empty one, is quoted in the list of the commands."""
+    assert "    grep 'a b' '' x\n" in run("grep 'a b' '' x")[1]
+    assert "    rm -rf …\n" in run("sudo rm -rf $DIR")[1]
+
+
+def test_too_much_to_decide_has_its_own_advice() -> None:
+    """What is too complex should be split, which the advice says."""
+    assert "instead: write it as several shorter commands" in run("ls;" * 9_000)[1]
+
+
 def test_text_cannot_control_the_terminal() -> None:
     """A command with escape sequences is shown without them."""
     _, output = run("ls \x1b[2J\u202e")

@@ -53,7 +53,8 @@ def judge(
         walker.report(Decision.DENY, Family.TEXT, str(error), span, state)
         _judge_pieces(command, walker)
     except (TooComplexError, RecursionError):
-        walker.doubt("too complex to decide", (0, len(command)))
+        advice = "write it as several shorter commands"
+        walker.doubt("too complex to decide", (0, len(command)), advice=advice)
     except Exception as error:
         walker.doubt(f"cannot be decided: {type(error).__name__}", (0, len(command)))
     return _verdict(walker)

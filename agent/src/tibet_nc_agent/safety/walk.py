@@ -135,16 +135,15 @@ class Walker:
             self._seen.add(finding)
             self.findings.append(finding)
 
-    def doubt(self, reason: str, span: Span) -> None:
+    def doubt(self, reason: str, span: Span, *, advice: str = "") -> None:
         """Report something that cannot be decided."""
         family = Family.OPAQUE
-        advice = self.rules.families[family].advice
         finding = Finding(
             decision=Decision.NEEDS_APPROVAL,
             family=family,
             reason=reason,
             span=span,
-            advice=advice,
+            advice=advice or self.rules.families[family].advice,
         )
         if finding not in self._seen:
             self._seen.add(finding)
