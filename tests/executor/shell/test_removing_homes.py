@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tibet_nc_executor.children import Children
+from tibet_nc_executor.errand import run_errand
 from tibet_nc_executor.home import abandoned_homes, make_home, remove_home
 
 FOREIGN = 64298
@@ -58,3 +59,25 @@ async def test_a_home_that_nobody_can_empty_stays(tmp_path: Path) -> None:
     (home.path / "file").unlink()
     home.path.rmdir()
     assert await remove_home(home, ["/nonexistent"], Children())
+
+
+async def test_who_does_it_gets_nothing_of_the_executor_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a variable nor an open file: others of the shell uid may look at it (I10)."""
+    monkeypatch.setenv("TIBET_NC_SECRET", "secret")
+    file = os.open("/etc/hostname", os.O_RDONLY)
+    os.set_inheritable(file, True)
+    look = f"cat /proc/self/environ >{tmp_path}/variables; ls /proc/self/fd >{tmp_path}/open"
+    environment = {"PATH": "/usr/bin:/bin"}
+    for given in (environment, None):
+        status = await run_errand(
+            ["/bin/sh", "-c", look], children=Children(), limit_s=20, environment=given
+        )
+        assert status == 0
+        names = {
+            line.partition(b"=")[0] for line in (tmp_path / "variables").read_bytes().split(b"\0")
+        }
+        assert names <= {b"", b"PATH", b"PWD", b"OLDPWD", b"_", b"SHLVL"}
+        assert (tmp_path / "open").read_text().split() == ["0", "1", "2", "3"]
+    os.close(file)
