@@ -6,7 +6,8 @@ Facts that the code below rests on:
 - With ECHO and OPOST off the kernel passes bytes through unchanged.
 - A command owns its terminal's settings: it may set another line discipline (N_NULL swallows all
   output), raw mode, exclusive use, or stop the flow. None of it can hurt once the command is gone
-  and the settings are put back, which is done before the fence is written.
+  and the settings are put back, which is done before the fence is written. Exclusive use keeps
+  nobody out but itself: nothing here opens a terminal by its name.
 - Only members of the run's own group can open the slave, so no other run of the same uid can
   write to it. The shell uid does not own it and cannot change that. `/dev/tty` is always open to
   the session itself.
@@ -32,7 +33,6 @@ _PIECE_BYTES = 4096  # what a terminal has at a time; room for more would leave 
 END_OF_FILE = b"\x04"  # VEOF, unless the command has chosen another
 
 _TIOCGPTPEER = 0x5441
-_TIOCNXCL = 0x540D
 _TIOCSIG = 0x40045436
 _N_TTY = 0
 
@@ -163,7 +163,6 @@ class Terminal:
     def restore(self) -> None:
         """Undo what a command, now gone, did to the terminal; raises OSError."""
         fcntl.ioctl(self._spare, termios.TIOCSETD, struct.pack("i", _N_TTY))
-        fcntl.ioctl(self._spare, _TIOCNXCL)
         with _as_os_error():
             termios.tcsetattr(self._spare, termios.TCSANOW, self._attributes)
             # Off first: "on" alone does nothing for a flow that was stopped with ^S.

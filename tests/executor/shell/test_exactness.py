@@ -148,10 +148,11 @@ TAMPERING = {
 
 @pytest.mark.parametrize("name", TAMPERING)
 async def test_a_command_can_spoil_only_its_own_terminal(shell: Shell, name: str) -> None:
-    """It ends, and the next command of the session is exact, on a terminal like new."""
+    """It ends whole, and the next command of the session is exact, on a terminal like new."""
     session = shell.new_session()
     reference = (await run(shell, "stty -a", session)).output
-    await run(shell, TAMPERING[name], session)
+    spoiled = await run(shell, TAMPERING[name], session)
+    assert not any("terminal" in note for note in spoiled.ending.notes)
     assert (await run(shell, "stty -a", session)).output == reference
     assert (await run(shell, "printf 'a\\r\\nb'", session)).output == b"a\r\nb"
 
@@ -159,7 +160,7 @@ async def test_a_command_can_spoil_only_its_own_terminal(shell: Shell, name: str
 async def test_output_before_the_terminal_was_spoiled_is_kept(shell: Shell) -> None:
     """What was printed before a command stopped its own output is there."""
     done = await run(shell, f"printf before; {TAMPERING['flow stopped']}")
-    assert done.output == b"before"
+    assert (done.output, done.ending.notes) == (b"before", ())
 
 
 async def test_much_output_is_exact(shell: Shell, home: Path) -> None:
