@@ -35,6 +35,7 @@ from tibet_nc_agent.matrix_errors import (
 from tibet_nc_agent.olm import OlmMachine
 from tibet_nc_agent.olm_messages import ToDevice
 from tibet_nc_agent.rooms import Room
+from tibet_nc_protocol.counts import counted
 
 RESHARE_SECONDS: Final = 60.0
 """How long a device that has run out of one-time keys waits for the next offer of our key."""
@@ -42,6 +43,9 @@ RESHARE_SECONDS: Final = 60.0
 FRESH_SECONDS: Final = 60.0
 """How old an answer about a user's keys may be that a command is judged by. The homeserver tells of
 changes by itself; this is for the case that such a notice was lost."""
+
+FORGET_SECONDS: Final = 3600.0
+"""How often room keys that are of no use any more are looked for."""
 
 type MasterKey = Callable[[str], str | None]
 """The pinned master key of a user, None if there is none."""
@@ -103,6 +107,7 @@ class Keyring:
         self._answers: dict[str, _Answer] = {}
         self._changed: set[str] = set()
         self._lacking: dict[str, float] = {}
+        self._forget_at = time.monotonic()
         self.lock: Final = asyncio.Lock()
 
     # --- our own keys -------------------------------------------------------------------------
@@ -136,6 +141,7 @@ class Keyring:
         Raises :class:`TokenRevoked` or :class:`StoreDamaged`.
         """
         once = self._homeserver.once
+        self._forget()
         try:
             await self._upload(once)
             if not self.lock.locked():  # a message on its way does this, and may take long
@@ -151,6 +157,13 @@ class Keyring:
             raise
         except MatrixError as error:
             _log.warning("keys could not be kept up: %s", error)
+
+    def _forget(self) -> None:
+        if time.monotonic() < self._forget_at:
+            return
+        self._forget_at = time.monotonic() + FORGET_SECONDS
+        if count := self._machine.forget_old_keys(time.time()):
+            _log.info("%s forgotten", counted(count, "old room key"))
 
     async def _upload(self, ask: Ask) -> None:
         keys = self._machine.keys_to_upload()

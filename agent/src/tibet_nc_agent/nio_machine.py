@@ -41,6 +41,17 @@ SIGNED_CURVE25519: Final = "signed_curve25519"
 
 DATABASE: Final = "olm.db"
 
+KEPT_SECONDS: Final = 7 * 24 * 3600.0
+"""How long a room key is kept when its device has a newer one: much longer than a message that may
+still be obeyed is on its way."""
+
+_FOUND: Final = """
+create table if not exists room_key_found (
+    session_id text primary key references megolminboundsessions(session_id) on delete cascade,
+    found_s real not null
+) without rowid
+"""
+
 # nio logs whole answers at DEBUG and strangers' text at WARNING and ERROR.
 logging.getLogger("nio").setLevel(logging.CRITICAL)
 
@@ -181,6 +192,24 @@ class NioMachine(Olm):  # type: ignore[misc] # nio ships no types
                 sender_key, sender_fp_key, room_id, session_id, session_key
             )
 
+    def forget_old_keys(self, now_s: float) -> int:
+        """Forget the room keys whose device has had a newer one for KEPT_SECONDS; return how many.
+
+        A device encrypts with its newest key and with no other, so that what an old one opens was
+        said long ago. Of keys that were found at the same time none counts as the newer one.
+        """
+        found = self.store.room_keys_found(now_s)
+        old: list[tuple[dict[str, InboundGroupSession], str]] = []
+        for room in self.inbound_group_store._entries.values():
+            for sessions in room.values():
+                settled = (found[key] for key in sessions if found[key] <= now_s - KEPT_SECONDS)
+                newest = max(settled, default=0.0)
+                old += [(sessions, key) for key in sessions if found[key] < newest]
+        self.store.forget_room_keys([key for _, key in old])
+        for sessions, key in old:
+            del sessions[key]
+        return len(old)
+
     def verify_json(self, *arguments: object) -> bool:
         """Check a signature; malformed input is wrong, not a failure."""
         try:
@@ -235,15 +264,32 @@ class NioMachine(Olm):  # type: ignore[misc] # nio ships no types
 
 
 class _Store(SqliteStore):  # type: ignore[misc] # nio ships no types
-    """nio's store, which lets go of a file that isn't one."""
+    """nio's store, which lets go of a file that isn't one, and knows when room keys were found."""
 
     def __post_init__(self) -> None:
         try:
             super().__post_init__()
             self.database.pragma("cache_size", CACHE, permanent=True)
+            self.database.execute_sql(_FOUND)
         except PeeweeException:
             self.database.close()
             raise
+
+    def room_keys_found(self, now_s: float) -> dict[str, float]:
+        """Return when each room key was first found by this method, which is now for new ones."""
+        find = (
+            "insert or ignore into room_key_found select session_id, ? from megolminboundsessions"
+        )
+        with self.database.atomic():
+            self.database.execute_sql(find, (now_s,))
+            return dict(self.database.execute_sql("select session_id, found_s from room_key_found"))
+
+    def forget_room_keys(self, session_ids: Iterable[str]) -> None:
+        """Take room keys out of the file; SQLite overwrites what it deletes (``secure_delete``)."""
+        with self.database.atomic():
+            for session_id in session_ids:
+                delete = "delete from megolminboundsessions where session_id = ?"
+                self.database.execute_sql(delete, (session_id,))
 
 
 def encrypted_file(chunks: Iterable[bytes]) -> Iterator[bytes | JsonObject]:

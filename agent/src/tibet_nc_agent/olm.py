@@ -229,6 +229,11 @@ class OlmMachine:
             payload=payload, sender_key=session.sender_key, session_id=session_id, index=index
         )
 
+    def forget_old_keys(self, now_s: float) -> int:
+        """Forget the room keys that have been of no use for long; return how many those are."""
+        with writing():
+            return self._machine.forget_old_keys(now_s)
+
     def has_session(self, room_id: str, session_id: str) -> bool:
         """Whether the key of a session has come."""
         return self._machine.session(room_id, session_id) is not None
