@@ -12,6 +12,7 @@ from typing import Final, TextIO
 
 import pytest
 
+from tests.separation import FOREIGN_UID
 from tibet_nc_agent.console import (
     ConsoleError,
     Decision,
@@ -54,6 +55,12 @@ def tell(listener: socket.socket, *script: Told | bool) -> None:
                 endpoint.sendall(line(each))
 
 
+def turn_away(listener: socket.socket) -> None:
+    """Hang up on who comes."""
+    endpoint, _ = listener.accept()
+    endpoint.close()
+
+
 def dialog(state: Path, typed: str, *script: Told | bool) -> str | None:
     """Return the key that comes out when the agent keeps to a script, whatever it should do."""
     with (
@@ -78,6 +85,22 @@ def test_root_says_yes_and_the_key_is_proved(tmp_path: Path) -> None:
 def test_root_says_no(tmp_path: Path) -> None:
     """After root's no there is no key."""
     assert dialog(tmp_path, "no\n", SHOWN, False, Failed(reason="m.mismatched_sas")) is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give a directory away")
+def test_who_is_not_the_agent_is_not_asked(tmp_path: Path) -> None:
+    """Root speaks with a process of the user whom the agent's state belongs to, and no other."""
+    with (
+        closing(socket.socket(socket.AF_UNIX)) as listener,
+        ThreadPoolExecutor() as pool,
+        typing("yes\n") as stdin,
+    ):
+        listener.bind(str(socket_of(tmp_path)))
+        listener.listen()
+        pool.submit(turn_away, listener)
+        os.chown(tmp_path, FOREIGN_UID, FOREIGN_UID)
+        with pytest.raises(ConsoleError, match="a process of uid 0 is at the other end"):
+            verified_master_key(tmp_path, USER, stdin=stdin, out=io.StringIO())
 
 
 @pytest.mark.parametrize(

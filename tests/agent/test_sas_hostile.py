@@ -16,6 +16,7 @@ from tests.agent.json_values import OBJECTS
 from tests.agent.sas_room import (
     AGENT,
     OPERATOR,
+    Room,
     Side,
     identity,
     nobody_verified,
@@ -168,6 +169,66 @@ def test_a_repeated_event_ends_it(*, agent_asks: bool) -> None:
         met.compare()
         assert met.agent.verified == []
         assert [end.code for end in met.agent.ended] == ["m.unexpected_message"]
+
+
+PERMITTED: dict[State, set[str]] = {
+    State.REQUESTED: {"ready"},
+    State.READY: {"start"},
+    State.STARTED: {"accept", "start"},
+    State.ACCEPTED: {"key"},
+    State.REVEALED: {"key"},
+    State.COMPARING: {"mac"},
+    State.PROVED: set(),
+    State.AGREED: {"mac"},
+}
+"""What each state takes; after the two that are left out nothing has any effect."""
+
+
+def reached(state: State) -> Room:
+    """Return two sides of which the agent's has just come as far as a state."""
+    met = room()
+    met.begin(agent_asks=state not in {State.READY, State.ACCEPTED})
+    if state is State.REQUESTED:
+        met = room()
+        met.agent.machine.requested("$request")
+    while met.agent.machine.state is not state and met.under_way:
+        receiver, event = met.under_way.pop(0)
+        met.post(receiver, receiver.machine.receive(event.event_type, event.content))
+    if state is State.AGREED:
+        met.agent.took(met.agent.machine.decide(matches=True))
+    if state is State.PROVED:
+        met.post(met.operator, met.operator.machine.decide(matches=True))
+        met.deliver()
+    assert met.agent.machine.state is state
+    return met
+
+
+def said_by_operators() -> dict[str, Send]:
+    """Return a well-formed event of each type, of an operator who asked and of one who was."""
+    events: dict[str, Send] = {}
+    for agent_asks in (True, False):
+        met = room()
+        met.begin(agent_asks=agent_asks)
+        met.deliver()
+        met.compare()
+        for event in met.operator.sent:
+            events[event.event_type.removeprefix("m.key.verification.")] = event
+    return events
+
+
+@pytest.mark.parametrize("state", PERMITTED)
+def test_what_has_no_place_ends_it(state: State) -> None:
+    """Each state takes what is due, and anything else is m.unexpected_message, said by us.
+
+    Above all, who has seen our key can't commit to another one of his own any more.
+    """
+    events = said_by_operators()
+    assert set(events) == {"ready", "start", "accept", "key", "mac", "done"}
+    for kind in set(events) - PERMITTED[state]:
+        side = reached(state).agent
+        side.took(side.machine.receive(events[kind].event_type, events[kind].content))
+        assert side.verified == []
+        assert [(end.code, end.by_them) for end in side.ended] == [("m.unexpected_message", False)]
 
 
 @pytest.mark.parametrize("agent_asks", [True, False])

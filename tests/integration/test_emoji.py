@@ -27,7 +27,7 @@ from tests.harness.host import Host
 from tests.harness.operator import OperatorError, new_identity
 from tests.harness.proxy import Change, Proxy
 from tests.separation import FOREIGN_UID, as_agent
-from tibet_nc_agent.console import socket_of
+from tibet_nc_agent.console import Verify, line, socket_of
 from tibet_nc_agent.pinfile import PinFile
 from tibet_nc_protocol.layout import CHAIN
 
@@ -201,6 +201,7 @@ async def test_root_sees_other_emoji(scene: Scene) -> None:
     assert status == 1, rest
     assert cancelled["code"] == "m.mismatched_sas"
     assert scene.pinned() == {}
+    await asyncio.to_thread(scene.wait_record, b"verification: cancelled by here")
 
 
 async def test_the_operator_sees_other_emoji(scene: Scene) -> None:
@@ -326,6 +327,8 @@ async def test_a_homeserver_that_changes_events_reaches_nothing(
     assert status == 1
     assert code in rest
     assert scene.pinned() == {}
+    if code == "m.mismatched_commitment":
+        await asyncio.to_thread(scene.wait_record, code.encode())
 
 
 async def test_an_identity_that_the_homeserver_made_up_is_not_pinned(scene: Scene) -> None:
@@ -363,17 +366,44 @@ async def test_an_identity_that_the_homeserver_made_up_is_not_pinned(scene: Scen
 
 
 async def test_others_cant_reach_the_consoles_socket(scene: Scene) -> None:
-    """Another user of the host can't connect to where root is listened to."""
+    """Another user of the host can't connect to where root is listened to.
+
+    Three walls say so, and each holds without those before it: the directory's mode, the socket's,
+    and the kernel's word on who is at the other end.
+    """
     path = socket_of(scene.host.directory / "agent")
-    assert path.is_socket()
-    script = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
-    other = replace(scene.host.uids, agent=FOREIGN_UID)
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [*as_agent(other), sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
+    script = (
+        "import socket, sys\n"
+        "endpoint = socket.socket(socket.AF_UNIX)\n"
+        "endpoint.connect(sys.argv[1])\n"
+        "try:\n"
+        "    endpoint.sendall(sys.argv[2].encode())\n"
+        "    print('told', endpoint.recv(1))\n"
+        "except (BrokenPipeError, ConnectionResetError) as error:\n"
+        "    print('told nothing')\n"
     )
-    assert "PermissionError" in done.stderr
+    asked = line(Verify(user=scene.operator.user_id)).decode()
+    other = replace(scene.host.uids, agent=FOREIGN_UID)
+
+    async def tried() -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(
+            subprocess.run,
+            [*as_agent(other), sys.executable, "-c", script, str(path), asked],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+
+    assert path.is_socket()
+    try:
+        assert "PermissionError" in (await tried()).stderr
+        path.parent.chmod(0o755)
+        assert "PermissionError" in (await tried()).stderr
+        path.chmod(0o666)
+        assert (await tried()).stdout in {"told b''\n", "told nothing\n"}
+    finally:
+        path.parent.chmod(0o700)
+        path.chmod(0o600)
+    said = f"the console is not listened to: a process of uid {FOREIGN_UID} is at the other end"
+    await asyncio.to_thread(scene.host.wait_log, said)

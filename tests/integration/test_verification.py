@@ -30,7 +30,16 @@ from tibet_nc_agent.crosssign import CrossSigning
 from tibet_nc_agent.event import VerificationEvent
 from tibet_nc_agent.identity import verify_identity
 from tibet_nc_agent.safety import judge
-from tibet_nc_agent.sas import REQUEST_MSGTYPE, Compare, Handshake, Ours, Send, State
+from tibet_nc_agent.sas import (
+    CANCEL_TYPE,
+    REQUEST_MSGTYPE,
+    Compare,
+    Handshake,
+    Ours,
+    Send,
+    State,
+)
+from tibet_nc_agent.sas.contents import relation
 from tibet_nc_agent.verification import Scene
 from tibet_nc_agent.verifier import Verifier
 
@@ -85,6 +94,19 @@ def console(serving: asyncio.Task[None], tmp_path: Path) -> Path:
     """Return the directory in which root is listened to."""
     assert not serving.done()
     return tmp_path
+
+
+@pytest.fixture
+async def guest(
+    agent: Agent, operator: Operator, new_operator: Callable[..., Awaitable[Operator]]
+) -> Operator:
+    """Bring somebody into the room whom nobody has named or pinned."""
+    guest = await new_operator()
+    await operator.invite(agent.room_id, guest.user_id)
+    await guest.join(agent.room_id)
+    await guest.wait_member(agent.room_id, agent.account.user_id)
+    await agent.until(lambda: guest.user_id in agent.matrix.members(agent.room_id))
+    return guest
 
 
 async def verify(state: Path, user: str) -> list[Told]:
@@ -160,32 +182,53 @@ async def test_a_line_that_makes_no_sense_ends_the_connection(console: Path) -> 
 
 @pytest.mark.parametrize("seconds", [30.0])
 async def test_a_client_may_encrypt_what_a_verification_takes(
-    console: Path,
-    agent: Agent,
-    operator: Operator,
-    new_operator: Callable[..., Awaitable[Operator]],
+    console: Path, agent: Agent, guest: Operator
 ) -> None:
     """Somebody whom nobody has named or pinned is verified by events that are all encrypted."""
-    guest = await new_operator()
-    await operator.invite(agent.room_id, guest.user_id)
-    await guest.join(agent.room_id)
-    await guest.wait_member(agent.room_id, agent.account.user_id)
-    await agent.until(lambda: guest.user_id in agent.matrix.members(agent.room_id))
-    verifying = asyncio.create_task(other_side(guest, agent))
+    reader, writer = await asked(console, guest)
+    await verified(reader, writer, guest, agent)
+    types = [event.event_type for event in agent.events if isinstance(event, VerificationEvent)]
+    names = [f"m.key.verification.{name}" for name in ("ready", "accept", "key", "mac", "done")]
+    assert types in (names, names[:-1])  # the last may still be on its way
+
+
+async def asked(
+    console: Path, guest: Operator
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Name a user as root does, and see that the user is asked."""
     reader, writer = await asyncio.open_unix_connection(socket_of(console))
     writer.write(line(Verify(user=guest.user_id)))
     assert isinstance(told(await reader.readline()), Asked)
+    return reader, writer
+
+
+async def verified(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, guest: Operator, agent: Agent
+) -> None:
+    """Let root and the user compare, and see that the user's key is proved."""
+    verifying = asyncio.create_task(other_side(guest, agent))
     shown = told(await reader.readline())
-    assert isinstance(shown, Shown)
+    assert isinstance(shown, Shown), shown
     writer.write(line(Decision(matches=True)))
     assert told(await reader.readline()) == Proved(master_key=guest.master_key)
     compared = await verifying
     assert (compared.emoji, compared.decimals) == (shown.emoji, shown.decimals)
     writer.close()
     await writer.wait_closed()
-    types = [event.event_type for event in agent.events if isinstance(event, VerificationEvent)]
-    names = [f"m.key.verification.{name}" for name in ("ready", "accept", "key", "mac", "done")]
-    assert types in (names, names[:-1])  # the last may still be on its way
+
+
+@pytest.mark.parametrize("seconds", [30.0])
+async def test_what_belongs_to_no_verification_of_the_users_ends_none(
+    console: Path, agent: Agent, operator: Operator, guest: Operator
+) -> None:
+    """Who isn't named can't end a verification, nor does what the user says in another one."""
+    reader, writer = await asked(console, guest)
+    request = await guest.wait(lambda seen: seen.content.get("msgtype") == REQUEST_MSGTYPE)
+    another = await guest.send_text(agent.room_id, "hello")
+    for sender, event_id in ((operator, request.event_id), (guest, another)):
+        content = {"code": "m.user", **relation(event_id)}
+        await sender.send_unencrypted(agent.room_id, content, event_type=CANCEL_TYPE)
+    await verified(reader, writer, guest, agent)
 
 
 async def other_side(guest: Operator, agent: Agent) -> Compare:
