@@ -31,6 +31,8 @@ BOT: Final = "@bot:example.org"
 OPERATOR: Final = "@op:example.org"
 STRANGER: Final = "@mallory:example.org"
 ROOM: Final = "!room"
+SECOND: Final = "!second"
+"""Another room whose keys are taken in."""
 SIGNED: Final = "signed_curve25519"
 
 type Anything = dict[str, Any]
@@ -52,7 +54,7 @@ class Keys:
             directory,
             Login(user_id=user_id, device_id=device_id, access_token="token"),
             bytes(32),
-            admits=lambda room, sender: (room, sender) == (ROOM, OPERATOR),
+            admits=lambda room, sender: room in {ROOM, SECOND} and sender == OPERATOR,
         )
         upload = self.machine.keys_to_upload()
         assert upload is not None
@@ -143,15 +145,15 @@ class Pair:
             "content": content,
         }
 
-    def said(self, body: str) -> tuple[list[Anything], Anything]:
+    def said(self, body: str, room: str = ROOM) -> tuple[list[Anything], Anything]:
         """Return the message to the agent's device with a new room key, and the room message."""
         machine = self.operator.machine
-        machine.discard_room_key(ROOM)
+        machine.discard_room_key(room)
         keys = [
             self._to_device(share.messages[BOT]["BOT"])  # type: ignore[index,call-overload]
-            for share in machine.room_key_shares(ROOM, (BOT,))
+            for share in machine.room_key_shares(room, (BOT,))
         ]
-        encrypted = machine.encrypt(ROOM, "m.room.message", {"msgtype": "m.text", "body": body})
+        encrypted = machine.encrypt(room, "m.room.message", {"msgtype": "m.text", "body": body})
         return keys, self.event(encrypted, "m.room.encrypted")
 
     def spoiled(self, spoil: Callable[[Anything], Any]) -> tuple[list[Anything], Anything]:

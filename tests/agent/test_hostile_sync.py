@@ -12,8 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.agent.json_values import VALUES, paths, replaced
-from tests.agent.matrix_pair import BOT, OPERATOR, ROOM, STRANGER, Keys, Pair, to_device
-from tibet_nc_agent.event import Invite, MemberRemoved, TextMessage
+from tests.agent.matrix_pair import (
+    BOT,
+    OPERATOR,
+    ROOM,
+    SECOND,
+    STRANGER,
+    Keys,
+    Pair,
+    to_device,
+)
+from tibet_nc_agent.event import Invite, MemberRemoved, TextMessage, Undecryptable
 from tibet_nc_agent.matrix_errors import Unreachable
 
 # One pair serves all examples: the agent, too, goes on with what the last answer left.
@@ -125,6 +134,17 @@ def test_unsigned_part_of_device_keys_is_not_read(pair: Pair, unsigned: object) 
     answer["device_keys"][OPERATOR]["PHONE"]["unsigned"] = unsigned
     assert pair.agent.machine.learn_devices(answer, (OPERATOR,)) == set()
     assert pair.hears()
+
+
+def test_message_of_another_room_has_no_key_here(pair: Pair) -> None:
+    """A command that was said in one of the agent's rooms is not opened in another one (I5)."""
+    keys, moved = pair.said("$ id", SECOND)
+    answer, _ = pair.answer("$ uptime")
+    answer["to_device"]["events"] += keys
+    answer["rooms"]["join"][ROOM]["timeline"]["events"].append(moved)
+    refused = [event for event in pair.take(answer) if isinstance(event, Undecryptable)]
+    assert [event.event_id for event in refused] == [moved["event_id"]]
+    assert pair.agent.machine.has_session(SECOND, moved["content"]["session_id"])
 
 
 def test_event_id_that_no_disk_takes(pair: Pair) -> None:

@@ -16,6 +16,7 @@ from tests.harness import Account, Operator, Synapse
 from tests.harness.proxy import Proxy
 from tests.integration import forge
 from tests.integration.agent import Agent, invited_agent
+from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.event import (
     Invite,
     KeysChanged,
@@ -275,6 +276,32 @@ async def test_nothing_is_sent_to_strangers(
     await operator.kick(agent.room_id, mallory.user_id)
     await agent.received(MemberRemoved)
     await still_answers(operator, agent)
+
+
+async def test_who_comes_while_a_key_is_on_its_way_stops_the_message(
+    operator: Operator, agent: Agent
+) -> None:
+    """Who is in the room is looked at once more when all have the key, which may take long."""
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await agent.until(lambda: operator.user_id in agent.matrix.members(agent.room_id))
+        joined: JsonObject = {
+            "type": "m.room.member",
+            "state_key": "@mallory:example.org",
+            "content": {"membership": "join"},
+        }
+
+        def come(body: dict[str, Any]) -> dict[str, Any]:
+            agent.matrix._rooms[agent.room_id].apply([joined])
+            return body
+
+        proxy.rewrite("/sendToDevice/", come)
+        with pytest.raises(Strangers):
+            await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "x"}, "t1")
+        assert not [path for _, path in proxy.seen if "/send/m.room.encrypted/" in path]
+        await agent.stop()
 
 
 async def test_stranger_is_told_at_every_start(

@@ -2,7 +2,7 @@
 """Cross-signing on a real homeserver: the agent's own identity, and an operator's pinned one."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,12 @@ from vodozemac import Account
 from tests.harness import Operator
 from tests.harness.proxy import Proxy
 from tests.integration.agent import Agent
+from tibet_nc_agent import keyring
 from tibet_nc_agent.canonical import JsonObject, canonical
 from tibet_nc_agent.crosssign import CrossSigning, Use
+from tibet_nc_agent.event import Batch, TextMessage
 from tibet_nc_agent.fingerprint import spaced
-from tibet_nc_agent.identity import Identity, verify_identity
+from tibet_nc_agent.identity import Device, Identity, verify_identity
 from tibet_nc_agent.matrix_errors import (
     AuthenticationNeeded,
     IdentityError,
@@ -373,3 +375,43 @@ async def test_plain_text_is_of_no_device(agent: Agent, operator: Operator) -> N
     message = await agent.text(await operator.send_unencrypted(agent.room_id, content))
     with pytest.raises(IdentityError, match="plain text"):
         await agent.matrix.device_of(message)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_device_that_was_signed_out_commands_no_more(
+    operator: Operator, agent: Agent, monkeypatch: pytest.MonkeyPatch, *, told: bool
+) -> None:
+    """What was known of devices is asked anew when it is said to have changed, or is old (I5).
+
+    The command comes with the very news of the change, or there is no such news.
+    """
+    if not told:
+        monkeypatch.setattr(keyring, "FRESH_SECONDS", 0.0)
+
+    def tell(body: dict[str, Any]) -> dict[str, Any]:
+        joined = body.get("rooms", {}).get("join", {})
+        said = told and joined.get(agent.room_id, {}).get("timeline", {}).get("events")
+        return {**body, "device_lists": {"changed": [operator.user_id] if said else []}}
+
+    def sign_out(body: dict[str, Any]) -> dict[str, Any]:
+        body.get("device_keys", {}).get(operator.user_id, {}).clear()
+        return body
+
+    async def judged(batches: AsyncGenerator[Batch], event_id: str) -> Device:
+        """Judge a message as soon as its batch is there."""
+        async for batch in batches:
+            for event in batch.events:
+                if isinstance(event, TextMessage) and event.event_id == event_id:
+                    return await agent.matrix.device_of(event)
+        raise AssertionError(event_id)
+
+    async with watched(agent) as proxy:
+        proxy.rewrite("/sync", tell)
+        batches = agent.matrix.batches(agent.token)
+        sent = await operator.send_text(agent.room_id, "$ 1")
+        assert (await judged(batches, sent)).device_id == operator.device_id
+        proxy.rewrite("/keys/query", sign_out)
+        sent = await operator.send_text(agent.room_id, "$ 2")
+        with pytest.raises(IdentityError, match="no device of"):
+            await judged(batches, sent)
+        await batches.aclose()

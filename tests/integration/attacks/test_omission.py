@@ -34,6 +34,7 @@ async def test_encryption_hidden_from_the_start(waiting: Attack, bot: Account) -
     await waiting.operator.wait_member(waiting.room, bot.user_id)
     sent = await waiting.command("$ id")
     await waiting.refusal(sent)
+    await asyncio.to_thread(waiting.host.wait_log, f"an answer in {waiting.room} waits")
     assert waiting.ran() == []
     record = await waiting.security(lambda each: each.what is SecurityEvent.AGENT)
     assert "not encrypted" in record.detail
