@@ -195,7 +195,7 @@ class Keyring:
 
         Raises :class:`IdentityError` if the sender is not pinned or has another identity now, if
         it was sent in plain text, if no device that the identity has signed owns the key that sent
-        it, or if the session's key was forwarded or names another device.
+        it, or if the session's key is no more there or names another device.
         """
         pinned = self._master_key(message.sender)
         if pinned is None:
@@ -215,7 +215,7 @@ class Keyring:
             raise IdentityError("the message was sent in plain text")
         signer = self._machine.session_signer(message.room_id, origin.session_id)
         if signer is None:
-            raise IdentityError("the message's key did not come from the device that sent it")
+            raise IdentityError("the key of this message is not there any more")
         device = answer.identity(sender, pinned).device_with(origin.sender_key)
         if not device.cross_signed:
             raise IdentityError(f"device {device.device_id} is not signed by {sender}")

@@ -242,7 +242,8 @@ class NioMachine(Olm):  # type: ignore[misc] # nio ships no types
     ) -> None:
         """Take a key that its own device gives out again: that is as good as the first time.
 
-        Anybody else's word on whose session it is counts for nothing.
+        Anybody else's word on whose session it is counts for nothing, so that no session here ever
+        has a chain of devices which passed it on.
         """
         content = as_object(payload.get("content"))
         room_id, session_id = as_text(content.get("room_id")), as_text(content.get("session_id"))

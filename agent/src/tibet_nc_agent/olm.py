@@ -241,10 +241,10 @@ class OlmMachine:
     def session_signer(self, room_id: str, session_id: str) -> str | None:
         """Return the Ed25519 key that the owner of a session claimed when it shared the session.
 
-        None if there is no such session, or its key was forwarded by another device.
+        None if there is no such session.
         """
         session = self._machine.session(room_id, session_id)
-        return None if session is None or session.forwarding_chain else str(session.ed25519)
+        return None if session is None else str(session.ed25519)
 
 
 def _without_unsigned(value: JsonObject) -> JsonObject:
