@@ -51,6 +51,16 @@ def test_recordings_are_swapped(state: Path) -> None:
     ]
 
 
+def test_what_is_found_last_may_come_first(state: Path) -> None:
+    """The first bad record is named, also if it is known to be bad only at the chain's end (I8)."""
+    one, other = (state / RECORDINGS / f"{number:012d}.cast" for number in (2, 7))
+    one.unlink()
+    other.write_bytes(other.read_bytes()[:-1])
+    found = report(state)
+    assert [finding.record for finding in found.findings] == [3, 8]
+    assert found.first_bad == found.findings[0]
+
+
 @pytest.mark.parametrize("replace", ["nothing", "directory", "link", "pipe", "empty", "torn"])
 def test_a_recording_is_not_there(state: Path, replace: str) -> None:
     """A recording that is gone, or something else, or cut, is found (I8)."""
