@@ -11,22 +11,24 @@ from hypothesis import given, settings
 from tibet_nc_agent.lanes import Lanes, Turn
 
 
-@given(st.permutations(range(6)), st.sets(st.integers(0, 5)))
+@given(st.permutations(range(6)), st.permutations(range(6)), st.sets(st.integers(0, 5)))
 @settings(deadline=None)
-def test_order_whatever_ends_first(finish: list[int], bypass: set[int]) -> None:
-    """Asked in order and answered in order, in whatever order things end or step aside."""
-    asyncio.run(check_order(finish, bypass))
+def test_order_whatever_is_first(pass_: list[int], finish: list[int], bypass: set[int]) -> None:
+    """Asked in order and answered in order, in whatever order things pass, end or step aside."""
+    asyncio.run(check_order(pass_, finish, bypass))
 
 
-async def check_order(finish: list[int], bypass: set[int]) -> None:
-    """Let messages end in the given order; those that bypass use no turn but have one."""
+async def check_order(pass_: list[int], finish: list[int], bypass: set[int]) -> None:
+    """Let messages pass and end in the given orders; those that bypass use no turn but have one."""
     lanes = Lanes()
     asked: list[int] = []
     answered: list[int] = []
+    passed = [asyncio.Event() for _ in pass_]
     ended = [asyncio.Event() for _ in finish]
 
     async def message(number: int, turn: Turn) -> None:
         try:
+            await passed[number].wait()
             if number in bypass:
                 return
             await turn.to_ask()
@@ -41,6 +43,9 @@ async def check_order(finish: list[int], bypass: set[int]) -> None:
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
         for number in range(len(finish)):
             group.create_task(message(number, lanes.turn("!room", "@op")))
+        for number in pass_:
+            await asyncio.sleep(0)
+            passed[number].set()
         for number in finish:
             await asyncio.sleep(0)
             ended[number].set()

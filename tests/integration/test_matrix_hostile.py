@@ -278,6 +278,27 @@ async def test_nothing_is_sent_to_strangers(
     await still_answers(operator, agent)
 
 
+async def test_who_has_left_has_no_key_of_what_is_said_later(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """An operator who is removed from the room can't read on, whoever gives him the ciphertext."""
+    second = await new_operator()
+    agent.pin(operator, second)
+    await operator.invite(agent.room_id, second.user_id)
+    await second.join(agent.room_id)
+    await second.wait_member(agent.room_id, agent.account.user_id)
+    await agent.until(lambda: second.user_id in agent.matrix.members(agent.room_id))
+    content = {"msgtype": "m.notice", "body": "said"}
+    sent = [await agent.matrix.send(agent.room_id, dict(content), str(number)) for number in (1, 2)]
+    assert (await second.wait(lambda seen: seen.event_id == sent[-1])).decrypted
+    await operator.kick(agent.room_id, second.user_id)
+    await agent.received(MemberRemoved)
+    sent.append(await agent.matrix.send(agent.room_id, dict(content), "3"))
+    events = [await forge.event(operator, agent.room_id, event_id) for event_id in sent]
+    first, again, later = (event["content"]["session_id"] for event in events)
+    assert first == again != later
+
+
 async def test_who_comes_while_a_key_is_on_its_way_stops_the_message(
     operator: Operator, agent: Agent
 ) -> None:
