@@ -94,7 +94,9 @@ def crosscheck(chain: Chain, journal: Sequence[Entry], *more: str) -> Done:
     return within("--state", chain.root, "crosscheck", "--journal", path, "--uid", str(UID), *more)
 
 
-def found_in(chain: Chain, journal: Sequence[Entry], *more: str) -> list[tuple[str, int, str]]:
+def found_in(
+    chain: Chain, journal: Sequence[Entry], *more: str
+) -> list[tuple[str, int | None, str]]:
     """Return what a comparison finds: kind, record, reason."""
     (comparison,) = json.loads(crosscheck(chain, journal, "--json", *more).out)["comparisons"]
     return [(f["kind"], f["record"], f["reason"]) for f in comparison["discrepancies"]]
@@ -258,6 +260,19 @@ def test_each_field_is_compared(chain: Chain, number: int, field: str, value: st
     journal[number] |= {field: value}
     assert found_in(chain, journal) == [("differs", number, f"{field} is not what the record says")]
     assert "expected" in crosscheck(chain, journal).out
+
+
+@pytest.mark.parametrize("number", ["", "-1", "007", "7.0", "x", "9" * 16, None])
+def test_an_entry_without_a_number(chain: Chain, number: str | None) -> None:
+    """An entry of the executor's that names no record is named, and stands for none (I8)."""
+    journal = journal_of(chain)
+    journal[7] = {name: value for name, value in journal[7].items() if name != "TIBET_NC_SEQ"}
+    if number is not None:
+        journal[7]["TIBET_NC_SEQ"] = number
+    assert found_in(chain, journal) == [
+        ("extra", None, "an entry without a number"),
+        ("missing", 7, "not in the journal"),
+    ]
 
 
 def test_only_the_executors_uid_counts(chain: Chain) -> None:

@@ -12,6 +12,7 @@ from tests.audit.verdicts import report, saved_head
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.heads import SHORTEST_DIGITS, SavedHead, held, load, save
 from tibet_nc_protocol.note import Checkpoint, sign_note
+from tibet_nc_protocol.records import digest
 
 
 def test_as_many_digits_as_the_room_shows() -> None:
@@ -23,6 +24,15 @@ def test_as_many_digits_as_the_room_shows() -> None:
     for written in ("42:", "#42:"):
         with pytest.raises(AuditError, match="at least 8 digits"):
             held(written + digits[1:])
+
+
+def test_the_digits_are_the_first_ones(tmp_path: Path) -> None:
+    """Eight digits hold a record only if its digest begins with them (I8)."""
+    chain = sample(tmp_path)
+    digits = digest(chain.lines[7])
+    for begin in range(len(digits) - SHORTEST_DIGITS):
+        given = held(f"7:{digits[begin : begin + SHORTEST_DIGITS]}")
+        assert report(tmp_path, heads=[given]).good == (begin == 0)
 
 
 @pytest.fixture
