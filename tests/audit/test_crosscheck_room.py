@@ -157,6 +157,21 @@ def test_each_part_of_an_answer_is_compared(chain: Chain, field: str, value: obj
     assert ("differs", 2, f"the answer says another {field}") in found_in(chain, room)
 
 
+@pytest.mark.parametrize("field", ["stage", "family", "verdict", "head"])
+def test_each_part_of_a_refusal_is_compared(chain: Chain, field: str) -> None:
+    """So is an answer that a message was refused."""
+    number = chain.refusal("reboot", sender=ALICE)
+    room = room_of(chain)
+    assert found_in(chain, room) == []
+    block = next(
+        block
+        for one in room
+        if (block := one["content"].get("nc.tibet.result")) and block.get("number") == number
+    )
+    block[field] = "other"
+    assert ("differs", number, f"the answer says another {field}") in found_in(chain, room)
+
+
 def _without(name: str) -> Callable[[list[Event]], list[Event]]:
     return lambda room: [one for one in room if one["event_id"] != name]
 
