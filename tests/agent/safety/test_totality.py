@@ -60,6 +60,10 @@ HOSTILE = {
     "open brackets": "[" * 30_000,
     "brackets in brackets": "rm " + "[[]]" * 9_000,
     "words of ranges": "echo " + "{1..64} " * 1_900,
+    "options of aws": "aws " + "-o " * 60,
+    "long options of aws": "aws " + "--x=y " * 60,
+    "a long mode": "chmod -" + "r" * 60_000 + "! x",
+    "blanks of a slice": "x=a; echo ${x:" + " " * 15_000 + "x}",
     "a text that a rule searches": "kubectl " + "delete " * 1_900,
     "an array again and again": "a=(" + "b " * 1_500 + ");" + "echo ${a[@]};" * 200,
 }

@@ -23,7 +23,7 @@ _INFORMATION = frozenset(["--help", "--version"])
 _RM_LETTERS = re.compile(r"-[a-zA-Z]*[rR]")
 _MODE_OPTION = re.compile(r"-[RvcfHLPh]+")
 _OWNER_ONLY = re.compile(r"0?[4-7]00|(?:og|go|o|g)(?:-[rwx]+|=)|u\+?=?[rwX]+,(?:og|go)(?:-rwx|=)")
-_TAKES_AWAY = re.compile(r"[ugoa]*-[rwxX]*[rx][rwxX]*|0{1,4}")
+_TAKES_AWAY = re.compile(r"[ugoa]*-(?=[wX]*[rx])[rwxX]+|0{1,4}")
 _SHORTEST_USER = 3  # names of two letters begin too much
 _SET_ID = re.compile(r"(?:[goa]*u[ugoa]*|[go]*a[goa]*|)[+=][rwxXt]*s[rwxXt]*|0?[4-7][0-7]{3}")
 _SHRED_VALUES = frozenset(["-n", "-s", "--iterations", "--size", "--random-source"])

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from tibet_nc_agent.safety.budget import inserted
 from tibet_nc_agent.safety.marks import UNKNOWN, as_pattern
 
-_SLICE = re.compile(r"\s*\(?\s*(-?\s*\d{1,9})\s*\)?\s*(?::\s*\(?\s*(-?\d{1,9})\s*\)?\s*)?")
+_SLICE = re.compile(r"\(?(-?\d{1,9})\)?(?::\(?(-?\d{1,9})\)?)?")  # without blanks
 _LONGEST_MATCHED = 256
 _CLASS = re.compile(r"\[[:.=]")  # in brackets, of which fnmatch knows no classes
 _GLOB = re.compile(r"[\ue001-\ue004]")
@@ -78,10 +78,10 @@ def _cased(operator: str, value: str) -> str:
 
 
 def _sliced(value: str, argument: str) -> str | None:
-    found = _SLICE.fullmatch(argument)
+    found = _SLICE.fullmatch("".join(argument.split()))
     if found is None:
         return None
-    offset = int(found.group(1).replace(" ", ""))
+    offset = int(found.group(1))
     if offset < 0:
         offset += len(value)
         if offset < 0:
