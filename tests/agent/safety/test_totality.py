@@ -63,6 +63,8 @@ HOSTILE = {
     "options of aws": "aws " + "-o " * 60,
     "long options of aws": "aws " + "--x=y " * 60,
     "a long mode": "chmod -" + "r" * 60_000 + "! x",
+    "letters of an option": "tar -" + "r" * 60_000 + "!",
+    "a deep script": "bash " + "/a" * 30_000,
     "blanks of a slice": "x=a; echo ${x:" + " " * 15_000 + "x}",
     "a text that a rule searches": "kubectl " + "delete " * 1_900,
     "an array again and again": "a=(" + "b " * 1_500 + ");" + "echo ${a[@]};" * 200,

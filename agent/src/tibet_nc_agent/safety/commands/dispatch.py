@@ -5,6 +5,7 @@ import itertools
 import re
 from typing import Protocol
 
+from tibet_nc_agent.safety.budget import TooComplexError
 from tibet_nc_agent.safety.call import Call, Walk
 from tibet_nc_agent.safety.commands import (
     archives,
@@ -76,6 +77,7 @@ _PROGRAM_PATH = re.compile(r"(?:[\w-]*=)?/(?:usr/)?(?:local/)?s?bin/([\w.-]+)")
 _OUTPUT_OPTIONS = frozenset(["-o", "-O", "-of", "-out", "--out", "--output", "--output-file"])
 _COMPLETIONS = frozenset(["completion", "completions", "autocomplete", "gen-completion"])
 _SEARCHES = frozenset(["find", "fd", "ls"])
+_ENDLESS_OPTION = re.compile(r"-[a-zA-Z]{1000}")
 _MOST_CANDIDATES = 6
 _MOST_COMMANDS = 1_000
 
@@ -281,6 +283,8 @@ def dispatch(
     if argv in policy.allowed and (stdin is None or not stdin.downloaded):
         return through(stdin)
     words = [plain(field.text) for field in fields[1:]]
+    if any(_ENDLESS_OPTION.match(word) for word in words):
+        raise TooComplexError  # letter by letter it would take the square of its length
     call = Call(walk, base, fields, words, state, stdin)
     policy.matcher.apply(call)
     for option in policy.program_options.get(base, ()):

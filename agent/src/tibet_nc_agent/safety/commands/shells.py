@@ -137,9 +137,7 @@ def is_in_download(text: str, state: State) -> bool:
         return False
     if not text.startswith("/") and (state.cwd_downloaded or "." in state.downloaded):
         return True
-    parts = path.split("/")
-    above = ("/".join(parts[:end]) for end in range(1, len(parts)))
-    return any(name in state.downloaded for name in above if name)
+    return any(path.startswith(f"{name}/") for name in state.downloaded if name)
 
 
 def evaluate(call: Call) -> Stream:
