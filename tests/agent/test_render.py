@@ -197,3 +197,21 @@ def test_started_is_not_final() -> None:
     content = ANSWERER.started(EVENT, started)
     assert content["body"] == "started · #42 · !cancel 42 interrupts it"
     assert (block(content).final, block(content).number) == (False, 42)
+
+
+@pytest.mark.parametrize(
+    ("skew_ms", "told"), [(-37_000, "-37.0 s"), (400, "+0.4 s"), (None, "unknown")]
+)
+def test_status_tells_how_the_clocks_differ(skew_ms: int | None, told: str) -> None:
+    """How far the homeserver's clock is from ours is told also while there is no executor."""
+    agent = reports.AgentFacts(
+        version="1",
+        device="DEVICE",
+        uptime_ms=1,
+        timebox_ms=30_000,
+        skew_ms=skew_ms,
+        waiting=0,
+        given_up=(),
+    )
+    first, *_ = reports.status(agent, "it does not answer")
+    assert first.text.endswith(f" · homeserver's clock {told}")
