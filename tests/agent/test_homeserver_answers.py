@@ -218,3 +218,16 @@ async def test_what_a_homeserver_says_is_one_visible_line() -> None:
     text = str(caught.value)
     assert text.startswith("the homeserver refuses: no⏎Nov 25 ")
     assert text.isprintable()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirection_is_followed(status: int) -> None:
+    """What we send is for our homeserver: a token or password goes nowhere else (I10)."""
+    async with answering(answer(200, OBJECT)) as (other, elsewhere):
+        location = f"Location: {other._url}/_matrix/client/v3/login\r\n"
+        async with answering(answer(status, b"{}", location)) as (homeserver, requests):
+            homeserver.token = "secret"
+            with pytest.raises(MatrixError):
+                await homeserver.once("POST", "/_matrix/client/v3/login", {"password": "secret"})
+            assert len(requests) == 1
+        assert elsewhere == []
