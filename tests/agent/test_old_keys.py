@@ -98,3 +98,26 @@ def test_what_is_forgotten_is_nowhere_in_the_file(pair: Pair, tmp_path: Path) ->
     assert (opens(again, old), opens(again, new)) == (False, True)
     assert again.forget_old_keys(NOW + 1000 * KEPT_SECONDS) == 0
     again.close()
+
+
+def test_a_key_that_was_given_for_two_rooms_ends_nothing(pair: Pair) -> None:
+    """Forgotten for one room it is not in the table any more, and may still be in memory."""
+    machine = pair.agent.machine
+    first = heard(pair)
+    session = machine._machine.session(ROOM, first["content"]["session_id"])
+    assert session is not None
+    other = "!other"
+    machine._machine.create_group_session(
+        session.sender_key,
+        session.ed25519,
+        other,
+        session.id,
+        pair.operator.machine._machine.outbound_group_sessions[ROOM].session_key,
+    )
+    machine.forget_old_keys(NOW)
+    heard(pair)
+    machine.forget_old_keys(NOW + HOUR)
+    assert machine.forget_old_keys(NOW + HOUR + KEPT_SECONDS) == 1
+    assert machine.has_session(other, session.id)
+    assert machine.forget_old_keys(NOW + 1000 * KEPT_SECONDS) == 0
+    assert pair.hears()

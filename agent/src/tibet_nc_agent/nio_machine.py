@@ -202,9 +202,11 @@ class NioMachine(Olm):  # type: ignore[misc] # nio ships no types
         old: list[tuple[dict[str, InboundGroupSession], str]] = []
         for room in self.inbound_group_store._entries.values():
             for sessions in room.values():
-                settled = (found[key] for key in sessions if found[key] <= now_s - KEPT_SECONDS)
+                # One key given for two rooms has one row in the table, which may be gone.
+                times = {key: found.get(key, now_s) for key in sessions}
+                settled = (time for time in times.values() if time <= now_s - KEPT_SECONDS)
                 newest = max(settled, default=0.0)
-                old += [(sessions, key) for key in sessions if found[key] < newest]
+                old += [(sessions, key) for key, time in times.items() if time < newest]
         self.store.forget_room_keys([key for _, key in old])
         for sessions, key in old:
             del sessions[key]
