@@ -7,7 +7,9 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import aiohttp
 import pytest
 
 from tests.harness import Account, Operator, Synapse
@@ -111,6 +113,39 @@ async def test_a_key_that_comes_too_late_runs_nothing(
     assert later.body.startswith("after\n")
     assert [seen.event_id for seen in operator.answers_to(sent)] == [answer.event_id]
     assert not any(seen.body.startswith("never\n") for seen in operator.events)
+
+
+async def test_of_what_came_before_the_first_login_only_the_new_is_answered(
+    operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
+) -> None:
+    """A command that was sent just before the agent had keys has its answer (I4), an old one none.
+
+    Whoever logs in anew in a room with a long past doesn't answer all of it.
+    """
+    room = await operator.create_room(invite=[bot.user_id])
+    async with aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {bot.access_token}"}
+    ) as web:
+        await web.post(f"{proxy.url}/_matrix/client/v3/join/{quote(room)}", raise_for_status=True)
+    await operator.wait_member(room, bot.user_id)
+    old = await operator.send_text(room, "$ echo old")
+    new = await operator.send_text(room, "$ echo new")
+
+    def aged(body: dict[str, Any]) -> dict[str, Any]:
+        for joined in body.get("rooms", {}).get("join", {}).values():
+            for event in joined["timeline"]["events"]:
+                if event["event_id"] == old:
+                    event["origin_server_ts"] -= 3_600_000
+        return body
+
+    proxy.rewrite("/sync", aged)
+    host = make_host(operator.user_id, operator.master_key, room, 15)
+    await asyncio.to_thread(host.start)
+    assert (await operator.answer_to(new)).result["family"] == "undecryptable"
+    host.wait_log(f"ignored: {old} is from before this login")
+    later = await operator.answer_to(await operator.send_text(room, "$ echo later"))
+    assert later.body.startswith("later\n")
+    assert (len(operator.answers_to(new)), len(operator.answers_to(old))) == (1, 0)
 
 
 async def test_element_gives_a_lost_key_out_again(
