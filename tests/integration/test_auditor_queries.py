@@ -75,6 +75,7 @@ async def _live(executor: Executor, journald: Journald) -> Past:
     await client.send(client.request("sleep 60"))
     assert isinstance(await client.receive(), Started)
     await client.close()
+    await _in_journal(executor, journald)  # what a killed one has not sent yet, nobody sends
     executor.kill()
     executor.start()
     executor.verb("erase", str(finished.number), "--reason", "a secret")
