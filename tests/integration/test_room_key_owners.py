@@ -31,6 +31,19 @@ def kept_sessions(agent: Agent) -> set[tuple[str, str]]:
         return set(database.execute("select room_id, sender_key from megolminboundsessions"))
 
 
+async def second_in_the_room(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> Operator:
+    """Stop the agent; have another operator pinned beside the first, and in its room."""
+    second = await new_operator()
+    await agent.stop()
+    agent.pin(operator, second)
+    await operator.invite(agent.room_id, second.user_id)
+    await second.join(agent.room_id)
+    await second.wait_member(agent.room_id, agent.account.user_id)
+    return second
+
+
 def forwarded_key(
     agent: Agent, session_id: str, exported: str, keys: dict[str, str]
 ) -> dict[str, Any]:
@@ -163,12 +176,7 @@ async def test_relabelled_sender_owns_no_such_key(
     operator: Operator, agent: Agent, new_operator: NewOperator
 ) -> None:
     """One operator's message under another's name is of no device of the other (I5)."""
-    second = await new_operator()
-    await agent.stop()
-    agent.pin(operator, second)
-    await operator.invite(agent.room_id, second.user_id)
-    await second.join(agent.room_id)
-    await second.wait_member(agent.room_id, agent.account.user_id)
+    second = await second_in_the_room(operator, agent, new_operator)
 
     def relabel(body: dict[str, Any]) -> dict[str, Any]:
         for room in body.get("rooms", {}).get("join", {}).values():
@@ -196,12 +204,7 @@ async def test_key_of_another_is_no_own_one(
 
     The homeserver helps: it shows the device, and puts his name on what the other one sent.
     """
-    second = await new_operator()
-    await agent.stop()
-    agent.pin(operator, second)
-    await operator.invite(agent.room_id, second.user_id)
-    await second.join(agent.room_id)
-    await second.wait_member(agent.room_id, agent.account.user_id)
+    second = await second_in_the_room(operator, agent, new_operator)
     account, theirs = vodozemac.Account(), second.client.olm.account.identity_keys
     keys = {
         "ed25519:CLAIM": account.ed25519_key.to_base64(),
