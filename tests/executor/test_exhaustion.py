@@ -72,3 +72,16 @@ async def test_without_processes_it_refuses_and_goes_on() -> None:
                 assert isinstance(answer, Finished)
                 assert answer.output == b"works\n"
             await client.close()
+
+
+@pytest.mark.executor(shell="processes = 1")
+async def test_a_command_whose_shell_cannot_begin_leaves_no_file_open(
+    executor: Executor, client: Client
+) -> None:
+    """What a failing cage says is no command's output, and its file is closed again (I6)."""
+    with none_left(executor.uids.shell):
+        answers = [await end_of(client, OPERATOR) for _ in range(5)]
+    reasons = [answer.reason for answer in answers if isinstance(answer, Denied)]
+    assert len(reasons) >= len(answers) - 1  # a shell may have been waiting
+    assert all("setpriv: " in reason for reason in reasons)
+    assert executor.recordings_open() == 0

@@ -190,6 +190,8 @@ class Execution:
         else:
             self.done.set_result(result)
         finally:
+            if self._recorder is not None:
+                self._recorder.close()
             if self._door is not None:  # nothing went through
                 await self._door.shut()
 
@@ -283,8 +285,6 @@ class Execution:
                 f"the command ran, but its outcome could not be recorded: {error}",
                 number,
             ) from None
-        finally:
-            recorder.close()
 
     def _new_recorder(self, name: str, number: int) -> Recorder:
         tools = self._tools
