@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from tibet_nc_executor import config
+from tibet_nc_executor.environment import environment
 from tibet_nc_executor.errors import ConfigError
+from tibet_nc_executor.service import shell_settings
 
 GOOD = '[policy]\nrooms = ["!room:example.org"]\n'
 EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "executor.toml"
@@ -132,6 +134,14 @@ def test_accounts_are_looked_up_by_name() -> None:
     for look in (config.uid_of, config.gid_of, config.group_id):
         with pytest.raises(ConfigError, match=r"\Athe\.key: there is no (user|group) 'no-such'"):
             look("no-such", "the.key")
+
+
+@pytest.mark.parametrize("user", ["nobody", 65534])
+def test_commands_are_told_the_account_that_they_run_as(user: str | int) -> None:
+    """USER and LOGNAME are those of shell.user, also when it is given by number."""
+    values = {"shell": {"user": user}, "policy": {"rooms": ["!room:example.org"]}}
+    variables = environment(shell_settings(config.parse(values, "")), None)
+    assert (variables["USER"], variables["LOGNAME"]) == ("nobody", "nobody")
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:

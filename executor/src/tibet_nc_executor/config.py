@@ -256,6 +256,14 @@ def uid_of(account: Account, key: str) -> int:
         raise ConfigError(f"{key}: there is no user {account!r}; make it, or give a uid") from None
 
 
+def name_of(uid: int) -> str:
+    """Return the name of the account that has a uid; the number where there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def gid_of(account: Account, key: str) -> int:
     """Return the primary gid of an account; for a number, the same number. Raises ConfigError."""
     if isinstance(account, int):
@@ -304,10 +312,7 @@ def check_owner(directory: Path) -> None:
         raise ConfigError(f"{directory}: {error.strerror}") from None
     if owner == os.geteuid():
         return
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        name = str(owner)
+    name = name_of(owner)
     raise ConfigError(f"{directory} belongs to {name}; run this as that user: runuser -u {name} --")
 
 

@@ -20,7 +20,7 @@ _FIXED: Final = {
 NAMES: Final = (*_FIXED, "HOME", "LOGNAME", "PATH", "USER")
 
 
-def environment(settings: ShellSettings, home: str | None = None) -> dict[str, str]:
+def environment(settings: ShellSettings, home: str | None) -> dict[str, str]:
     """Return what every command gets, with a home of its own if it has one; `NAMES` lists it."""
     return {
         **_FIXED,

@@ -16,7 +16,7 @@ from systemd import daemon
 from tibet_nc_executor import VERSION, selfcheck, walls
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.command import ShellError
-from tibet_nc_executor.config import Config, gid_of, group_id, secret_key, uid_of
+from tibet_nc_executor.config import Config, gid_of, group_id, name_of, secret_key, uid_of
 from tibet_nc_executor.connection import Connection
 from tibet_nc_executor.credentials import forbid_dumps
 from tibet_nc_executor.durable import make_directory
@@ -77,9 +77,11 @@ def shell_groups(config: Config) -> tuple[int, ...]:
 def shell_settings(config: Config) -> ShellSettings:
     """Return what the cage needs to know; raises ConfigError."""
     shell = config.shell
+    uid = uid_of(shell.user, "shell.user")
     return ShellSettings(
-        uid=uid_of(shell.user, "shell.user"),
+        uid=uid,
         gid=gid_of(shell.user, "shell.user"),
+        user=name_of(uid),
         groups=shell_groups(config),
         home=shell.home,
         path=shell.path,

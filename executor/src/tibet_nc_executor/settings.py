@@ -32,15 +32,15 @@ class ResourceLimits:
 class ShellSettings:
     """The shell uid and what its commands get.
 
-    `groups` are supplementary groups by number. Times are in seconds: `idle_s` restarts with every
-    output, `total_s` never, and after either a command has `grace_s` to end by itself. With
-    `cgroups` false a delegated cgroup is left alone.
+    `user` is the name of the account that has the uid. `groups` are supplementary groups by number.
+    Times are in seconds: `idle_s` restarts with every output, `total_s` never, and after either a
+    command has `grace_s` to end by itself. With `cgroups` false a delegated cgroup is left alone.
     """
 
     uid: int
     gid: int
+    user: str
     groups: tuple[int, ...] = ()
-    user: str = "tibet-nc-shell"
     home: str
     path: str = DEFAULT_PATH
     restricted: bool = True

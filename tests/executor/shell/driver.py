@@ -41,6 +41,7 @@ def settings_for(
     return ShellSettings(
         uid=os.getuid() if own else UIDS[kind],
         gid=os.getgid() if own else UIDS[kind],
+        user="tibet-nc-shell",
         home=str(home),
         restricted=restricted,
         limits=limits or ResourceLimits(),

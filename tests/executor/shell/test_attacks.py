@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.executor.shell.driver import begin, run, settings_for
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.enclosure import ShellError
 from tibet_nc_executor.selfcheck import verify
-from tibet_nc_executor.settings import DEFAULT_PATH, ResourceLimits, ShellSettings
+from tibet_nc_executor.settings import DEFAULT_PATH, ResourceLimits
 from tibet_nc_executor.shell import Shell
 
 
@@ -98,15 +99,7 @@ async def test_limits(kind: Containment, home: Path) -> None:
 async def test_configured_groups(kind: Containment, home: Path) -> None:
     """Configured groups are given, and only those (I2)."""
     settings = settings_for(kind, home)
-    shell = Shell(
-        ShellSettings(
-            uid=settings.uid,
-            gid=settings.gid,
-            groups=(4, 60000),
-            home=settings.home,
-            cgroups=settings.cgroups,
-        )
-    )
+    shell = Shell(replace(settings, groups=(4, 60000)))
     await verify(shell)
     groups = (await run(shell, "id -G")).output.split()
     assert groups[:3] == [str(settings.gid).encode(), b"4", b"60000"]
@@ -187,10 +180,10 @@ async def test_setuid_programs(shell: Shell, home: Path) -> None:
 
 
 @pytest.mark.parametrize(("uid", "gid"), [(0, 0), (0, 64298), (64298, 0)])
-def test_root_is_refused(home: Path, uid: int, gid: int) -> None:
+def test_root_is_refused(kind: Containment, home: Path, uid: int, gid: int) -> None:
     """Commands never run as root, nor in its group (I2)."""
     with pytest.raises(ShellError, match="may not run as root"):
-        Shell(ShellSettings(uid=uid, gid=gid, home=str(home)))
+        Shell(replace(settings_for(kind, home), uid=uid, gid=gid))
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
@@ -224,10 +217,7 @@ async def test_a_shell_that_cannot_begin_is_not_a_command_that_failed(
     kind: Containment, home: Path
 ) -> None:
     """If the cage fails there is an error with its words, not an exit status."""
-    settings = settings_for(kind, home)
-    shell = Shell(
-        ShellSettings(uid=settings.uid, gid=settings.gid, groups=(2**32 - 1,), home=settings.home)
-    )
+    shell = Shell(replace(settings_for(kind, home), groups=(2**32 - 1,)))
     command = await shell.start("true", shell.new_session(), lambda _: None)
     with pytest.raises(ShellError, match="before the command began: setpriv"):
         await command.wait()

@@ -76,6 +76,7 @@ def test_an_executor_with_three_capabilities(uids: Uids, home: Path, delegated: 
     settings: dict[str, object] = {
         "uid": uids.shell,
         "gid": uids.shell,
+        "user": "tibet-nc-shell",
         "home": str(home),
         "restricted": False,
         "cgroups": delegated,
@@ -116,6 +117,7 @@ def test_an_executor_without_a_second_uid(uids: Uids, home: Path) -> None:
     settings: dict[str, object] = {
         "uid": uids.agent,
         "gid": uids.agent,
+        "user": "tibet-nc-shell",
         "home": str(home),
         "restricted": False,
     }
@@ -152,6 +154,7 @@ def test_groups_that_a_command_makes_for_itself(uids: Uids, home: Path) -> None:
     settings: dict[str, object] = {
         "uid": uids.agent,
         "gid": uids.agent,
+        "user": "tibet-nc-shell",
         "home": str(home),
         "restricted": False,
     }
@@ -183,7 +186,12 @@ def test_an_executor_that_lacks_a_capability_refuses(uids: Uids, home: Path) -> 
         [*as_agent(uids), sys.executable, "-m", "tests.executor.shell.probe"],
         input=json.dumps(
             {
-                "settings": {"uid": uids.shell, "gid": uids.shell, "home": str(home)},
+                "settings": {
+                    "uid": uids.shell,
+                    "gid": uids.shell,
+                    "user": "tibet-nc-shell",
+                    "home": str(home),
+                },
                 "commands": ["true"],
             }
         ),
