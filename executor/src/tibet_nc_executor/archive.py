@@ -26,6 +26,7 @@ from tibet_nc_protocol import note
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import CHAIN, recording_name, remainder_name
 from tibet_nc_protocol.limits import CHAIN_TAIL, TEXT_CHARACTERS
+from tibet_nc_protocol.messages import Refuse, Run
 from tibet_nc_protocol.records import (
     ERASED_BOTH,
     ERASED_TEXT,
@@ -35,12 +36,14 @@ from tibet_nc_protocol.records import (
     Genesis,
     Key,
     Record,
+    Refusal,
     Remainder,
     Security,
     SecurityEvent,
+    actor,
 )
 from tibet_nc_protocol.signing import Identity, PublicKey
-from tibet_nc_protocol.terms import Reason
+from tibet_nc_protocol.terms import Reason, Stage, run_id
 
 EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
 INDEX_AFTER_S: Final = 0.05
@@ -209,6 +212,42 @@ class Archive:
                 number=number,
             )
         )
+
+    async def refuse(
+        self,
+        message: Run | Refuse,
+        *,
+        stage: Stage,
+        reason: str,
+        family: str | None = None,
+        command: str | None = None,
+        text: Text | None = None,
+    ) -> tuple[int, str]:
+        """Record that a message was refused, unless it was before; raises LedgerError.
+
+        Return number and digest of the record. ``command`` is the commitment to ``text``.
+        """
+        known = self.index.refusal(run_id(message.room, message.event))
+        if known is not None:
+            return known
+        record, head = await self.append(
+            lambda place: Refusal(
+                seq=place.seq,
+                prev=place.prev,
+                time=place.time,
+                room=message.room,
+                event=message.event,
+                sender=message.sender,
+                actor=actor(message.sender),
+                stage=stage,
+                detail=reason,
+                device=message.device,
+                family=family,
+                command=command,
+            ),
+            text=text,
+        )
+        return record.seq, head
 
     async def abort(self, number: int, run: str, detail: str) -> tuple[Record, str]:
         """Record that nothing more will be known of a command; raises LedgerError."""

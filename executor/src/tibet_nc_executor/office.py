@@ -10,7 +10,7 @@ from typing import Final
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.journal import summary
-from tibet_nc_executor.ledger import Place, Text
+from tibet_nc_executor.ledger import Text
 from tibet_nc_executor.output import OutputReader
 from tibet_nc_executor.run import DeniedError, Tools
 from tibet_nc_executor.runs import Runs
@@ -47,7 +47,7 @@ from tibet_nc_protocol.messages import (
     TailReport,
     Welcome,
 )
-from tibet_nc_protocol.records import Outcome, Refusal, SecurityEvent, actor, commitment
+from tibet_nc_protocol.records import Outcome, SecurityEvent, commitment
 from tibet_nc_protocol.signing import Identity
 from tibet_nc_protocol.terms import DenialCode, run_id
 
@@ -84,9 +84,11 @@ class Office:
         """Answer one request; a refusal is an answer too. Never raises for what was asked."""
         try:
             await self._answer(request, request_sha256, send)
-        except DeniedError as error:
+        except (DeniedError, LedgerError) as error:
             if isinstance(request, Hello):
                 raise
+            if isinstance(error, LedgerError):  # I7
+                error = DeniedError(DenialCode.UNRECORDED, str(error))
             await send(
                 Denied(
                     request=request.request,
@@ -142,54 +144,31 @@ class Office:
         return Welcome(host=self._facts.host, records=self._archive.length, head=self._archive.head)
 
     async def _refuse(self, request: Refuse) -> Recorded:
+        self._runs.check_not_run(run_id(request.room, request.event))
         text = None
         digest = None
         if request.command is not None:
             salt = os.urandom(SALT_BYTES)
             digest = commitment(salt, request.command)
             text = Text(salt=salt, command=request.command) if self._tools.keep_text else None
-
-        def refusal(place: Place) -> Refusal:
-            return Refusal(
-                seq=place.seq,
-                prev=place.prev,
-                time=place.time,
-                room=request.room,
-                event=request.event,
-                sender=request.sender,
-                actor=actor(request.sender),
-                stage=request.stage,
-                detail=request.reason,
-                device=request.device,
-                family=request.family,
-                command=digest,
-            )
-
-        run = run_id(request.room, request.event)
-        try:
-            if (ran := self._runs.ran(run)) is not None:
-                raise ran
-            known = self._archive.index.refusal(run)
-            if known is not None:
-                number, head = known
-            else:
-                record, head = await self._archive.append(refusal, text=text)
-                number = record.seq
-        except LedgerError as error:
-            raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
+        number, head = await self._archive.refuse(
+            request,
+            stage=request.stage,
+            reason=request.reason,
+            family=request.family,
+            command=digest,
+            text=text,
+        )
         return Recorded(request=request.request, number=number, head=head)
 
     async def _alert(self, request: Alert) -> Recorded:
-        try:
-            record, head = await self._archive.security(
-                SecurityEvent.AGENT,
-                f"{request.what}: {request.detail}"[:TEXT_CHARACTERS],
-                room=request.room,
-                event=request.event,
-                sender=request.sender,
-            )
-        except LedgerError as error:
-            raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
+        record, head = await self._archive.security(
+            SecurityEvent.AGENT,
+            f"{request.what}: {request.detail}"[:TEXT_CHARACTERS],
+            room=request.room,
+            event=request.event,
+            sender=request.sender,
+        )
         return Recorded(request=request.request, number=record.seq, head=head)
 
     async def _erase(self, request: Erase) -> Recorded:
@@ -199,17 +178,12 @@ class Office:
                 request.reason,
                 self._tools.recordings if request.recording else None,
             )
-        except LedgerError as error:
-            raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
         except LookupError as error:
             raise DeniedError(DenialCode.UNKNOWN, str(error.args[0])) from None
         return Recorded(request=request.request, number=record.seq, head=head)
 
     def _fetch(self, request: Fetch) -> Chunk:
-        try:
-            known = self._archive.index.run(request.run)
-        except LedgerError as error:
-            raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
+        known = self._archive.index.run(request.run)
         if known is None or not isinstance(known.ending, Outcome):
             raise DeniedError(DenialCode.UNKNOWN, "no finished command has this id")
         if not known.ending.recorded_bytes:

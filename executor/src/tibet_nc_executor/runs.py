@@ -8,12 +8,11 @@ was refused is not run later. That holds across restarts, since the chain is ask
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Final
+from typing import Final, NoReturn
 
 from tibet_nc_executor.archive import EMPTY_SHA256
 from tibet_nc_executor.command import ShellError
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.ledger import Place
 from tibet_nc_executor.leftover import JOB_COMMAND_CHARACTERS, Leftover
 from tibet_nc_executor.policy import Refused, Rules, admit, decide
 from tibet_nc_executor.recording import read_output
@@ -34,9 +33,7 @@ from tibet_nc_protocol.messages import (
 from tibet_nc_protocol.records import (
     Aborted,
     Outcome,
-    Refusal,
     SecurityEvent,
-    actor,
 )
 from tibet_nc_protocol.terms import DenialCode, Reason, Stage, run_id
 
@@ -96,20 +93,26 @@ class Runs:
         result = await asyncio.shield(execution.done)
         await send(_finished(request.request, result, repeated=repeated))
 
-    def ran(self, run: str) -> DeniedError | None:
-        """Return why an event can't be refused any more, None if it can; raises LedgerError."""
-        known = self._archive.index.run(run)
-        if known is None and run not in self._active:
-            return None
-        reason = "this message waits to be run" if known is None else "this message was run"
-        return DeniedError(DenialCode.RAN, reason, None if known is None else known.number)
+    def check_not_run(self, run: str) -> None:
+        """Raise DeniedError if an event runs or ran, so that it can't be refused any more.
+
+        Raises LedgerError if that can't be told.
+        """
+        if (known := self._archive.index.run(run)) is not None:
+            raise DeniedError(DenialCode.RAN, "this message was run", known.number)
+        if run in self._active:
+            raise DeniedError(DenialCode.RAN, "this message waits to be run")
 
     async def _admit(self, request: Run, run: str) -> None:
-        """Raise DeniedError, with the record of it, unless the command may run."""
+        """Raise DeniedError, with the record of it, unless the command may run.
+
+        It waits only when it is going to raise. Otherwise `run` begins the command in the same step
+        of the event loop, so that the same event can't get in between (I3).
+        """
         decision = decide(request, self._rules.now(), int(self._clock() * 1000))
         if isinstance(decision, Refused):
             if decision.code is DenialCode.STALE:
-                await self._refuse(request, run, Stage.FRESHNESS, decision.code, decision.reason)
+                await self._refuse(request, Stage.FRESHNESS, decision.code, decision.reason)
             await self._alarm(request, SecurityEvent.POLICY, decision.code, decision.reason)
         if self._is_replay(request.ciphertext):
             await self._alarm(
@@ -122,7 +125,7 @@ class Runs:
             reason = "this message was refused before"
             raise DeniedError(DenialCode.REFUSED, reason, refused[0])
         if busy := self._busy():
-            await self._refuse(request, run, Stage.CHAIN, DenialCode.BUSY, f"{busy}; send it again")
+            await self._refuse(request, Stage.CHAIN, DenialCode.BUSY, f"{busy}; send it again")
 
     def _is_replay(self, ciphertext: str) -> bool:
         """Whether a ciphertext ran, or is about to: what waits for its turn has no intent yet."""
@@ -146,38 +149,15 @@ class Runs:
         admitted = admit(sender, room, self._rules.now())
         return admitted.reason if isinstance(admitted, Refused) else self._busy()
 
-    async def _refuse(
-        self, request: Run, run: str, stage: Stage, code: DenialCode, reason: str
-    ) -> None:
-        known = self._archive.index.refusal(run)
-        number = known[0] if known else None
-        if number is None:
-
-            def refusal(place: Place) -> Refusal:
-                return Refusal(
-                    seq=place.seq,
-                    prev=place.prev,
-                    time=place.time,
-                    room=request.room,
-                    event=request.event,
-                    sender=request.sender,
-                    actor=actor(request.sender),
-                    device=request.device,
-                    stage=stage,
-                    detail=reason,
-                )
-
-            record, _ = await _or_denied(self._archive.append(refusal))
-            number = record.seq
+    async def _refuse(self, request: Run, stage: Stage, code: DenialCode, reason: str) -> NoReturn:
+        number, _ = await self._archive.refuse(request, stage=stage, reason=reason)
         raise DeniedError(code, reason, number)
 
     async def _alarm(
         self, request: Run, what: SecurityEvent, code: DenialCode, reason: str
-    ) -> None:
-        record, _ = await _or_denied(
-            self._archive.security(
-                what, reason, room=request.room, event=request.event, sender=request.sender
-            )
+    ) -> NoReturn:
+        record, _ = await self._archive.security(
+            what, reason, room=request.room, event=request.event, sender=request.sender
         )
         raise DeniedError(code, reason, record.seq)
 
@@ -264,13 +244,16 @@ class Runs:
         return self._sessions.get(room, sender)
 
     async def close_session(self, room: str, sender: str) -> tuple[int, str]:
-        """End a session; return number and digest of the record. Raises DeniedError."""
+        """End a session; return number and digest of the record.
+
+        Raises DeniedError, or LedgerError if the end, which is one all the same, isn't recorded.
+        """
         session = self._sessions.get(room, sender)
         if session is None or not session.recorded:
             raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
         if session.executions:
             raise DeniedError(DenialCode.BUSY, "a command is running in this session")
-        closed = await _or_denied(self._sessions.close(session, LEFT_BY_OPERATOR))
+        closed = await self._sessions.close(session, LEFT_BY_OPERATOR)
         if closed is None:
             raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
         self._session_gone()
@@ -431,11 +414,3 @@ def _finished(
         notes=outcome.notes if notes is None else notes,
         repeated=repeated,
     )
-
-
-async def _or_denied[T](recording: Awaitable[T]) -> T:
-    """Turn a failure to record into the denial that says so (I7)."""
-    try:
-        return await recording
-    except LedgerError as error:
-        raise DeniedError(DenialCode.UNRECORDED, str(error)) from None
