@@ -2,20 +2,20 @@
 """Every record also goes to journald, which the auditor can query and compare.
 
 A hung journald blocks its senders, so sending is done by a thread with a queue of its own: the
-chain is the record, the journal a copy. What could not be sent is a gap, of which whoever asked is
-told when journald is back: an auditor must not take it for entries that somebody removed.
+chain is the record, the journal a copy. It sends by itself, in journald's native protocol
+(systemd's JOURNAL_NATIVE_PROTOCOL): systemd-python keeps the interpreter's lock while libsystemd
+waits for journald, and the whole executor would wait. What could not be sent is a gap, of which
+whoever asked is told when journald is back: an auditor must not take it for entries that somebody
+removed.
 """
 
-import errno
-import os
 import queue
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-
-from systemd import journal
 
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS, SYSLOG_IDENTIFIER
@@ -37,7 +37,7 @@ QUEUE_RECORDS: Final = 10_000
 """Records that wait while journald hangs, about 10 MB; more are counted as lost."""
 
 SOCKET: Final = "/run/systemd/journal/socket"
-"""Where journald listens; when it isn't there, libsystemd drops entries and reports success."""
+"""Where journald listens."""
 
 _WARNING: Final = 4
 _NOTICE: Final = 5
@@ -101,25 +101,28 @@ class Journal:
         return self._take_gap()
 
     def _send_all(self) -> None:
-        down = False
-        while (entry := self._queue.get()) is not None:
-            number, values = entry
-            try:
-                if not os.path.exists(SOCKET):
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), SOCKET)
-                journal.send(**values)
-            except OSError as error:
-                self._miss(number)
-                if not down:
-                    sys.stderr.write(f"journald does not take records ({error}); chain goes on\n")
-                down = True
-                continue
-            if down:
-                sys.stderr.write("journald is back\n")
-                down = False
-            # While the queue is full, records of gaps would make more of them.
-            if self._queue.qsize() < QUEUE_RECORDS // 2 and (gap := self._take_gap()) is not None:
-                self._on_gap(gap)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            down = False
+            while (entry := self._queue.get()) is not None:
+                number, values = entry
+                try:
+                    sender.sendto(_datagram(values), SOCKET)
+                except OSError as error:
+                    self._miss(number)
+                    if not down:
+                        reason = error.strerror
+                        sys.stderr.write(
+                            f"journald does not take records ({reason}); chain goes on\n"
+                        )
+                    down = True
+                    continue
+                if down:
+                    sys.stderr.write("journald is back\n")
+                    down = False
+                # While the queue is full, records of gaps would make more of them.
+                few = self._queue.qsize() < QUEUE_RECORDS // 2
+                if few and (gap := self._take_gap()) is not None:
+                    self._on_gap(gap)
 
     def _miss(self, number: int) -> None:
         with self._guard:
@@ -156,6 +159,15 @@ def fields(record: Record, head: str) -> dict[str, str]:
     if isinstance(record, Outcome):
         more["TIBET_NC_EXIT"] = ending(record)
     return entry | {name: value for name, value in more.items() if value is not None}
+
+
+def _datagram(values: dict[str, str]) -> bytes:
+    """Encode an entry, each field in the form that any value can have: its length before it."""
+    parts = []
+    for name, text in values.items():
+        value = text.encode()
+        parts += [name.encode(), b"\n", len(value).to_bytes(8, "little"), value, b"\n"]
+    return b"".join(parts)
 
 
 def summary(record: Record) -> str:
