@@ -9,6 +9,7 @@ measured on such a chain (start-up, the walk over the links) looks at no other.
 
 import hashlib
 import os
+import sys
 from io import BufferedWriter
 from pathlib import Path
 from typing import Final
@@ -173,7 +174,7 @@ def index(state: Path) -> int:
     path = state / "index.sqlite"
     found = Index(path)
     before = found.length
-    found.catch_up(segments.read_from(state / CHAIN, before))
+    found.catch_up(segments.read_from(state / CHAIN, before), journaled=sys.maxsize)
     after = found.length
     found.close()
     owner = (state / CHAIN).stat()

@@ -43,11 +43,11 @@ def test_what_fails_halfway_is_taken_in_whole_later(chain: Path, tmp_path: Path)
     last.mkdir()  # which no user can read as a file, root included
     for _ in range(2):
         with pytest.raises(LedgerError, match="the chain can't be read: Is a directory"):
-            index.catch_up(read_from(chain, index.length))
+            index.catch_up(read_from(chain, index.length), journaled=0)
         assert (index.length, index.commands, index.tree.size) == (0, 0, 0)
     last.rmdir()
     aside.rename(last)
-    index.catch_up(read_from(chain, index.length))
+    index.catch_up(read_from(chain, index.length), journaled=0)
     *_, (newest, head) = read_from(chain, 0)
     index.check(newest.seq + 1, head)
     for record, _ in read_from(chain, 0):
@@ -66,9 +66,9 @@ def test_records_that_do_not_follow_change_nothing(chain: Path, tmp_path: Path) 
     records = list(read_from(chain, 0))
     for gap in (0, 3, len(records) - 2):
         with pytest.raises(LedgerError, match="does not follow"):
-            index.catch_up(itertools.chain(records[:gap], records[gap + 1 :]))
+            index.catch_up(itertools.chain(records[:gap], records[gap + 1 :]), journaled=0)
         assert (index.length, index.unfinished()) == (0, [])
-    index.catch_up(records)
+    index.catch_up(records, journaled=0)
     assert index.commands == 20
     index.close()
 
@@ -83,7 +83,7 @@ def test_no_page_is_moved_before_the_log_that_has_it_is_on_disk(
     log = Path(f"{path}-wal")
     with traced(os.getpid(), tmp_path / "trace", "trace=pwrite64,fsync,fdatasync", [path, log]):
         for each in read_from(chain, 0):
-            index.catch_up([each])
+            index.catch_up([each], journaled=0)
         index.close()  # when all is moved
     pages = 0
     unsynced = False

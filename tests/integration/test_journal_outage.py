@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,6 +170,53 @@ async def test_stopped_without_a_journald(
         await _settled(executor, journald, gap.seq - first + 1)
         told_apart = f"records {first} to {gap.seq}: journald did not take them"
         assert told_apart in _crosscheck(executor, tmp_path / "journal.export")
+
+
+@pytest.mark.parametrize("hung", [False, True])
+async def test_what_a_killed_executor_had_still_to_send(
+    executor: Executor, journald: Journald, *, hung: bool
+) -> None:
+    """Killed while journald is away or hangs, it sends the entries when it is started again.
+
+    Those that journald has are not sent once more, but perhaps the newest.
+    """
+    await _commands(executor, 3)
+    await _settled(executor, journald, 0)
+    before = len(whole_chain(executor))
+    if hung:
+        os.kill(journald.pid, signal.SIGSTOP)
+    else:
+        journald.stop()
+    held = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+    await _commands(executor, held)  # each has two entries: more than the socket holds
+    executor.kill()
+    if hung:
+        os.kill(journald.pid, signal.SIGCONT)
+    else:
+        journald.start()
+    with executor:
+        await _settled(executor, journald, 0)
+        assert _gaps(executor) == []
+    numbers = Counter(
+        int(entry["TIBET_NC_SEQ"])
+        for entry in journald.entries("SYSLOG_IDENTIFIER=tibet-nc-executor")
+    )
+    assert {number for number, times in numbers.items() if times > 1 and number < before} == set()
+
+
+async def test_an_index_made_anew_sends_nothing_again(
+    executor: Executor, journald: Journald
+) -> None:
+    """Without its index an executor doesn't know what the journal has, and leaves it as it is."""
+    await _commands(executor, 3)
+    executor.stop()
+    for path in executor.state.glob("index.sqlite*"):
+        path.unlink()
+    with executor:
+        await _commands(executor, 1)
+        await _settled(executor, journald, 0)
+    entries = journald.entries("SYSLOG_IDENTIFIER=tibet-nc-executor")
+    assert len(entries) == len(whole_chain(executor))
 
 
 async def test_a_hung_journald_loses_nothing(executor: Executor, journald: Journald) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -62,7 +62,10 @@ class Archive:
         segment_bytes: int,
         checkpoint_records: int,
     ) -> None:
-        """Open the chain and bring the index up to it; raises LedgerError."""
+        """Open the chain, within a running loop, and bring the index up to it.
+
+        What the one before may not have sent to the journal is sent. Raises LedgerError.
+        """
         self._chain = directory / CHAIN
         self._ledger = Ledger(
             directory, identity, clock=clock, segment_bytes=segment_bytes, after=self._recorded
@@ -79,11 +82,19 @@ class Archive:
         self._unindexed: list[tuple[Record, str]] = []
         self._indexing: asyncio.TimerHandle | None = None
         self._index: Final = Index(directory / "index.sqlite")
+        told = self._index.journaled
+        begin = self._ledger.length if told is None else told
+        self._loop: Final = asyncio.get_running_loop()
+        self._untold: list[Gap] = []
+        """What is missing in the journal and isn't on record yet."""
+        self._journal: Final = Journal(self._missed, begin=begin)
         self._catch_up()
         self._index.check(self._ledger.length, self._ledger.head)
+        if told is None:
+            self._index.catch_up((), journaled=begin)
         self._ledger.tree = self._index.copy_tree()
-        self._journal: Final = Journal(self._missed)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        for record, head in segments.read_from(self._chain, begin):
+            self._journal.send(record, head)
         self._telling: set[asyncio.Task[None]] = set()
         start = max(0, self._ledger.length - CHAIN_TAIL)
         self.newest: Final = deque(segments.read_from(self._chain, start), maxlen=CHAIN_TAIL)
@@ -141,7 +152,6 @@ class Archive:
 
     async def begin(self, *, host: str, version: str, agent: str, agent_key: PublicKey) -> None:
         """Record what the start found: a new chain, a torn line, commands that never ended."""
-        self._loop = asyncio.get_running_loop()
         if self.length == 0:
             await self.append(
                 lambda place: Genesis(
@@ -357,24 +367,30 @@ class Archive:
         if self._telling:
             await asyncio.wait(self._telling)
         gap = await asyncio.to_thread(self._journal.close)
-        if gap is not None and not self._handed_over:
-            with suppress(LedgerError):  # the disk is full as well
-                await self.security(
-                    SecurityEvent.JOURNAL,
-                    f"{gap}, and none from there on until the executor ended",
-                    number=gap.first,
-                )
+        if gap is not None:
+            self._untold.append(gap)
+            if not self._handed_over:
+                with suppress(LedgerError):  # the disk is full as well
+                    await self.security(
+                        SecurityEvent.JOURNAL,
+                        f"{gap}, and none from there on until the executor ended",
+                        number=gap.first,
+                    )
+                    self._untold.remove(gap)
         await self._ledger.close()
         if self._indexing is not None:
             self._indexing.cancel()
-            self._index_later()
+        with suppress(LedgerError):  # the next start catches up
+            self._catch_up()
+            lacking = min((gap.first for gap in self._untold), default=self.length)
+            self._index.catch_up((), journaled=lacking)
         self._index.close()
 
     def _missed(self, gap: Gap) -> None:
         """Have a gap in the journal recorded; called by the journal's thread."""
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended: close() sees to what is left
-                self._loop.call_soon_threadsafe(self._tell, gap)
+        self._untold.append(gap)
+        with suppress(RuntimeError):  # the loop has ended: the next start sees to it
+            self._loop.call_soon_threadsafe(self._tell, gap)
 
     def _note_gap(self, record: Record) -> None:
         if isinstance(record, Security) and record.what is SecurityEvent.JOURNAL:
@@ -390,6 +406,7 @@ class Archive:
     async def _record_gap(self, gap: Gap) -> None:
         with suppress(LedgerError):  # whoever wants to run something is told
             await self.security(SecurityEvent.JOURNAL, str(gap), number=gap.first)
+            self._untold.remove(gap)
 
     def _recorded(self, record: Record, head: str) -> None:
         self._durable = record.seq + 1
@@ -418,8 +435,9 @@ class Archive:
         missing = self._durable - self._index.length
         if missing <= 0:
             return
-        if missing == len(recent):
-            self._index.catch_up(recent)
-        else:  # behind since an earlier failure
-            records = segments.read_from(self._chain, self._index.length)
-            self._index.catch_up(itertools.islice(records, missing))
+        records: Iterable[tuple[Record, str]] = recent
+        if missing != len(recent):  # behind since an earlier failure
+            behind = segments.read_from(self._chain, self._index.length)
+            records = itertools.islice(behind, missing)
+        lacking = min([self._journal.settled, *(gap.first for gap in self._untold)])
+        self._index.catch_up(records, journaled=lacking)

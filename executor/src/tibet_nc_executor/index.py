@@ -5,7 +5,8 @@ A SQLite file that can be deleted at any time: it is made from the chain alone, 
 which record. No command waits for its sync; what a power cut takes are the newest records, which it
 catches up with. Only that: SQLite syncs its log before it moves pages from there to their places,
 or some of them could be lost, and a run that is forgotten runs again. It can't be ahead of the
-chain, since a record is applied only when it is on disk: if it is, the chain was cut.
+chain, since a record is applied only when it is on disk: if it is, the chain was cut. It also keeps
+up to which record the journal has the chain, which an index that is made anew takes for granted.
 """
 
 import os
@@ -53,6 +54,9 @@ CREATE TABLE IF NOT EXISTS marker (
     one INTEGER PRIMARY KEY CHECK (one = 1), length INTEGER NOT NULL, head TEXT NOT NULL,
     commands INTEGER NOT NULL, refused INTEGER NOT NULL, tree BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS journaled (
+    one INTEGER PRIMARY KEY CHECK (one = 1), length INTEGER NOT NULL
+);
 """
 
 
@@ -86,6 +90,7 @@ class Index:
             ).fetchone()
             self.tree = _read_tree(row[0], row[4])
             """The tree over the lines of these records."""
+            told = self._database.execute("SELECT length FROM journaled").fetchone()
         except (sqlite3.Error, OSError, ProofError) as error:
             raise LedgerError(
                 f"{path}: {error}; the index can be deleted, it is made anew from the chain"
@@ -95,9 +100,12 @@ class Index:
         self.head: str = row[1]
         self.commands: int = row[2]
         self.refused: int = row[3]
+        self.journaled: Final[int | None] = None if told is None else told[0]
+        """How many records the journal was known to have when the file was last written; None in a
+        new file."""
 
-    def catch_up(self, records: Iterable[tuple[Record, str]]) -> None:
-        """Take in the records from ``length`` on.
+    def catch_up(self, records: Iterable[tuple[Record, str]], *, journaled: int) -> None:
+        """Take in the records from ``length`` on, and up to which the journal has them.
 
         Raises LedgerError when they don't follow or can't be stored, and keeps what it had.
         """
@@ -106,6 +114,9 @@ class Index:
                 for record, head in records:
                     self._check_next(record)
                     self._apply(record, head)
+                self._database.execute(
+                    "INSERT OR REPLACE INTO journaled VALUES (1, ?)", (min(journaled, self.length),)
+                )
         except sqlite3.Error as error:
             raise LedgerError(f"the index can't be written: {self._reason(error)}") from None
 

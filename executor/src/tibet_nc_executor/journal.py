@@ -6,7 +6,8 @@ chain is the record, the journal a copy. It sends by itself, in journald's nativ
 (systemd's JOURNAL_NATIVE_PROTOCOL): systemd-python keeps the interpreter's lock while libsystemd
 waits for journald, and the whole executor would wait. What could not be sent is a gap, of which
 whoever asked is told when journald is back: an auditor must not take it for entries that somebody
-removed.
+removed. What was still to be sent, or to be told, when the executor was killed is sent again when
+the next one starts.
 """
 
 import queue
@@ -63,12 +64,16 @@ class Gap:
 class Journal:
     """Sends records to journald, in order, from a thread."""
 
-    def __init__(self, on_gap: Callable[[Gap], None]) -> None:
-        """``on_gap`` is called by the thread when journald takes entries again after a gap."""
+    def __init__(self, on_gap: Callable[[Gap], None], *, begin: int) -> None:
+        """Begin with this record.
+
+        ``on_gap`` is called by the thread when journald takes entries again after a gap.
+        """
         self._queue: queue.Queue[tuple[int, dict[str, str]] | None] = queue.Queue(QUEUE_RECORDS)
         self._on_gap = on_gap
         self._guard = threading.Lock()
         self._gap: Gap | None = None
+        self._settled = begin
         self._thread = threading.Thread(target=self._send_all, name="journal", daemon=True)
         self._thread.start()
 
@@ -77,6 +82,12 @@ class Journal:
         """What journald did not take and nobody was told of yet."""
         with self._guard:
             return self._gap
+
+    @property
+    def settled(self) -> int:
+        """The first record of which journald has no entry and nobody was told so."""
+        with self._guard:
+            return self._settled if self._gap is None else min(self._settled, self._gap.first)
 
     def send(self, record: Record, head: str) -> None:
         """Queue one record; never blocks."""
@@ -98,7 +109,7 @@ class Journal:
                 waiting = [entry[0] for entry in self._queue.queue if entry is not None]
             for number in waiting:
                 self._miss(number)
-        return self._take_gap()
+        return self.gap
 
     def _send_all(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -116,13 +127,14 @@ class Journal:
                         )
                     down = True
                     continue
+                finally:
+                    self._settled = number + 1
                 if down:
                     sys.stderr.write("journald is back\n")
                     down = False
                 # While the queue is full, records of gaps would make more of them.
-                few = self._queue.qsize() < QUEUE_RECORDS // 2
-                if few and (gap := self._take_gap()) is not None:
-                    self._on_gap(gap)
+                if self._gap is not None and self._queue.qsize() < QUEUE_RECORDS // 2:
+                    self._tell_gap()
 
     def _miss(self, number: int) -> None:
         with self._guard:
@@ -131,10 +143,11 @@ class Journal:
                 count=gap.count + 1, first=min(gap.first, number), last=max(gap.last, number)
             )
 
-    def _take_gap(self) -> Gap | None:
-        with self._guard:
-            gap, self._gap = self._gap, None
-        return gap
+    def _tell_gap(self) -> None:
+        with self._guard:  # it is known here until it is known there
+            if self._gap is not None:
+                self._on_gap(self._gap)
+            self._gap = None
 
 
 def fields(record: Record, head: str) -> dict[str, str]:
