@@ -51,7 +51,7 @@ def init(config: Config, arguments: argparse.Namespace) -> None:
 def identity(config: Config, arguments: argparse.Namespace) -> None:
     """Print the executor's identity, or give it another key."""
     if arguments.rotate:
-        own = asyncio.run(rotation.rotate(config))
+        own = rotation.rotate(config)
         print("the chain goes on with this key; give its public half to the agent and the auditor")
     else:
         own = Identity(secret_key(config, os.environ))

@@ -259,9 +259,9 @@ class Archive:
         )
         return record.seq, head
 
-    async def abort(self, number: int, run: str, detail: str) -> tuple[Record, str]:
+    async def abort(self, number: int, run: str, detail: str) -> None:
         """Record that nothing more will be known of a command; raises LedgerError."""
-        return await self.append(
+        await self.append(
             lambda place: Aborted(
                 seq=place.seq,
                 prev=place.prev,
@@ -291,10 +291,10 @@ class Archive:
             )
         )
 
-    async def change_key(self, new: Identity) -> tuple[Key, str]:
+    async def change_key(self, new: Identity) -> None:
         """Record that the chain goes on with another key; it must be opened anew with that one."""
         self._handed_over = True
-        return await self.append(
+        await self.append(
             lambda place: Key(
                 seq=place.seq,
                 prev=place.prev,
@@ -331,7 +331,7 @@ class Archive:
             raise LedgerError(f"recorded, but not erased: {error.strerror}; do it again") from None
         return record
 
-    async def checkpoint(self) -> tuple[Record, str]:
+    async def checkpoint(self) -> None:
         """Record how large the chain is and what its root is; raises LedgerError."""
         self._since_checkpoint = 0
 
@@ -347,7 +347,7 @@ class Archive:
                 note=note.sign_note(noted.text(), self._origin, self._identity),
             )
 
-        return await self.append(checkpoint)
+        await self.append(checkpoint)
 
     async def checkpoint_regularly(self, seconds: float) -> None:
         """Make a checkpoint after every so many records, and after so long without one."""

@@ -9,6 +9,7 @@ A crash after 1 changes nothing. A crash after 2 leaves a chain that goes on wit
 beside the old one; doing it again finishes that, and makes no third.
 """
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.signing import KEY_BYTES, Identity
 
 
-async def rotate(config: Config) -> Identity:
+def rotate(config: Config) -> Identity:
     """Replace the key file of an executor that does not run; return the new identity.
 
     Raises ConfigError or LedgerError.
@@ -30,39 +31,36 @@ async def rotate(config: Config) -> Identity:
     directory = Path(config.state.directory)
     check_owner(directory)
     try:
-        return await _rotate(config, directory)
+        return _rotate(config, directory)
     except OSError as error:
         raise ConfigError(f"{error.filename or directory}: {error.strerror}") from None
 
 
-async def _rotate(config: Config, directory: Path) -> Identity:
+def _rotate(config: Config, directory: Path) -> Identity:
     path, beside = directory / "executor.key", directory / "executor.key.new"
-    if not _exists(path):
+    if not path.exists():
         raise ConfigError(f"{path}: there is no key file here; a credential is changed where it is")
     old = Identity(read_key(path))
-    if not _exists(directory / CHAIN):
+    if not (directory / CHAIN).exists():
         raise ConfigError(f"{directory}: there is no chain yet that could attest another key")
-    if not _exists(beside):
+    if not beside.exists():
         write_new(beside, os.urandom(KEY_BYTES).hex().encode() + b"\n")
     new = Identity(read_key(beside))
     if newest_key(directory / CHAIN) != new.public_key.hex:
-        archive = Archive(
-            directory,
-            old,
-            clock=time.time,
-            segment_bytes=config.audit.segment_bytes,
-            checkpoint_records=config.audit.checkpoint_records,
-        )
-        await archive.change_key(new)
-        await archive.close()
-    _replace(beside, path)
+        asyncio.run(_attest(config, directory, old, new))
+    beside.replace(path)
+    sync_directory(directory)
     return new
 
 
-def _exists(path: Path) -> bool:
-    return path.exists()
-
-
-def _replace(beside: Path, path: Path) -> None:
-    beside.replace(path)
-    sync_directory(path.parent)
+async def _attest(config: Config, directory: Path, old: Identity, new: Identity) -> None:
+    """Have the old key sign the new one into the chain."""
+    archive = Archive(
+        directory,
+        old,
+        clock=time.time,
+        segment_bytes=config.audit.segment_bytes,
+        checkpoint_records=config.audit.checkpoint_records,
+    )
+    await archive.change_key(new)
+    await archive.close()
