@@ -28,8 +28,9 @@ from tibet_nc_executor.children import Children
 from tibet_nc_executor.credentials import Capability, effective_capabilities, has_capability
 from tibet_nc_executor.descent import MARK, DescentRun
 from tibet_nc_executor.domain import Domain, can_scope
-from tibet_nc_executor.enclosure import Enclosure, Pauses, Remains, ShellError
+from tibet_nc_executor.enclosure import Enclosure, Pauses, Remains
 from tibet_nc_executor.environment import environment
+from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.home import Home, abandoned_homes, make_home, remove_home
 from tibet_nc_executor.process import Tag
 from tibet_nc_executor.prologue import BASH, DESCRIPTOR_FLOOR

@@ -25,8 +25,9 @@ from typing import Final
 from tibet_nc_executor.background import CUT_S, Background
 from tibet_nc_executor.deadline import Deadline, Expiry
 from tibet_nc_executor.door import Door
-from tibet_nc_executor.enclosure import GIVE_UP_S, Remains, ShellError
+from tibet_nc_executor.enclosure import GIVE_UP_S, Remains
 from tibet_nc_executor.ending import Death, Ending, Status, death_of, reason_of
+from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.interrupt import Interrupt
 from tibet_nc_executor.outlet import OnOutput, Outlet
 from tibet_nc_executor.process import read_name
@@ -43,8 +44,6 @@ from tibet_nc_executor.settings import ShellSettings
 from tibet_nc_executor.terminal import END_OF_FILE, HangUpError
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.terms import Reason
-
-__all__ = ["Command", "Ending", "InputFullError", "OnOutput", "ShellError"]
 
 INPUT_BYTES: Final = 65536  # input that a command has not read yet
 FULL: Final = "what it left running was ended: as much as may run in the background does already"

@@ -25,7 +25,8 @@ from typing import Final
 
 from tibet_nc_executor.cage import Cage, clear_of_bash
 from tibet_nc_executor.durable import write_all
-from tibet_nc_executor.enclosure import Remains, ShellError
+from tibet_nc_executor.enclosure import Remains
+from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.home import Home
 from tibet_nc_executor.process import send
 from tibet_nc_executor.prologue import become, waiting

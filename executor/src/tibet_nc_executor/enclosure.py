@@ -12,15 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tibet_nc_executor.errors import ExecutorError
-
 GIVE_UP_S: Final = 10.0  # longer than the kernel takes to free the memory of a large process
 _FIRST_PAUSE_S: Final = 0.0005
 _LONGEST_PAUSE_S: Final = 0.02
-
-
-class ShellError(ExecutorError):
-    """A command could not be started in its cage; nothing of it ran."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,10 @@ class LedgerError(ExecutorError):
     """The chain can't be read or written, so nothing may run (I7)."""
 
 
+class ShellError(ExecutorError):
+    """A command could not be started in its cage; nothing of it ran."""
+
+
 class ForeignPeerError(ExecutorError):
     """The process at the other end of the socket is not the agent."""
 

@@ -19,10 +19,10 @@ from typing import Final, NoReturn
 
 from tibet_nc_executor import provenance
 from tibet_nc_executor.archive import Archive
-from tibet_nc_executor.command import Command, Ending, InputFullError, ShellError
+from tibet_nc_executor.command import Command, InputFullError
 from tibet_nc_executor.door import Door
-from tibet_nc_executor.ending import Status, described
-from tibet_nc_executor.errors import ExecutorError, LedgerError
+from tibet_nc_executor.ending import Ending, Status, described
+from tibet_nc_executor.errors import ExecutorError, LedgerError, ShellError
 from tibet_nc_executor.ledger import Place, Text
 from tibet_nc_executor.leftover import NOTE_CHARACTERS, Leftover
 from tibet_nc_executor.provenance import AppendStore

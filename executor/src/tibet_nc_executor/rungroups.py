@@ -9,7 +9,7 @@ told the processes of a job apart in this way for decades.
 from pathlib import Path
 from typing import Final
 
-from tibet_nc_executor.enclosure import ShellError
+from tibet_nc_executor.errors import ShellError
 
 GID_MAP: Final = Path("/proc/self/gid_map")
 RUN_GROUPS: Final = 512  # above the most runs and sessions that may be open at once

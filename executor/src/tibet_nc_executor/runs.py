@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, NoReturn
 
 from tibet_nc_executor.archive import EMPTY_SHA256
-from tibet_nc_executor.command import ShellError
-from tibet_nc_executor.errors import LedgerError
+from tibet_nc_executor.errors import LedgerError, ShellError
 from tibet_nc_executor.leftover import JOB_COMMAND_CHARACTERS, Leftover
 from tibet_nc_executor.policy import Refused, Rules, admit, decide
 from tibet_nc_executor.recording import read_output

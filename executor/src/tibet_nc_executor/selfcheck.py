@@ -8,7 +8,7 @@ runs unless it is the expected one.
 
 from typing import Final
 
-from tibet_nc_executor.enclosure import ShellError
+from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.shell import Shell
 
 _TEXT: Final = """

@@ -15,12 +15,11 @@ from systemd import daemon
 
 from tibet_nc_executor import VERSION, selfcheck, walls
 from tibet_nc_executor.archive import Archive
-from tibet_nc_executor.command import ShellError
 from tibet_nc_executor.config import Config, gid_of, group_id, name_of, secret_key, uid_of
 from tibet_nc_executor.connection import Connection
 from tibet_nc_executor.credentials import forbid_dumps
 from tibet_nc_executor.durable import make_directory
-from tibet_nc_executor.errors import ConfigError, LedgerError
+from tibet_nc_executor.errors import ConfigError, LedgerError, ShellError
 from tibet_nc_executor.monitor import Role
 from tibet_nc_executor.office import Facts, Office
 from tibet_nc_executor.provenance import AppendStore

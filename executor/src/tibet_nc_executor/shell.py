@@ -8,7 +8,8 @@ from typing import Final
 from tibet_nc_executor.cage import Cage
 from tibet_nc_executor.command import Command
 from tibet_nc_executor.door import Door
-from tibet_nc_executor.enclosure import Remains, ShellError
+from tibet_nc_executor.enclosure import Remains
+from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.outlet import OnOutput
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ShellSettings

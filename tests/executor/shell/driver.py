@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import Command, Ending
+from tibet_nc_executor.command import Command
+from tibet_nc_executor.ending import Ending
 from tibet_nc_executor.process import all_processes, read_status
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ResourceLimits, ShellSettings

@@ -12,7 +12,7 @@ import pytest
 
 from tests.executor.shell.driver import begin, run, settings_for
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.enclosure import ShellError
+from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.selfcheck import verify
 from tibet_nc_executor.settings import DEFAULT_PATH, ResourceLimits
 from tibet_nc_executor.shell import Shell

@@ -18,7 +18,7 @@ from tests.executor.shell.driver import SECONDS, Running, begin, commands_of, ru
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.cgroup import CgroupRun
 from tibet_nc_executor.door import Door
-from tibet_nc_executor.enclosure import ShellError
+from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.process import all_processes, own_children, read_status
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell

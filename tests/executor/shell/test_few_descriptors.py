@@ -14,7 +14,7 @@ from tests.executor.shell.driver import ASLEEP, begin, commands_of, run, setting
 from tests.executor.shell.test_background import leave, running
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.door import Door
-from tibet_nc_executor.enclosure import ShellError
+from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
 

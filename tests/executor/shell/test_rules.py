@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tibet_nc_executor.cgroup import locate, oom_kills
 from tibet_nc_executor.deadline import Deadline, Expiry
-from tibet_nc_executor.enclosure import GIVE_UP_S, Pauses, ShellError
+from tibet_nc_executor.enclosure import GIVE_UP_S, Pauses
 from tibet_nc_executor.ending import Death, Status, death_of, described, reason_of
+from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.process import parse_status
 from tibet_nc_executor.prologue import STATE_BYTES, LastWord, last_word, parse_told
 from tibet_nc_executor.rungroups import RUN_GROUPS, RunGroups, first_group

@@ -10,8 +10,7 @@ import pytest
 from tests.executor.shell.driver import AS_ROOT, settings_for
 from tibet_nc_executor.cage import Cage, Containment
 from tibet_nc_executor.config import parse
-from tibet_nc_executor.enclosure import ShellError
-from tibet_nc_executor.errors import ConfigError
+from tibet_nc_executor.errors import ConfigError, ShellError
 from tibet_nc_executor.selfcheck import verify
 from tibet_nc_executor.service import caged
 from tibet_nc_executor.shell import Shell
