@@ -93,7 +93,6 @@ class Background:
         return await asyncio.shield(self._life)
 
     async def _live(self) -> Rest:
-        killed = 0
         try:
             while not self._ordered.is_set() and self._lives():
                 with suppress(TimeoutError):

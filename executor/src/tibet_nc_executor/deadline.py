@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""The two time limits of a command, without a clock: times are passed in, in seconds."""
+"""The two time limits of a command or a session; times are passed in, in seconds."""
 
 from enum import Enum
 
 
 class Expiry(Enum):
-    """Which limit a command met."""
+    """Which limit was met."""
 
     IDLE = "idle"
     TOTAL = "total"
 
 
 class Deadline:
-    """An idle limit that restarts on output, and a total limit that does not."""
+    """An idle limit that activity restarts, and a total limit that nothing does."""
 
     def __init__(self, *, now: float, idle_s: float, total_s: float) -> None:
         self._idle_s = idle_s
@@ -21,11 +21,11 @@ class Deadline:
         self._held = False
 
     def touch(self, now: float) -> None:
-        """Note that the command was heard."""
+        """Note activity."""
         self._active = now
 
     def hold(self) -> None:
-        """Stop the idle limit: the reader has paused, so silence is not the command's."""
+        """Stop the idle limit, until `release`."""
         self._held = True
 
     def release(self, now: float) -> None:
@@ -34,7 +34,7 @@ class Deadline:
         self._active = now
 
     def due(self) -> float:
-        """Return the time at which a limit is met if nothing is heard until then."""
+        """Return the time at which a limit is met if nothing happens until then."""
         return self._end if self._held else min(self._end, self._active + self._idle_s)
 
     def expired(self, now: float) -> Expiry | None:

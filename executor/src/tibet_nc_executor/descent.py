@@ -27,7 +27,8 @@ class DescentRun:
     frozen = False
 
     def __init__(self, *, mark: str, children: Children, active: set[str]) -> None:
-        self._mark = mark
+        self.mark: Final = mark
+        """The value that processes of this run have in their environment."""
         self._children = children
         self._active = active
         self._leader = 0
@@ -37,11 +38,6 @@ class DescentRun:
     def entry(self) -> Entry:
         """The mark stays in the environment, also if the session remembers another."""
         return Entry(prologue=f"readonly {MARK}\n")
-
-    @property
-    def mark(self) -> str:
-        """The value that processes of this run have in their environment."""
-        return self._mark
 
     def entered(self, leader: int) -> None:
         """Note the shell."""
@@ -63,7 +59,7 @@ class DescentRun:
 
     def _inherited(self) -> list[int]:
         strangers = self._children.strangers()
-        if self._active <= {self._mark}:
+        if self._active <= {self.mark}:
             return list(strangers)
         return [pid for pid in strangers if self._is_marked(pid)]
 
@@ -73,7 +69,7 @@ class DescentRun:
             if os.getsid(pid) == self._leader:
                 return True
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            return f"{MARK}={self._mark}".encode() in environment
+            return f"{MARK}={self.mark}".encode() in environment
         return False
 
     def others(self) -> list[int]:
@@ -101,7 +97,7 @@ class DescentRun:
     async def end(self) -> Remains:
         """Kill the inherited children; theirs are inherited in turn, until there are none."""
         # From here on this run keeps nobody: of two that end together, one has to be the last.
-        self._active.discard(self._mark)
+        self._active.discard(self.mark)
         killed: set[int] = set()
         pauses = Pauses(now=time.monotonic())
         while (pause := pauses.next(time.monotonic())) is not None:
@@ -118,7 +114,7 @@ class DescentRun:
     def close(self) -> None:
         """Forget the shell, which was waited for."""
         self._children.forget(self._leader)
-        self._active.discard(self._mark)
+        self._active.discard(self.mark)
 
 
 def _descendants(roots: Iterable[int], parents: dict[int, int]) -> set[int]:

@@ -16,6 +16,7 @@ from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Place
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_protocol.counts import counted
+from tibet_nc_protocol.limits import NOTES
 from tibet_nc_protocol.messages import Job, Run
 from tibet_nc_protocol.records import Remainder
 from tibet_nc_protocol.terms import Reason, Signal
@@ -131,5 +132,5 @@ class Leftover:
             recorded_bytes=recorder.recorded,
             recording=recorder.name,
             killed=rest.killed,
-            notes=tuple(note[:NOTE_CHARACTERS] for note in notes[:16]),
+            notes=tuple(note[:NOTE_CHARACTERS] for note in notes[:NOTES]),
         )

@@ -31,6 +31,7 @@ from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import SALT_BYTES, recording_name, remainder_name
+from tibet_nc_protocol.limits import NOTES
 from tibet_nc_protocol.messages import Run
 from tibet_nc_protocol.records import Intent, Outcome, actor, commitment
 from tibet_nc_protocol.terms import DenialCode, Signal
@@ -132,11 +133,7 @@ class Execution:
     @property
     def is_started(self) -> bool:
         """Whether the intent is on disk."""
-        return (
-            self.started.done()
-            and not self.started.cancelled()
-            and self.started.exception() is None
-        )
+        return self.started.done() and self.started.exception() is None
 
     @property
     def is_running(self) -> bool:
@@ -359,7 +356,7 @@ class Execution:
                 token_sha256=token_sha256,
                 exit=ending.exit,
                 signal=ending.signal,
-                notes=tuple(note[:NOTE_CHARACTERS] for note in notes[:16]),
+                notes=tuple(note[:NOTE_CHARACTERS] for note in notes[:NOTES]),
             )
 
         record, head = await tools.archive.append(outcome, before=files)

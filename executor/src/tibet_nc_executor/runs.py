@@ -18,7 +18,7 @@ from tibet_nc_executor.recording import read_output
 from tibet_nc_executor.run import DeniedError, Execution, Result, Tools
 from tibet_nc_executor.sessions import LEFT_BY_OPERATOR, OperatorSession, Sessions
 from tibet_nc_protocol.errors import DecodeError
-from tibet_nc_protocol.limits import BACKGROUND_RUNS, INLINE_BYTES, OPEN_RUNS
+from tibet_nc_protocol.limits import BACKGROUND_RUNS, INLINE_BYTES, NOTES, OPEN_RUNS
 from tibet_nc_protocol.messages import (
     Control,
     Finished,
@@ -385,7 +385,7 @@ class Runs:
                     if len(beginning) == INLINE_BYTES:
                         break
             except (OSError, DecodeError):
-                notes = (*notes, "the recording can't be read any more")[:16]
+                notes = (*notes, "the recording can't be read any more")[:NOTES]
         result = Result(outcome=ending, head=head, beginning=bytes(beginning))
         return _finished(request, result, repeated=True, notes=notes)
 

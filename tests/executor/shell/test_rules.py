@@ -34,8 +34,8 @@ def test_idle_limit_restarts_with_output_and_the_total_limit_does_not() -> None:
     assert deadline.expired(25.0) is Expiry.TOTAL
 
 
-def test_silence_does_not_count_while_the_reader_holds() -> None:
-    """A paused reader cannot make a command idle, but its total limit stays."""
+def test_what_runs_holds_the_idle_limit() -> None:
+    """While a command runs its session is not idle, but its total limit stays."""
     deadline = Deadline(now=0.0, idle_s=10.0, total_s=100.0)
     deadline.hold()
     assert deadline.expired(50.0) is None
