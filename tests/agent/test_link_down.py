@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,18 @@ async def test_asking_while_down_says_why(socket_path: Path) -> None:
         await failure_of(link, "is not there: is tibet-nc-executor running?")
         with pytest.raises(LinkDownError, match=r"is not there: is tibet-nc-executor running\?"):
             await link.ask(jobs, JobsReport)
+
+
+async def test_asking_while_down_leaves_nothing_behind(socket_path: Path) -> None:
+    """However often somebody asks in vain, the kept failure holds none of those who asked."""
+    async with running(link_to(socket_path)) as link:
+        await failure_of(link, "is not there")
+        kept = []
+        for _ in range(3):
+            with pytest.raises(LinkDownError) as caught:
+                await link.ask(jobs, JobsReport)
+            kept.append(len(traceback.extract_tb(caught.value.__traceback__)))
+        assert len(set(kept)) == 1
 
 
 async def test_executor_that_comes_later(socket_path: Path) -> None:

@@ -216,7 +216,7 @@ class ExecutorLink:
 
     def _connected(self) -> _Connection:
         if self._connection is None:
-            raise self.failure
+            raise self.failure.with_traceback(None)  # or it would hold all who ever asked
         return self._connection
 
     async def _serve(self) -> None:
