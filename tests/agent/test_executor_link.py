@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.agent.executor import WELCOME, Peer, listening
-from tests.agent.link import RUN_ID, finished, jobs, link_to, run, running, started
-from tibet_nc_agent.link_error import WrongExecutorError
+from tests.agent.link import RUN_ID, SECONDS, finished, jobs, link_to, run, running, started
+from tibet_nc_agent.link_error import LinkDownError, WrongExecutorError
 from tibet_nc_protocol.framing import frame
 from tibet_nc_protocol.messages import Announcement, Chunk, Denied, Fetch, Jobs, JobsReport, Run
 from tibet_nc_protocol.terms import DenialCode
@@ -102,6 +102,31 @@ async def test_cancelled_request_does_not_break_the_link(socket_path: Path) -> N
         waiting.cancel()
         assert await link.ask(jobs, JobsReport) == JobsReport(request=2, jobs=())
         assert link.welcome == WELCOME
+
+
+async def test_executor_that_reads_nothing(socket_path: Path) -> None:
+    """One that hangs, with more waiting than its socket holds, keeps no agent from ending."""
+    gone = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await gone.wait()
+
+    async with listening(socket_path, script):
+        link = link_to(socket_path)
+        serving = asyncio.create_task(link.run())
+        await link.wait_up()
+        asking = [
+            asyncio.create_task(link.execute(run(f"${number}"), lambda _: None))
+            for number in range(5_000)
+        ]
+        await asyncio.sleep(0)
+        serving.cancel()
+        ended, _ = await asyncio.wait([serving], timeout=SECONDS)
+        gone.set()
+        results = await asyncio.gather(*asking, return_exceptions=True)
+        assert ended == {serving}
+        assert {type(result) for result in results} == {LinkDownError}
 
 
 async def test_checkpoint_in_between(socket_path: Path) -> None:

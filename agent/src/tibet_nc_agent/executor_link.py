@@ -51,6 +51,8 @@ from tibet_nc_protocol.signing import Identity, PublicKey, Purpose
 
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 5.0
+FAREWELL_SECONDS: Final = 2.0
+"""How long an executor has to read what it was asked last; one that hangs must not hold us up."""
 HANDSHAKE_SECONDS: Final = 10.0
 """How long the executor may take to greet; it does so while it replays its last segment."""
 
@@ -231,8 +233,11 @@ class ExecutorLink:
             await self._converse(reader, writer)
         finally:
             writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            try:
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await writer.wait_closed()
+            except OSError:  # of which a timeout is one; what wasn't read is asked again
+                writer.transport.abort()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sealer = Sealer(self._identity, Purpose.REQUEST, REQUESTS)

@@ -148,5 +148,5 @@ class Connection:
     async def _fail(self, reason: str) -> None:
         with suppress(LedgerError):  # the connection ends either way
             await self._archive.security(SecurityEvent.PROTOCOL, reason)
-        with suppress(OSError):
-            await self._send(Failure(reason=reason))
+        # Not in its turn: what goes before may wait for a peer that reads nothing.
+        self._writer.write(frame(self._sealer.seal(Failure(reason=reason))))

@@ -23,6 +23,9 @@ SOCKET_MODE: Final = 0o660
 FOREIGN_RECORDS: Final = 100
 """Foreign peers recorded one by one; the file mode keeps them out before, so more is a flood."""
 
+FAREWELL_S: Final = 2.0
+"""How long a peer has to read what it was told last; one that hangs must not hold us up."""
+
 type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Role], Awaitable[None]]
 
 
@@ -65,8 +68,11 @@ class Server:
         finally:
             self._writers.discard(writer)
             writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+            try:
+                async with asyncio.timeout(FAREWELL_S):
+                    await writer.wait_closed()
+            except OSError:  # of which a timeout is one
+                writer.transport.abort()
 
 
 def listener(path: Path, agent_gid: int) -> tuple[socket.socket, bool]:
