@@ -127,18 +127,23 @@ async def test_another_identity(socket_path: Path) -> None:
 
 
 async def test_wrong_kind_of_answer(socket_path: Path) -> None:
-    """An answer of another kind than was asked for is not taken for one."""
+    """An answer of another kind than was asked for is no answer, and ends the connection."""
 
     async def script(peer: Peer) -> None:
         await peer.greet()
-        for request in (1, 2):
-            await peer.receive()
-            await peer.send(Recorded(request=request, number=1, head="0" * 64))
         await peer.receive()
+        await peer.send(Recorded(request=1, number=1, head="0" * 64))
+        assert await peer.reader.read() == b""
+        ended.put_nowait(peer)
 
+    ended: asyncio.Queue[Peer] = asyncio.Queue()
     async with listening(socket_path, script), running(link_to(socket_path)) as link:
         await link.wait_up()
         with pytest.raises(WrongExecutorError, match="answers with Recorded"):
             await link.ask(lambda number: ChainTail(request=number, limit=1), JobsReport)
+        await failure_of(link, "the executor answers with Recorded")
+        await ended.get()
+        await link.wait_up()
         with pytest.raises(WrongExecutorError, match="answers a run with Recorded"):
             await link.execute(run(), lambda _: None)
+        await ended.get()

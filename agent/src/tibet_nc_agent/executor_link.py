@@ -22,7 +22,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from tibet_nc_agent.link_error import LinkDownError, LinkError, WrongExecutorError
 from tibet_nc_protocol.envelope import Opener, Sealer
@@ -79,6 +79,8 @@ class _Connection:
         self._sealer = sealer
         self._count = 0
         self._open: dict[int, asyncio.Queue[Response | LinkError]] = {}
+        self.fault = ""
+        """Why it was ended from this side, if it was."""
 
     @contextlib.asynccontextmanager
     async def ask(
@@ -113,6 +115,15 @@ class _Connection:
         elif not 0 < response.request <= self._count:
             raise WrongExecutorError("the executor answers a request that was never made")
 
+    def end(self, why: str) -> NoReturn:
+        """End a connection whose peer answers with what was not asked for.
+
+        Whoever asked tries again, which is on the next connection, and so not at once.
+        """
+        self.fault = why
+        self._writer.close()
+        raise WrongExecutorError(why)
+
     def fail(self, error: LinkError) -> None:
         """End every open request."""
         for queue in self._open.values():
@@ -139,7 +150,7 @@ class ExecutorLink:
         self._up = asyncio.Event()
         self._lasted = False
         self.announcements: Final[asyncio.Queue[Announcement | SessionNotice]] = asyncio.Queue()
-        """What the executor tells without being asked: checkpoints for the room."""
+        """What the executor tells without being asked: checkpoints, and sessions that end."""
         self.failure: LinkError = LinkDownError(f"the executor's socket {path}: not connected yet")
         """Why the executor can't be asked, when it can't."""
 
@@ -176,9 +187,9 @@ class ExecutorLink:
         connection = self._connected()
         async with connection.ask(make) as responses:
             response = await _next(responses)
-        if isinstance(response, kind | Denied):
-            return response
-        raise WrongExecutorError(f"the executor answers with {type(response).__name__}")
+        if not isinstance(response, kind | Denied):
+            connection.end(f"the executor answers with {type(response).__name__}")
+        return response
 
     async def execute(
         self, make: Callable[[int], Run], on_start: Callable[[Started], None]
@@ -197,7 +208,7 @@ class ExecutorLink:
                         return result
                     case response:
                         name = type(response).__name__
-                        raise WrongExecutorError(f"the executor answers a run with {name}")
+                        connection.end(f"the executor answers a run with {name}")
 
     async def fetch_output(self, run: str, write: Callable[[bytes], None]) -> Denied | None:
         """Write everything that was recorded of a run, or return why it can't be had.
@@ -210,7 +221,7 @@ class ExecutorLink:
             if isinstance(chunk, Denied):
                 return chunk
             if chunk.offset != offset or not (chunk.data or chunk.last):
-                raise WrongExecutorError("the executor sends recorded output out of order")
+                self._connected().end("the executor sends recorded output out of order")
             write(chunk.data)
             offset += len(chunk.data)
             if chunk.last:
@@ -251,6 +262,8 @@ class ExecutorLink:
         try:
             async for data in frames:
                 connection.deliver(_open(opener, data))
+            if connection.fault:
+                raise WrongExecutorError(connection.fault)
             raise LinkDownError(f"the executor closed its socket {self._path}")
         except LinkError as error:
             self.failure = error
