@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Long commands in the room: told at once, kept up to date, ended by a word; on real parts."""
 
+import asyncio
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
 from tests.harness import Account, Operator, Seen, Synapse
 from tests.harness.host import Host
+from tests.harness.proxy import Proxy
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -113,3 +116,31 @@ async def test_stop_ends_a_stuck_shell_and_what_waits_behind_it(
     assert (await operator.answer_to(behind, ANSWER_SECONDS)).result["verdict"] == "denied"
     assert (await asked(operator, room, "$ echo next")).body.startswith("next\n")
     assert [len(operator.answers_to(event)) for event in (first, behind)] == [1, 1]
+
+
+async def test_no_stop_waits_for_a_notice(
+    operator: Operator, synapse: Synapse, bot: Account, directory: Path
+) -> None:
+    """The agent ends when it is told to, though the homeserver doesn't take what it says."""
+    room = await operator.create_room(invite=[bot.user_id])
+    async with Proxy(synapse.url) as proxy:
+        host = Host(
+            directory / "host",
+            homeserver=proxy.url,
+            bot=bot,
+            operators={operator.user_id: operator.master_key},
+            rooms=[room],
+        )
+        try:
+            await asyncio.to_thread(host.start)
+            await operator.wait_member(room, bot.user_id)
+            await operator.answer_to(await operator.send_text(room, "$ true"))
+            proxy.refuse("/send/", status=502, times=1_000_000)
+            seen = len(proxy.seen)
+            await operator.send_text(room, "$ sleep 1000")
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while not any("/send/" in path for _, path in proxy.seen[seen:]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(host.agent.stop) == 0
+        finally:
+            host.close()

@@ -102,6 +102,9 @@ class Command:
                     return await self._desk.link.execute(request, on_start)
                 except LinkError as error:
                     log.info("asking again for %s: %s", self._message.event_id, error)
+        except asyncio.CancelledError:  # the agent ends, and the homeserver may be away
+            announcing.cancel()
+            raise
         finally:
             ended.set()
             started.cancel()
