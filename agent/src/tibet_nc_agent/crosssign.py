@@ -143,9 +143,10 @@ async def bootstrap(
     answer = await query(homeserver, user_id)
     shown = master_key_of(answer, user_id)
     if shown is None or (shown == replacing and shown != keys.public_key(Use.MASTER)):
-        master = keys.key_objects(user_id)[Use.MASTER]
+        objects = keys.key_objects(user_id)
+        master = objects[Use.MASTER]
         signature = device_sign(canonical(without_signatures(master)))
-        body: JsonObject = {f"{use}_key": value for use, value in keys.key_objects(user_id).items()}
+        body: JsonObject = {f"{use}_key": value for use, value in objects.items()}
         key_id = f"ed25519:{device_id}"
         body["master_key"] = _with_signature(master, user_id, key_id, signature)
         try:

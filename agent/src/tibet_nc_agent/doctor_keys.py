@@ -29,6 +29,7 @@ from tibet_nc_agent.matrix_errors import (
     StoreDamaged,
 )
 from tibet_nc_agent.nio_machine import DATABASE
+from tibet_nc_agent.olm_messages import SIGNED_CURVE25519
 from tibet_nc_agent.operators import Operators, Standing
 from tibet_nc_agent.units import counted
 from tibet_nc_agent.visible import one_line
@@ -91,7 +92,8 @@ async def one_time_keys(homeserver: Homeserver) -> Check:
         answer = await homeserver.once("POST", f"{CLIENT}/keys/upload", {})
     except MatrixError as error:
         return Check(name=name, ok=False, detail=str(error), fix="try again")
-    count = as_count(as_object(answer.get("one_time_key_counts")).get("signed_curve25519")) or 0
+    counts = as_object(answer.get("one_time_key_counts"))
+    count = as_count(counts.get(SIGNED_CURVE25519)) or 0
     detail = f"one-time keys left: {count}"
     if not count:
         fix = "the running agent makes new ones: systemctl status tibet-nc-agent"

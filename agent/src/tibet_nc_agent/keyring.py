@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_agent.canonical import JsonObject, as_object
+from tibet_nc_agent.crosssign import query
 from tibet_nc_agent.event import TextMessage
 from tibet_nc_agent.homeserver import CLIENT, Homeserver
 from tibet_nc_agent.identity import Device, Identity, verify_identity
@@ -35,7 +36,7 @@ from tibet_nc_agent.matrix_errors import (
 from tibet_nc_agent.olm import OlmMachine
 from tibet_nc_agent.olm_messages import ToDevice
 from tibet_nc_agent.rooms import Room
-from tibet_nc_protocol.counts import counted
+from tibet_nc_agent.units import counted
 
 RESHARE_SECONDS: Final = 60.0
 """How long a device that has run out of one-time keys waits for the next offer of our key."""
@@ -118,9 +119,7 @@ class Keyring:
         Raises :class:`StoreMismatch` if it has others, or has lost those it was given.
         """
         user_id, device_id, machine = self._login.user_id, self._login.device_id, self._machine
-        answer = await self._homeserver.once(
-            "POST", f"{CLIENT}/keys/query", {"device_keys": {user_id: []}}
-        )
+        answer = await query(self._homeserver, user_id)
         devices = as_object(as_object(answer.get("device_keys")).get(user_id))
         found = as_object(devices.get(device_id)).get("keys")
         ours = {
@@ -179,9 +178,9 @@ class Keyring:
         for user in users:
             self._answers.pop(user, None)
 
-    async def keys_of(self, user_id: str, *, fresh: bool = False) -> JsonObject:
-        """Return a ``/keys/query`` answer that holds a user's keys; asked for anew if ``fresh``."""
-        return (await self._answer_about(user_id, fresh=fresh)).body
+    async def keys_of(self, user_id: str) -> JsonObject:
+        """Ask for a user's keys anew; return the answer."""
+        return (await self._answer_about(user_id, fresh=True)).body
 
     async def _answer_about(self, user_id: str, *, fresh: bool = False) -> _Answer:
         async with self.lock:

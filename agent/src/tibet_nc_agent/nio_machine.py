@@ -33,11 +33,9 @@ from tibet_nc_agent.canonical import JsonObject, as_object, as_text
 from tibet_nc_agent.identity import Device
 from tibet_nc_agent.login import Login
 from tibet_nc_agent.matrix_errors import SendError, StoreDamaged, start_anew
+from tibet_nc_agent.olm_messages import SIGNED_CURVE25519
 from tibet_nc_agent.statedatabase import CACHE
 from tibet_nc_agent.statefile import make_private
-
-SIGNED_CURVE25519: Final = "signed_curve25519"
-"""The algorithm of one-time and fallback keys."""
 
 DATABASE: Final = "olm.db"
 

@@ -13,8 +13,8 @@ from typing import Any, Self
 from tibet_nc_agent.canonical import JsonObject, as_count, as_object, as_text
 from tibet_nc_agent.identity import Device, devices_of
 from tibet_nc_agent.login import Login
-from tibet_nc_agent.nio_machine import SIGNED_CURVE25519, NioMachine, writing
-from tibet_nc_agent.olm_messages import KeyMissing, NotReadable, Opened, ToDevice
+from tibet_nc_agent.nio_machine import NioMachine, writing
+from tibet_nc_agent.olm_messages import SIGNED_CURVE25519, KeyMissing, NotReadable, Opened, ToDevice
 
 
 class OlmMachine:

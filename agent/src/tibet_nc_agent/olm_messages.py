@@ -2,8 +2,12 @@
 """What goes into the Olm machine and comes out of it, as values of ours."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from tibet_nc_agent.canonical import JsonObject
+
+SIGNED_CURVE25519: Final = "signed_curve25519"
+"""The algorithm of one-time and fallback keys."""
 
 
 class KeyMissing(Exception):  # noqa: N818 - a state of a message, not a failure of ours

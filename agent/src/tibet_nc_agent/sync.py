@@ -18,6 +18,7 @@ import msgspec
 from tibet_nc_agent.canonical import JsonObject, as_count, as_list, as_object, as_text
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted
 from tibet_nc_agent.matrix_errors import Refused, Unreachable
+from tibet_nc_agent.olm_messages import SIGNED_CURVE25519
 
 POLL_MS: Final = 30_000
 """How long the homeserver holds a request when there is nothing new."""
@@ -35,8 +36,6 @@ GAP_EVENTS: Final = 5_000
 GAP_PAGES: Final = 50
 """Most requests that fill a gap: a homeserver may give few events a page, or the same ones for
 ever."""
-
-SIGNED_CURVE25519: Final = "signed_curve25519"
 
 _log = logging.getLogger(__name__)
 

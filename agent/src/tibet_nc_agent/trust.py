@@ -16,10 +16,11 @@ import msgspec
 from tibet_nc_agent.assembly import saved_token
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.config import Config
+from tibet_nc_agent.crosssign import query
 from tibet_nc_agent.descent import as_owner
 from tibet_nc_agent.emoji_dialog import verified_master_key
 from tibet_nc_agent.fingerprint import spaced, unspaced
-from tibet_nc_agent.homeserver import CLIENT, Homeserver
+from tibet_nc_agent.homeserver import Homeserver
 from tibet_nc_agent.identity import verify_identity
 from tibet_nc_agent.matrix_errors import NotLoggedIn
 from tibet_nc_agent.pinfile import PinFile, pin, unpin
@@ -146,7 +147,7 @@ async def _query(config: Config, user: str) -> JsonObject:
         homeserver.token = saved_token(config)
         if not homeserver.token:
             raise NotLoggedIn("the agent has not logged in yet: start it, or tibet-nc-agent login")
-        return await homeserver.once("POST", f"{CLIENT}/keys/query", {"device_keys": {user: []}})
+        return await query(homeserver, user)
     finally:
         await homeserver.close()
 
