@@ -386,7 +386,7 @@ async def test_unsigned_device_can_not_read(
     assert (await operator.wait(lambda seen: seen.event_id == sent)).decrypted
     assert not (await second.wait(lambda seen: seen.event_id == sent)).decrypted
     await second.sign_device()
-    await agent.matrix.keys_of(second.user_id, fresh=True)
+    await agent.matrix.keys_of(second.user_id)
     sent = await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "y"}, "t2")
     assert (await second.wait(lambda seen: seen.event_id == sent and seen.decrypted)).body == "y"
 

@@ -32,7 +32,7 @@ type NewOperator = Callable[..., Awaitable[Operator]]
 
 async def identity(agent: Agent, user_id: str, pinned: str | None = None) -> Identity:
     """Return an identity as the homeserver has it now."""
-    return verify_identity(await agent.matrix.keys_of(user_id, fresh=True), user_id, pinned=pinned)
+    return verify_identity(await agent.matrix.keys_of(user_id), user_id, pinned=pinned)
 
 
 def new_keys(directory: Path) -> CrossSigning:

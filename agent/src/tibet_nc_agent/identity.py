@@ -46,16 +46,11 @@ class Identity:
 
     def device_with(self, curve25519: str) -> Device:
         """Return the one device that owns an Olm key; raise :class:`IdentityError` if none does."""
-        return device_with(self.devices, self.user_id, curve25519)
-
-
-def device_with(devices: tuple[Device, ...], user_id: str, curve25519: str) -> Device:
-    """Return the one device among ``devices`` that owns an Olm key, or raise IdentityError."""
-    owners = [device for device in devices if device.curve25519 == curve25519]
-    if len(owners) != 1:
-        count = "no device" if not owners else "more than one device"
-        raise IdentityError(f"{count} of {user_id} owns the key that sent this message")
-    return owners[0]
+        owners = [device for device in self.devices if device.curve25519 == curve25519]
+        if len(owners) != 1:
+            count = "no device" if not owners else "more than one device"
+            raise IdentityError(f"{count} of {self.user_id} owns the key that sent this message")
+        return owners[0]
 
 
 def without_signatures(value: JsonObject) -> JsonObject:

@@ -70,11 +70,6 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     item: Item
     device: str | None
 
-    @property
-    def forwarded(self) -> bool:
-        """Whether the executor may have been asked already."""
-        return self.device is not None
-
 
 class Inbox:
     """The events of one agent; raises InboxError from every method when the disk fails."""

@@ -277,9 +277,9 @@ class Matrix:
             raise IdentityError("the homeserver doesn't say that the room is encrypted")
         return await self._keyring.device_of(message)
 
-    async def keys_of(self, user_id: str, *, fresh: bool = False) -> JsonObject:
-        """Return a ``/keys/query`` answer that holds a user's keys, for ``verify_identity``."""
-        return await self._keyring.keys_of(user_id, fresh=fresh)
+    async def keys_of(self, user_id: str) -> JsonObject:
+        """Ask for a user's keys anew; return the answer, which is for ``verify_identity``."""
+        return await self._keyring.keys_of(user_id)
 
     async def account_keys(self) -> JsonObject:
         """Return what the homeserver says of the agent's own account, asked once."""
@@ -329,7 +329,8 @@ class Matrix:
                 encrypted = self._machine.encrypt(room.room_id, "m.room.message", content)
             size = len(json.dumps(encrypted))
             if size > EVENT_BYTES:
-                raise _too_large("message", size, EVENT_BYTES)
+                text = f"the message has {size} bytes, and the homeserver takes {EVENT_BYTES}"
+                raise TooLarge(text, size=size, limit=EVENT_BYTES)
             ask = self._homeserver.request if patient else self._homeserver.once
             return await self._put(ask, room_id, "m.room.encrypted", encrypted, txn_id)
 
@@ -420,8 +421,3 @@ class Matrix:
                 f"{room_id} has members that are no operators: {names}", users=strangers
             )
         return room
-
-
-def _too_large(what: str, size: int, limit: int) -> TooLarge:
-    text = f"the {what} has {size} bytes, and the homeserver takes {limit}"
-    return TooLarge(text, size=size, limit=limit)

@@ -34,7 +34,7 @@ class Media:
         """Encrypt and upload ``size`` bytes of a file; return an ``m.file`` message that holds it.
 
         The homeserver learns neither name nor type. Raises :class:`TooLarge` before anything is
-        sent if it takes no file of that size, and OSError if the file can't be read.
+        sent if it takes no file of that size.
         """
         limit = await self.limit()
         if limit is not None and size > limit:

@@ -117,7 +117,6 @@ class Answerer:
         output: str | Attached,
         *,
         wall: str | None = None,
-        final: bool = True,
     ) -> JsonObject:
         """Say how a command ended, with its output: visible text, or an excerpt of it.
 
@@ -127,7 +126,6 @@ class Answerer:
         block = self._block(
             event_id,
             Verdict.ABORTED if aborted else Verdict.RAN,
-            final=final,
             number=result.number,
             outcome=result.outcome,
             exit=result.exit,

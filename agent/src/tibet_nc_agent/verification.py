@@ -159,7 +159,7 @@ class Verification:
     # --- before -------------------------------------------------------------------------------
 
     async def _identity(self) -> Identity:
-        answer = await self._scene.matrix.keys_of(self.user, fresh=True)
+        answer = await self._scene.matrix.keys_of(self.user)
         return verify_identity(answer, self.user, pinned=None)
 
     async def _meeting(self) -> str:

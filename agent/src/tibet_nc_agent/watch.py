@@ -51,7 +51,7 @@ class Watch:
             await self._tell_paused(pin)
             return
         try:
-            answer = await desk.matrix.keys_of(user_id, fresh=True)
+            answer = await desk.matrix.keys_of(user_id)
             identity = verify_identity(answer, user_id, pinned=pin.master_key)
         except IdentityChanged as error:
             await self._pause(user_id, error)
