@@ -46,14 +46,15 @@ from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.terms import Reason
 
 INPUT_BYTES: Final = 65536  # input that a command has not read yet
+LINE_BYTES: Final = 4095  # of a line, without its end; a terminal drops the rest and tells nobody
 FULL: Final = "what it left running was ended: as much as may run in the background does already"
 MISSED: Final = "interrupted again: a program that was just starting had missed it"
 _TICK_S: Final = 0.25  # how often a stopped shell is looked for
 _LIVING_CUT_S: Final = 2.0  # with processes that go on: time enough also against a flood
 
 
-class InputFullError(Exception):
-    """The command reads too slowly: nothing of this input was taken."""
+class InputError(Exception):
+    """The terminal would lose some of this input, or has too much waiting: none of it was taken."""
 
 
 class Command:
@@ -86,7 +87,7 @@ class Command:
         self._continued = False
         self._notes: list[str] = []
         self._input = bytearray()
-        self._mid_line = False
+        self._open_line = 0  # bytes that were typed of a line that has no end yet
         self._told = bytearray()
         self._end_of_told = b""
         self._last_word: LastWord | None = None
@@ -148,16 +149,23 @@ class Command:
     def write(self, data: bytes, *, end: bool = False) -> None:
         """Type `data`, and ^D after it at the `end`: twice in a line, where one only hands it over.
 
-        Raises InputFullError and takes nothing if too much is waiting.
+        Raises InputError and takes nothing if a line is too long or too much is waiting.
         """
+        if self._done.done():
+            return
+        first, *others = data.split(b"\n")
+        lines = [self._open_line + len(first), *map(len, others)]
+        if self._terminal.keeps_lines and max(lines) > LINE_BYTES:
+            raise InputError(
+                f"a line would have {max(lines)} bytes, of which a terminal takes {LINE_BYTES}"
+            )
         if end:
-            mid_line = not data.endswith(b"\n") if data else self._mid_line
-            data += END_OF_FILE * (2 if mid_line else 1)
-        if not data or self._done.done():
+            data += END_OF_FILE * (2 if lines[-1] else 1)
+        if not data:
             return
         if len(self._input) + len(data) > INPUT_BYTES:
-            raise InputFullError(f"{len(self._input)} bytes of input are not read yet")
-        self._mid_line = not data.endswith((b"\n", END_OF_FILE))
+            raise InputError(f"{len(self._input)} bytes of input are not read yet")
+        self._open_line = 0 if end else lines[-1]
         self._input += data
         self._write()
 

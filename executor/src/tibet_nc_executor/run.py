@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 
 from tibet_nc_executor import provenance
 from tibet_nc_executor.archive import Archive
-from tibet_nc_executor.command import Command, InputFullError
+from tibet_nc_executor.command import Command, InputError
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.ending import Ending, Status, described
 from tibet_nc_executor.errors import ExecutorError, LedgerError, ShellError
@@ -127,7 +127,7 @@ class Execution:
             data = text.encode()
             self._command.write(data, end=end)
             self._typed[sender] = self._typed.get(sender, 0) + len(data)
-        except (InputFullError, UnicodeEncodeError) as error:
+        except (InputError, UnicodeEncodeError) as error:
             raise DeniedError(DenialCode.BUSY, f"nothing was typed: {error}") from None
 
     @property

@@ -179,6 +179,14 @@ class Terminal:
             raise HangUpError("the terminal is gone") from error
         return taken
 
+    @property
+    def keeps_lines(self) -> bool:
+        """Whether it holds what is typed until the line ends, and not each key for itself."""
+        try:
+            return bool(termios.tcgetattr(self._spare)[3] & termios.ICANON)
+        except termios.error:  # it was hung up, and takes nothing
+            return False
+
     def interrupt(self) -> None:
         """Send SIGINT to the foreground process group, if there is one; raises OSError."""
         fcntl.ioctl(self._master, _TIOCSIG, int(signal.SIGINT))

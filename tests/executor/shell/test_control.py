@@ -10,7 +10,7 @@ import pytest
 
 from tests.executor.shell.driver import begin, commands_of, run, settings_for, until
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.command import INPUT_BYTES, MISSED, InputFullError
+from tibet_nc_executor.command import INPUT_BYTES, MISSED, InputError
 from tibet_nc_executor.settings import ResourceLimits
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
@@ -227,6 +227,40 @@ async def test_much_input_arrives_whole(shell: Shell) -> None:
     assert done.output.split()[2] == str(len(data)).encode()
 
 
+@pytest.mark.parametrize("typed", ["x" * 4095, "é" * 2047 + "x"])
+async def test_the_longest_line_arrives_whole(shell: Shell, typed: str) -> None:
+    """A terminal takes so many bytes of a line, whatever its characters, in one piece or in two."""
+    running = await begin(shell, "echo up; wc -c")
+    await running.printed(b"up\n")
+    line = typed.encode() + b"\n"
+    running.command.write(line)
+    running.command.write(line[:2000])
+    running.command.write(line[2000:], end=True)
+    assert int((await running.done()).output.split()[1]) == 2 * len(line)
+
+
+async def test_a_line_that_a_terminal_would_cut_is_not_taken(shell: Shell) -> None:
+    """Nothing of a line is typed of which the terminal would drop some: all at once, or joined."""
+    running = await begin(shell, "echo up; cat")
+    await running.printed(b"up\n")
+    for typed in (b"x" * 4096, b"short\n" + b"x" * 4096 + b"\n", "é".encode() * 2048):
+        with pytest.raises(InputError, match="4096 bytes, of which a terminal takes 4095"):
+            running.command.write(typed)
+    running.command.write(b"a line")
+    with pytest.raises(InputError, match="4101 bytes"):
+        running.command.write(b"x" * 4095 + b"\n")
+    running.command.write(b"\n", end=True)
+    assert (await running.done()).output == b"up\na line\n"
+
+
+async def test_a_program_that_wants_keys_takes_any_line(shell: Shell) -> None:
+    """A terminal that was told not to keep lines drops nothing of a long one."""
+    running = await begin(shell, "stty -icanon; echo up; head -c 10000 | wc -c")
+    await running.printed(b"up\n")
+    running.command.write(b"x" * 10_000)
+    assert (await running.done()).output == b"up\n10000\n"
+
+
 async def test_input_that_nobody_reads_is_bounded(shell: Shell) -> None:
     """A command that never reads cannot make the executor hold more and more."""
     running = await begin(shell, "echo up; sleep 100")
@@ -234,7 +268,7 @@ async def test_input_that_nobody_reads_is_bounded(shell: Shell) -> None:
     for _ in range(100):
         try:
             running.command.write(b"x" * 1023 + b"\n")
-        except InputFullError:
+        except InputError:
             refused += 1
     assert 100 - INPUT_BYTES // 1024 > refused > 0
     running.command.kill()
@@ -247,14 +281,14 @@ async def test_input_and_its_end_go_in_together(shell: Shell) -> None:
     await running.printed(b"up\n")
 
     def waiting() -> int:
-        with pytest.raises(InputFullError) as refused:
-            running.command.write(b"x" * (INPUT_BYTES + 1))
+        with pytest.raises(InputError) as refused:
+            running.command.write(b"\n" * (INPUT_BYTES + 1))
         return int(str(refused.value).split()[0])
 
     running.command.write(b"x\n" * (INPUT_BYTES // 4))
     before = waiting()
     fitting = b"\n" * (INPUT_BYTES - before)
-    with pytest.raises(InputFullError):
+    with pytest.raises(InputError):
         running.command.write(fitting, end=True)
     assert waiting() == before
     running.command.write(fitting)
