@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Output on its way to an attachment: on disk, counted exactly, and cut where a limit asks."""
 
+import os
 from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
+from tests.mounts import mount_memory, private_mounts
 from tibet_nc_agent.excerpt import EDGE_BYTES
 from tibet_nc_agent.spool import Spool, prepare
 
@@ -33,6 +35,22 @@ def test_pieces_are_the_output(tmp_path: Path, writes: list[bytes], limit: int |
     assert spool.head == whole[:EDGE_BYTES]
     assert spool.tail == whole[-EDGE_BYTES:]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk")
+def test_a_full_disk_gets_its_room_back(tmp_path: Path) -> None:
+    """Output that doesn't fit on the disk doesn't stay there."""
+
+    def fill() -> None:
+        with Spool(tmp_path) as spool:
+            for _ in range(40):
+                spool.write(b"x" * 5000)
+
+    with private_mounts():
+        mount_memory(tmp_path, "size=128k")
+        with pytest.raises(OSError, match="No space left"):
+            fill()
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:

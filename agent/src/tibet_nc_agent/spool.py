@@ -43,8 +43,10 @@ class Spool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self.path.unlink()
+        try:
+            self.path.unlink()
+        finally:
+            self._file.close()  # raises if the disk was full, and tries to write once more
 
     def write(self, data: bytes) -> None:
         """Append output; it is in the file, for others to read, when this returns."""
