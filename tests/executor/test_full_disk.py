@@ -13,6 +13,7 @@ from tests.executor.rig import UNRESTRICTED, Connect, Executor, records, remaind
 from tests.executor.shell.driver import until
 from tests.executor.test_refusals import alert, refusal
 from tests.mounts import mount_memory, private_mounts
+from tibet_nc_executor.durable import write_draft
 from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Finished, Recorded, Started
 from tibet_nc_protocol.records import Intent
 from tibet_nc_protocol.terms import DenialCode, Reason
@@ -34,6 +35,16 @@ def fill(path: Path) -> None:
         while True:
             file.write(bytes(4096))
             file.flush()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+def test_a_draft_that_does_not_fit_leaves_its_room(tmp_path: Path) -> None:
+    """What was to take a file's place doesn't stay beside it when the disk is full."""
+    with private_mounts():
+        mount_memory(tmp_path, "size=128k")
+        with pytest.raises(OSError, match="No space left"):
+            write_draft(tmp_path / "file", bytes(200_000))
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
