@@ -6,13 +6,12 @@ was refused is not run later. That holds across restarts, since the chain is ask
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, NoReturn
 
 from tibet_nc_executor.archive import EMPTY_SHA256
 from tibet_nc_executor.errors import LedgerError, ShellError
-from tibet_nc_executor.leftover import JOB_COMMAND_CHARACTERS, Leftover
+from tibet_nc_executor.leftover import Leftover
 from tibet_nc_executor.policy import Refused, Rules, admit, decide
 from tibet_nc_executor.recording import read_output
 from tibet_nc_executor.run import DeniedError, Execution, Result, Tools
@@ -58,7 +57,7 @@ class Runs:
         self._archive = tools.archive
         self._rules = rules
         self._clock = clock
-        self._active: dict[str, tuple[Execution, float]] = {}
+        self._active: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = sessions
         self._stopping = False
@@ -86,7 +85,7 @@ class Runs:
                 return
             self._begin(request, run, request_sha256)
             repeated = False
-        execution, _ = self._active[run]
+        execution = self._active[run]
         number, head = await asyncio.shield(execution.started)
         await send(Started(request=request.request, run=run, number=number, head=head))
         result = await asyncio.shield(execution.done)
@@ -128,9 +127,7 @@ class Runs:
 
     def _is_replay(self, ciphertext: str) -> bool:
         """Whether a ciphertext ran, or is about to: what waits for its turn has no intent yet."""
-        if any(
-            execution.request.ciphertext == ciphertext for execution, _ in self._active.values()
-        ):
+        if any(known.request.ciphertext == ciphertext for known in self._active.values()):
             return True
         return self._archive.index.run_of_ciphertext(ciphertext) is not None
 
@@ -169,7 +166,7 @@ class Runs:
             tools=self._tools,
             may_leave=self._may_leave,
         )
-        self._active[run] = (execution, time.monotonic())
+        self._active[run] = execution
         session.begin(execution, self._keep(self._in_turn(execution, session)))
 
     def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -277,21 +274,7 @@ class Runs:
 
     def jobs(self) -> tuple[Job, ...]:
         """Return what runs, oldest first."""
-        now = time.monotonic()
-        running = [
-            Job(
-                number=execution.started.result()[0],
-                sender=execution.request.sender,
-                seconds=int(now - since),
-                output_bytes=execution.output_bytes,
-                command=execution.request.command[:JOB_COMMAND_CHARACTERS],
-                left=0,
-            )
-            for execution, since in self._active.values()
-            if execution.is_started
-        ]
-        running += [leftover.job for leftover in self._sessions.leftovers()]
-        running.sort(key=lambda job: job.number)
+        running = sorted((work.job for work in self._numbered()), key=lambda job: job.number)
         return tuple(running[: OPEN_RUNS + BACKGROUND_RUNS])
 
     def control(self, request: Control) -> None:
@@ -323,7 +306,12 @@ class Runs:
         return len(running)
 
     def _everything(self) -> list[Execution | Leftover]:
-        return [*(execution for execution, _ in self._active.values()), *self._sessions.leftovers()]
+        return [*self._active.values(), *self._sessions.leftovers()]
+
+    def _numbered(self) -> list[Execution | Leftover]:
+        """Return what has a number; a command that waits for its turn has none yet."""
+        started = (execution for execution in self._active.values() if execution.is_started)
+        return [*started, *self._sessions.leftovers()]
 
     def _check_operator(self, room: str, sender: str) -> None:
         admitted = admit(sender, room, self._rules.now())
@@ -331,12 +319,9 @@ class Runs:
             raise DeniedError(admitted.code, admitted.reason)
 
     def _started(self, number: int) -> Execution | Leftover:
-        for execution, _ in self._active.values():
-            if execution.is_started and execution.started.result()[0] == number:
-                return execution
-        for leftover in self._sessions.leftovers():
-            if leftover.number == number:
-                return leftover
+        for work in self._numbered():
+            if work.number == number:
+                return work
         raise DeniedError(DenialCode.UNKNOWN, f"#{number} is not running")
 
     async def stop(self) -> None:
