@@ -117,11 +117,15 @@ def _pipe(path: Path) -> None:
     os.mkfifo(path, 0o644)
 
 
+ENDLESS = 1 << 42
+"""The length of a file with a hole, which no memory would hold."""
+
 SPOILED: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.chmod(0o664), "lets others"),
     (lambda path: path.write_text("[[operator]]\nuser = 5\n"), "operator"),
     (lambda path: path.write_bytes(b"\xff"), "UTF-8"),
     (lambda path: path.write_bytes(b"#" * (PINS_BYTES + 1)), "at most"),
+    (lambda path: os.truncate(path, ENDLESS), "at most"),
     (_link, "symbolic"),
     (_pipe, "not a file"),
 ]

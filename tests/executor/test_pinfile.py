@@ -66,6 +66,14 @@ def test_another_file_of_the_same_time_is_seen(path: Path) -> None:
     assert list(file.pins()) == [ONE]
 
 
+def test_no_more_of_a_file_is_read_than_one_may_have(path: Path) -> None:
+    """However long a file is, it takes a bounded part of the memory to refuse it."""
+    path.write_bytes(pinning(ONE))
+    os.truncate(path, 1 << 42)  # with a hole; no memory would hold it
+    with pytest.raises(PinsError, match="at most"):
+        PinFile(path).pins()
+
+
 @pytest.mark.parametrize(
     "wrong", [b"\xff", b"[[operator]]\n", b"#" * (PINS_BYTES + 1)], ids=["bytes", "half", "long"]
 )
