@@ -245,3 +245,21 @@ async def test_nothing_to_log_in_with(program: AgentProgram) -> None:
     looked = await program.run("doctor", "--json")
     fixes = {check["name"]: check["fix"] for check in json.loads(looked.out) if not check["ok"]}
     assert (fixes["store"], fixes["login"]) == ("tibet-nc-agent login", "tibet-nc-agent login")
+
+
+async def test_what_is_written_is_for_nobody_else_whatever_the_umask(
+    program: AgentProgram, synapse: Synapse
+) -> None:
+    """I6, I10: a file that is made without a word on its mode is the agent's alone."""
+    async with Proxy(synapse.url) as proxy:
+        program.use(proxy.url)
+        reached = proxy.hang(1, heard=False)
+        process = await asyncio.create_subprocess_exec(*program.command("login"), umask=0)
+        try:
+            async with asyncio.timeout(60):
+                await reached.wait()
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        finally:
+            process.kill()
+            await process.wait()
+    assert "\nUmask:\t0077\n" in status
