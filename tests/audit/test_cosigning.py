@@ -2,8 +2,11 @@
 """The auditor's signature to a checkpoint: on a good chain, and never on less than before (I8)."""
 
 import base64
+import fcntl
 import os
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,14 @@ import pytest
 from tests.audit.chains import EXECUTOR, STRANGER, Chain
 from tests.audit.program import KEY, check, checkpoint, within
 from tests.audit.verdicts import lines_of, put
-from tibet_nc_audit.cosigning import cosign, load_key
+from tibet_nc_audit.cosigning import cosign, load_key, seen
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_protocol.cosignature import Cosigner, verify_cosignature
 from tibet_nc_protocol.merkle import leaf_hash
 from tibet_nc_protocol.note import Checkpoint, Verifier, sign_note
 
 NAME = "example.org/audit"
+LOCKS = Path("/proc/locks")
 
 
 @pytest.fixture
@@ -107,16 +111,17 @@ def test_never_less_than_before(chain: Chain, mine: Path) -> None:
     assert checkpoint(chain, "--cosign", mine, "--key", KEY).status == 0
 
 
+def note(size: int, root: bytes, origin: str = "example.org/log") -> str:
+    """Return the checkpoint of a chain that isn't there."""
+    text = Checkpoint(origin=origin, size=size, root=root).text()
+    return sign_note(text, origin, EXECUTOR)
+
+
 def test_the_key_refuses_by_itself(mine: Path) -> None:
     """Whatever was verified, a key never signs a smaller checkpoint, or another of one size (I8).
 
     Not even when it has signed those of another chain meanwhile.
     """
-
-    def note(size: int, root: bytes, origin: str = "example.org/log") -> str:
-        text = Checkpoint(origin=origin, size=size, root=root).text()
-        return sign_note(text, origin, EXECUTOR)
-
     key = load_key(mine)
     one, other = bytes(32), b"\1" * 32
     cosign(key, note(7, one), 1_800_000_000)
@@ -126,6 +131,24 @@ def test_the_key_refuses_by_itself(mine: Path) -> None:
         with pytest.raises(AuditError, match="cosigned before"):
             cosign(key, refused, 1_800_000_002)
     cosign(key, note(8, other), 1_800_000_003)
+
+
+def test_who_cosigns_waits_for_who_cosigns_already(mine: Path) -> None:
+    """Two at once would both look before either remembers, and sign two checkpoints (I8)."""
+    key, file = load_key(mine), f":{mine.stat().st_ino} "
+
+    def waits() -> bool:
+        return any(" -> " in line and file in line for line in LOCKS.read_text().splitlines())
+
+    with mine.open("rb") as other, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        signing = pool.submit(cosign, key, note(7, bytes(32)), 1_800_000_000)
+        while not (signing.done() or waits()):
+            time.sleep(0.01)
+        assert seen(key, "example.org/log") is None
+        fcntl.flock(other, fcntl.LOCK_UN)
+        signed = signing.result()
+    assert seen(key, "example.org/log") == signed
 
 
 def test_a_rollback_that_grew_on_is_not_cosigned(mine: Path, tmp_path: Path) -> None:
