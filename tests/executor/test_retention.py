@@ -3,6 +3,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -136,3 +137,20 @@ async def test_what_could_not_be_deleted_goes_later(executor: Executor) -> None:
     executor.stop()
     with executor:
         await _gone(executor, first)
+
+
+async def test_what_a_link_points_to_counts_for_nothing(executor: Executor, tmp_path: Path) -> None:
+    """A link among the recordings is as large as it is itself, and what it names is left alone."""
+    client = await Client.connect(executor)
+    first, second, third = await _print(client, 3)
+    await client.close()
+    executor.stop()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(bytes(1_000_000))
+    link = executor.state / RECORDINGS / recording_name(third + 1)
+    link.symlink_to(elsewhere)
+    with executor:
+        await _gone(executor, first)
+    assert [record.number for record in _retentions(executor)] == [first]
+    assert _there(executor) == [recording_name(second), recording_name(third), link.name]
+    assert elsewhere.stat().st_size == 1_000_000
