@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Nothing outlives its command (I6), and nothing of another command is touched."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,9 @@ from tibet_nc_executor.enclosure import GIVE_UP_S, Pauses
 from tibet_nc_executor.process import Tag
 from tibet_nc_executor.shell import Shell
 from tibet_nc_executor.tagged import Freezer, Tagged
+
+STRANGER = 64299
+"""A uid that may signal no process of the shell's."""
 
 
 @pytest.fixture
@@ -152,4 +156,28 @@ async def test_the_last_look_ends_everything_too(
     remains = await Tagged(tag, freezer).kill(Pauses(now=time.monotonic() - GIVE_UP_S))
     assert remains.killed >= 2
     await running.done()
+    assert sleepers("") == []
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="needs a uid to separate")
+async def test_what_can_not_be_ended_keeps_its_group(
+    shell: Shell, sleepers: Callable[[str], list[str]]
+) -> None:
+    """A number that something left behind still has is no later command's (I6)."""
+    running = await begin(shell, "(setsid sleep 4720 &); id -G; read line")
+    await running.printed(b"\n")
+    await until(lambda: bool(sleepers("sleep 4720")))
+    group = int(running.output.split()[-1])
+    os.seteuid(STRANGER)
+    try:
+        running.command.write(b"\n")
+        done = await running.done()
+    finally:
+        os.seteuid(0)
+    assert "something it left running could not be killed" in done.ending.notes
+    cells = [shell.cage.open() for _ in range(3)]
+    assert group not in {cell.group for cell in cells}
+    for cell in cells:
+        shell.cage.close(cell, empty=True)
+    await shell.clear()
     assert sleepers("") == []
