@@ -210,6 +210,28 @@ async def test_another_identity_pauses_until_pinned_anew(
     assert answer.body.startswith("back\n")
 
 
+async def test_an_invitation_of_who_is_paused_waits(
+    host: Host, operator: Operator, bot: Account, room: str
+) -> None:
+    """An operator who is paused gets the agent into no room, until pinned anew."""
+    host.pin({operator.user_id: operator.master_key})
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    assert (await operator.answer_to(await operator.send_text(room, "$ true"))).result["exit"] == 0
+
+    await operator.reset_identity()
+    await operator.wait(lambda seen: "is paused" in seen.body)
+    await operator.kick(room, bot.user_id)
+    await asyncio.to_thread(host.wait_log, "the agent is no longer in this room")
+    await operator.invite(room, bot.user_id)
+    told = f"an invitation to {room} by {operator.user_id} waits"
+    await asyncio.to_thread(host.wait_log, told)
+    assert (await trust(host, operator.user_id, operator.master_key)).returncode == 0
+    await operator.wait_member(room, bot.user_id)
+    answer = await operator.answer_to(await operator.send_text(room, "$ echo back"))
+    assert answer.body.startswith("back\n")
+
+
 async def test_a_new_unsigned_device_is_told_once(
     host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
 ) -> None:
