@@ -299,6 +299,39 @@ async def test_who_has_left_has_no_key_of_what_is_said_later(
     assert first == again != later
 
 
+async def test_a_device_that_was_left_out_reads_again(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """A device that an answer of the homeserver lacks reads nothing, and all when it is back."""
+    phone = await new_operator(operator)
+    agent.pin(operator)
+
+    def leave_out(body: dict[str, Any]) -> dict[str, Any]:
+        del body["device_keys"][operator.user_id][phone.device_id]
+        return body
+
+    async def read() -> bool:
+        """Say something, when the homeserver was asked for devices; can the phone read it?"""
+        await agent.matrix.keys_of(operator.user_id, fresh=True)
+        said = await agent.matrix.send(
+            agent.room_id, {"msgtype": "m.notice", "body": "said"}, secrets.token_hex(4)
+        )
+        return (await phone.wait(lambda seen: seen.event_id == said)).decrypted
+
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await agent.until(lambda: operator.user_id in agent.matrix.members(agent.room_id))
+        could = [await read()]
+        proxy.rewrite("/keys/query", leave_out)
+        could.append(await read())
+        proxy.pass_all()
+        could.append(await read())
+        await agent.stop()
+    assert could == [True, False, True]
+
+
 async def test_who_comes_while_a_key_is_on_its_way_stops_the_message(
     operator: Operator, agent: Agent
 ) -> None:
