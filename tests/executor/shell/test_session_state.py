@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.shell.driver import run
+from tests.executor.shell.driver import begin, run
 from tibet_nc_executor.ending import Death
+from tibet_nc_executor.prologue import STATE_BYTES
 from tibet_nc_executor.session import NOT_KEPT, TOO_LARGE
 from tibet_nc_executor.shell import Shell
 
@@ -293,8 +294,10 @@ async def test_large_state_is_kept_up_to_the_limit(shell: Shell) -> None:
     session = shell.new_session()
     assert (await run(shell, "printf -v big '%0300000d' 1", session)).ending.notes == ()
     assert (await run(shell, "echo ${#big}", session)).output == b"300000\n"
-    done = await run(shell, "printf -v huge '%02000000d' 1; (exit 5)", session)
+    running = await begin(shell, "printf -v huge '%02000000d' 1; (exit 5)", session)
+    done = await running.done()
     assert (done.ending.exit, done.ending.notes) == (5, (TOO_LARGE,))
+    assert len(running.command._told) == STATE_BYTES + 1  # which tells that there was more
     assert (await run(shell, "echo ${#big} ${#huge}", session)).output == b"300000 0\n"
 
 
