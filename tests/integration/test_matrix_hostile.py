@@ -312,7 +312,7 @@ async def test_a_device_that_was_left_out_reads_again(
 
     async def read() -> bool:
         """Whether the phone reads what is said after the homeserver was asked for devices."""
-        await agent.matrix.keys_of(operator.user_id, fresh=True)
+        await agent.matrix.keys_of(operator.user_id)
         said = await agent.matrix.send(
             agent.room_id, {"msgtype": "m.notice", "body": "said"}, secrets.token_hex(4)
         )
