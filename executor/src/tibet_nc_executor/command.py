@@ -5,13 +5,13 @@
     → everything that it left is killed and gone → terminal put back, fence written
     → output read up to the fence → state kept → Ending
 
-Who may leave something running (`on_rest`) gets the Ending without the killing: the fence then cuts
-what was printed until now from what is printed later, and what goes on is `background`.
+With `on_rest` a command may leave processes running. Then nothing is killed: the fence separates
+what the command has printed from what they print later, and what goes on is `background`.
 
-The status comes from the kernel, or from the shell's own last words if it stays for the sake of
-what it left; the end of the output from the fence (fence.py), never from the output itself or from
-silence. Nothing here blocks: the terminal, the state's pipe and the shell's
-process descriptor are waited on by the event loop, and no thread is made.
+The status comes from the kernel, or from the shell's own last words where the shell stays because
+of what it left; the end of the output comes from the fence (fence.py), never from the output itself
+or from silence. Nothing here blocks: the terminal, the state's pipe and the shell's process
+descriptor are waited on by the event loop, and no thread is made.
 """
 
 import asyncio

@@ -6,14 +6,14 @@ above all entering a control group, for which the kernel waits several milliseco
 entered one a moment ago. None of that depends on the command, so it can be done while nobody
 waits: a door is made ahead, and a command goes through it when its intent is on disk (I1).
 
-Behind the door waits a bash of the shell uid that reads two inherited files: a pipe, whose end is
-the word to come near, and then the line that makes it the command's own bash. It holds nothing of
-any session but the right to its home. If the executor is gone the pipe ends, the line is empty, and
-so it ends too.
+Behind the door waits a bash of the shell uid. It has inherited a pipe and a file: it waits until
+the pipe is closed, and then runs the one line in the file, which makes it the command's own bash
+(`approach`). Of a session it has nothing but the right to its home. If the executor dies, the pipe
+is closed as well, the file is still empty, and so the bash ends.
 
-The command's own bash stops once more, before anything of its session or of the command: it came
-near while the intent was on its way to the disk, and goes on at the word that it is there. Without
-that word, or if the executor is gone, it ends.
+The command's own bash then waits a second time, before anything of its session or of the command
+has run: it was started while the intent was being written to the disk, and goes on when it is told
+that the intent is there (`go`). If it is never told, or the executor dies, it ends.
 """
 
 import os
