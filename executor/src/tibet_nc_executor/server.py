@@ -47,7 +47,7 @@ class Server:
             self._accept, sock=listener, cleanup_socket=False
         )
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Accept no more and end all connections."""
         if self._server is not None:
             self._server.close()

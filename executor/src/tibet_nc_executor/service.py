@@ -217,7 +217,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     await _until_told(duties)
     daemon.notify("STOPPING=1")
     _say("stopping")
-    await server.stop()
+    server.stop()
     await runs.stop()
     for duty in duties:
         duty.cancel()
