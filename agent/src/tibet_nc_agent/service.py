@@ -155,9 +155,8 @@ class Service:
         log.info("ready: %s", serving)
 
     async def _supervise(self) -> None:
-        interval = self._supervisor.interval_s
         while True:
-            await asyncio.sleep(30.0 if interval is None else interval)
+            await asyncio.sleep(self._supervisor.interval_s)
             self._supervisor.beat()
 
 

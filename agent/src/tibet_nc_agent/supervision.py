@@ -15,6 +15,9 @@ STALL_SECONDS: Final = 600.0
 """How long the homeserver may bring nothing at all, not even an empty batch (one comes every 30 s),
 before the agent ends, to be started anew with fresh connections."""
 
+UNWATCHED_SECONDS: Final = 30.0
+"""How often it is looked whether anything moves, where no watchdog asks for it more often."""
+
 
 class StalledError(Exception):
     """Nothing has moved for STALL_SECONDS."""
@@ -28,12 +31,12 @@ class Supervisor:
         self._moved = time.monotonic()
 
     @property
-    def interval_s(self) -> float | None:
-        """How often to call :meth:`beat`, None when no watchdog watches this process."""
+    def interval_s(self) -> float:
+        """How often to call :meth:`beat`: thrice as often as a watchdog of this process asks."""
         microseconds = self._environ.get("WATCHDOG_USEC", "")
         owner = self._environ.get("WATCHDOG_PID", "")
         if not microseconds.isdigit() or (owner and owner != str(os.getpid())):
-            return None
+            return UNWATCHED_SECONDS
         return int(microseconds) / 1_000_000 / 3
 
     def moved(self) -> None:
