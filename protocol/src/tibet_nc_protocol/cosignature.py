@@ -40,7 +40,7 @@ def verify_cosignature(note: str, cosigner: Cosigner) -> int:
     claims to be by this key does not verify.
     """
     text, signatures = split_note(note)
-    times = []
+    times: list[int] = []
     for name, data in signatures:
         if name != cosigner.name or data[:KEY_ID_BYTES] != cosigner.key_id:
             continue

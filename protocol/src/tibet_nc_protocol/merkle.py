@@ -53,7 +53,7 @@ class Frontier:
         sha256 = hashlib.sha256
         level = list(leaves)
         size, self.size = self.size, self.size + len(level)
-        kept = []
+        kept: list[bytes] = []
         while level:
             if size & 1:
                 level.insert(0, self.digests.pop())
@@ -90,7 +90,7 @@ def inclusion_ranges(index: int, size: int) -> list[range]:
     if not 0 <= index < size:
         raise ProofError(f"there is no leaf {index} in a tree of {size}")
     begin, end = 0, size
-    found = []
+    found: list[range] = []
     while end - begin > 1:
         split = begin + _split(end - begin)
         if index < split:
@@ -136,7 +136,7 @@ def consistency_ranges(old: int, size: int) -> list[range]:
     if not 0 < old <= size:
         raise ProofError(f"a tree of {old} is not within one of {size}")
     begin, end, whole = 0, size, True
-    found = []
+    found: list[range] = []
     while old < end:
         split = begin + _split(end - begin)
         if old <= split:

@@ -125,7 +125,7 @@ def split_note(note: str) -> tuple[str, Sequence[tuple[str, bytes]]]:
     text, separator, rest = note.rpartition("\n\n")
     if not separator or not rest.endswith("\n"):
         raise NoteError("a note is a text, an empty line and signature lines")
-    signatures = []
+    signatures: list[tuple[str, bytes]] = []
     for line in rest[:-1].split("\n"):
         match = _SIGNATURE_LINE.match(line)
         if match is None:

@@ -196,8 +196,8 @@ def verify_command(proof: CommandProof, pinned: PublicKey | None = None) -> Comm
     The numbers are the steps of SPEC §7, Proofs.
     """
     keys = read_keys(proof.genesis, proof.keys, pinned)  # a
-    records = []
-    notes = []
+    records: list[Record] = []
+    notes: list[str] = []
     checkpoint: Checkpoint | None = None
     for shown in proof.records:
         record = _record(shown.line)

@@ -115,7 +115,7 @@ class Identity:
             raise SignatureError(f"a secret key has {KEY_BYTES} bytes, not {len(secret)}")
         self._engine = DIDEngine.from_secret_key(secret.hex())
         self.public_key: Final = PublicKey.from_hex(self._engine.public_key)
-        self.id: Final = str(self._engine.create_did_from_key())
+        self.id: Final = self._engine.create_did_from_key()
         """The identity's name, ``did:jis:…``; a label, not a proof: the proof is the key."""
 
     def __repr__(self) -> str:
@@ -127,4 +127,4 @@ class Identity:
 
     def document(self) -> str:
         """Return the identity's signed DID document as JSON text."""
-        return str(self._engine.create_document(self.id))
+        return self._engine.create_document(self.id)
