@@ -88,7 +88,7 @@ def erase(config: Config, arguments: argparse.Namespace) -> None:
 
 def examine(config: Config, arguments: argparse.Namespace) -> None:
     """Check everything; ends with status 1 if something is not right."""
-    checks = []
+    checks: list[doctor.Check] = []
     for check in doctor.examine(config, os.environ):
         checks.append(check)
         if not arguments.json:

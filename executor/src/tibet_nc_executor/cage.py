@@ -136,7 +136,7 @@ class Cage:
         However much resists, one time of giving up is for all of it together.
         """
         pauses = Pauses(now=time.monotonic())
-        found = []
+        found: list[Remains] = []
         if self._cgroups is not None:
             found.append(await self._cgroups.clear(pauses))
         if self._groups is not None:
@@ -271,7 +271,7 @@ class Cage:
         }
         if self.separated:  # otherwise everything else of the uid would count
             wanted["nproc"] = (resource.RLIMIT_NPROC, limits.processes * self._shares(cell))
-        options = []
+        options: list[str] = []
         for name, (number, value) in wanted.items():
             _, hard = resource.getrlimit(number)
             options.append(f"--{name}={value if hard < 0 else min(value, hard)}")

@@ -23,7 +23,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -221,7 +221,7 @@ class CgroupRun:
             return 0
 
     @asynccontextmanager
-    async def still(self) -> AsyncIterator[None]:
+    async def still(self) -> AsyncGenerator[None]:
         """Freeze the group for a moment; one that doesn't freeze in time goes on meanwhile."""
         try:
             self._freeze(b"1")

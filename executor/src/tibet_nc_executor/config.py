@@ -192,7 +192,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
-    used = []
+    used: list[str] = []
     for variable, (section, key, many) in _VARIABLES.items():
         if value := environment.get(variable, "").strip():
             parts = [part.strip() for part in value.split(",") if part.strip()] if many else value
@@ -228,7 +228,7 @@ def _fault(text: str) -> str:
         if not key:
             known = ", ".join(f"[{section}]" for section in Config.__struct_fields__)
             return f"{name}: no such setting; right would be one of {known}"
-        known = ", ".join(type(getattr(Config(), key)).__struct_fields__)
+        known = ", ".join(getattr(Config(), key).__struct_fields__)
         return f"{key}.{name}: no such setting; right would be one of {known}"
     if "matching regex" in what:
         what = "not of the right form"

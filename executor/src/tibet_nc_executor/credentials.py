@@ -6,7 +6,7 @@ alone: `os.setegid` changes all threads, and one of them may be opening the ledg
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from enum import IntEnum
 
@@ -61,7 +61,7 @@ def forbid_dumps() -> None:
 
 
 @contextmanager
-def file_group(gid: int) -> Iterator[None]:
+def file_group(gid: int) -> Generator[None]:
     """Act on files as a member of `gid`, in this thread only; raises OSError without CAP_SETGID."""
     before = _LIBC.setfsgid(gid)
     try:

@@ -20,9 +20,9 @@ class FenceScanner:
 
     def __init__(self, token: bytes) -> None:
         self._fence = framed(token)
-        self._held = b""
+        self._held: bytes = b""
         self.found = False
-        self.after = b""
+        self.after: bytes = b""
         """What came in the same piece as the fence, behind it."""
 
     def feed(self, data: bytes) -> bytes:

@@ -54,7 +54,7 @@ def make_home(base: Path, group: int | None) -> Home:
 
 def abandoned_homes(base: Path) -> list[Home]:
     """Return the homes of sessions whose executor is gone; none if there is no such directory."""
-    found = []
+    found: list[Home] = []
     with suppress(OSError):
         for path in sorted(base.glob(f"{_PREFIX}*")):
             status = path.lstat()

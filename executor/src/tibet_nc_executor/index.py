@@ -11,7 +11,7 @@ up to which record the journal has the chain, which an index that is made anew t
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +144,7 @@ class Index:
             )
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self) -> Generator[None]:
         """Take in all of it or, whatever it is that fails, nothing."""
         before = (self.length, self.head, self.commands, self.refused, self.copy_tree())
         self._database.execute("BEGIN")

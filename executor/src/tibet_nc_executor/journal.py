@@ -176,7 +176,7 @@ def fields(record: Record, head: str) -> dict[str, str]:
 
 def _datagram(values: dict[str, str]) -> bytes:
     """Encode an entry, each field in the form that any value can have: its length before it."""
-    parts = []
+    parts: list[bytes] = []
     for name, text in values.items():
         value = text.encode()
         parts += [name.encode(), b"\n", len(value).to_bytes(8, "little"), value, b"\n"]

@@ -26,7 +26,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -275,7 +275,7 @@ class Ledger:
     # --- durability -------------------------------------------------------------------------------
 
     @contextmanager
-    def _stopped_by_failure(self) -> Iterator[None]:
+    def _stopped_by_failure(self) -> Generator[None]:
         """Take nothing more if a sync fails here: the kernel tells of a failure only once."""
         try:
             yield
@@ -337,7 +337,7 @@ def _is_of(line: bytes, number: int) -> bool:
 def _duplicates(descriptors: Sequence[int]) -> list[int]:
     """Return duplicates, so that whoever gave them may close theirs; raises OSError."""
     with ExitStack() as failed:
-        found = []
+        found: list[int] = []
         for descriptor in descriptors:
             found.append(os.dup(descriptor))
             failed.callback(os.close, found[-1])

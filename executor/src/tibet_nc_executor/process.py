@@ -52,7 +52,7 @@ def read_kernel(path: str) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        parts = []
+        parts: list[bytes] = []
         while data := os.read(descriptor, _READ_BYTES):
             parts.append(data)
         return b"".join(parts)
@@ -89,7 +89,8 @@ def ends_by(pid: int, number: signal.Signals) -> bool:
         text = read_kernel(f"/proc/{pid}/status")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
-    fields = dict(line.partition(b":")[::2] for line in text.splitlines())
+    lines = (line.partition(b":") for line in text.splitlines())
+    fields = {key: value for key, _, value in lines}
     if fields[b"State"].split()[0] in {b"Z", b"X"}:
         return False
     sets = (int(fields[name], 16) for name in (b"SigBlk", b"SigIgn", b"SigCgt"))

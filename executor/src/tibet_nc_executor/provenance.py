@@ -23,7 +23,7 @@ ACTION = "nc.command.execute"
 READ_BYTES = 16 * 1024  # some tokens, of which each has about a thousand
 
 
-class AppendStore(TokenStore):  # type: ignore[misc]  # tibet-core has no type information
+class AppendStore(TokenStore):
     """tibet-core's TokenStore over an append-only file; reads scan it and hold nothing."""
 
     def __init__(self, path: Path) -> None:
@@ -125,7 +125,7 @@ def _id_of(line: bytes, path: Path) -> str:
 
 def encode(token: Token) -> bytes:
     """Return the token's line in the store, without the line end."""
-    return str(token.to_json()).encode()
+    return token.to_json().encode()
 
 
 def resolved(

@@ -58,7 +58,7 @@ def expired(kept: Sequence[Kept], limits: Limits, now: float, below: int) -> lis
     Those from the number ``below`` on stay, but count. Age ends with the first that is young.
     """
     surplus = sum(item.bytes for item in kept) - limits.bytes if limits.bytes else 0
-    gone = []
+    gone: list[Kept] = []
     for item in kept:
         old = limits.seconds and item.written < now - limits.seconds
         if item.number >= below or not (old or surplus > 0):

@@ -170,7 +170,7 @@ def _succeeds(action: Callable[[], None]) -> bool:
 
 
 def _files(directories: Iterable[Path]) -> Iterator[Breach]:
-    made = []
+    made: list[str] = []
     for directory in directories:
         path = directory / f".tibet-nc-selftest-{os.getpid()}"
         try:

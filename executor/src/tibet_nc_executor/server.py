@@ -55,9 +55,9 @@ class Server:
             writer.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = peer_of(writer.get_extra_info("socket"))
         self._writers.add(writer)
         try:
-            peer = peer_of(writer.get_extra_info("socket"))
             role = admit(peer, self._agent_uid)
             await self._serve(reader, writer, role)
         except ForeignPeerError as error:

@@ -22,7 +22,7 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 import pexpect
@@ -51,7 +51,7 @@ type _Attributes = list[int | list[bytes | int]]
 
 
 @contextmanager
-def _as_os_error() -> Iterator[None]:
+def _as_os_error() -> Generator[None]:
     """Raise what termios raises, which is no OSError, as one; that is what is caught everywhere."""
     try:
         yield
@@ -96,7 +96,7 @@ class Terminal:
             self.resize(rows, columns)
             self._admit(group)
             os.set_blocking(self._master, False)
-            self._stream = pexpect.fdpexpect.fdspawn(
+            self._stream: pexpect.fdpexpect.fdspawn[bytes] = pexpect.fdpexpect.fdspawn(
                 self._master, timeout=0, maxread=READ_BYTES, use_poll=True
             )
             self._stream.delaybeforesend = None  # otherwise each write waits 50 ms
@@ -137,7 +137,7 @@ class Terminal:
     def read(self) -> bytes:
         """Return what can be read now, at most `READ_BYTES`; raises HangUpError."""
         try:
-            pieces: list[bytes] = [self._stream.read_nonblocking(_PIECE_BYTES, timeout=0)]
+            pieces = [self._stream.read_nonblocking(_PIECE_BYTES, timeout=0)]
         except pexpect.TIMEOUT:
             return b""
         except (pexpect.EOF, OSError) as error:
