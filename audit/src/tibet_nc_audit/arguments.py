@@ -51,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     return program
 
 
-type _Verbs = "argparse._SubParsersAction[_Parser]"
+# argparse has no public name for it.
+type _Verbs = "argparse._SubParsersAction[_Parser]"  # pyright: ignore[reportPrivateUsage]
 
 _STATE_HELP: Final = f"the executor's state directory, or a copy of it (default {STATE})"
 _KEY_HELP: Final = "the executor's public key: 64 hexadecimal digits, or a file that holds them"

@@ -12,7 +12,7 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +133,7 @@ def cosign(key: AuditorKey, note: str, seconds: int) -> str:
 
 
 @contextmanager
-def _locked(key: AuditorKey) -> Iterator[None]:
+def _locked(key: AuditorKey) -> Generator[None]:
     """Let nobody else cosign with this key meanwhile, who would have seen less."""
     try:
         with key.file.open("rb") as file:

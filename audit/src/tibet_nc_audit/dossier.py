@@ -107,7 +107,7 @@ def _check_place(state: State, place: Located, key: PublicKey | None) -> list[Ch
     record = place.record
     if record is None:
         return [Check(what=name, result=Result.BAD, detail="not a record")]
-    checks = []
+    checks: list[Check] = []
     if record.seq != place.number:
         detail = f"in its place stands a record with the number {record.seq}"
         checks.append(Check(what=name, result=Result.BAD, detail=detail))

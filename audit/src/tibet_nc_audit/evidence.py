@@ -221,7 +221,7 @@ class Evidence:
 
     def _count_undone(self) -> int:
         """Count the texts that a record says were erased, and that are there all the same."""
-        undone = set()
+        undone: set[int] = set()
         segments = self._state.segments()
         for first in {segments[max(bisect_right(segments, n) - 1, 0)] for n in self._erasures}:
             name = segment_name(first)

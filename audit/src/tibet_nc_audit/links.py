@@ -61,7 +61,7 @@ class LinkWalk(Walk):
     ) -> None:
         super().__init__(state, findings, heads)
         self._key = key
-        self._length = 0
+        self._length: int = 0
         self._head = FIRST_PREV
         self._origin = ""
         self._tree: Frontier | None = Frontier()

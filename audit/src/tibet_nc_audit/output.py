@@ -5,7 +5,7 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -15,7 +15,7 @@ from tibet_nc_audit.visible import visible
 
 
 @contextmanager
-def replace_file(path: Path) -> Iterator[IO[bytes]]:
+def replace_file(path: Path) -> Generator[IO[bytes]]:
     """Give a private file to write that replaces ``path`` at the end, on disk before that.
 
     If anything is raised inside, ``path`` stays as it was. A symbolic link stays one: what it
@@ -42,7 +42,7 @@ def replace_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def standard_output() -> Iterator[None]:
+def standard_output() -> Generator[None]:
     """Have all that is printed inside written out; raises AuditError if it can't be.
 
     Any other file is read and written where an OSError becomes an AuditError.

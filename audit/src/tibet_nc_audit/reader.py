@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -189,7 +189,7 @@ class State:
     @contextmanager
     def open_if_there(
         self, name: str, limit: int, folder: str | None = None
-    ) -> Iterator[LineFile | None]:
+    ) -> Generator[LineFile | None]:
         """Open a file as ``open`` does; None when it isn't there."""
         try:
             file = self.open(name, limit, folder)

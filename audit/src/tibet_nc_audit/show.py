@@ -35,14 +35,14 @@ def lines(dossier: Dossier) -> Iterator[str]:
         yield f"{_MARK[check.result]}  {check.what}{detail}"
 
 
-def _value(name: str, value: object) -> str:
+def _value(name: str, value: str | int | tuple[str, ...]) -> str:
     match name, value:
         case "duration_ms", int():
             return duration(value)
         case "recording", str():
             return f"{RECORDINGS}/{visible(value)}"
         case "notes", tuple():
-            return "; ".join(visible(str(note)) for note in value)
+            return "; ".join(visible(note) for note in value)
         case _:
             return visible(str(value))
 

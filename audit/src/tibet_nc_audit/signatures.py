@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -96,7 +96,7 @@ def _next(pending: deque[tuple[list[bytes], Future[list[bool]]]]) -> Batch:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _uninterrupted() -> Generator[None]:
     """Hold an interrupt back while a process may be made, which leaves it to us for ever after.
 
     It would come in a state of the pool's in which that waits for ever, and kill half a process.

@@ -76,7 +76,7 @@ class Walk(ABC):
         self.file = ""
         self.row = 0
         """Lines of the file before the one that is next."""
-        self.lines = 0
+        self.lines: int = 0
         """Lines of the chain before the one that is next."""
         self.relink = False
         """Whether the next record's link is to one that is lost, so that it can't be checked."""

@@ -13,7 +13,7 @@ What isn't of interest is passed over without being kept, so memory doesn't grow
 
 import re
 from collections.abc import Iterator
-from typing import IO, Final
+from typing import IO, Final, cast
 
 import msgspec
 
@@ -79,10 +79,12 @@ def _value(value: object) -> str:
     match value:
         case str():
             return value
-        case list() if value and all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
-            return bytes(value).decode(errors="backslashreplace")
         case list():
-            return DOUBLED
+            values = cast(list[object], value)
+            octets = [byte for byte in values if isinstance(byte, int) and 0 <= byte < 256]
+            if not octets or len(octets) < len(values):
+                return DOUBLED
+            return bytes(octets).decode(errors="backslashreplace")
         case _:
             return ""
 

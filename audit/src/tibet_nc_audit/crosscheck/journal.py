@@ -163,7 +163,7 @@ class _Comparing:
 
     def finish(self, source: str) -> Comparison:
         """Tell what is missing, and why where that can be known."""
-        notes = []
+        notes: list[str] = []
         first, end = self._seen.find(1), self._seen.rfind(1) + 1
         if first < 0:
             self._found.add(
@@ -199,7 +199,7 @@ class _Comparing:
 
     def _gaps(self, first: int, end: int) -> list[str]:
         """Tell what is missing between the first and the last entry."""
-        notes = []
+        notes: list[str] = []
         begin = self._seen.find(0, first, end)
         while begin >= 0:
             last = self._seen.find(1, begin, end) - 1

@@ -13,7 +13,7 @@ is that the host doesn't hold it.
 
 import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgspec
 from msgspec import Meta
@@ -111,7 +111,7 @@ def _message(plain: dict[str, object]) -> Message | None:
     body = event.content.get("body")
     text = body if isinstance(body, str) else ""
     relation = event.content.get("m.relates_to")
-    relates = relation if isinstance(relation, dict) else {}
+    relates = cast(dict[str, object], relation) if isinstance(relation, dict) else {}
     if "m.in_reply_to" in relates:
         text = _QUOTATION.sub("", text, count=1)
     return Message(

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -41,7 +41,7 @@ def uid_of(text: str | None) -> int:
 
 
 @contextmanager
-def journal(path: Path | None, uid: int) -> Iterator[IO[bytes]]:
+def journal(path: Path | None, uid: int) -> Generator[IO[bytes]]:
     """Open a journal file, standard input for ``-``, or this host's for None.
 
     Raises AuditError.

@@ -146,7 +146,7 @@ def _about(
     selected: bool,
 ) -> dict[str, object]:
     """Return what the page has to know beside the data."""
-    omitted = []
+    omitted: list[str] = []
     if excerpt.start:
         omitted.append(
             f"Records before #{excerpt.start} are not here; the page checks from that one on, and"
