@@ -44,9 +44,9 @@ async def _waiting_invitations(config: Config, homeserver: Homeserver) -> dict[s
     for _ in range(JOIN_SECONDS):
         invitations = await _invitations(config, homeserver)
         if pins.keys().isdisjoint(invitations.values()):
-            break
+            return invitations
         await asyncio.sleep(1)
-    return invitations
+    return await _invitations(config, homeserver)
 
 
 async def _room(config: Config, homeserver: Homeserver, room_id: str, inviter: str | None) -> Check:
