@@ -76,6 +76,7 @@ class Keys:
     def olm(self, other: "Keys", plaintext: str) -> Anything:
         """Return the content of an Olm message to a device that :meth:`Pair.meet` introduced."""
         session = self.machine._machine.session_store.get(other.machine.curve25519)
+        assert session is not None
         kind, data = session.encrypt(plaintext).to_parts()
         ciphertext = {"type": kind, "body": base64.b64encode(data).decode().rstrip("=")}
         return {

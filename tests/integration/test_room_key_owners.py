@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 import vodozemac
+from nio.crypto.sessions import IdentityKeys
 
 from tests.agent.test_identity import device_object
 from tests.harness import Operator
@@ -45,7 +46,7 @@ async def second_in_the_room(
 
 
 def forwarded_key(
-    agent: Agent, session_id: str, exported: str, keys: dict[str, str]
+    agent: Agent, session_id: str, exported: str, keys: IdentityKeys
 ) -> dict[str, Any]:
     """Return what gives a key of the agent's room out again, as that of the device with ``keys``.
 

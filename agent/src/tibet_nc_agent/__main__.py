@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -103,7 +103,7 @@ def _carry_out(options: argparse.Namespace, config: Config) -> int:
             trust.untrust(config, options.user, out=sys.stdout)
         case "operators":
             trust.operators(config, as_json=options.json, out=sys.stdout)
-        case "doctor":
+        case _:  # doctor, as the parser has seen to it
             return asyncio.run(_doctor(config, as_json=options.json))
     return GOOD
 
@@ -149,7 +149,8 @@ def _fail_together(group: BaseExceptionGroup[BaseException]) -> int:
 def _leaves(error: BaseException) -> list[BaseException]:
     if not isinstance(error, BaseExceptionGroup):
         return [error]
-    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    inside = cast(BaseExceptionGroup[BaseException], error).exceptions
+    return [leaf for inner in inside for leaf in _leaves(inner)]
 
 
 def _log_to_stderr() -> None:

@@ -152,5 +152,6 @@ def _control(match: re.Match[str]) -> Action:
             return Misused(hint=f"at most {INPUT_CHARACTERS - 1} characters can be typed at once")
         case "in":
             return Type(number=int(number), text=typed + "\n", end=False)
-    signal = Signal.INTERRUPT if verb == "cancel" else Signal.KILL
-    return Control(number=int(number), signal=signal)
+        case _:
+            signal = Signal.INTERRUPT if verb == "cancel" else Signal.KILL
+            return Control(number=int(number), signal=signal)

@@ -5,7 +5,7 @@ Anybody else's would fill the disk, and a member who knows an operator's key cou
 his own before it comes from the operator.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 
 from tibet_nc_agent.operators import Operators
@@ -28,7 +28,7 @@ class Admission:
         return room_id in self._rooms and self.hears(sender)
 
     @contextmanager
-    def guest(self, user_id: str) -> Iterator[None]:
+    def guest(self, user_id: str) -> Generator[None]:
         """Take a user's keys for the length of a block."""
         self._guests.add(user_id)
         try:

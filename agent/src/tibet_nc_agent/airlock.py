@@ -275,7 +275,8 @@ def _sender(message: Message, situation: Situation) -> Refused | None:
                 next_step="remove them from the room, or have them pinned, then send it again",
                 command=_recordable(_text_of(message)),
             )
-    return None
+        case TextMessage():
+            return None
 
 
 def _freshness(message: Message, situation: Situation, rules: Rules) -> Refused | None:

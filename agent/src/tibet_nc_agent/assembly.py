@@ -3,7 +3,7 @@
 
 import functools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -56,7 +56,7 @@ def prepare_state(config: Config) -> None:
 @asynccontextmanager
 async def logged_in(
     config: Config, operators: Operators, *, renew: bool = False
-) -> AsyncIterator[Matrix]:
+) -> AsyncGenerator[Matrix]:
     """Open the Matrix side for the length of a block; raises MatrixError and ConfigError.
 
     ``renew`` replaces a token that was revoked.
@@ -132,7 +132,7 @@ def link_of(config: Config) -> ExecutorLink:
 @asynccontextmanager
 async def assembled(
     config: Config, matrix: Matrix, operators: Operators, breaches: tuple[Breach, ...]
-) -> AsyncIterator[Desk]:
+) -> AsyncGenerator[Desk]:
     """Put everything together for the length of a block; raises ConfigError and InboxError."""
     async with AsyncExitStack() as stack:
         link = link_of(config)

@@ -74,13 +74,12 @@ def wholly(value: Json) -> Json:
 
 def _noted(item: Json, lists: list[list[Json]], objects: list[JsonObject]) -> Json:
     """Return a text as it may be; remember what has parts to look at."""
-    match item:
-        case str():
-            return whole(item)
-        case list():
-            lists.append(item)
-        case dict():
-            objects.append(item)
+    if isinstance(item, str):
+        return whole(item)
+    if isinstance(item, list):
+        lists.append(item)
+    elif isinstance(item, dict):
+        objects.append(item)
     return item
 
 

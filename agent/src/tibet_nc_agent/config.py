@@ -20,6 +20,7 @@ from msgspec import Meta
 from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.secret import Secret, find_secret
 from tibet_nc_agent.selftest import Wall
+from tibet_nc_agent.toml import Toml, TomlTable
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.signing import PublicKey
 from tibet_nc_protocol.terms import RoomId, UserId
@@ -240,7 +241,7 @@ class _Loader:
             raise self._wrong("airlock.rules_file", "expected a text")
         return self._path_of("airlock.rules_file", file)
 
-    def _read(self, *, required: bool) -> dict[str, object]:
+    def _read(self, *, required: bool) -> TomlTable:
         try:
             with self._path.open("rb") as file:
                 return tomllib.load(file)
@@ -254,13 +255,13 @@ class _Loader:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(str(self._path), "", f"not TOML: {error}") from None
 
-    def _overlay(self, settings: dict[str, object]) -> dict[str, object]:
+    def _overlay(self, settings: TomlTable) -> TomlTable:
         for variable, key in _VARIABLES.items():
             text = self._environ.get(variable, "").strip()
             if not text:
                 continue
             self._variable_of[key] = variable
-            value: object = text
+            value: Toml = text
             if key in _LISTS:
                 value = [part.strip() for part in text.split(",") if part.strip()]
             section, name = key.split(".")

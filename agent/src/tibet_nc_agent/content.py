@@ -121,7 +121,7 @@ def edit_of(event_id: str, content: JsonObject) -> JsonObject:
 def in_thread(content: JsonObject, root: str) -> JsonObject:
     """Return an answer as one in the thread that began with ``root``; it is a reply there, too."""
     thread: JsonObject = {"rel_type": _THREAD, "event_id": root, "is_falling_back": False}
-    return content | {"m.relates_to": thread | as_object(content.get("m.relates_to"))}
+    return {**content, "m.relates_to": thread | as_object(content.get("m.relates_to"))}
 
 
 def outside_threads(content: JsonObject) -> JsonObject | None:
@@ -129,7 +129,7 @@ def outside_threads(content: JsonObject) -> JsonObject | None:
     relation = as_object(content.get("m.relates_to"))
     if relation.get("rel_type") != _THREAD:
         return None
-    return content | {"m.relates_to": {"m.in_reply_to": relation.get("m.in_reply_to")}}
+    return {**content, "m.relates_to": {"m.in_reply_to": relation.get("m.in_reply_to")}}
 
 
 def with_block(block: Block, content: JsonObject) -> JsonObject:

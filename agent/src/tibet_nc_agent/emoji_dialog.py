@@ -6,7 +6,7 @@ Nothing here reads the network, and nothing that came from it is printed as it c
 
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -66,7 +66,7 @@ def verified_master_key(state: Path, user: str, *, stdin: TextIO, out: TextIO) -
 
 
 @contextmanager
-def _connected(state: Path) -> Iterator[socket.socket]:
+def _connected(state: Path) -> Generator[socket.socket]:
     """Connect to the agent, and see that it is the agent."""
     path = socket_of(state)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as endpoint:

@@ -20,7 +20,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -85,7 +85,7 @@ class _Connection:
     @contextlib.asynccontextmanager
     async def ask(
         self, make: Callable[[int], Request]
-    ) -> AsyncIterator[asyncio.Queue[Response | LinkError]]:
+    ) -> AsyncGenerator[asyncio.Queue[Response | LinkError]]:
         """Send a request, made for its number, and yield the queue of its responses."""
         self._count += 1
         number = self._count
@@ -108,12 +108,12 @@ class _Connection:
                 raise WrongExecutorError(f"the executor ends the connection: {response.reason}")
             case Announcement() | SessionNotice():
                 self._announced.put_nowait(response)
-                return
-        queue = self._open.get(response.request)
-        if queue is not None:
-            queue.put_nowait(response)
-        elif not 0 < response.request <= self._count:
-            raise WrongExecutorError("the executor answers a request that was never made")
+            case _:
+                queue = self._open.get(response.request)
+                if queue is not None:
+                    queue.put_nowait(response)
+                elif not 0 < response.request <= self._count:
+                    raise WrongExecutorError("the executor answers a request that was never made")
 
     def end(self, why: str) -> NoReturn:
         """End a connection whose peer answers with what was not asked for.
@@ -340,7 +340,8 @@ class ExecutorLink:
                 return LinkDownError(f"{name} does not answer: is tibet-nc-executor running?")
             case PermissionError():
                 return LinkDownError(f"{name} may not be used by uid {os.geteuid()}")
-        return LinkDownError(f"{name}: {error.strerror or type(error).__name__}")
+            case _:
+                return LinkDownError(f"{name}: {error.strerror or type(error).__name__}")
 
 
 async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

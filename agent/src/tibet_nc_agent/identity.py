@@ -77,7 +77,7 @@ def devices_of(answer: JsonObject, user_id: str, self_signing: str | None) -> tu
 
     ``self_signing`` is the user's verified self-signing key, if there is one.
     """
-    devices = []
+    devices: list[Device] = []
     for device_id, value in as_object(as_object(answer.get("device_keys")).get(user_id)).items():
         try:
             devices.append(_device(as_object(value), user_id, device_id, self_signing))

@@ -70,7 +70,7 @@ def login_anew(config: Config, *, agreed: bool, out: TextIO) -> None:
     ours = cross_signing_keys(config).public_key(Use.MASTER)
     theirs = master_key_of(answer, config.user_id)
     replacing = None
-    if theirs not in {None, ours}:
+    if theirs is not None and theirs != ours:
         check_master_key(theirs)
         _show(config.user_id, theirs, ours, _vouched(answer, config.user_id), out)
         if not agreed:

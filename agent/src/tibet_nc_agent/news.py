@@ -94,6 +94,8 @@ class News:
                     sender=sender,
                     event=event_id,
                 )
+            case _:
+                pass
 
     async def publish(self) -> None:
         """Tell what the executor announces, for ever; raises TokenRevoked.

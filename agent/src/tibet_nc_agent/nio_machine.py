@@ -11,7 +11,7 @@ ever; the unsigned part of device keys taken for sound.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -27,7 +27,7 @@ from nio.responses import (
     ToDeviceResponse,
 )
 from nio.store import SqliteStore
-from peewee import PeeweeException  # type: ignore[import-untyped] # it ships no types
+from peewee import PeeweeException
 
 from tibet_nc_agent.canonical import JsonObject, as_object, as_text
 from tibet_nc_agent.identity import Device
@@ -56,12 +56,11 @@ logging.getLogger("nio").setLevel(logging.CRITICAL)
 _log = logging.getLogger(__name__)
 
 
-class NioMachine(Olm):  # type: ignore[misc] # nio ships no types
+class NioMachine(Olm):
     """nio's Olm machine, closed against what strangers send."""
 
-    def __init__(
-        self, login: Login, store: SqliteStore, admits: Callable[[str, str], bool]
-    ) -> None:
+    def __init__(self, login: Login, store: "_Store", admits: Callable[[str, str], bool]) -> None:
+        self._store = store
         self._admits = admits
         self.needs_fallback_key = False
         super().__init__(login.user_id, login.device_id, store)
@@ -196,7 +195,7 @@ class NioMachine(Olm):  # type: ignore[misc] # nio ships no types
         A device encrypts with its newest key and with no other, so that what an old one opens was
         said long ago. Of keys that were found at the same time none counts as the newer one.
         """
-        found = self.store.room_keys_found(now_s)
+        found = self._store.room_keys_found(now_s)
         old: list[tuple[dict[str, InboundGroupSession], str]] = []
         for room in self.inbound_group_store._entries.values():
             for sessions in room.values():
@@ -205,7 +204,7 @@ class NioMachine(Olm):  # type: ignore[misc] # nio ships no types
                 settled = (time for time in times.values() if time <= now_s - KEPT_SECONDS)
                 newest = max(settled, default=0.0)
                 old += [(sessions, key) for key, time in times.items() if time < newest]
-        self.store.forget_room_keys([key for _, key in old])
+        self._store.forget_room_keys([key for _, key in old])
         for sessions, key in old:
             del sessions[key]
         return len(old)
@@ -264,7 +263,7 @@ class NioMachine(Olm):  # type: ignore[misc] # nio ships no types
             self.save_inbound_group_session(session)
 
 
-class _Store(SqliteStore):  # type: ignore[misc] # nio ships no types
+class _Store(SqliteStore):
     """nio's store, which lets go of a file that isn't one, and knows when room keys were found."""
 
     def __post_init__(self) -> None:
@@ -309,7 +308,7 @@ def _device(device: OlmDevice) -> Device:
 
 
 @contextmanager
-def writing() -> Iterator[None]:
+def writing() -> Generator[None]:
     """Turn what nio raises on the way to the disk into our errors."""
     try:
         yield

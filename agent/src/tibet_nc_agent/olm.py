@@ -203,7 +203,7 @@ class OlmMachine:
     def encrypt(self, room_id: str, event_type: str, content: JsonObject) -> JsonObject:
         """Encrypt a message with the shared room key; relations stay in the clear (MSC1849)."""
         with writing():
-            plain = {"type": event_type, "content": content}
+            plain: JsonObject = {"type": event_type, "content": content}
             encrypted: JsonObject = self._machine.group_encrypt(room_id, plain)
         if "m.relates_to" in content:
             encrypted["m.relates_to"] = content["m.relates_to"]

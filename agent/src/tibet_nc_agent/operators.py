@@ -13,7 +13,7 @@ from typing import Final
 from tibet_nc_agent.pauses import Pauses
 from tibet_nc_agent.pinfile import PinFile
 from tibet_nc_protocol.errors import PinsError
-from tibet_nc_protocol.pins import Pins
+from tibet_nc_protocol.pins import Pin, Pins
 
 log: Final = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Operators:
         try:
             pins, problem = self._file.pins(), ""
         except PinsError as error:
-            pins, problem = {}, str(error)
+            pins, problem = dict[str, Pin](), str(error)
         if problem != self.problem:
             self.problem = problem
             if problem:

@@ -12,7 +12,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO, cast
 
@@ -22,7 +22,7 @@ class OutputError(Exception):
 
 
 @contextmanager
-def standard_output() -> Iterator[None]:
+def standard_output() -> Generator[None]:
     """Have all that is printed inside written out; raises OutputError if it can't be."""
     output = _Output(sys.stdout)
     with redirect_stdout(cast("TextIO", output)):

@@ -12,7 +12,7 @@ last word (I3), has the ciphertext in a record on its disk before the command st
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -76,7 +76,7 @@ class ReplayGuard:
 
 
 @contextmanager
-def _accessing() -> Iterator[None]:
+def _accessing() -> Generator[None]:
     """Turn SQLite's errors (a full disk, a page that is gone) into ours."""
     try:
         yield

@@ -66,7 +66,7 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
     limits, session = report.limits, "none yet: the first command opens it"
     if report.session is not None:
         session = f"{one_line(report.session)}, {counted(report.session_commands, 'command')}"
-    journal = []
+    journal: list[str] = []
     if report.journal is not None:
         lacks = clip(one_line(report.journal), REASON_CHARACTERS)
         journal.append(f"journal NOT complete, the chain is: {lacks}")

@@ -191,7 +191,7 @@ def _exit_of(action: Callable[[], int]) -> int:
 
 
 def _files(directories: Iterable[Path]) -> Iterator[Breach]:
-    made = []
+    made: list[str] = []
     for directory in directories:
         path = directory / f".tibet-nc-selftest-{os.getpid()}"
         try:

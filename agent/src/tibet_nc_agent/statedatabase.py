@@ -5,7 +5,7 @@ WAL with synchronous=FULL. Calls must not overlap; they may come from different 
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -72,7 +72,7 @@ class StateDatabase:
         return next(iter(self.rows(statement, *values)), None)
 
     @contextmanager
-    def transaction(self, *, end: bool = True) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, end: bool = True) -> Generator[sqlite3.Connection]:
         """Do all of a block or nothing, as part of the transaction that is open, if one is.
 
         Without `end` it stays open: it is on disk after the next one that ends, or :meth:`end`.
@@ -102,7 +102,7 @@ class StateDatabase:
                     pass
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
+    def _failing(self) -> Generator[None]:
         if self._failure is not None:
             raise self._error(self._failure)
         try:

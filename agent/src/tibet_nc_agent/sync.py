@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from tibet_nc_agent.canonical import JsonObject, as_count, as_list, as_object, as_text
+from tibet_nc_agent.canonical import Json, JsonObject, as_count, as_list, as_object, as_text
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted
 from tibet_nc_agent.matrix_errors import Refused, Unreachable
 from tibet_nc_agent.olm_messages import SIGNED_CURVE25519
@@ -203,8 +203,8 @@ def _is_own_join(event: JsonObject, user_id: str) -> bool:
     return membership == "join" and before.get("membership") != "join"
 
 
-def _events(value: object) -> tuple[JsonObject, ...]:
-    events = as_list(value.get("events")) if isinstance(value, dict) else []
+def _events(value: Json) -> tuple[JsonObject, ...]:
+    events = as_list(as_object(value).get("events"))
     return tuple(event for event in events if isinstance(event, dict))
 
 

@@ -195,15 +195,12 @@ def met(result: Finished, ending: bytes, report: StatusReport) -> str | None:
 def _known(result: Finished, report: StatusReport) -> str | None:
     """Return the limit that the executor or the kernel says was met."""
     limits = report.limits
-    match result.reason:
-        case Reason.IDLE:
-            idle = duration(limits.idle_s * 1000)
-            return (
-                f"{idle} without output; the administrator can raise it: shell.idle_s {_SETTINGS}"
-            )
-        case Reason.TIMED_OUT:
-            total = duration(limits.total_s * 1000)
-            return f"{total} in all; the administrator can raise it: shell.total_s {_SETTINGS}"
+    if result.reason is Reason.IDLE:
+        idle = duration(limits.idle_s * 1000)
+        return f"{idle} without output; the administrator can raise it: shell.idle_s {_SETTINGS}"
+    if result.reason is Reason.TIMED_OUT:
+        total = duration(limits.total_s * 1000)
+        return f"{total} in all; the administrator can raise it: shell.total_s {_SETTINGS}"
     if _too_long_a_file(result):
         return _file_size(report)
     if result.output_bytes > result.recorded_bytes == limits.recording_bytes:

@@ -240,7 +240,8 @@ class ExpansionLexer(Scanner):
 
     def backquoted(self, *, quoted: bool) -> CommandSubstitution:
         """Read `` `…` ``; bash parses the text only when it runs it, so bad text is no error."""
-        start, text, pieces = self.position, self.text, []
+        start, text = self.position, self.text
+        pieces: list[str] = []
         self.position += 1
         escapable = '$`\\"' if quoted else "$`\\"
         while True:

@@ -45,7 +45,7 @@ class Scanner:
     def __init__(self, text: str, *, budget: Budget, depth: int, place: Place) -> None:
         self.text = text
         self.length = len(text)
-        self.position = 0
+        self.position: int = 0
         self.depth = depth
         self.budget = budget
         self.place = place

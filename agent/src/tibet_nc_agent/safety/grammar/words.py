@@ -297,7 +297,8 @@ class WordLexer(ExpansionLexer):
         return document
 
     def _read_document(self, document: HereDocument) -> None:
-        start, lines, closed = self.position, [], False
+        start, closed = self.position, False
+        lines: list[str] = []
         verbatim = not document.strip_tabs
         while self.position < self.length:
             line, ended = self._document_line(document)

@@ -5,7 +5,6 @@ import difflib
 import functools
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +27,7 @@ from tibet_nc_agent.safety.rules.model import (
     Wrapper,
 )
 from tibet_nc_agent.safety.verdict import Decision, Family
+from tibet_nc_agent.toml import Toml, TomlTable
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -63,7 +63,7 @@ class _File:
         except UnicodeDecodeError as error:
             raise RulesError(f"{path}: is not UTF-8 text, save it as UTF-8") from error
         try:
-            self.tables = tomllib.loads(text)
+            self.tables: TomlTable = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise RulesError(f"{path}:{_toml_line(error, text)}: is not TOML: {error}") from error
         except RecursionError as error:
@@ -85,9 +85,9 @@ class _File:
             if name not in allowed:
                 raise self.error((name,), _unknown(name, allowed))
 
-    def one(self, shape: type[T], where: tuple[str | int, ...], value: object) -> T:
+    def one(self, shape: type[T], where: tuple[str | int, ...], value: Toml) -> T:
         """Return a table as a struct."""
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise self.error(where, "must be a table")
         names = [info.encode_name for info in msgspec.structs.fields(shape)]
         for key in value:
@@ -98,9 +98,9 @@ class _File:
         except msgspec.ValidationError as error:
             message = str(error)
             place = _PLACE.search(message)
-            key = (place.group(1),) if place and place.group(1) else ()
+            inside = (place.group(1),) if place and place.group(1) else ()
             problem = message.split(" - at ", maxsplit=1)[0]
-            raise self.error((*where, *key), _in_plain_words(problem)) from error
+            raise self.error((*where, *inside), _in_plain_words(problem)) from error
 
     def table(self, shape: type[T], name: str) -> T:
         """Return a table that must be there."""
@@ -118,7 +118,7 @@ class _File:
     def families(self, shape: type[T]) -> dict[Family, T]:
         """Return the tables `[family.<name>]`."""
         values = self.tables.get("family", {})
-        if not isinstance(values, Mapping):
+        if not isinstance(values, dict):
             raise self.error(("family",), "must be tables, write [family.power]")
         found: dict[Family, T] = {}
         for name, value in values.items():

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+
+from collections.abc import Mapping
+
+from nio.crypto import OlmDevice
+from peewee import SqliteDatabase
+
+class SqliteStore:
+    database: SqliteDatabase
+    def __init__(
+        self, user_id: str, device_id: str, store_path: str, pickle_key: str, database_name: str
+    ) -> None: ...
+    def __post_init__(self) -> None: ...
+    def load_encrypted_rooms(self) -> set[str]: ...
+    def save_encrypted_rooms(self, rooms: set[str]) -> None: ...
+    def save_device_keys(self, device_keys: Mapping[str, Mapping[str, OlmDevice]]) -> None: ...
