@@ -2,13 +2,13 @@
 """Directories for tests whose programs run as several uids."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def reachable_directory() -> Iterator[Path]:
+def reachable_directory() -> Generator[Path]:
     """Make a directory that every uid can reach, which tmp_path isn't; it goes with the block."""
     with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
         path = Path(name)

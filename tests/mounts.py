@@ -3,13 +3,13 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def private_mounts() -> Iterator[None]:
+def private_mounts() -> Generator[None]:
     """Give this thread, and the processes it starts, mounts of their own; needs root."""
     here = os.getcwd()
     before = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)

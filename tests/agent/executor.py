@@ -6,7 +6,7 @@ It answers what a test tells it to; what it must not do on its own is decide any
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -78,7 +78,7 @@ type Script = Callable[[Peer], Awaitable[None]]
 @contextlib.asynccontextmanager
 async def listening(
     path: Path, script: Script, *, identity: Identity = EXECUTOR
-) -> AsyncIterator[list[Peer]]:
+) -> AsyncGenerator[list[Peer]]:
     """Follow a script with everybody who connects; yields the connections so far."""
     peers: list[Peer] = []
     tasks: set[asyncio.Task[None]] = set()

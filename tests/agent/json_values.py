@@ -5,6 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tibet_nc_agent.canonical import Json
+
 SCALARS: st.SearchStrategy[Any] = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8)
 )
@@ -20,7 +22,10 @@ OBJECTS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
 )
 
 
-def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:  # noqa: ANN401 - JSON
+type Way = tuple[str | int, ...]
+
+
+def paths(value: Json, path: Way = ()) -> list[Way]:
     """Return the path of every value inside a value."""
     found = [path] if path else []
     if isinstance(value, dict):

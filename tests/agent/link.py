@@ -3,7 +3,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from tests.agent.executor import AGENT, EXECUTOR, Peer
@@ -69,7 +69,7 @@ def link_to(path: Path, *, uid: int | None = None) -> ExecutorLink:
 
 
 @contextlib.asynccontextmanager
-async def running(link: ExecutorLink) -> AsyncIterator[ExecutorLink]:
+async def running(link: ExecutorLink) -> AsyncGenerator[ExecutorLink]:
     """Keep a link open during a block."""
     task = asyncio.create_task(link.run())
     try:

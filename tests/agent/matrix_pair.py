@@ -60,7 +60,7 @@ class Keys:
         assert upload is not None
         self.machine.keys_uploaded({"one_time_key_counts": {SIGNED: 50}})
         self.device_keys: Final = upload["device_keys"]
-        self.one_time_keys: Final[Anything] = dict(upload["one_time_keys"])  # type: ignore[arg-type]
+        self.one_time_keys: Final[Anything] = as_object(upload["one_time_keys"])
 
     def queried(self) -> Anything:
         """Return what the homeserver answers to ``/keys/query`` about this device's user."""
@@ -151,7 +151,7 @@ class Pair:
         machine = self.operator.machine
         machine.discard_room_key(room)
         keys = [
-            self._to_device(share.messages[BOT]["BOT"])  # type: ignore[index,call-overload]
+            self._to_device(as_object(share.messages[BOT])["BOT"])
             for share in machine.room_key_shares(room, (BOT,))
         ]
         encrypted = machine.encrypt(room, "m.room.message", {"msgtype": "m.text", "body": body})

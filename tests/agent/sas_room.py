@@ -3,7 +3,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from vodozemac import Sas
 
@@ -17,6 +16,7 @@ from tibet_nc_agent.sas import (
     State,
     Verified,
 )
+from tibet_nc_agent.sas.handshake import Effect
 
 AGENT = Ours(user_id="@agent:example.org", device_id="AGENT", ed25519="a" * 43, master="A" * 43)
 OPERATOR = Ours(user_id="@op:example.org", device_id="PHONE", ed25519="p" * 43, master="P" * 43)
@@ -46,7 +46,7 @@ class Side:
     verified: list[str] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
 
-    def took(self, effects: list[Any]) -> list[Send]:
+    def took(self, effects: list[Effect]) -> list[Send]:
         """Sort what the machine wants; return what it sends."""
         for effect in effects:
             match effect:
@@ -86,7 +86,7 @@ class Room:
         asking.machine.requested("$request")
         self.post(asked, asked.machine.answer("$request", request))
 
-    def post(self, sender: Side, effects: list[Any]) -> None:
+    def post(self, sender: Side, effects: list[Effect]) -> None:
         """Put what a side sends on its way."""
         receiver = self.operator if sender is self.agent else self.agent
         self.under_way += [(receiver, event) for event in sender.took(effects)]

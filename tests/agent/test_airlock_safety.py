@@ -7,7 +7,7 @@ import pytest
 
 from tests.agent.airlock import DEDICATED, RULES, SHARED, SITUATION, passed, refused, text
 from tibet_nc_agent.action import Execute
-from tibet_nc_agent.airlock import Cause, Refused, decide
+from tibet_nc_agent.airlock import Cause, Refused, Rules, decide
 from tibet_nc_agent.safety import Decision as Safety
 from tibet_nc_agent.safety import Family, Finding, Verdict
 from tibet_nc_protocol.limits import COMMAND_CHARACTERS
@@ -55,6 +55,15 @@ def test_dangerous_command_is_refused_with_its_part() -> None:
     assert refusal.command == "$ uptime; reboot"[2:]
 
 
+def judged_by(verdict: Verdict) -> Rules:
+    """Return rules by which every command gets this verdict."""
+
+    def judge(_command: str) -> Verdict:
+        return verdict
+
+    return dataclasses.replace(RULES, judge=judge)
+
+
 def test_command_that_needs_an_approval_is_refused_and_says_so() -> None:
     """What would need an approval is refused, since there are none yet."""
     finding = Finding(
@@ -65,7 +74,7 @@ def test_command_that_needs_an_approval_is_refused_and_says_so() -> None:
         advice="ask first",
     )
     verdict = Verdict(decision=Safety.NEEDS_APPROVAL, findings=(finding, finding), commands=())
-    rules = dataclasses.replace(RULES, judge=lambda _: verdict)
+    rules = judged_by(verdict)
     refusal = decide(text("stop it"), SITUATION, rules)
     assert refusal == Refused(
         stage=Stage.SAFETY,
@@ -81,5 +90,5 @@ def test_command_that_needs_an_approval_is_refused_and_says_so() -> None:
 def test_no_verdict_but_allow_lets_a_command_run() -> None:
     """A verdict without a finding that isn't ALLOW still refuses."""
     verdict = Verdict(decision=Safety.DENY, findings=(), commands=())
-    rules = dataclasses.replace(RULES, judge=lambda _: verdict)
+    rules = judged_by(verdict)
     assert isinstance(decide(text("uptime"), SITUATION, rules), Refused)

@@ -4,9 +4,10 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -61,7 +62,7 @@ class Service:
     def __init__(self) -> None:
         self.status = 200
         self.slow = False
-        self.told: list[dict[str, object]] = []
+        self.told: list[dict[str, Any]] = []
         self.asked = 0
         self.released = asyncio.Event()
 
@@ -78,16 +79,11 @@ class Service:
     @property
     def numbers(self) -> list[int]:
         """The commands that it was told of, in order."""
-        found = []
-        for body in self.told:
-            metadata = body["metadata"]
-            assert isinstance(metadata, dict)
-            found.append(metadata["command"])
-        return found
+        return [body["metadata"]["command"] for body in self.told]
 
 
 @asynccontextmanager
-async def serving(service: Service, port: int = 0) -> AsyncIterator[int]:
+async def serving(service: Service, port: int = 0) -> AsyncGenerator[int]:
     """Serve on this machine; gives the port."""
     app = web.Application()
     app.router.add_post(PATH, service.answer)
@@ -103,7 +99,7 @@ async def serving(service: Service, port: int = 0) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def emitting(port: int, state: Path, *, limit: int = 100) -> AsyncIterator[Emitter]:
+async def emitting(port: int, state: Path, *, limit: int = 100) -> AsyncGenerator[Emitter]:
     """Run an emitter."""
     emitter = Emitter(f"http://127.0.0.1:{port}", state, host="web1", limit=limit)
     task = asyncio.create_task(emitter.run())

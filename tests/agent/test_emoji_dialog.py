@@ -4,7 +4,7 @@
 import io
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -34,7 +34,7 @@ PROVED: Final = Proved(master_key="A" * 43)
 
 
 @contextmanager
-def typing(text: str) -> Iterator[TextIO]:
+def typing(text: str) -> Generator[TextIO]:
     """Have root type this, and no more."""
     reading, writing = os.pipe()
     with os.fdopen(reading) as stdin, os.fdopen(writing, "w", buffering=1) as keyboard:

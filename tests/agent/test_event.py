@@ -217,9 +217,10 @@ def test_any_json(event: dict[str, Any], payload: dict[str, Any]) -> None:
 @given(data=st.data(), new=VALUES)
 def test_nearly_right_json(data: st.DataObject, new: Json) -> None:
     """A message with any part replaced gives a value that can be written, or our error."""
-    whole = {"event": EVENT, "payload": PAYLOAD}
+    whole: dict[str, Json] = {"event": EVENT, "payload": PAYLOAD}
     changed = replaced(whole, data.draw(st.sampled_from(paths(whole))), new)
-    event, payload = changed["event"], changed["payload"]
+    event: Json = changed["event"]
+    payload: Json = changed["payload"]
     if isinstance(event, dict) and isinstance(payload, dict):
         with suppress(Malformed):
             message = text_message(ROOM, event, payload, ORIGIN)

@@ -12,13 +12,22 @@ from tests.agent.executor import WELCOME, Peer, listening
 from tests.agent.link import RUN_ID, SECONDS, finished, jobs, link_to, run, running, started
 from tibet_nc_agent.link_error import LinkDownError, WrongExecutorError
 from tibet_nc_protocol.framing import frame
-from tibet_nc_protocol.messages import Announcement, Chunk, Denied, Fetch, Jobs, JobsReport, Run
+from tibet_nc_protocol.messages import (
+    Announcement,
+    Chunk,
+    Denied,
+    Fetch,
+    Hello,
+    Jobs,
+    JobsReport,
+    Run,
+)
 from tibet_nc_protocol.terms import DenialCode
 
 
 async def test_handshake(socket_path: Path) -> None:
     """The agent speaks only after the challenge, and names protocol, version and connection."""
-    hellos = []
+    hellos: list[Hello] = []
 
     async def script(peer: Peer) -> None:
         with contextlib.suppress(TimeoutError):

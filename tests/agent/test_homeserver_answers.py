@@ -3,7 +3,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -43,7 +43,7 @@ def refusal(status: int, code: str, **more: object) -> bytes:
 @asynccontextmanager
 async def answering(
     *answers: bytes, below: str = ""
-) -> AsyncIterator[tuple[Homeserver, list[bytes]]]:
+) -> AsyncGenerator[tuple[Homeserver, list[bytes]]]:
     """Serve the answers in turn; give the client, and the requests as they came."""
     left, requests = list(answers), list[bytes]()
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.agent.json_values import VALUES, paths, replaced
+from tests.agent.json_values import VALUES, Way, paths, replaced
 from tests.agent.matrix_pair import (
     BOT,
     OPERATOR,
@@ -50,7 +50,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 def spoiled(data: st.DataObject, value: Any) -> Any:  # noqa: ANN401 - any JSON
     """Return a copy with up to three values, or names of values, replaced."""
     for _ in range(data.draw(st.integers(1, 3))):
-        path = data.draw(st.sampled_from(paths(value) or [()]))
+        path = data.draw(st.sampled_from(paths(value) or list[Way]([()])))
         new = data.draw(BAD)
         if path and isinstance(path[-1], str) and isinstance(new, str) and data.draw(st.booleans()):
             parent = dict(_at(value, path[:-1]))

@@ -26,7 +26,7 @@ def test_key_is_made_once(tmp_path: Path) -> None:
 def test_starts_at_once_end_with_one_key(tmp_path: Path) -> None:
     """However many start at once, all get the same key, and no draft is left."""
     with ThreadPoolExecutor(8) as pool:
-        keys = set(pool.map(lambda _: keyfile.key(tmp_path / "x.key"), range(32)))
+        keys = set(pool.map(keyfile.key, [tmp_path / "x.key"] * 32))
     assert len(keys) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.key"]
 

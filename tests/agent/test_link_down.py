@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ NOBODY = 65534
 
 
 @contextlib.contextmanager
-def unprivileged(directory: Path) -> Iterator[int]:
+def unprivileged(directory: Path) -> Generator[int]:
     """Act as a user without privilege, who owns a directory; yields that user's uid."""
     if os.getuid() != 0:
         yield os.getuid()
@@ -69,7 +69,7 @@ async def test_asking_while_down_leaves_nothing_behind(socket_path: Path) -> Non
     """However often somebody asks in vain, the kept failure holds none of those who asked."""
     async with running(link_to(socket_path)) as link:
         await failure_of(link, "is not there")
-        kept = []
+        kept: list[int] = []
         for _ in range(3):
             with pytest.raises(LinkDownError) as caught:
                 await link.ask(jobs, JobsReport)

@@ -94,7 +94,9 @@ def test_what_is_forgotten_is_nowhere_in_the_file(pair: Pair, tmp_path: Path) ->
     assert name not in file.read_bytes()
     assert kept in file.read_bytes()
     login = Login(user_id=BOT, device_id="BOT", access_token="token")
-    again = OlmMachine.open(tmp_path / "agent", login, bytes(32), admits=lambda *_: False)
+    again = OlmMachine.open(
+        tmp_path / "agent", login, bytes(32), admits=lambda _room, _sender: False
+    )
     assert (opens(again, old), opens(again, new)) == (False, True)
     assert again.forget_old_keys(NOW + 1000 * KEPT_SECONDS) == 0
     again.close()

@@ -167,7 +167,10 @@ def test_who_can_not_write_is_told_to_be_root(path: Path) -> None:
 @pytest.mark.parametrize(
     ("allowed", "standings"),
     [
-        (set(), {OP: Standing.OPERATOR, OTHER: Standing.OPERATOR, STRANGER: Standing.STRANGER}),
+        (
+            set[str](),
+            {OP: Standing.OPERATOR, OTHER: Standing.OPERATOR, STRANGER: Standing.STRANGER},
+        ),
         (
             {OP, STRANGER},
             {OP: Standing.OPERATOR, OTHER: Standing.READER, STRANGER: Standing.UNPINNED},

@@ -66,7 +66,7 @@ def test_people_may_agree_in_any_order(first: str) -> None:
 @pytest.mark.parametrize("agent_name", ["@a:example.org", "@z:example.org"])
 def test_when_both_start_the_smaller_user_id_counts(agent_name: str) -> None:
     """Two starts that cross on their way end in one verification, whichever way round."""
-    started = []
+    started: list[Side] = []
     for agent_asks in (True, False):
         one = room(agent=replace(AGENT, user_id=agent_name))
         one.begin(agent_asks=agent_asks)

@@ -99,7 +99,7 @@ def update(*timeline: dict[str, Any]) -> sync.RoomUpdate:
 
 def test_messages_before_joining_are_cut() -> None:
     """Messages from before the last joining go, and the state before it stays."""
-    created = {"type": "m.room.encryption", "state_key": "", "content": {}}
+    created: dict[str, Any] = {"type": "m.room.encryption", "state_key": "", "content": {}}
     joined = member(ME, "join", before="invite")
     whole = sync.after_own_join(update(created, text("$1"), joined, text("$2")), ME)
     assert (whole.state, whole.timeline) == ((created,), (joined, text("$2")))

@@ -129,34 +129,37 @@ def test_a_text_is_overwritten(state: Path, where: int) -> None:
     assert (finding.reason, finding.line) == ("a line that is no payload", where + 1)
 
 
+WRONG: list[tuple[Callable[[bytes], bytes], Callable[[Outcome], Outcome], What, str]] = [
+    (
+        lambda line: line.replace(b"an operator", b"no operator"),
+        lambda outcome: outcome,
+        What.TOKEN,
+        "the content hash isn't that of the content",
+    ),
+    (
+        lambda line: line.replace(b'"state": "resolved"', b'"state": "unheard of"'),
+        lambda outcome: outcome,
+        What.TOKEN,
+        "not a TIBET token of the twelve keys (ValidationError)",
+    ),
+    (
+        lambda line: line,
+        lambda outcome: msgspec.structs.replace(outcome, recording="../../etc/passwd"),
+        What.RECORDING,
+        "the record names another file",
+    ),
+    (
+        lambda line: line,
+        lambda outcome: msgspec.structs.replace(outcome, output_bytes=1),
+        What.RECORDING,
+        "the record says that more was recorded than printed",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("token", "alter", "what", "reason"),
-    [
-        (
-            lambda line: line.replace(b"an operator", b"no operator"),
-            lambda outcome: outcome,
-            What.TOKEN,
-            "the content hash isn't that of the content",
-        ),
-        (
-            lambda line: line.replace(b'"state": "resolved"', b'"state": "unheard of"'),
-            lambda outcome: outcome,
-            What.TOKEN,
-            "not a TIBET token of the twelve keys (ValidationError)",
-        ),
-        (
-            lambda line: line,
-            lambda outcome: msgspec.structs.replace(outcome, recording="../../etc/passwd"),
-            What.RECORDING,
-            "the record names another file",
-        ),
-        (
-            lambda line: line,
-            lambda outcome: msgspec.structs.replace(outcome, output_bytes=1),
-            What.RECORDING,
-            "the record says that more was recorded than printed",
-        ),
-    ],
+    WRONG,
     ids=["content hash", "state", "recording's name", "lengths"],
 )
 def test_the_executor_itself_is_wrong(

@@ -50,10 +50,12 @@ def test_the_latest_is_held_against_the_key(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--prove", "1"), ("--grown-from", "2")])
-def test_a_terminal_gets_what_is_visible(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_terminal_gets_what_is_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
     """Whatever an executor calls itself, a terminal shows it and does nothing else."""
     hostile = Identity(bytes(range(32)))
-    hostile.id = "did:jis:\x9b2J\u202e"  # type: ignore[misc]  # an executor that lies
+    monkeypatch.setattr(hostile, "id", "did:jis:\x9b2J\u202e")  # an executor that lies
     chain = Chain(tmp_path, identity=hostile)
     chain.security("\x9b2J\u202e")
     chain.checkpoint()

@@ -31,7 +31,7 @@ type Entry = dict[str, str]
 
 def journal_of(chain: Chain) -> list[Entry]:
     """Return the journal that an executor leaves beside its chain."""
-    found = []
+    found: list[dict[str, str]] = []
     for number, line in enumerate(chain.lines):
         record = RECORDS.decode(line)
         found.append(

@@ -25,6 +25,7 @@ START_MS = int(BEGIN.timestamp() * 1000)
 HOUR_MS = 3_600_000
 
 type Event = dict[str, Any]
+type Alter = Callable[[list[Event]], list[Event]]
 
 
 def event(name: str, sender: str, at_ms: int, **content: object) -> Event:
@@ -46,7 +47,7 @@ def room_of(chain: Chain) -> list[Event]:
     """
     lines = chain.lines
     quiet = [event("$hello", ALICE, -HOUR_MS, body="good morning")]
-    events = []
+    events: list[Event] = []
     with State(chain.root) as state:
         for at, entry in enumerate(entries(state)):
             if entry.kind is Kind.CHECKPOINT:
@@ -172,11 +173,11 @@ def test_each_part_of_a_refusal_is_compared(chain: Chain, field: str) -> None:
     assert ("differs", number, f"the answer says another {field}") in found_in(chain, room)
 
 
-def _without(name: str) -> Callable[[list[Event]], list[Event]]:
+def _without(name: str) -> Alter:
     return lambda room: [one for one in room if one["event_id"] != name]
 
 
-def _altered(name: str, **content: object) -> Callable[[list[Event]], list[Event]]:
+def _altered(name: str, **content: object) -> Alter:
     def alter(room: list[Event]) -> list[Event]:
         for one in room:
             if one["event_id"] == name:
@@ -186,33 +187,34 @@ def _altered(name: str, **content: object) -> Callable[[list[Event]], list[Event
     return alter
 
 
+ALTERED: list[tuple[Alter, tuple[str, int | None, str]]] = [
+    (
+        _altered("$event2", body="$ df -h /srv"),
+        ("differs", 2, "what ran is not what was typed"),
+    ),
+    (
+        lambda room: [*room[:3], room[2] | {"event_id": "$again"}, *room[3:]],
+        ("differs", 2, "answered 2 times"),
+    ),
+    (
+        lambda room: [one for one in room if one["event_id"] not in {"$event2", "$answer2"}],
+        ("missing", 2, "what it came from is not in the room"),
+    ),
+    (_without("$answer2"), ("missing", 2, "it was never answered in the room")),
+    (
+        lambda room: [*room[:5], event("$odd", ALICE, 60_000, body="$ id"), *room[5:]],
+        ("extra", None, "a command that was neither recorded nor answered"),
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("alter", "expected"),
-    [
-        (
-            _altered("$event2", body="$ df -h /srv"),
-            ("differs", 2, "what ran is not what was typed"),
-        ),
-        (
-            lambda room: [*room[:3], room[2] | {"event_id": "$again"}, *room[3:]],
-            ("differs", 2, "answered 2 times"),
-        ),
-        (
-            lambda room: [one for one in room if one["event_id"] not in {"$event2", "$answer2"}],
-            ("missing", 2, "what it came from is not in the room"),
-        ),
-        (_without("$answer2"), ("missing", 2, "it was never answered in the room")),
-        (
-            lambda room: [*room[:5], event("$odd", ALICE, 60_000, body="$ id"), *room[5:]],
-            ("extra", None, "a command that was neither recorded nor answered"),
-        ),
-    ],
+    ALTERED,
     ids=["text", "answered twice", "gone", "not answered", "not recorded"],
 )
 def test_what_was_asked_is_what_ran(
-    chain: Chain,
-    alter: Callable[[list[Event]], list[Event]],
-    expected: tuple[str, int | None, str],
+    chain: Chain, alter: Alter, expected: tuple[str, int | None, str]
 ) -> None:
     """Each command was asked for as it ran, and answered once, or it is named."""
     assert found_in(chain, alter(room_of(chain))) == [expected]

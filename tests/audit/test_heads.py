@@ -110,8 +110,9 @@ def test_a_damaged_head_file_holds_nothing(tmp_path: Path, head: SavedHead, faul
 
 def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
     """A head file that isn't there, or is none, is one error that says so."""
+    readers: list[Callable[[Path], object]] = [load, lambda path: held(str(path))]
     for name, said in (("nowhere", "No such file"), (".", "Is a directory")):
-        for read in (load, lambda path: held(str(path))):
+        for read in readers:
             with pytest.raises(AuditError, match=said):
                 read(tmp_path / name)
 

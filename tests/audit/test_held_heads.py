@@ -142,8 +142,9 @@ def test_what_stands_where_a_held_record_should(tmp_path: Path, depth: Depth, ca
     if said.startswith("not"):
         (head,) = heads
         assert head.record == 5
-        assert head.line == 6 - (len(lines) - len(forged))
-        assert (head.expected, head.found) == (digest(lines[5]), digest(forged[head.line - 1]))
+        line = 6 - (len(lines) - len(forged))
+        assert head.line == line
+        assert (head.expected, head.found) == (digest(lines[5]), digest(forged[line - 1]))
 
 
 @EACH

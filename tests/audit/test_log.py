@@ -197,7 +197,7 @@ def test_commands_that_overlap(
     chain = Chain(tmp_path_factory.mktemp("overlap"))
     hold = data.draw(st.integers(min_value=0, max_value=10))
     running: list[int] = []
-    ended = set()
+    ended: set[int] = set()
     for _ in range(data.draw(st.integers(min_value=1, max_value=12))):
         if data.draw(st.booleans()) and running:
             number = running.pop(data.draw(st.sampled_from(range(len(running)))))

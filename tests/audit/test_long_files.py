@@ -117,7 +117,7 @@ def _peak(root: Path, depth: Depth) -> int:
 def test_memory_does_not_grow_with_the_chain(tmp_path: Path, depth: Depth) -> None:
     """Ten times the records need no more memory."""
     chain = Chain(tmp_path / "small", segment_records=1_000)
-    peaks = []
+    peaks: list[int] = []
     for records in (2_000, 20_000):
         while chain.length < records:
             chain.command("true") if chain.length % 10 == 1 else chain.refusal("x", sender=ALICE)

@@ -60,7 +60,7 @@ def test_any_order_within_the_window(
 def test_any_number_of_lines_that_nobody_wants(tmp_path: Path, every: int) -> None:
     """However many lines nobody asks for in all, each one wanted is found, and all are counted."""
     wanted = range(0, 5 * WINDOW, every)
-    lines = []
+    lines: list[bytes] = []
     for number in range(5 * WINDOW):
         lines.append(b"orphan%d=old" % number)
         if number in wanted:

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -201,7 +201,7 @@ def test_no_chain(tmp_path: Path, verb: str) -> None:
 
 
 @contextmanager
-def _as_nobody() -> Iterator[None]:
+def _as_nobody() -> Generator[None]:
     """Give up root for a while, which may read everything."""
     if os.geteuid() != 0:
         yield

@@ -116,12 +116,13 @@ def test_over_changes_of_keys_right_after_one_another(tmp_path: Path) -> None:
 
 def _each_other_row_of_keys_is_refused(path: Path) -> None:
     proof = json.loads(path.read_text())
-    keys = proof["keys"]
+    keys: list[str] = proof["keys"]
     assert len(keys) == 5
     rows = [keys[:at] + keys[at + 1 :] for at in range(5)]
     rows += [keys[: at + 1] + keys[at:] for at in range(5)]
     rows += [[*keys[:at], keys[at + 1], keys[at], *keys[at + 2 :]] for at in range(4)]
-    for row in (*rows, [], keys[::-1]):
+    rows += [[], keys[::-1]]
+    for row in rows:
         path.write_text(json.dumps(proof | {"keys": row}))
         done = check(path, "--key", KEY)
         assert (done.status, done.out.startswith("BAD")) == (1, True)

@@ -228,7 +228,7 @@ def test_on_many_cores_the_verdict_is_the_same(tmp_path: Path) -> None:
     chain.rotate(STRANGER)
     chain.command("id")
     chain.checkpoint()
-    verdicts = []
+    verdicts: list[bool] = []
     good = [path.read_bytes() for path in chain.segments]
     for altered in (None, (0, b"DEVICE"), (1, b"@alice"), (3, b'"exit":0')):
         if altered is not None:
@@ -266,7 +266,7 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
 
 def _children() -> list[str]:
     """Return the command lines of our children that verify; the fork server itself stays."""
-    found = []
+    found: list[str] = []
     for task in Path("/proc/self/task").iterdir():
         for pid in (task / "children").read_text().split():
             line = Path(f"/proc/{pid}/cmdline")

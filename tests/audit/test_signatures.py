@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
@@ -88,7 +88,7 @@ def test_no_verdict_without_a_worker(tmp_path: Path) -> None:
 
 
 @contextmanager
-def _program(root: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _program(root: Path) -> Generator[subprocess.Popen[bytes]]:
     """Run the program in a session of its own, on a chain that keeps two workers busy for long."""
     chain = Chain(root)
     while sum(path.stat().st_size for path in chain.segments) < 8 * WORTH_BYTES:
@@ -147,7 +147,7 @@ def _awaited[T](found: Callable[[], T]) -> T:
 
 def _session(session: int) -> dict[int, int]:
     """Return the processes of a session that haven't ended, each with its parent."""
-    found = {}
+    found: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent, _, of, *_ = path.read_text().rpartition(") ")[2].split()

@@ -151,7 +151,7 @@ def _starts(executor: LoneExecutor, records: int) -> tuple[list[float], float]:
     identity = Identity(read_key(executor.state / "executor.key"))
     long_chain.extend(executor.state, identity, records)
     long_chain.index(executor.state)
-    series = []
+    series: list[float] = []
     for _ in range(STARTS):
         executor.stop()
         begin = time.perf_counter()
@@ -230,7 +230,7 @@ def _bare_walk(chain: Path) -> float:
     begin = time.process_time()
     tree = Frontier()
     for path in sorted(chain.iterdir()):
-        leaves = []
+        leaves: list[bytes] = []
         for line in path.read_bytes().splitlines():
             decode(line)
             sha256(line).hexdigest()

@@ -23,7 +23,7 @@ async def run(report: Report, settings: Settings) -> None:
     """Measure the agent beside its executor."""
     async with world(settings.place("agent")) as place:
         host = place.host
-        starts = []
+        starts: list[float] = []
         for _ in range(STARTS):
             host.agent.stop()
             begin = time.perf_counter()

@@ -30,7 +30,7 @@ async def run(report: Report, settings: Settings) -> None:
         for sessions in SESSIONS:
             await _rate(report, settings, executor, people[:sessions])
         await _soak(report, settings, executor)
-        starts = []
+        starts: list[float] = []
         for _ in range(5):
             executor.stop()
             begin = time.perf_counter()

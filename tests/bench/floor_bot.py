@@ -11,7 +11,7 @@ import asyncio
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -62,7 +62,7 @@ async def serve(homeserver: str, user: str, password: str, store: str) -> None:
 
 
 @contextmanager
-def running(homeserver: str, bot: Account, store: Path) -> Iterator[None]:
+def running(homeserver: str, bot: Account, store: Path) -> Generator[None]:
     """Run the bot while a block lasts."""
     argv = [sys.executable, "-m", "tests.bench.floor_bot"]
     process = subprocess.Popen(

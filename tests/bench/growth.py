@@ -98,7 +98,7 @@ async def _agents(report: Report, settings: Settings, n: int) -> None:
         bots = [synapse.register(f"bot{number}") for number in range(n)]
         users = [bot.user_id for bot in bots]
         room = await operator.create_room(invite=users)
-        hosts = []
+        hosts: list[Host] = []
         for number, bot in enumerate(bots):
             host = stack.enter_context(
                 Host(
@@ -134,7 +134,8 @@ async def _measure(
     rounds = settings.n // 5
     agents = [host.agent.pid for host in hosts]
     before = [cpu_ms(pid) for pid in agents], cpu_ms(synapse.pid)
-    first, last = [], []
+    first: list[float] = []
+    last: list[float] = []
     for _ in range(rounds):
         times = await _all_answer(operator, room, users)
         first.append(times[0])

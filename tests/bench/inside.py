@@ -124,7 +124,8 @@ def stages(begin: float, end: float, agent: list[Call], executor: list[Call]) ->
         ("agent: render, encrypt", sent.begin, agent),
         ("agent → homeserver → operator", end, ()),
     ]
-    found, at = [], begin
+    found: list[Stage] = []
+    at = begin
     for name, until, disks in cuts:
         syncing = [call for call in disks if call.is_sync and at <= call.begin < until]
         found.append(
@@ -152,7 +153,8 @@ async def run(report: Report, settings: Settings) -> None:
         except MissingError as error:
             report.lack(f"the stages of a command: {error}")
             return
-        traces, odd = [], 0
+        traces: list[list[Stage]] = []
+        odd = 0
         for _ in range(min(TRACES, settings.n)):
             try:
                 traces.append(await tracing.trace("true"))

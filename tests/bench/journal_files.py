@@ -46,7 +46,7 @@ def verify(directory: Path) -> float:
 
 
 def _batches(n: int) -> Iterator[bytes]:
-    entries = []
+    entries: list[str] = []
     for number in range(n):
         run = f"{number:032x}"
         record = outcome(number, FIRST_PREV, run, number) if number & 1 else None

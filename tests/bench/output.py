@@ -110,7 +110,7 @@ def _bare_terminal(text: Path) -> float:
 async def _attachment(report: Report, settings: Settings, place: World, directory: Path) -> None:
     text = directory / "attached"
     _write(text, ATTACHED_MB)
-    rates = []
+    rates: list[float] = []
     for _ in range(QUICK_ROUNDS if settings.quick else ROUNDS):
         took = await command(place.operator, place.room, f"cat {text}")
         rates.append(ATTACHED_MB / (took / 1000))

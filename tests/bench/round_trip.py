@@ -224,7 +224,7 @@ async def _burst(report: Report, settings: Settings, peers: Peers) -> None:
     for _ in range(rounds):
         series[OURS].append(await _all(operator, room, BURST))
         series[FLOOR].append(await _all(operator, peers.floor_room, BURST))
-    notes = {}
+    notes: dict[str, str] = {}
     if peers.old_room is not None:
         begin = time.perf_counter()
         answered = await _count_old(operator, peers.old_room, BURST)

@@ -46,7 +46,7 @@ def milliseconds(since: float) -> float:
 
 def timed(n: int, call: Callable[[], object]) -> list[float]:
     """Return how many milliseconds each of ``n`` calls took."""
-    series = []
+    series: list[float] = []
     for _ in range(n):
         begin = time.perf_counter()
         call()
@@ -56,7 +56,7 @@ def timed(n: int, call: Callable[[], object]) -> list[float]:
 
 async def timed_async(n: int, call: Callable[[], Awaitable[object]]) -> list[float]:
     """Return how many milliseconds each of ``n`` calls took, one after the other."""
-    series = []
+    series: list[float] = []
     for _ in range(n):
         begin = time.perf_counter()
         await call()

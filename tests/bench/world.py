@@ -2,7 +2,7 @@
 """A homeserver, an operator and a host in an encrypted room, all running."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(directory: Path, *, operators: int = 1, rooms: int = 1) -> AsyncIterator[World]:
+async def world(directory: Path, *, operators: int = 1, rooms: int = 1) -> AsyncGenerator[World]:
     """Start everything, and end it with the block; the first command has been answered."""
     with Synapse(directory / "synapse") as synapse:
         bot = synapse.register("bot")

@@ -4,8 +4,9 @@
 What it is set to, besides the rig's settings, is said by ``pytest.mark.executor``.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -25,7 +26,8 @@ def place() -> Iterator[Path]:
 def executor(place: Path, request: pytest.FixtureRequest) -> Iterator[Executor]:
     """Start an executor."""
     mark = request.node.get_closest_marker("executor")
-    with Executor(place, **({} if mark is None else mark.kwargs)) as running:
+    chosen: Mapping[str, Any] = {} if mark is None else mark.kwargs
+    with Executor(place, **chosen) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tibet_nc_executor.prologue import DESCRIPTOR_FLOOR
 
 
 @contextmanager
-def injected(executor: Executor, fault: str, files: Iterable[Path]) -> Iterator[Path]:
+def injected(executor: Executor, fault: str, files: Iterable[Path]) -> Generator[Path]:
     """Let a fault happen to all system calls on some files; ``fault`` is as strace writes it.
 
     A file may be one that isn't there yet. Gives the file in which these calls are written down.
@@ -27,7 +27,7 @@ def injected(executor: Executor, fault: str, files: Iterable[Path]) -> Iterator[
 
 
 @contextmanager
-def traced(pid: int, trace: Path, expression: str, files: Iterable[Path] = ()) -> Iterator[Path]:
+def traced(pid: int, trace: Path, expression: str, files: Iterable[Path] = ()) -> Generator[Path]:
     """Have strace look at a process, with an expression of its own, perhaps at some files only."""
     tracer = subprocess.Popen(
         [
@@ -74,7 +74,7 @@ def traced_program(
 
 
 @contextmanager
-def descriptors_left(count: int) -> Iterator[None]:
+def descriptors_left(count: int) -> Generator[None]:
     """Leave this process only so many descriptors that it can open."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(map(int, os.listdir("/proc/self/fd"))) + DESCRIPTOR_FLOOR + count
@@ -94,7 +94,7 @@ def descriptors_left(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def file_bytes_left(count: int) -> Iterator[None]:
+def file_bytes_left(count: int) -> Generator[None]:
     """Let no file of this process grow over a length: a write over it is cut short, then fails."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

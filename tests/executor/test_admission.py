@@ -4,6 +4,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,11 @@ from tibet_nc_protocol.terms import DenialCode, Stage
     ],
 )
 async def test_the_executor_looks_for_itself(
-    executor: Executor, connect: Connect, change: dict[str, object], code: DenialCode
+    executor: Executor, connect: Connect, change: dict[str, Any], code: DenialCode
 ) -> None:
     """What its own settings forbid doesn't run, whatever the agent says, and is recorded (I5)."""
     client = await connect(executor)
-    request = client.request("true", **change)  # type: ignore[arg-type]  # one of four
+    request = client.request("true", **change)
     await client.send(request)
     denied = await client.receive()
     assert isinstance(denied, Denied)
@@ -78,17 +79,17 @@ def _pipe(path: Path) -> None:
     os.mkfifo(path, 0o644)
 
 
+SPOILED: list[tuple[Callable[[Path], object], str]] = [
+    (lambda path: os.chown(path, FOREIGN_UID, 0), "belongs to uid"),
+    (lambda path: path.chmod(0o664), "lets others"),
+    (lambda path: path.write_text("[[operator]]\nuser = 5\n"), "operator"),
+    (_link, "symbolic"),
+    (_pipe, "not a file"),
+]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give files away")
-@pytest.mark.parametrize(
-    ("spoil", "why"),
-    [
-        (lambda path: os.chown(path, FOREIGN_UID, 0), "belongs to uid"),
-        (lambda path: path.chmod(0o664), "lets others"),
-        (lambda path: path.write_text("[[operator]]\nuser = 5\n"), "operator"),
-        (_link, "symbolic"),
-        (_pipe, "not a file"),
-    ],
-)
+@pytest.mark.parametrize(("spoil", "why"), SPOILED)
 async def test_pins_that_others_could_have_written_count_for_nothing(
     executor: Executor, connect: Connect, spoil: Callable[[Path], object], why: str
 ) -> None:

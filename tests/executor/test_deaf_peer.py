@@ -18,7 +18,9 @@ async def _be_deaf(executor: Executor, connect: Connect) -> Client:
     client = await connect(executor)
     for _ in range(40):  # for the reports to be long
         await client.run("true")
-    client.writer.transport.pause_reading()  # type: ignore[attr-defined] # which it has
+    transport = client.writer.transport
+    assert isinstance(transport, asyncio.Transport)  # which reads, too
+    transport.pause_reading()
     for _ in range(REQUESTS_AT_ONCE // 2):
         await client.send(ChainTail(request=client.number(), limit=32))
     return client

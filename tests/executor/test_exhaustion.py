@@ -4,7 +4,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Limited(Executor):
 
 
 @contextmanager
-def none_left(uid: int) -> Iterator[None]:
+def none_left(uid: int) -> Generator[None]:
     """Have others take every process that a uid may have."""
     become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     others = [subprocess.Popen([*become, "sleep", "1000"]) for _ in range(PROCESSES)]

@@ -14,7 +14,7 @@ from tests.executor.shell.driver import until
 from tests.executor.test_refusals import alert, refusal
 from tests.mounts import mount_memory, private_mounts
 from tibet_nc_executor.durable import write_draft
-from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Finished, Recorded, Started
+from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Finished, Recorded, Response, Started
 from tibet_nc_protocol.records import Intent
 from tibet_nc_protocol.terms import DenialCode, Reason
 
@@ -155,6 +155,7 @@ async def test_what_can_not_be_put_on_record_is_not_said_to_be(
         client = await connect(executor)
         (executor.state / "reserve").unlink()
         fill(executor.state / "filler")
+        answer: Response | None = None
         for count in range(100):  # what is left of the last pages
             number = client.number()
             report = refusal(number, f"$refused{count}") if kind == "refusal" else alert(number)

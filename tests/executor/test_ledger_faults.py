@@ -4,7 +4,7 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -25,7 +25,7 @@ NOT_SYNCED = "could not be synced: Input/output error"
 
 
 @asynccontextmanager
-async def unsynced(directory: Path, call: str) -> AsyncIterator[Ledger]:
+async def unsynced(directory: Path, call: str) -> AsyncGenerator[Ledger]:
     """Give a ledger while a call that syncs its chain fails."""
     ledger = kit.open_ledger(directory)
     await ledger.append(kit.genesis)

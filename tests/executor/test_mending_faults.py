@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def _counted(trace: str) -> Counter[str]:
 
 
 @contextmanager
-def _copy(original: Path) -> Iterator[Path]:
+def _copy(original: Path) -> Generator[Path]:
     with tempfile.TemporaryDirectory(prefix="tibet-nc-fault-") as name:
         yield shutil.copytree(original, Path(name) / "state")
 

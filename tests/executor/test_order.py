@@ -5,7 +5,7 @@ import asyncio
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ COMMAND = "expr order"
 
 
 @contextmanager
-def traced(executor: Executor, trace: Path) -> Iterator[None]:
+def traced(executor: Executor, trace: Path) -> Generator[None]:
     """Have strace write down what the executor and what descends from it ask for."""
     pids = [executor.pid, *children_of(executor.pid)]
     words = [word for pid in pids for word in ("-p", str(pid))]
@@ -42,7 +42,7 @@ def traced(executor: Executor, trace: Path) -> Iterator[None]:
 
 def steps(trace: str, own: int) -> list[str]:
     """Return what happened, in order: chain synced, command begun, agent told by ``own``."""
-    found = []
+    found: list[str] = []
     unfinished: dict[str, str] = {}  # strace cuts a call in two when another process makes one
     for line in trace.splitlines():
         pid, _, call = line.partition(" ")

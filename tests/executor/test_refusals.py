@@ -33,7 +33,7 @@ def alert(number: int, detail: str = "changed") -> Alert:
 async def test_a_refusal_is_recorded_once(executor: Executor, connect: Connect) -> None:
     """The airlock's refusal of one event is one record, however often it is reported."""
     client = await connect(executor)
-    numbers = set()
+    numbers: set[int] = set()
     for _ in range(2):
         await client.send(refusal(client.number(), "$refused"))
         recorded = await client.receive()

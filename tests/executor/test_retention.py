@@ -13,7 +13,7 @@ from tests.executor.rig import SECONDS, Client, Executor, records
 from tibet_nc_executor.retention import DAY_S, Kept, Limits, expired
 from tibet_nc_protocol.layout import RECORDINGS, recording_name
 from tibet_nc_protocol.messages import Denied, Fetch, Finished
-from tibet_nc_protocol.records import Security, SecurityEvent
+from tibet_nc_protocol.records import Intent, Security, SecurityEvent
 
 PRINTED = 20_000
 
@@ -57,7 +57,7 @@ def test_it_is_said_in_words() -> None:
 
 
 async def _print(client: Client, times: int) -> list[int]:
-    numbers = []
+    numbers: list[int] = []
     for _ in range(times):
         done = await client.run(f"head -c {PRINTED} /dev/zero | tr '\\0' x")
         assert isinstance(done, Finished)
@@ -108,7 +108,7 @@ async def test_what_is_gone_is_said_to_be(executor: Executor) -> None:
     run = next(
         record.run
         for record in records(executor)
-        if record.seq == numbers[0] and hasattr(record, "run")
+        if isinstance(record, Intent) and record.seq == numbers[0]
     )
     await _gone(executor, numbers[0])
     await client.send(Fetch(request=client.number(), run=run, offset=0))

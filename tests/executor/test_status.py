@@ -50,7 +50,7 @@ async def test_a_status_says_why_a_command_would_be_denied(
     client = await connect(executor)
     before = len(records(executor))
     stranger, elsewhere = "@eve:example.org", "!other:example.org"
-    denials = []
+    denials: list[str | None] = []
     for room, sender in ((ROOM, stranger), (elsewhere, OPERATOR), (ROOM, OPERATOR)):
         await client.send(Status(request=client.number(), room=room, sender=sender))
         status = await client.receive()

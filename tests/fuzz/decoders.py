@@ -33,7 +33,7 @@ from tibet_nc_protocol.signing import PublicKey
 
 def stream(data: bytes) -> None:
     """Cut bytes into frames, whole and one by one, with the same result."""
-    results = []
+    results: list[list[bytes]] = []
     for pieces in ([data], [bytes([byte]) for byte in data]):
         reader = FrameReader()
         frames: list[bytes] = []

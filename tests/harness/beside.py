@@ -80,7 +80,7 @@ def _second(
     program: Path, state: State, key: PublicKey | None, heads: Sequence[Held], depth: Depth
 ) -> Said:
     with tempfile.TemporaryDirectory(prefix="tibet-nc-notes-") as name:
-        held = []
+        held: list[str] = []
         for number, head in enumerate(heads):
             if head.root:
                 note = Path(name) / str(number)

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -143,7 +143,7 @@ class Page:
 
 
 @contextmanager
-def browser(chromium: str, profile: Path) -> Iterator[Page]:
+def browser(chromium: str, profile: Path) -> Generator[Page]:
     """Run Chromium with a profile of its own."""
     here_receive, there_send = os.pipe()
     there_receive, here_send = os.pipe()

@@ -20,6 +20,7 @@ from typing import Any, Final
 from tests.harness.host import Host, HostError, remove
 from tests.harness.operator import Operator, OperatorError, Seen
 from tests.harness.synapse import Synapse
+from tibet_nc_agent.canonical import as_object
 
 ANSWER_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.1
@@ -216,8 +217,8 @@ async def _watch(operator: Operator, show: Show) -> None:
 
 def _told(seen: Seen) -> str:
     """Return what a client would show of a message."""
-    new = seen.content.get("m.new_content")
-    if isinstance(new, dict):
+    new = as_object(seen.content.get("m.new_content"))
+    if new:
         return f"{new.get('body', '')} (edited)"
     return f"[file] {seen.body}" if seen.content.get("msgtype") == "m.file" else seen.body
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ SECONDS = 10.0
 
 
 @contextmanager
-def private_journald() -> Iterator["Journald"]:
+def private_journald() -> Generator["Journald"]:
     """Run a journald that only this thread and what it starts see; needs root."""
     with private_mounts():
         for path in ("/run/systemd/journal", "/run/log", "/var/log/journal"):

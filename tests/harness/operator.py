@@ -36,6 +36,7 @@ from nio import (
 )
 from nio.crypto.attachments import decrypt_attachment
 
+from tibet_nc_agent.canonical import as_object
 from tibet_nc_agent.crosssign import CrossSigning, Use, bootstrap
 from tibet_nc_agent.homeserver import Homeserver
 
@@ -45,7 +46,7 @@ RESULT_KEY: Final = "nc.tibet.result"
 WAIT_SECONDS: Final = 30.0
 """How long the waiting methods wait unless told otherwise."""
 
-_FILTER: Final = {
+_FILTER: Final[dict[str, Any]] = {
     "room": {"timeline": {"limit": 500}, "ephemeral": {"types": []}},
     "presence": {"types": []},
 }
@@ -88,14 +89,13 @@ class Seen:
     @property
     def result(self) -> dict[str, Any]:
         """The machine-readable part of an answer, {} when there is none."""
-        result = self.content.get(RESULT_KEY)
-        return result if isinstance(result, dict) else {}
+        return as_object(self.content.get(RESULT_KEY))
 
     @property
     def replaces(self) -> str | None:
         """The id of the event that this one edits."""
-        relation = self.content.get("m.relates_to")
-        if isinstance(relation, dict) and relation.get("rel_type") == "m.replace":
+        relation = as_object(self.content.get("m.relates_to"))
+        if relation.get("rel_type") == "m.replace":
             return str(relation.get("event_id"))
         return None
 

@@ -37,7 +37,7 @@ async def hosts(
 ) -> AsyncIterator[list[Host]]:
     """Start two hosts that speak in one room: each allows the other's agent to be there."""
     with ExitStack() as stack:
-        made = []
+        made: list[Host] = []
         for number, bot in enumerate(bots):
             host = Host(
                 directory / f"host{number}",
@@ -57,7 +57,7 @@ async def hosts(
 
 async def answers(operator: Operator, event: str, bots: list[Account]) -> list[str]:
     """Wait until every agent has answered a message; return the answers' texts."""
-    bodies = []
+    bodies: list[str] = []
     for bot in bots:
 
         def wanted(seen: Seen, user: str = bot.user_id) -> bool:

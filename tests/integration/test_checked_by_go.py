@@ -11,12 +11,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.audit.program import within
 from tests.executor.rig import Client, Executor
 from tests.harness import gonote
+from tibet_nc_agent.canonical import Json
 from tibet_nc_audit import cosigning
 from tibet_nc_protocol.messages import Finished
 from tibet_nc_protocol.note import Verifier
@@ -124,7 +126,11 @@ async def test_a_checkpoint_opens_in_go(chain: Chain, tmp_path: Path) -> None:
 type Alter = Callable[[dict[str, object]], None]
 
 
-def _each(value: object, parent: object, key: str | int) -> Iterator[tuple[object, str | int, str]]:
+def _each(
+    value: Json,
+    parent: Any,  # noqa: ANN401 - an object or an array
+    key: str | int,
+) -> Iterator[tuple[Any, str | int, str]]:
     """Yield where each text in a file is."""
     if isinstance(value, str):
         yield parent, key, value
@@ -143,9 +149,9 @@ def _altered(proof: str, *passed_over: str) -> Iterator[tuple[object, str]]:
         for at in {0, len(text) // 3, len(text) // 2, len(text) - 9}:
             if not text[at].isalnum():
                 continue
-            parent[key] = _swap(text, at)  # type: ignore[index]  # a dict or a list
+            parent[key] = _swap(text, at)
             yield key, json.dumps(whole)
-        parent[key] = text  # type: ignore[index]
+        parent[key] = text
 
 
 async def test_one_command_is_shown_to_go(chain: Chain) -> None:

@@ -122,7 +122,7 @@ async def test_edits_of_the_agent_read_right(scene: Scene) -> None:
 async def test_a_new_megolm_session_in_mid_conversation(scene: Scene) -> None:
     """Commands go on being answered when the operator's client changes its room key."""
     operator = scene.operator
-    commands = []
+    commands: list[str] = []
     for n in range(3):
         commands.append(await scene.ask(f"$ echo {n}"))
         assert (await operator.answer_to(commands[-1])).body.startswith(f"{n}\n")

@@ -54,7 +54,9 @@ class Console:
             cwd="/",
         )
         os.close(theirs)
-        self._terminal = fdspawn(self._ours, timeout=30, encoding="utf-8", use_poll=True)
+        self._terminal: fdspawn[str] = fdspawn(
+            self._ours, timeout=30, encoding="utf-8", use_poll=True
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -297,17 +299,20 @@ def on_keys(change: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Change:
     return changed
 
 
+CHANGES: list[tuple[Callable[[dict[str, Any]], list[dict[str, Any]]], str]] = [
+    (
+        lambda event: [
+            event | {"content": event["content"] | {"key": Sas().public_key.to_base64()}}
+        ],
+        "m.mismatched_commitment",
+    ),
+    (lambda event: [event, event | {"event_id": "$again"}], "m.unexpected_message"),
+]
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
-    [
-        (
-            lambda event: [
-                event | {"content": event["content"] | {"key": Sas().public_key.to_base64()}}
-            ],
-            "m.mismatched_commitment",
-        ),
-        (lambda event: [event, event | {"event_id": "$again"}], "m.unexpected_message"),
-    ],
+    CHANGES,
     ids=["another key", "a repeated key"],
 )
 async def test_a_homeserver_that_changes_events_reaches_nothing(

@@ -8,9 +8,10 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,14 +30,14 @@ def make_host(
     """Make hosts, which are closed afterwards."""
     hosts: list[Host] = []
 
-    def make(room: str, **settings: object) -> Host:
+    def make(room: str, **settings: Any) -> Host:  # noqa: ANN401 - passed on as they are
         host = Host(
             directory / f"host{len(hosts)}",
             homeserver=synapse.url,
             bot=bot,
             operators={operator.user_id: operator.master_key},
             rooms=[room],
-            **settings,  # type: ignore[arg-type]  # passed on as they are
+            **settings,
         )
         hosts.append(host)
         return host
@@ -163,10 +164,10 @@ async def test_an_edit_is_not_run(host: Host, operator: Operator, room: str) -> 
 
 
 async def test_a_strangers_command_is_refused_and_recorded(
-    host: Host, operator: Operator, room: str, new_operator: Callable[..., object]
+    host: Host, operator: Operator, room: str, new_operator: Callable[..., Awaitable[Operator]]
 ) -> None:
     """Who is not an operator gets nothing run, whatever room they are in (I5)."""
-    stranger: Operator = await new_operator()  # type: ignore[misc]  # the fixture is a coroutine
+    stranger = await new_operator()
     await operator.invite(room, stranger.user_id)
     await stranger.join(room)
     await stranger.send_text(room, "$ id")
@@ -466,7 +467,7 @@ async def test_a_service_that_is_away_delays_no_answer(
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # http.server's
             """Say nothing."""
 
     with HTTPServer(address, Handler) as server:

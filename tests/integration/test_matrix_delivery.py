@@ -83,10 +83,9 @@ async def test_gap_that_stays_is_told(operator: Operator, agent: Agent) -> None:
     async with Proxy(agent.settings.homeserver) as proxy:
         proxy.refuse("/messages", status=403)
         agent.settings = replace(agent.settings, homeserver=proxy.url, timeline_events=3)
-        for number in range(12):
-            last = await operator.send_text(agent.room_id, f"$ {number}")
+        sent = [await operator.send_text(agent.room_id, f"$ {number}") for number in range(12)]
         await agent.listen()
-        await agent.text(last)
+        await agent.text(sent[-1])
         await agent.stop()
     told = [type(event) for event in agent.events if not isinstance(event, KeysChanged)]
     assert told == [Missed, *[TextMessage] * 3]
@@ -164,7 +163,7 @@ async def test_failing_homeserver_is_waited_out(operator: Operator, agent: Agent
         proxy.refuse("/send/m.room.encrypted/", status=502, body={})
         sent = await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "x"}, "t1")
         assert (await operator.wait(lambda seen: seen.event_id == sent)).decrypted
-        paths = [path for method, path in proxy.seen if "/send/m.room.encrypted/" in path]
+        paths = [path for _, path in proxy.seen if "/send/m.room.encrypted/" in path]
         assert len(paths) == 2
         assert len(set(paths)) == 1
         await agent.stop()

@@ -16,7 +16,7 @@ from tests.harness import Account, Operator, Synapse
 from tests.harness.proxy import Proxy
 from tests.integration import forge
 from tests.integration.agent import Agent, invited_agent
-from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.canonical import Json, JsonObject, as_list, as_object
 from tibet_nc_agent.event import (
     Invite,
     KeysChanged,
@@ -196,7 +196,7 @@ async def test_malformed_device_keys(operator: Operator, agent: Agent) -> None:
 
     def poison(body: dict[str, Any]) -> dict[str, Any]:
         devices = body.get("device_keys", {}).get(operator.user_id, {})
-        sound: dict[str, Any] = next(iter(devices.values()), {})
+        sound: dict[str, Any] = next(iter(devices.values()), dict[str, Any]())
         bad: list[Any] = [
             None,
             5,
@@ -257,8 +257,8 @@ async def test_malformed_sync(operator: Operator, agent: Agent) -> None:
     assert {type(event) for event in agent.events} == {TextMessage, KeysChanged}
 
 
-def _events(value: Any) -> list[Any]:  # noqa: ANN401 - any JSON
-    return list(value.get("events", [])) if isinstance(value, dict) else []
+def _events(value: Json) -> list[Json]:
+    return as_list(as_object(value).get("events"))
 
 
 async def test_nothing_is_sent_to_strangers(

@@ -2,7 +2,7 @@
 """Cross-signing on a real homeserver: the agent's own identity, and an operator's pinned one."""
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -167,7 +167,7 @@ async def test_identity_is_not_replaced(agent: Agent, tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def watched(agent: Agent) -> AsyncIterator[Proxy]:
+async def watched(agent: Agent) -> AsyncGenerator[Proxy]:
     """Have the agent reach its homeserver through a proxy, for the length of a block."""
     await agent.stop()
     async with Proxy(agent.settings.homeserver) as proxy:
@@ -296,7 +296,11 @@ async def test_refused_upload_replaces_nothing(agent: Agent, tmp_path: Path) -> 
 async def test_password_is_used_when_it_is_asked_for(agent: Agent, tmp_path: Path) -> None:
     """Where the homeserver asks for the password, it is given; without one the error says so."""
     keys = new_keys(tmp_path)
-    asked = {"flows": [{"stages": ["m.login.password"]}], "session": "x", "params": {}}
+    asked: dict[str, Any] = {
+        "flows": [{"stages": ["m.login.password"]}],
+        "session": "x",
+        "params": {},
+    }
     await agent.stop()
     async with Proxy(agent.settings.homeserver) as proxy:
         proxy.refuse("/keys/device_signing/upload", status=401, body=asked, times=2)

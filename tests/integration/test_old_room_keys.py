@@ -21,7 +21,7 @@ async def test_an_old_key_is_gone_and_the_operator_still_heard(
 ) -> None:
     """A key whose device has had a newer one for a week is taken out of the store at a start."""
     sessions = operator.client.olm.outbound_group_sessions
-    used = []
+    used: list[str] = []
     for number in range(2):
         sent = await operator.send_text(room, f"$ echo {number}")
         assert (await operator.answer_to(sent)).body.startswith(f"{number}\n")

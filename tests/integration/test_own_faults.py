@@ -2,7 +2,7 @@
 """What the agent can't answer as it should, it answers all the same, and goes on."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,7 @@ def failing(command: str) -> Verdict:
 
 
 @asynccontextmanager
-async def desk_of(agent: Agent, operator: Operator, tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk_of(agent: Agent, operator: Operator, tmp_path: Path) -> AsyncGenerator[Desk]:
     """Put an agent together whose safety stage fails; nothing comes as far as the executor."""
     pins = tmp_path / "operators.toml"
     write_pins(pins, {operator.user_id: operator.master_key})

@@ -56,8 +56,9 @@ def _verdict(page: Page, path: Path) -> str:
 
 
 def _findings(page: Page) -> list[str]:
-    found = page.evaluate("[...document.querySelectorAll('#findings li')].map(x => x.innerText)")
-    assert isinstance(found, list)
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('#findings li')].map(x => x.innerText)"
+    )
     return found
 
 
@@ -189,20 +190,20 @@ def _noted(chain: Chain, change: Callable[[str], str]) -> int:
     )
 
 
-@pytest.mark.parametrize(
-    ("lie", "reason"),
-    [
-        (lambda chain: chain.checkpoint(root=b"\1" * 32), "not the Merkle root"),
-        (
-            lambda chain: _noted(chain, lambda text: f"{text[:-6]}AAAA=\n"),
-            "checkpoint's signature does not verify",
-        ),
-        (
-            lambda chain: _noted(chain, lambda text: text.replace("\n", "\n1", 1)),
-            "note says something else",
-        ),
-    ],
-)
+LIES: list[tuple[Callable[[Chain], int], str]] = [
+    (lambda chain: chain.checkpoint(root=b"\1" * 32), "not the Merkle root"),
+    (
+        lambda chain: _noted(chain, lambda text: f"{text[:-6]}AAAA=\n"),
+        "checkpoint's signature does not verify",
+    ),
+    (
+        lambda chain: _noted(chain, lambda text: text.replace("\n", "\n1", 1)),
+        "note says something else",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lie", "reason"), LIES)
 def test_a_lying_executor(
     page: Page, tmp_path: Path, lie: Callable[[Chain], int], reason: str
 ) -> None:
@@ -314,7 +315,9 @@ def test_the_newest_that_fit(page: Page, tmp_path: Path, monkeypatch: pytest.Mon
     path = _export(chain.root)
     said = _verdict(page, path)
     assert "Verified" in said
-    start = int(re.search(r"from record (\d+) on", said)[1])  # type: ignore[index]
+    begins = re.search(r"from record (\d+) on", said)
+    assert begins
+    start = int(begins[1])
     assert 0 < start < chain.length
     assert re.search("[1-9] Merkle roots", said)
     omitted = page.evaluate("document.getElementById('omitted').textContent")

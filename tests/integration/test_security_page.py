@@ -14,13 +14,13 @@ def test_every_test_that_the_page_names_exists() -> None:
     """A claim can't outlive the test that shows it."""
     named = NAMED.findall((ROOT / "SECURITY.md").read_text())
     assert len(named) > 20
-    missing = []
+    missing: list[str] = []
     for path, function in named:
         file = ROOT / path
         names: set[str] = set()
         if file.exists():
             tree = ast.parse(file.read_text())
-            kinds = ast.FunctionDef | ast.AsyncFunctionDef
+            kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
             names = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
         if not file.exists() or (function and function not in names):
             missing.append(f"{path}::{function}")
@@ -39,7 +39,7 @@ def test_every_invariant_is_named_by_a_test_of_its_row() -> None:
 def _words(file: Path, function: str) -> str:
     """Return the docstring of a test, or all those of a file."""
     tree = ast.parse(file.read_text())
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     tests = [node for node in ast.walk(tree) if isinstance(node, kinds)]
     named = [node for node in tests if function in {"", node.name}]
     return " ".join(ast.get_docstring(node) or "" for node in named)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The tables of SPEC.md as the code has them, so that the two can't drift apart."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
@@ -13,7 +13,7 @@ from tibet_nc_protocol import envelope, messages, records, terms
 
 SPECIFICATION: Final = Path(__file__).parents[2] / "protocol" / "SPEC.md"
 
-NAMED: Final[dict[str, object]] = {
+NAMED: Final[Mapping[str, object]] = {
     name: getattr(module, name)
     for module, names in (
         (

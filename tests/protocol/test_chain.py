@@ -82,7 +82,9 @@ def chains(draw: st.DrawFn, *, at_least: int = 1) -> Chain:
 
 def verify(lines: list[bytes], *, signatures: bool = True) -> ChainVerifier:
     """Verify lines with the executor's key and return the verifier; raises RecordError."""
-    chain = ChainVerifier(KEY) if signatures else ChainVerifier(KEY, verify=lambda *_: None)
+    chain = (
+        ChainVerifier(KEY) if signatures else ChainVerifier(KEY, verify=lambda _record, _key: None)
+    )
     for line in lines:
         chain.feed(line)
     return chain
@@ -332,29 +334,29 @@ def test_a_chain_of_another_executor_needs_another_key(pinned: bool) -> None:
 Ending = Callable[[int, str], Record]
 
 
-@pytest.mark.parametrize(
-    ("ending", "reason"),
-    [
-        (lambda seq, prev: samples.outcome(seq, prev, of=1), "ends a command that is not open"),
-        (lambda seq, prev: samples.outcome(seq, prev, of=0), "ends a command that is not open"),
-        (lambda seq, prev: samples.outcome(seq, prev, of=3), "ends a command that is not open"),
-        (lambda seq, prev: samples.outcome(seq, prev, of=99), "ends a command that is not open"),
-        (
-            lambda seq, prev: Aborted(
-                seq=seq, prev=prev, time=samples.time(seq), intent=1, run=samples.RUN, detail=""
-            ),
-            "ends a command that is not open",
+ENDINGS: list[tuple[Ending, str]] = [
+    (lambda seq, prev: samples.outcome(seq, prev, of=1), "ends a command that is not open"),
+    (lambda seq, prev: samples.outcome(seq, prev, of=0), "ends a command that is not open"),
+    (lambda seq, prev: samples.outcome(seq, prev, of=3), "ends a command that is not open"),
+    (lambda seq, prev: samples.outcome(seq, prev, of=99), "ends a command that is not open"),
+    (
+        lambda seq, prev: Aborted(
+            seq=seq, prev=prev, time=samples.time(seq), intent=1, run=samples.RUN, detail=""
         ),
-        (
-            lambda seq, prev: samples.remainder(seq, prev, of=1),
-            "ends what no command has left running",
-        ),
-        (
-            lambda seq, prev: samples.remainder(seq, prev, of=3),
-            "ends what no command has left running",
-        ),
-    ],
-)
+        "ends a command that is not open",
+    ),
+    (
+        lambda seq, prev: samples.remainder(seq, prev, of=1),
+        "ends what no command has left running",
+    ),
+    (
+        lambda seq, prev: samples.remainder(seq, prev, of=3),
+        "ends what no command has left running",
+    ),
+]
+
+
+@pytest.mark.parametrize(("ending", "reason"), ENDINGS)
 def test_a_command_ends_once_and_only_if_it_began(ending: Ending, reason: str) -> None:
     """I1: No outcome stands without its intent, nor a second one, however well it is signed.
 

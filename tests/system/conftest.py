@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def fresh(pytestconfig: pytest.Config) -> Iterator[Machine]:
     """Give a booted Debian on which nothing was installed."""
     # The only part that needs a network.
-    base, packages = prepare(RELEASES[pytestconfig.getoption("debian", "13")])
+    base, packages = prepare(RELEASES[str(pytestconfig.getoption("debian", "13"))])
     leave_network()
     with Machine(base, packages) as machine:
         yield machine

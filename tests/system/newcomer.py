@@ -71,7 +71,7 @@ async def ten_minutes(
             else:
                 real = examples(homeserver, bot, account, room)
                 await asyncio.to_thread(enter, machine, block, real)
-        answers = []
+        answers: list[Shown] = []
         for text in ("status", "df -h"):
             event = await operator.send_text(room, text)
             answers.append(await operator.answer_to(event, ANSWER_SECONDS))

@@ -19,7 +19,7 @@ def blocks(page: str, title: str) -> list[str]:
 
 def dead_links(root: Path) -> list[str]:
     """Return the links within the pages below a directory that lead to no page, or no heading."""
-    dead = []
+    dead: list[str] = []
     pages = {
         page for among in ("*", "docs/**/*", "protocol/*") for page in root.glob(f"{among}.md")
     }

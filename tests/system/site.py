@@ -2,7 +2,7 @@
 """What a sysadmin has: the machine, a homeserver, a room with an operator in it, tibet-nc."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -37,7 +37,7 @@ class Site:
         """Send commands one after another and return their final answers."""
         async with await self.login() as operator:
             await operator.wait_member(self.room, self.bot.user_id)
-            answers = []
+            answers: list[Seen] = []
             for command in commands:
                 event = await operator.send_text(self.room, command)
                 answers.append(await operator.answer_to(event, ANSWER_SECONDS))
@@ -80,7 +80,7 @@ class Site:
         machine.sh(f"systemctl reset-failed; systemctl restart {unit}", check=False)
 
     @contextmanager
-    def sealed_key(self) -> Iterator[None]:
+    def sealed_key(self) -> Generator[None]:
         """Have the executor's key on the disk encrypted only, for the length of a block."""
         machine = self.machine
         machine.sh(

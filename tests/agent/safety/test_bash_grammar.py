@@ -313,7 +313,7 @@ def test_corpus_agrees_with_bash() -> None:
 def test_random_tokens_are_never_allowed_against_bash() -> None:
     """In a soup of shell tokens, nothing that bash refuses is allowed."""
     source = random.Random(20)
-    wrong = []
+    wrong: list[str] = []
     for _ in range(SOUPS):
         text = "".join(source.choice(PIECES) for _ in range(source.randint(1, 9)))
         if judge(text).decision is Decision.ALLOW and bash_refuses(text):

@@ -109,7 +109,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def commands_of(uid: int) -> list[str]:
     """Return the command lines of all processes of a uid that run."""
-    found = []
+    found: list[str] = []
     for pid in all_processes():
         status = read_status(pid)
         if status is not None and status.uid == uid and not status.ended:

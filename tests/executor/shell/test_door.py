@@ -27,7 +27,7 @@ from tibet_nc_protocol.terms import Reason
 
 def bashes(shell: Shell) -> set[int]:
     """Return the children of this process that wait for a command as the shell uid."""
-    found = set()
+    found: set[int] = set()
     for pid in all_processes():
         status = read_status(pid)
         if (
@@ -78,7 +78,7 @@ async def test_a_command_looks_the_same_whether_one_waited(shell: Shell) -> None
             if not line.startswith(varying)
         ]
 
-    seen = []
+    seen: list[list[bytes]] = []
     for _ in range(2):
         pid = (done := (await run(shell, f"echo $$; {text}")).output).split()[0]
         seen.append(constant(done, pid))
@@ -227,7 +227,7 @@ async def test_a_place_of_which_nothing_is_left_is_given_again(
     """
     if kind is Containment.DESCENT:
         pytest.skip("there are no groups")
-    groups = []
+    groups: list[bytes] = []
     for end in ("true", "exit 3", "kill -9 $$", "setsid sleep 4775 & true", "exec true"):
         groups.append((await run(shell, f"id -G; {end}")).output)
         await shell.prepare(shell.new_session())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.executor.shell.driver import AS_ROOT, settings_for
-from tibet_nc_executor.cage import Cage, Containment
+from tibet_nc_executor.cage import Cage, Cell, Containment
 from tibet_nc_executor.config import parse
 from tibet_nc_executor.errors import ConfigError, ShellError
 from tibet_nc_executor.selfcheck import verify
@@ -81,8 +81,10 @@ async def test_a_descriptor_that_a_command_inherits_is_found(
     file = os.open("/etc/hostname", os.O_RDONLY)
     whole = Cage.spawn
 
-    def leaky(cage: Cage, script: str, *, descriptors: tuple[int, ...], **more: object) -> object:
-        return whole(cage, script, descriptors=(*descriptors, file), **more)  # type: ignore[arg-type]
+    def leaky(
+        cage: Cage, script: str, *, cell: Cell, terminal: int, descriptors: tuple[int, ...]
+    ) -> object:
+        return whole(cage, script, cell=cell, terminal=terminal, descriptors=(*descriptors, file))
 
     monkeypatch.setattr(Cage, "spawn", leaky)
     with pytest.raises(ShellError, match=f"a command inherits descriptor {file}"):
