@@ -5,6 +5,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -17,11 +18,13 @@ from tibet_nc_agent.matrix_errors import (
     MatrixError,
     RateLimited,
     Refused,
+    SendError,
     ServerFault,
     TokenRevoked,
     TooLarge,
     Unreachable,
 )
+from tibet_nc_agent.media import Media
 from tibet_nc_agent.sync import RoomUpdate
 
 OBJECT = b'{"ok": true}'
@@ -190,6 +193,26 @@ async def test_silence_ends() -> None:
         stack.push_async_callback(homeserver.close)
         with pytest.raises(Unreachable, match="did not answer"):
             await homeserver.once("GET", "/x", seconds=0.1)
+
+
+async def test_a_file_that_can_not_be_read_is_not_the_homeservers_fault(tmp_path: Path) -> None:
+    """An upload whose file fails is given up: to wait for the homeserver would be for ever (I4)."""
+    async with AsyncExitStack() as stack:
+        ended = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if (await reader.readuntil(b"\r\n\r\n")).startswith(b"POST"):
+                await ended.wait()
+            writer.write(answer(200))
+            writer.close()
+
+        server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
+        stack.callback(ended.set)
+        homeserver = Homeserver(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        stack.push_async_callback(homeserver.close)
+        with pytest.raises(SendError, match=r"the file can't be read \(Is a directory\)"):
+            async with asyncio.timeout(20):
+                await Media(homeserver).upload(tmp_path, "name", "text/plain", offset=0, size=9)
 
 
 async def test_request_goes_on_until_answered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,10 @@ class ClockSkew:
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A file to upload: its size in bytes, and how to read it, from the start at each attempt."""
+    """A file to upload: its size in bytes, and how to read it, from the start at each attempt.
+
+    To read it may raise a MatrixError, which ends the request.
+    """
 
     size: int
     read: Callable[[], AsyncIterator[bytes]]
@@ -193,6 +196,8 @@ class Homeserver:
         except TimeoutError as error:
             raise Unreachable(f"the homeserver did not answer within {seconds:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error.__cause__, MatrixError):  # of who reads what is uploaded
+                raise error.__cause__ from None
             kind = type(error).__name__
             raise Unreachable(f"the homeserver at {self._url} can't be reached ({kind})") from error
         if status != 200:

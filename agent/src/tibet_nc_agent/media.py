@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from tibet_nc_agent.canonical import JsonObject, as_count, as_text
 from tibet_nc_agent.homeserver import Homeserver, Upload
-from tibet_nc_agent.matrix_errors import TooLarge, Unreachable
+from tibet_nc_agent.matrix_errors import SendError, TooLarge, Unreachable
 from tibet_nc_agent.nio_machine import encrypted_file
 
 UPLOAD_SECONDS: Final = 600.0
@@ -34,7 +34,7 @@ class Media:
         """Encrypt and upload ``size`` bytes of a file; return an ``m.file`` message that holds it.
 
         The homeserver learns neither name nor type. Raises :class:`TooLarge` before anything is
-        sent if it takes no file of that size.
+        sent if it takes no file of that size, and :class:`SendError` if the file can't be read.
         """
         limit = await self.limit()
         if limit is not None and size > limit:
@@ -63,13 +63,16 @@ async def _encrypting(
     path: Path, offset: int, size: int, secret: JsonObject
 ) -> AsyncIterator[bytes]:
     """Yield ``size`` bytes of a file, encrypted; put what decrypts them into ``secret``."""
-    with path.open("rb") as file:  # a local file: a chunk takes microseconds
-        file.seek(offset)
-        for part in encrypted_file(_chunks(file, size)):
-            if isinstance(part, bytes):
-                yield part
-            else:
-                secret.update(part)
+    try:
+        with path.open("rb") as file:  # a local file: a chunk takes microseconds
+            file.seek(offset)
+            for part in encrypted_file(_chunks(file, size)):
+                if isinstance(part, bytes):
+                    yield part
+                else:
+                    secret.update(part)
+    except OSError as error:
+        raise SendError(f"the file can't be read ({error.strerror})") from error
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
