@@ -20,7 +20,6 @@ from tibet_nc_agent.emission import (
     Emission,
     EmissionError,
     EmissionQueue,
-    Waiting,
     emission,
 )
 from tibet_nc_agent.homeserver import waits
@@ -120,23 +119,23 @@ class Emitter:
                 return
             try:
                 while (waiting := await self._disk(self._queue.oldest)) is not None:
-                    lost = await self._told(session, waiting)
-                    if lost is None:
+                    status = await self._posted(session, waiting.body)
+                    if status not in _TAKEN and status not in _POISON:
                         await asyncio.sleep(next(pauses))
                         continue
                     pauses = waits()
-                    await self._disk(self._queue.done, waiting.number, lost=lost)
+                    await self._disk(self._queue.done, waiting.number, lost=status in _POISON)
                     self._waiting, self._lost = await self._disk(self._queue.counts)
             except EmissionError as error:  # the next that is stored tries again
                 self._failed(str(error))
 
-    async def _told(self, session: aiohttp.ClientSession, waiting: Waiting) -> bool | None:
-        """Post one; return None if it is to be tried again, else whether it is lost."""
+    async def _posted(self, session: aiohttp.ClientSession, body: bytes) -> int | None:
+        """Post one; return the status of the answer, None if there was none."""
         headers = {"Content-Type": "application/json"}
         try:
             # A redirect could lead to another host, or to one without TLS.
             async with session.post(
-                self._url, data=waiting.body, headers=headers, allow_redirects=False
+                self._url, data=body, headers=headers, allow_redirects=False
             ) as answer:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -144,9 +143,9 @@ class Emitter:
             return None
         if status in _TAKEN:
             self._failure = ""
-            return False
-        self._failed(f"{self._base} answers {status}")
-        return True if status in _POISON else None
+        else:
+            self._failed(f"{self._base} answers {status}")
+        return status
 
     def _failed(self, failure: str) -> None:
         if failure != self._failure:
