@@ -19,6 +19,7 @@ from tibet_nc_executor.errors import ConfigError
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.policy import Rules
 from tibet_nc_executor.selftest import Wall
+from tibet_nc_executor.settings import SEARCH_PATH
 from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.limits import EXACT_INTEGER
 from tibet_nc_protocol.signing import KEY_BYTES
@@ -63,7 +64,7 @@ class ShellSection(_Section, frozen=True, kw_only=True):
     groups: tuple[Account, ...] = ()
     home: AbsolutePath = "/var/lib/tibet-nc-shell"
     restricted: bool = True
-    path: SearchPath = "/usr/local/tibet-nc-bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    path: SearchPath = SEARCH_PATH
     idle_s: Positive = 120
     total_s: Positive = 3600
     session_idle_s: Positive = 3600
@@ -248,12 +249,7 @@ def _right(key: str) -> str:
 
 def uid_of(account: Account, key: str) -> int:
     """Return the uid of an account given by name or number; raises ConfigError."""
-    if isinstance(account, int):
-        return account
-    try:
-        return pwd.getpwnam(account).pw_uid
-    except KeyError:
-        raise ConfigError(f"{key}: there is no user {account!r}; make it, or give a uid") from None
+    return account if isinstance(account, int) else _user(account, key).pw_uid
 
 
 def name_of(uid: int) -> str:
@@ -266,12 +262,14 @@ def name_of(uid: int) -> str:
 
 def gid_of(account: Account, key: str) -> int:
     """Return the primary gid of an account; for a number, the same number. Raises ConfigError."""
-    if isinstance(account, int):
-        return account
+    return account if isinstance(account, int) else _user(account, key).pw_gid
+
+
+def _user(name: str, key: str) -> pwd.struct_passwd:
     try:
-        return pwd.getpwnam(account).pw_gid
+        return pwd.getpwnam(name)
     except KeyError:
-        raise ConfigError(f"{key}: there is no user {account!r}; make it, or give a uid") from None
+        raise ConfigError(f"{key}: there is no user {name!r}; make it, or give a uid") from None
 
 
 def group_id(group: Account, key: str) -> int:

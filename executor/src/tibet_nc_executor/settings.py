@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, field
 
-DEFAULT_PATH = (
+SEARCH_PATH = (
     "/usr/local/tibet-nc-bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"  # the curated one first
 )
 
@@ -42,7 +42,7 @@ class ShellSettings:
     user: str
     groups: tuple[int, ...] = ()
     home: str
-    path: str = DEFAULT_PATH
+    path: str = SEARCH_PATH
     restricted: bool = True
     limits: ResourceLimits = field(default_factory=ResourceLimits)
     rows: int = 24

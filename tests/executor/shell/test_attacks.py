@@ -14,7 +14,7 @@ from tests.executor.shell.driver import begin, run, settings_for
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.selfcheck import verify
-from tibet_nc_executor.settings import DEFAULT_PATH, ResourceLimits
+from tibet_nc_executor.settings import SEARCH_PATH, ResourceLimits
 from tibet_nc_executor.shell import Shell
 
 
@@ -53,7 +53,7 @@ async def test_environment(shell: Shell, home: Path) -> None:
         "LOGNAME": "tibet-nc-shell",
         "MANPAGER": "cat",
         "PAGER": "cat",
-        "PATH": DEFAULT_PATH,
+        "PATH": SEARCH_PATH,
         "PWD": str(home),
         "SHELL": "/bin/bash",
         "SHLVL": "1",
