@@ -32,6 +32,7 @@ lint: setup ## style, types, import contracts
 	$(DEV)/ruff check
 	$(DEV)/ruff format --check
 	$(DEV)/mypy
+	$(DEV)/basedpyright
 	$(DEV)/lint-imports
 
 .PHONY: isolated
