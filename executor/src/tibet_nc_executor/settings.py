@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What the cage and its commands are told: plain values, checked by whoever reads the file."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 SEARCH_PATH = (
     "/usr/local/tibet-nc-bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"  # the curated one first
 )
-
-_GIB = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,11 +19,11 @@ class ResourceLimits:
     controller.
     """
 
-    processes: int = 128
-    address_space: int = 4 * _GIB  # bytes
-    file_size: int = _GIB  # bytes
-    open_files: int = 1024  # at least 64: the shell keeps one descriptor at 63
-    memory: int = 2 * _GIB  # bytes
+    processes: int
+    address_space: int  # bytes
+    file_size: int  # bytes
+    open_files: int  # at least 64: the shell keeps one descriptor at 63
+    memory: int  # bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,14 +38,14 @@ class ShellSettings:
     uid: int
     gid: int
     user: str
-    groups: tuple[int, ...] = ()
+    groups: tuple[int, ...]
     home: str
-    path: str = SEARCH_PATH
-    restricted: bool = True
-    limits: ResourceLimits = field(default_factory=ResourceLimits)
-    rows: int = 24
-    columns: int = 80
-    idle_s: float = 300.0
-    total_s: float = 3600.0
+    path: str
+    restricted: bool
+    limits: ResourceLimits
+    rows: int
+    columns: int
+    idle_s: float
+    total_s: float
     grace_s: float = 2.0
     cgroups: bool = True

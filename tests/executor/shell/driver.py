@@ -13,7 +13,7 @@ from tibet_nc_executor.command import Command
 from tibet_nc_executor.ending import Ending
 from tibet_nc_executor.process import all_processes, read_status
 from tibet_nc_executor.session import SessionShell
-from tibet_nc_executor.settings import ResourceLimits, ShellSettings
+from tibet_nc_executor.settings import SEARCH_PATH, ResourceLimits, ShellSettings
 from tibet_nc_executor.shell import Shell
 
 SECONDS: Final = 20.0  # far above what anything here takes; a test that waits longer has failed
@@ -27,12 +27,17 @@ _FIRST: Final = 64300 + os.getpid() % 500 * 2
 UIDS: Final = {Containment.CGROUP: _FIRST, Containment.TAGGED: _FIRST + 1}
 
 
+LIMITS: Final = ResourceLimits(
+    processes=128, address_space=4 << 30, file_size=1 << 30, open_files=1024, memory=2 << 30
+)
+
+
 def settings_for(
     kind: Containment,
     home: Path,
     *,
     restricted: bool = False,
-    limits: ResourceLimits | None = None,
+    limits: ResourceLimits = LIMITS,
     idle_s: float = 60.0,
     total_s: float = 120.0,
     grace_s: float = 0.5,
@@ -43,9 +48,13 @@ def settings_for(
         uid=os.getuid() if own else UIDS[kind],
         gid=os.getgid() if own else UIDS[kind],
         user="tibet-nc-shell",
+        groups=(),
         home=str(home),
+        path=SEARCH_PATH,
         restricted=restricted,
-        limits=limits or ResourceLimits(),
+        limits=limits,
+        rows=24,
+        columns=80,
         idle_s=idle_s,
         total_s=total_s,
         grace_s=grace_s,

@@ -5,10 +5,13 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 
+from tests.executor.shell.driver import settings_for
+from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.credentials import effective_capabilities
 from tibet_nc_executor.selfcheck import verify
-from tibet_nc_executor.settings import ShellSettings
 from tibet_nc_executor.shell import Shell
 
 
@@ -26,7 +29,9 @@ async def _run(shell: Shell, text: str) -> dict[str, object]:
 
 async def _main() -> dict[str, object]:
     asked = json.load(sys.stdin)
-    shell = Shell(ShellSettings(**asked["settings"]))
+    home = Path(asked["settings"].pop("home"))
+    settings = settings_for(Containment.CGROUP, home, restricted=True)
+    shell = Shell(replace(settings, **asked["settings"]))
     await shell.clear()
     await verify(shell)
     return {

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.shell.driver import begin, run, settings_for
+from tests.executor.shell.driver import LIMITS, begin, run, settings_for
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.selfcheck import verify
-from tibet_nc_executor.settings import SEARCH_PATH, ResourceLimits
+from tibet_nc_executor.settings import SEARCH_PATH
 from tibet_nc_executor.shell import Shell
 
 
@@ -80,7 +80,7 @@ async def test_privileges(shell: Shell) -> None:
 
 async def test_limits(kind: Containment, home: Path) -> None:
     """A program has the limits of the settings and leaves no core file, and raises none (I6)."""
-    limits = ResourceLimits(processes=70, address_space=1 << 30, file_size=1 << 20, open_files=90)
+    limits = replace(LIMITS, processes=70, address_space=1 << 30, file_size=1 << 20, open_files=90)
     shell = Shell(settings_for(kind, home, limits=limits))
     text = "for what in v f n c; do ulimit -$what unlimited; done 2>&-; cat /proc/self/limits"
     done = await run(shell, text)

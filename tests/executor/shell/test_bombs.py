@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Commands that try to take everything: bounded, survived, and gone after their end (I6)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.executor.shell.driver import begin, commands_of, run, settings_for
+from tests.executor.shell.driver import LIMITS, begin, commands_of, run, settings_for
 from tibet_nc_executor.cage import Containment
-from tibet_nc_executor.settings import ResourceLimits
 from tibet_nc_executor.shell import Shell
 
 HOPPER = """
@@ -28,7 +28,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 async def test_a_fork_bomb_is_survived(kind: Containment, home: Path, name: str) -> None:
     """It meets its limit, others work meanwhile, and all of it is gone after its end (I6)."""
-    limits = ResourceLimits(processes=60)
+    limits = replace(LIMITS, processes=60)
     shell = Shell(settings_for(kind, home, limits=limits, total_s=1.0, grace_s=0.1))
     before = await begin(shell, "read line; echo still $line")
     running = await begin(shell, f"({BOMBS[name]}) 2>/dev/null; sleep 100")
@@ -62,7 +62,7 @@ async def test_a_process_that_never_stays_is_caught(shell: Shell, home: Path) ->
 
 async def test_a_memory_bomb_meets_its_limit(kind: Containment, home: Path) -> None:
     """One process cannot take more than its address space."""
-    shell = Shell(settings_for(kind, home, limits=ResourceLimits(address_space=256 << 20)))
+    shell = Shell(settings_for(kind, home, limits=replace(LIMITS, address_space=256 << 20)))
     take = "perl -e '$x = \"x\" x (%d << 20)' 2>/dev/null && echo taken || echo refused"
     assert (await run(shell, take % 16)).output == b"taken\n"
     assert (await run(shell, take % 1024)).output == b"refused\n"

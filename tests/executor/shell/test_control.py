@@ -4,14 +4,14 @@
 import asyncio
 import shlex
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.executor.shell.driver import begin, commands_of, run, settings_for, until
+from tests.executor.shell.driver import LIMITS, begin, commands_of, run, settings_for, until
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.command import INPUT_BYTES, MISSED, InputError
-from tibet_nc_executor.settings import ResourceLimits
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
 
@@ -366,7 +366,7 @@ async def test_stop_typed_on_the_terminal_does_not_hang(shell: Shell) -> None:
 
 async def test_resource_limits(kind: Containment, home: Path) -> None:
     """A command gets its limits, soft and hard alike, and cannot raise them."""
-    limits = ResourceLimits(processes=90, address_space=1 << 30, file_size=1 << 20, open_files=100)
+    limits = replace(LIMITS, processes=90, address_space=1 << 30, file_size=1 << 20, open_files=100)
     shell = Shell(settings_for(kind, home, limits=limits))
     text = "for k in S H; do ulimit -$k -c; ulimit -$k -f; ulimit -$k -n; ulimit -$k -v; done"
     assert (await run(shell, text)).output == b"0\n1024\n100\n1048576\n" * 2

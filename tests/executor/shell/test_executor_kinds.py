@@ -76,7 +76,6 @@ def test_an_executor_with_three_capabilities(uids: Uids, home: Path, delegated: 
     settings: dict[str, object] = {
         "uid": uids.shell,
         "gid": uids.shell,
-        "user": "tibet-nc-shell",
         "home": str(home),
         "restricted": False,
         "cgroups": delegated,
@@ -117,7 +116,6 @@ def test_an_executor_without_a_second_uid(uids: Uids, home: Path) -> None:
     settings: dict[str, object] = {
         "uid": uids.agent,
         "gid": uids.agent,
-        "user": "tibet-nc-shell",
         "home": str(home),
         "restricted": False,
     }
@@ -154,7 +152,6 @@ def test_groups_that_a_command_makes_for_itself(uids: Uids, home: Path) -> None:
     settings: dict[str, object] = {
         "uid": uids.agent,
         "gid": uids.agent,
-        "user": "tibet-nc-shell",
         "home": str(home),
         "restricted": False,
     }
@@ -186,12 +183,7 @@ def test_an_executor_that_lacks_a_capability_refuses(uids: Uids, home: Path) -> 
         [*as_agent(uids), sys.executable, "-m", "tests.executor.shell.probe"],
         input=json.dumps(
             {
-                "settings": {
-                    "uid": uids.shell,
-                    "gid": uids.shell,
-                    "user": "tibet-nc-shell",
-                    "home": str(home),
-                },
+                "settings": {"uid": uids.shell, "gid": uids.shell, "home": str(home)},
                 "commands": ["true"],
             }
         ),

@@ -11,12 +11,12 @@ from typing import Final
 
 import pytest
 
+from tests.executor.shell.driver import LIMITS
 from tests.mounts import mount_memory, private_mounts
 from tests.separation import delegate_cgroup, remove_cgroup
 from tibet_nc_executor.cgroup import CgroupBase, CgroupRun
 from tibet_nc_executor.children import Children
 from tibet_nc_executor.enclosure import GIVE_UP_S, Pauses
-from tibet_nc_executor.settings import ResourceLimits
 
 NOBODY: Final = (1 << 22) + 1  # above the highest process id that Linux can give
 
@@ -200,7 +200,7 @@ async def test_only_groups_of_the_gone_are_cleared(top: Path, sleepers: Sleepers
 @pytest.fixture
 def group(top: Path) -> Iterator[tuple[CgroupRun, Path]]:
     """Make the group of a run."""
-    run = CgroupBase(top).new(ResourceLimits(), Children(), None)
+    run = CgroupBase(top).new(LIMITS, Children(), None)
     (directory,) = top.glob("tibet-nc-*")
     yield run, directory
     run.close()
@@ -228,7 +228,7 @@ async def test_a_command_makes_no_group_below(top: Path) -> None:
     """Whatever the executor's umask is, nobody else makes groups in a run's or enters it (I6)."""
     before = os.umask(0)
     try:
-        run = CgroupBase(top).new(ResourceLimits(), Children(), None)
+        run = CgroupBase(top).new(LIMITS, Children(), None)
     finally:
         os.umask(before)
     (directory,) = top.glob("tibet-nc-*")
