@@ -24,6 +24,7 @@ from tibet_nc_agent.doctor import examine
 from tibet_nc_agent.inbox import InboxError
 from tibet_nc_agent.matrix_errors import MatrixError
 from tibet_nc_agent.printing import OutputError, standard_output
+from tibet_nc_agent.safety import RulesError
 from tibet_nc_agent.selftest import Breach, SelfTestError, enforce, leave_note
 from tibet_nc_agent.supervision import StalledError, Supervisor
 from tibet_nc_protocol.errors import PinsError
@@ -32,7 +33,7 @@ GOOD: Final = 0
 BAD: Final = 1
 USAGE: Final = 2
 
-_UNUSABLE: Final = (ConfigError, SelfTestError, OutputError)
+_UNUSABLE: Final = (ConfigError, SelfTestError, OutputError, RulesError, explain.ExplainError)
 _FAILURES: Final = (
     MatrixError,
     InboxError,
@@ -73,7 +74,8 @@ def _run_verb(arguments: Sequence[str] | None) -> int:
     path, given = options.config or DEFAULT_PATH, options.config is not None
     if options.verb == "explain":
         options.rules = options.rules or rules_file(path, required=given)
-        return explain.main(options, out=sys.stdout)
+        explain.explain(options, out=sys.stdout)
+        return GOOD
     config = load(path, os.environ, required=given)
     os.umask(0o077)
     return _carry_out(options, config)

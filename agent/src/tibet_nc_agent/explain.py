@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from tibet_nc_agent.safety import Decision, Rules, RulesError, Verdict, judge, load_rules
-
-JUDGED = 0
-USAGE = 2
+from tibet_nc_agent.safety import Decision, Rules, Verdict, judge, load_rules
 
 _ESCAPE = re.compile(r"\\([nt\\])")
 _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
@@ -27,6 +24,10 @@ _MEANING = {
     Decision.NEEDS_APPROVAL: "needs-approval: refused in the room until approvals exist",
     Decision.DENY: "deny: never runs from the room",
 }
+
+
+class ExplainError(Exception):
+    """The arguments don't say what to judge, or name what can't be read."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,25 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(arguments: argparse.Namespace, *, out: TextIO) -> int:
-    """Judge what the arguments name and print the verdicts; 0 if judged, 2 for a wrong usage."""
+def explain(arguments: argparse.Namespace, *, out: TextIO) -> None:
+    """Judge what the arguments name and write the verdicts; raises ExplainError or RulesError."""
     command: str | None = arguments.command
     lines: str | None = arguments.lines
     if (command is None) == (lines is None):
-        return _complain("give either a command or --lines FILE")
-    try:
-        rules = load_rules(arguments.rules)
-    except RulesError as error:
-        return _complain(str(error))
+        raise ExplainError("give either a command or --lines FILE")
+    rules = load_rules(arguments.rules)
     if lines is not None:
-        return _judge_file(lines, rules, out)
-    if command is not None:
+        _judge_file(lines, rules, out)
+    elif command is not None:
         verdict = judge(command, rules=rules)
         if arguments.json:
             out.write(json.dumps({**as_object(command, verdict), **_details(verdict)}) + "\n")
         else:
             out.write(as_text(command, verdict))
-    return JUDGED
 
 
 def as_object(command: str, verdict: Verdict) -> dict[str, object]:
@@ -119,7 +116,7 @@ def _details(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def _judge_file(name: str, rules: Rules, out: TextIO) -> int:
+def _judge_file(name: str, rules: Rules, out: TextIO) -> None:
     try:
         if name == "-":
             _judge_lines(sys.stdin.buffer, rules, out)
@@ -127,8 +124,7 @@ def _judge_file(name: str, rules: Rules, out: TextIO) -> int:
             with Path(name).open("rb") as file:
                 _judge_lines(file, rules, out)
     except OSError as error:
-        return _complain(f"{name}: {error.strerror}")
-    return JUDGED
+        raise ExplainError(f"{name}: {error.strerror}") from None
 
 
 def _judge_lines(file: BinaryIO, rules: Rules, out: TextIO) -> None:
@@ -164,8 +160,3 @@ def _visible(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text.expandtabs(_TAB_WIDTH)
     )
-
-
-def _complain(problem: str) -> int:
-    sys.stderr.write(f"tibet-nc-agent explain: {problem}\n")
-    return USAGE

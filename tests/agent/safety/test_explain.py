@@ -17,28 +17,25 @@ from tibet_nc_agent.__main__ import main
 PAGE = (Path(__file__).parents[3] / "docs" / "safety.md").read_text()
 
 
-def run(*words: str) -> tuple[int, str]:
-    """Run the command in this process; return its status and output."""
+def run(*words: str) -> str:
+    """Run the command in this process; return its output."""
     parser = argparse.ArgumentParser()
     explain.add_arguments(parser)
     out = io.StringIO()
-    status = explain.main(parser.parse_args(words), out=out)
-    return status, out.getvalue()
+    explain.explain(parser.parse_args(words), out=out)
+    return out.getvalue()
 
 
 def lines(folder: Path, content: bytes) -> list[dict[str, object]]:
     """Judge the lines of a file."""
     path = folder / "lines"
     path.write_bytes(content)
-    status, output = run("--lines", str(path))
-    assert status == explain.JUDGED
-    return [json.loads(line) for line in output.splitlines()]
+    return [json.loads(line) for line in run("--lines", str(path)).splitlines()]
 
 
 def test_json_of_one_command() -> None:
     """The object has the five keys of a line, and all findings and commands."""
-    status, output = run("--json", "echo hi; sudo rm -rf /")
-    assert status == 0
+    output = run("--json", "echo hi; sudo rm -rf /")
     judged = json.loads(output)
     assert {
         "command": "echo hi; sudo rm -rf /",
@@ -53,8 +50,7 @@ def test_json_of_one_command() -> None:
 
 def test_text_of_one_command() -> None:
     """People see the decision, the family, the marked place and what to do instead."""
-    status, output = run("ls; reboot")
-    assert status == 0
+    output = run("ls; reboot")
     assert output.splitlines()[:5] == [
         "deny: never runs from the room",
         "deny power: powers off or reboots the machine",
@@ -67,13 +63,13 @@ def test_text_of_one_command() -> None:
 
 def test_needs_approval_says_that_it_is_refused() -> None:
     """Until approvals exist, the room refuses what needs one, and explain says so."""
-    _, output = run("rmmod nfs")
+    output = run("rmmod nfs")
     assert output.startswith("needs-approval: refused in the room until approvals exist\n")
 
 
 def test_allowed_command() -> None:
     """An allowed command has neither family nor reason nor span."""
-    _, output = run("--json", "df -h")
+    output = run("--json", "df -h")
     judged = json.loads(output)
     assert tuple(judged[key] for key in ("verdict", "family", "reason", "span")) == (
         "allow",
@@ -81,31 +77,31 @@ def test_allowed_command() -> None:
         None,
         None,
     )
-    assert run("df -h") == (0, "allow: may run\nwould run:\n    df -h\n")
+    assert run("df -h") == "allow: may run\nwould run:\n    df -h\n"
 
 
 @pytest.mark.parametrize("command", ["rm -rf /", "sudo rm -rf $DIR", "reboot"])
 def test_what_is_refused_is_not_said_to_run(command: str) -> None:
     """Of a refused line the commands are listed as what is in it, not as what would run."""
-    _, output = run(command)
+    output = run(command)
     assert "would run" not in output
     assert f"the commands in it:\n    {command.partition(' ')[0]}" in output
 
 
 def test_words_are_seen_where_they_begin_and_end() -> None:
     """A word with blanks or quotes, or an empty one, is quoted in the list of the commands."""
-    assert "    grep 'a b' '' x\n" in run("grep 'a b' '' x")[1]
-    assert "    rm -rf …\n" in run("sudo rm -rf $DIR")[1]
+    assert "    grep 'a b' '' x\n" in run("grep 'a b' '' x")
+    assert "    rm -rf …\n" in run("sudo rm -rf $DIR")
 
 
 def test_too_much_to_decide_has_its_own_advice() -> None:
     """What is too complex should be split, which the advice says."""
-    assert "instead: write it as several shorter commands" in run("ls;" * 9_000)[1]
+    assert "instead: write it as several shorter commands" in run("ls;" * 9_000)
 
 
 def test_text_cannot_control_the_terminal() -> None:
     """A command with escape sequences is shown without them."""
-    _, output = run("ls \x1b[2J\u202e")
+    output = run("ls \x1b[2J\u202e")
     assert all(character.isprintable() or character == "\n" for character in output)
 
 
@@ -150,26 +146,25 @@ def test_any_bytes_give_one_object_a_line(
 @pytest.mark.parametrize("words", [(), ("ls", "--lines", "x")])
 def test_wrong_usage(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """Neither or both of a command and a file is an error of usage."""
-    assert run(*words) == (2, "")
-    assert "give either a command or --lines FILE" in capsys.readouterr().err
+    assert main(["explain", *words]) == 2
+    told = capsys.readouterr()
+    assert told == ("", "tibet-nc-agent: give either a command or --lines FILE\n")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that can't be read is named."""
     missing = str(tmp_path / "none")
-    assert run("--lines", missing) == (2, "")
-    assert (
-        capsys.readouterr().err == f"tibet-nc-agent explain: {missing}: No such file or directory\n"
-    )
+    assert main(["explain", "--lines", missing]) == 2
+    assert capsys.readouterr() == ("", f"tibet-nc-agent: {missing}: No such file or directory\n")
 
 
 def test_rules_of_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The rules of a host are used, and a mistake in them is an error of configuration."""
     path = tmp_path / "safety.toml"
     path.write_text('[family.boot]\nat-least = "deny"\n', encoding="utf-8")
-    assert json.loads(run("--json", "--rules", str(path), "rmmod x")[1])["verdict"] == "deny"
+    assert json.loads(run("--json", "--rules", str(path), "rmmod x"))["verdict"] == "deny"
     path.write_text("[famly.boot]\n", encoding="utf-8")
-    assert run("--rules", str(path), "ls") == (2, "")
+    assert main(["explain", "--rules", str(path), "ls"]) == 2
     assert f"{path}:1: famly: unknown key, did you mean family?" in capsys.readouterr().err
 
 
@@ -191,7 +186,7 @@ def test_the_settings_name_the_rules_of_the_host(
 def test_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """docs/safety.md shows what is really said, and a host's rules that can be loaded."""
     (shown,) = re.findall(r"```\n\$ tibet-nc-agent explain '(.*?)'\n(.*?)```", PAGE, re.DOTALL)
-    assert run(shown[0]) == (explain.JUDGED, shown[1])
+    assert run(shown[0]) == shown[1]
     (line,) = re.findall(r'^(\{"command": .*\})$', PAGE, re.MULTILINE)
     assert lines(tmp_path, b"reboot") == [json.loads(line)]
     (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
@@ -203,8 +198,8 @@ def test_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("rm -r /data/production", "deny"),
         ("rm -r /data/production/x", "needs-approval"),
     ):
-        assert run("--rules", str(rules), command)[1].startswith(decision), command
+        assert run("--rules", str(rules), command).startswith(decision), command
     rules.write_text(example.replace("\nreason =", "\nresaon ="))
-    assert run("--rules", str(rules), "true")[0] == explain.USAGE
+    assert main(["explain", "--rules", str(rules), "true"]) == 2
     (told,) = re.findall(r"safety\.toml:\d+: (.*)$", PAGE, re.MULTILINE)
     assert capsys.readouterr().err.endswith(f": {told}\n")
