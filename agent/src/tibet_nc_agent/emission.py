@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What is told elsewhere of each TIBET token, and the bounded queue on disk in which it waits.
 
-Told are who asked, on which host, how it ended, the token's name and the digest of the record that
-anchors it: nothing of the command or its output. A queue that is full loses its oldest, and counts
-that; a row goes when it was taken, so after a crash something may be told twice, under one token.
+The service is told who asked, on which host, how it ended, the token's name and the digest of the
+record that anchors it, and nothing of the command or its output. A full queue drops its oldest row
+and counts it. A row is deleted when the service has taken it, so after a crash it may be told twice
+of the same token.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Room on the disk that is kept for the time when there is no other.
 
-When the disk is full it is given up, so that what already runs can still be recorded, and that
-commands are now refused. It is made again before the next command.
+When the disk is full it is given up: there is room then to record how what already runs has ended,
+and that further commands are refused. It is made again before the next command.
 """
 
 import errno
