@@ -16,7 +16,7 @@ from tibet_nc_protocol.layout import (
     remainder_name,
     segment_name,
 )
-from tibet_nc_protocol.messages import Erase, Failure, Finished
+from tibet_nc_protocol.messages import Chunk, Denied, Erase, Failure, Fetch, Finished
 from tibet_nc_protocol.records import SecurityEvent
 
 
@@ -56,6 +56,26 @@ async def test_the_output_stays_unless_it_is_asked_for(
     assert b"S3CRET" in recording.read_bytes()
     executor.verb("erase", str(finished.number), "--recording", "--reason", "and printed")
     assert not recording.exists()
+
+
+async def test_who_was_reading_an_erased_output_gets_no_more(
+    executor: Executor, connect: Connect
+) -> None:
+    """What was fetched in part before it was erased is fetched no further, nor kept on the disk."""
+    client = await connect(executor)
+    finished = await client.run("seq 1 100000")
+    assert isinstance(finished, Finished)
+    await client.send(Fetch(request=client.number(), run=finished.run, offset=0))
+    first = await client.receive()
+    assert isinstance(first, Chunk)
+    assert not first.last
+    executor.verb("erase", str(finished.number), "--recording", "--reason", "printed by mistake")
+    await client.send(Fetch(request=client.number(), run=finished.run, offset=len(first.data)))
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert denied.reason == "the recording is kept no longer"
+    if os.getuid() == 0:
+        assert executor.recordings_open() == 0
 
 
 @pytest.mark.executor(shell=UNRESTRICTED)

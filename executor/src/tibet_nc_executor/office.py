@@ -180,6 +180,8 @@ class Office:
             )
         except LookupError as error:
             raise DeniedError(DenialCode.UNKNOWN, str(error.args[0])) from None
+        finally:
+            self._reading.clear()  # what is open can still be read, and keeps its place on the disk
         return Recorded(request=request.request, number=record.seq, head=head)
 
     def _fetch(self, request: Fetch) -> Chunk:
