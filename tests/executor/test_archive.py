@@ -27,7 +27,7 @@ async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
         tmp_path, kit.IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
     )
     key = kit.IDENTITY.public_key
-    await made.begin(host="host", version="0", agent="agent", agent_key=key)
+    await made.begin(host="host", version="0", agent_key=key)
     for _ in range(8):
         await made.security(SecurityEvent.AGENT, "one more")
         assert made.index.length == made.length

@@ -33,7 +33,7 @@ async def keep_everything(directory: Path) -> None:
         directory, IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
     )
     try:
-        await archive.begin(host="host", version="0", agent="agent", agent_key=IDENTITY.public_key)
+        await archive.begin(host="host", version="0", agent_key=IDENTITY.public_key)
         text = Text(salt=bytes(16), command="true")
         intent, _ = await archive.append(kit.intent("$one"), text=text)
         await archive.erase(intent.seq, "to write a file anew", None)

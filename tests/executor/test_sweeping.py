@@ -29,7 +29,7 @@ async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
     made = Archive(
         tmp_path, IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
     )
-    await made.begin(host="host", version="0", agent="agent", agent_key=IDENTITY.public_key)
+    await made.begin(host="host", version="0", agent_key=IDENTITY.public_key)
     while made.length < 20:
         await made.security(SecurityEvent.AGENT, "one more")
     (tmp_path / RECORDINGS).mkdir()

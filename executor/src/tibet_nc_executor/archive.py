@@ -150,7 +150,7 @@ class Archive:
             self._catch_up()
         return self._index
 
-    async def begin(self, *, host: str, version: str, agent: str, agent_key: PublicKey) -> None:
+    async def begin(self, *, host: str, version: str, agent_key: PublicKey) -> None:
         """Record what the start found: a new chain, a torn line, commands that never ended."""
         if self.length == 0:
             await self.append(
@@ -162,7 +162,7 @@ class Archive:
                     host=host,
                     executor=self._identity.id,
                     key=self._identity.public_key.hex,
-                    agent=agent,
+                    agent=agent_key.id,
                     agent_key=agent_key.hex,
                     version=version,
                 )

@@ -57,7 +57,7 @@ class Containment(Enum):
     DESCENT = "descent"
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """The place of one run: its processes, its group, its share of the limit, its home."""
 

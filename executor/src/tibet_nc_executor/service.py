@@ -144,7 +144,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     )
     # With the chain's lock held: no other executor's commands can be among what is ended.
     shell = await caged(config)
-    await archive.begin(host=config.host.name, version=VERSION, agent=trusted.id, agent_key=trusted)
+    await archive.begin(host=config.host.name, version=VERSION, agent_key=trusted)
     tools = Tools(
         archive=archive,
         tokens=tokens,
