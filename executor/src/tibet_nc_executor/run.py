@@ -290,12 +290,14 @@ class Execution:
             )
         try:
             return await self._conclude(number, ending, recorder)
-        except (LedgerError, OSError) as error:
+        except Exception as error:
             if command.background is not None:  # without an outcome there is no remainder either
                 self.leftover = None
                 command.background.kill()
                 await command.background.wait()
                 later.close()
+            if not isinstance(error, LedgerError | OSError):
+                raise
             raise DeniedError(
                 DenialCode.UNRECORDED,
                 f"the command ran, but its outcome could not be recorded: {error}",
