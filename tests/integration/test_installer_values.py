@@ -44,3 +44,20 @@ def test_old_environment_file_is_checked_as_well(tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_text('TIBET_NC_ROOM="!one, #two:example.org"\n')
     assert refused("--from-env", str(file)).startswith("'#two:example.org' is no room's id")
+
+
+@pytest.mark.parametrize("value", ['a"b', "a\\b", "a\tb", ""])
+@pytest.mark.parametrize("option", [*WRONG, "--from-env"])
+def test_value_that_could_end_its_string_is_refused(option: str, value: str) -> None:
+    """Nothing that is given becomes another setting than its own."""
+    assert refused(option, value).startswith(f"{option}: not a value that can be: ")
+
+
+def test_old_environment_file_is_not_run(tmp_path: Path) -> None:
+    """What a shell would carry out is a value as any other, and refused as one if it can't be."""
+    file, made = tmp_path / "env", tmp_path / "made"
+    file.write_text(f"TIBET_NC_ROOM=$(touch {made})\n")
+    assert refused("--from-env", str(file)).startswith(f"'$(touch{made})' is no room's id")
+    assert not made.exists()
+    file.write_text("TIBET_NC_ROOM='!a\"'\n")
+    assert refused("--from-env", str(file)).startswith(f"{file}: TIBET_NC_ROOM: not a value")
