@@ -83,7 +83,10 @@ def test_walls_are_effective(site: Site) -> None:
     }
     links = machine.sh(f"nsenter -n -t {executor} ip -br link").splitlines()
     assert [line.split()[0] for line in links] == ["lo"]
-    assert machine.sh(f"readlink /proc/{executor}/ns/net") != machine.sh("readlink /proc/1/ns/net")
+    for pid, own in ((executor, "ipc mnt net uts"), (agent, "ipc mnt user uts")):
+        for kind in own.split():
+            namespaces = machine.sh(f"readlink /proc/{{1,{pid}}}/ns/{kind}").splitlines()
+            assert len(set(namespaces)) == 2, namespaces
     assert (status[executor]["CapEff"], status[executor]["CapBnd"]) == ("00000000000000e0",) * 2
     assert (status[agent]["CapEff"], status[agent]["CapBnd"]) == ("0" * 16,) * 2
     assert [status[pid]["NoNewPrivs"] for pid in status] == ["1", "1"]
