@@ -94,15 +94,17 @@ def test_walls_are_effective(site: Site) -> None:
 
 
 def test_limits_are_told_to_the_kernel(site: Site) -> None:
-    """I6: both units have their share of CPU, memory and tasks, and the executor hands them on.
+    """I6: both units have their share of CPU, memory, tasks and files; the executor hands it on.
 
     That the kernel enforces them is what docs/system-vm.md shows.
     """
     machine = site.machine
-    names = ("CPUWeight", "MemoryMax", "MemorySwapMax", "TasksMax")
+    names = ("CPUWeight", "LimitCORE", "LimitNOFILE", "MemoryMax", "MemorySwapMax", "TasksMax")
     agent = machine.show("tibet-nc-agent", *names)
-    assert agent == dict(zip(names, ("50", str(512 * 1024**2), "0", "64"), strict=True))
-    executor = machine.show("tibet-nc-executor", *names, "Delegate", "DelegateControllers")
+    values = ("50", "0", "4096", str(512 * 1024**2), "0", "64")
+    assert agent == dict(zip(names, values, strict=True))
+    more = ("Delegate", "DelegateControllers", "LimitFSIZE", "LimitNPROC", "OOMPolicy")
+    executor = machine.show("tibet-nc-executor", *names, *more, "OOMScoreAdjust")
     half = int(machine.sh("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024 // 2
     assert abs(int(executor.pop("MemoryMax")) - half) < half // 10
     assert executor.pop("DelegateControllers").split() == ["cpu", "memory", "pids"]
@@ -114,7 +116,13 @@ def test_limits_are_told_to_the_kernel(site: Site) -> None:
     }
 
 
+        "LimitCORE": "0",
+        "LimitFSIZE": str(4 * 1024**3),
+        "LimitNOFILE": "4096",
+        "LimitNPROC": "4096",
 def test_executor_makes_room_for_groups(site: Site) -> None:
+        "OOMPolicy": "continue",
+        "OOMScoreAdjust": "-200",
     """The executor is in a group beside those of commands, put there by systemd or by itself."""
     pid = site.machine.pid("tibet-nc-executor")
     group = site.machine.sh(f"cat /proc/{pid}/cgroup").splitlines()[-1]
