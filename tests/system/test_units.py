@@ -45,12 +45,17 @@ def test_verify(site: Site) -> None:
 
 
 def test_accounts_and_directories(site: Site) -> None:
-    """sysusers.d and tmpfiles.d are read without complaint, and have nothing left to do."""
+    """sysusers.d and tmpfiles.d are read without complaint, and have nothing left to do.
+
+    No account has a password or a shell to log in with.
+    """
     machine = site.machine
     assert machine.sh("systemd-sysusers --dry-run /etc/sysusers.d/tibet-nc.conf") == ""
     assert machine.sh("systemd-tmpfiles --create /etc/tmpfiles.d/tibet-nc.conf") == ""
     shadow = machine.sh("grep ^tibet-nc /etc/shadow").splitlines()
     assert [line.split(":")[1] for line in shadow] == ["!*"] * 3
+    shells = machine.sh("getent passwd | grep ^tibet-nc | cut -d : -f 7").splitlines()
+    assert shells == ["/usr/sbin/nologin"] * 3
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
