@@ -18,6 +18,7 @@ INSTALL: Final = "/srv/tibet-nc/deploy/install.sh"
 ENV_FILE: Final = "/root/tibet-nc.env"
 UNITS: Final = ("tibet-nc-executor.service", "tibet-nc-agent.service")
 SOCKET: Final = "tibet-nc-executor.socket"
+NOT_INSTALLED: Final = ("/proc", "/root", "/srv", "/tmp", "/var/lib/tibet-nc*", "/var/tmp")
 INSTALL_SECONDS: Final = 400.0
 ANSWER_SECONDS: Final = 40.0
 
@@ -68,6 +69,15 @@ class Site:
         """Start both units, as the installer's last words say, and wait until they are ready."""
         self.machine.run("systemctl", "start", "--no-block", *UNITS)
         self.machine.wait_active(*UNITS)
+
+    def others_may_write(self) -> str:
+        """Return what is installed and others than root can change."""
+        left = " -o ".join(f"-path '{path}'" for path in NOT_INSTALLED)
+        others = "! -uid 0 -o -perm /022"
+        return self.machine.sh(
+            f"find / -xdev \\( {left} \\) -prune"
+            f" -o -path '*tibet-nc*' ! -type l \\( {others} \\) -print"
+        )
 
     def drop_in(self, unit: str, text: str, *, settings: str = "") -> None:
         """Put a drop-in and that daemon's settings in force, as a sysadmin would."""

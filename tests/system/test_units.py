@@ -116,18 +116,18 @@ def test_limits_are_told_to_the_kernel(site: Site) -> None:
     assert executor == {
         "CPUWeight": "50",
         "Delegate": "yes",
-        "MemorySwapMax": "0",
-        "TasksMax": "2048",
-    }
-
-
         "LimitCORE": "0",
         "LimitFSIZE": str(4 * 1024**3),
         "LimitNOFILE": "4096",
         "LimitNPROC": "4096",
-def test_executor_makes_room_for_groups(site: Site) -> None:
+        "MemorySwapMax": "0",
         "OOMPolicy": "continue",
         "OOMScoreAdjust": "-200",
+        "TasksMax": "2048",
+    }
+
+
+def test_executor_makes_room_for_groups(site: Site) -> None:
     """The executor is in a group beside those of commands, put there by systemd or by itself."""
     pid = site.machine.pid("tibet-nc-executor")
     group = site.machine.sh(f"cat /proc/{pid}/cgroup").splitlines()[-1]
@@ -138,7 +138,8 @@ def test_private_modes(site: Site) -> None:
     """I6, I10: state, settings, credentials and socket are open to their owners alone."""
     shown = site.machine.sh(
         "stat -c '%a %U %G %n' /var/lib/tibet-nc /var/lib/tibet-nc/executor.key"
-        " /var/lib/tibet-nc-agent /var/lib/tibet-nc-agent/agent.key /var/lib/tibet-nc-shell"
+        " /var/lib/tibet-nc-agent /var/lib/tibet-nc-agent/agent.key"
+        " /var/lib/tibet-nc-agent/console.sock /run/tibet-nc-agent /var/lib/tibet-nc-shell"
         " /etc/tibet-nc/agent.toml /etc/tibet-nc/executor.toml /run/tibet-nc"
         " /run/tibet-nc/executor.sock /etc/credstore.encrypted"
     )
@@ -147,6 +148,8 @@ def test_private_modes(site: Site) -> None:
         "600 tibet-nc-executor tibet-nc-executor /var/lib/tibet-nc/executor.key",
         "700 tibet-nc-agent tibet-nc-agent /var/lib/tibet-nc-agent",
         "600 tibet-nc-agent tibet-nc-agent /var/lib/tibet-nc-agent/agent.key",
+        "600 tibet-nc-agent tibet-nc-agent /var/lib/tibet-nc-agent/console.sock",
+        "700 tibet-nc-agent tibet-nc-agent /run/tibet-nc-agent",
         "711 tibet-nc-executor tibet-nc-executor /var/lib/tibet-nc-shell",
         "640 root tibet-nc-agent /etc/tibet-nc/agent.toml",
         "640 root tibet-nc-executor /etc/tibet-nc/executor.toml",
@@ -154,6 +157,11 @@ def test_private_modes(site: Site) -> None:
         "660 root tibet-nc-agent /run/tibet-nc/executor.sock",
         "700 root root /etc/credstore.encrypted",
     ]
+
+
+def test_only_root_writes_to_what_was_installed(site: Site) -> None:
+    """I2: programs, units, settings and public keys are root's, and nobody else may change them."""
+    assert site.others_may_write() == ""
 
 
 def test_scripts() -> None:

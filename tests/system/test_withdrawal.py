@@ -76,7 +76,9 @@ async def test_package(site: Site) -> None:
     site.trust()
     (answer,) = await site.ask("$ echo packaged")
     assert answer.result["exit"] == 0
-    for unit, most in (("tibet-nc-agent", 13), ("tibet-nc-executor", 15)):
+    assert site.others_may_write() == ""
+    assert machine.sh("grep ^tibet-nc /etc/shadow | cut -d : -f 8").splitlines() == ["1"] * 3
+    for unit, most in (("tibet-nc-agent", 11), ("tibet-nc-executor", 14)):
         machine.run("systemd-analyze", "security", f"--threshold={most}", f"{unit}.service")
     machine.sh("apt-get remove -y -qq tibet-nc")
     assert machine.sh("pgrep -u tibet-nc-agent,tibet-nc-executor", check=False) == ""
