@@ -40,12 +40,32 @@ async def test_catalog_explains(site: Site) -> None:
     assert "The record was on the disk before the command started." in text
 
 
+FEW = "[Journal]\nRateLimitIntervalSec=1h\nRateLimitBurst=1\n"
+"""A journal that takes a unit's first entries only; how many, the room on the disk decides."""
+
+
 async def test_no_record_is_dropped(site: Site) -> None:
-    """The journal keeps every record of a burst: it has the same numbers as the chain."""
-    await site.ask(*["$ true"] * 10)
-    site.machine.run("journalctl", "--sync")
-    uid = site.machine.run("id", "-u", "tibet-nc-executor").stdout.strip()
-    entries = site.machine.sh(
+    """The journal keeps every record of a burst, also where it takes few of other units.
+
+    It has the same numbers as the chain.
+    """
+    machine, settings = site.machine, "/run/systemd/journald.conf.d/few.conf"
+    machine.write(settings, FEW)
+    machine.run("systemctl", "restart", "systemd-journald")
+    try:
+        await site.ask(*["$ true"] * 10)
+        machine.run("journalctl", "--sync")
+        machine.run(
+            *("systemd-run", "--quiet", "--wait", "--property=SyslogIdentifier=talker"),
+            *("bash", "-c", "for i in {1..50}; do echo much; done"),
+        )
+        machine.run("journalctl", "--sync")
+        others = machine.sh("journalctl -t talker -o cat --no-pager").splitlines()
+    finally:
+        machine.run("rm", settings)
+        machine.run("systemctl", "restart", "systemd-journald")
+    uid = machine.run("id", "-u", "tibet-nc-executor").stdout.strip()
+    entries = machine.sh(
         f"journalctl _UID={uid} -t tibet-nc-executor -o json --no-pager"
     ).splitlines()
     numbers = [
@@ -53,7 +73,8 @@ async def test_no_record_is_dropped(site: Site) -> None:
         for line in entries
         if "TIBET_NC_SEQ" in (entry := json.loads(line))
     ]
-    lines = site.machine.sh("cat /var/lib/tibet-nc/chain/*.jsonl").splitlines()
+    lines = machine.sh("cat /var/lib/tibet-nc/chain/*.jsonl").splitlines()
+    assert len(others) < 50
     assert numbers == list(range(len(lines)))
 
 
