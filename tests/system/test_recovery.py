@@ -41,8 +41,9 @@ async def test_killed_in_mid_command(site: Site) -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_watchdog(dropping: Site, unit: str) -> None:
-    """A main process that hangs is ended by the watchdog and replaced."""
+    """A main process that hangs is ended by the watchdog, which each unit has, and replaced."""
     machine = dropping.machine
+    assert machine.show(unit, "WatchdogUSec")["WatchdogUSec"] in {"20s", "1min"}
     dropping.drop_in(unit, "[Service]\nWatchdogSec=3\nTimeoutAbortSec=2\n")
     machine.wait_active(*UNITS)
     before = machine.pid(unit)
