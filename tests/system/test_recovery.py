@@ -67,10 +67,10 @@ async def test_stopped_and_started(site: Site) -> None:
 
 
 def test_never_without_the_socket(site: Site) -> None:
-    """Stopping the socket stops the agent, and starting the agent starts the socket first."""
+    """Stopping the socket stops both units, and starting the agent starts the socket first."""
     machine = site.machine
     machine.run("systemctl", "stop", SOCKET)
-    assert not machine.is_active(AGENT)
+    assert [unit for unit in UNITS if machine.is_active(unit)] == []
     assert not machine.exists("/run/tibet-nc/executor.sock")
     machine.run("systemctl", "start", "--no-block", AGENT)
     machine.wait_active(SOCKET, AGENT)
