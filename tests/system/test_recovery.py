@@ -10,6 +10,8 @@ from tests.system.site import ANSWER_SECONDS, SOCKET, UNITS, Site
 
 EXECUTOR, AGENT = UNITS
 
+CURLE_GOT_NOTHING, CURLE_RECV_ERROR = 52, 56
+
 
 @pytest.mark.parametrize("unit", UNITS)
 async def test_killed(site: Site, unit: str) -> None:
@@ -77,17 +79,29 @@ def test_never_without_the_socket(site: Site) -> None:
     site.start()
 
 
-async def test_wrong_setting_is_shown(dropping: Site) -> None:
-    """A wrong setting ends the executor with one line that names it, and is not tried again."""
+@pytest.mark.parametrize("unit", UNITS)
+async def test_wrong_setting_is_shown(dropping: Site, unit: str) -> None:
+    """A wrong setting ends a daemon with one line that names it, and is not tried again."""
     machine = dropping.machine
-    machine.run("systemctl", "stop", AGENT)
-    dropping.drop_in(EXECUTOR, "", settings="[wrong]")
-    wait_until(
-        lambda: machine.show(EXECUTOR, "ActiveState")["ActiveState"] == "failed", "it has failed"
-    )
-    shown = machine.show(EXECUTOR, "ExecMainStatus", "NRestarts")
+    machine.run("systemctl", "stop", AGENT)  # which would have the executor started again
+    dropping.drop_in(unit, "", settings="[wrong]")
+    failed = {"ActiveState": "failed"}
+    wait_until(lambda: machine.show(unit, "ActiveState") == failed, "it has failed")
+    shown = machine.show(unit, "ExecMainStatus", "NRestarts")
     assert shown == {"ExecMainStatus": "2", "NRestarts": "0"}
-    assert "wrong" in machine.sh(f"journalctl -u {EXECUTOR} -n 60 -o cat --no-pager")
+    assert "wrong" in machine.sh(f"journalctl -u {unit} -n 60 -o cat --no-pager")
+
+
+def test_who_asks_an_executor_that_can_not_start_is_turned_away(dropping: Site) -> None:
+    """Each connection has it tried once and ends then, and none too many make the socket fail."""
+    machine = dropping.machine
+    machine.run("systemctl", "stop", *reversed(UNITS))
+    path = "/etc/tibet-nc/executor.toml"
+    machine.sh(f"cp -p {path} {path}.kept && echo '[wrong]' >>{path}")
+    ask = ("curl", "-sS", "--max-time", "30", "--unix-socket", "/run/tibet-nc/executor.sock")
+    ends = {machine.run(*ask, "http://x", check=False).returncode for _ in range(8)}
+    assert ends <= {CURLE_GOT_NOTHING, CURLE_RECV_ERROR}
+    assert machine.is_active(SOCKET)
 
 
 async def test_mended_setting_is_found(dropping: Site) -> None:
