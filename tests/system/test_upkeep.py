@@ -91,6 +91,10 @@ PYTHONS = {
         f"chown nobody {ELSEWHERE}",
         f"others than root can write to {ELSEWHERE}",
     ),
+    "a group can write to it": (
+        f"chgrp nogroup {ELSEWHERE}; chmod g+w {ELSEWHERE}",
+        f"others than root can write to {ELSEWHERE}",
+    ),
     "another's directory above": (
         "chown nobody /opt/python",
         "others than root can write to /opt/python",
@@ -136,6 +140,17 @@ def test_python_is_roots_alone(site: Site, kind: str) -> None:
     assert reason in done.stderr
     assert machine.sh(units) == before
     machine.wait_active(*UNITS)
+
+
+def test_what_others_may_have_written_is_not_even_run(site: Site) -> None:
+    """--python: root doesn't ask a program what it is that somebody else could have put there."""
+    machine = site.machine
+    machine.write("/opt/python/bin/python3.13", "#!/bin/sh\ntouch /root/was-run\n", 0o755)
+    machine.run("chown", "nobody", "/opt/python/bin/python3.13")
+    done = machine.run(INSTALL, "--upgrade", "--python", ELSEWHERE, check=False)
+    machine.run("rm", "-r", "/opt/python")
+    assert done.returncode == 2
+    assert not machine.exists("/root/was-run")
 
 
 def test_damaged_wheels_are_refused(site: Site) -> None:
