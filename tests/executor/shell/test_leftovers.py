@@ -179,5 +179,5 @@ async def test_what_can_not_be_ended_keeps_its_group(
     assert group not in {cell.group for cell in cells}
     for cell in cells:
         shell.cage.close(cell, empty=True)
-    await shell.clear()
+    await running.command._door.cell.enclosure.end()
     assert sleepers("") == []
