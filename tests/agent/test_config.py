@@ -52,6 +52,7 @@ def test_good_settings(tmp_path: Path) -> None:
     settings = load(GOOD, tmp_path)
     assert settings == Config(
         homeserver="https://matrix.example.org",
+        proxy=None,
         user_id="@bot:example.org",
         rooms=("!one:example.org", "!two"),
         dedicated_room="!one:example.org",
@@ -66,6 +67,7 @@ def test_good_settings(tmp_path: Path) -> None:
         state=Path("/var/lib/tibet-nc-agent"),
         host="web1",
         emission_base=None,
+        emission_proxy=None,
         accepted_walls=frozenset(),
         access_token=None,
         password=None,
@@ -86,6 +88,7 @@ WRONG = {
         'base_url = "https://user:password@tibet.example.org"',
         'base_url = "https://tibet.example.org/?key=1"',
     ],
+    "emission.proxy": ['proxy = "tibet.example.org"', "proxy = 1"],
     "matrix.homeserver": [
         "homeserver = 7",
         'homeserver = "matrix.example.org"',
@@ -95,6 +98,17 @@ WRONG = {
         'homeserver = "https://[bad"',
         'homeserver = "https://user@matrix.example.org"',
         'homeserver = "https://matrix.example.org/?q"',
+        'homeserver = "https://matrix.example.org:99999"',
+        'homeserver = "https://matrix.example.org:x"',
+        'homeserver = "https://matrix.example.org:0"',
+    ],
+    "matrix.proxy": [
+        'proxy = "proxy.example.org:3128"',
+        'proxy = "https://proxy.example.org"',
+        'proxy = "socks5://proxy.example.org"',
+        'proxy = "http://user:secret@proxy.example.org:3128"',
+        'proxy = "http://proxy.example.org:3128/path"',
+        "proxy = 1",
     ],
     "matrix.user_id": ['user_id = "bot"', "user_id = true", 'user_id = "@a b:example.org"'],
     "matrix.rooms": ["rooms = []", 'rooms = ["#alias:example.org"]', 'rooms = "!one"'],
@@ -139,6 +153,24 @@ def test_wrong_value_is_one_line(key: str, line: str, tmp_path: Path) -> None:
     source = "/does/not/exist" if "/does" in line else str(tmp_path / "agent.toml")
     assert text.startswith(f"{source}: {key}: ")
     assert "; right would be " in text or "/does" in line
+
+
+@pytest.mark.parametrize("section", ["matrix", "emission"])
+def test_what_stays_on_this_machine_is_given_to_no_proxy(section: str, tmp_path: Path) -> None:
+    """A proxy would be told in the clear what goes to a server without https."""
+    proxy = 'proxy = "http://proxy.example.org:3128"'
+    here = "http://127.0.0.1:8008"
+    text = {
+        "matrix": GOOD.replace("https://matrix.example.org/", here).replace(
+            "[matrix]", f"[matrix]\n{proxy}"
+        ),
+        "emission": f'{GOOD}[emission]\nbase_url = "{here}"\n{proxy}\n',
+    }[section]
+    with pytest.raises(ConfigError, match="needs none") as caught:
+        load(text, tmp_path)
+    assert caught.value.key == f"{section}.proxy"
+    settings = load(text.replace(here, "https://matrix.example.org"), tmp_path)
+    assert "http://proxy.example.org:3128" in {settings.proxy, settings.emission_proxy}
 
 
 def test_every_setting_has_a_wrong_value_above() -> None:
@@ -330,8 +362,10 @@ def test_the_example_has_every_setting_and_its_default() -> None:
         if key not in required and defaults[name][key] != value
     }
     assert others == {
+        "emission.proxy",
         "matrix.dedicated_room",
         "matrix.password_file",
+        "matrix.proxy",
         "matrix.access_token_file",
         "operators.allowed",
         "airlock.rules_file",

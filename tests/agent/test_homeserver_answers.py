@@ -60,7 +60,7 @@ async def answering(
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
         port = server.sockets[0].getsockname()[1]
-        homeserver = Homeserver(f"http://127.0.0.1:{port}{below}/")
+        homeserver = Homeserver(f"http://127.0.0.1:{port}{below}/", proxy=None)
         stack.push_async_callback(homeserver.close)
         yield homeserver, requests
 
@@ -189,7 +189,9 @@ async def test_silence_ends() -> None:
 
         server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
         stack.callback(ended.set)
-        homeserver = Homeserver(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        homeserver = Homeserver(
+            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", proxy=None
+        )
         stack.push_async_callback(homeserver.close)
         with pytest.raises(Unreachable, match="did not answer"):
             await homeserver.once("GET", "/x", seconds=0.1)
@@ -208,7 +210,9 @@ async def test_a_file_that_can_not_be_read_is_not_the_homeservers_fault(tmp_path
 
         server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
         stack.callback(ended.set)
-        homeserver = Homeserver(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        homeserver = Homeserver(
+            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", proxy=None
+        )
         stack.push_async_callback(homeserver.close)
         with pytest.raises(SendError, match=r"the file can't be read \(Is a directory\)"):
             async with asyncio.timeout(20):

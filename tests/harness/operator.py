@@ -199,7 +199,7 @@ class Operator:
 
     async def sign_device(self) -> None:
         """Have the account's identity sign this device; raises MatrixError."""
-        homeserver = Homeserver(self.client.homeserver)
+        homeserver = Homeserver(self.client.homeserver, proxy=None)
         homeserver.token = self.client.access_token
         try:
             await bootstrap(

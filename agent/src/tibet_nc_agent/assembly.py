@@ -65,6 +65,7 @@ async def logged_in(
     matrix = await Matrix.open(
         MatrixSettings(
             homeserver=config.homeserver,
+            proxy=config.proxy,
             user_id=config.user_id,
             device_name=config.device_name,
             rooms=config.rooms,
@@ -142,7 +143,9 @@ async def assembled(
         stack.push_async_callback(disk, inbox.close)
         emitter = None
         if config.emission_base is not None:
-            emitter = Emitter(config.emission_base, config.state, host=config.host)
+            emitter = Emitter(
+                config.emission_base, config.state, host=config.host, proxy=config.emission_proxy
+            )
             stack.push_async_callback(emitter.close)
         yield Desk(
             rules=Rules(

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -51,6 +51,7 @@ class MatrixSection(_Section, frozen=True, kw_only=True):
     user_id: UserId
     rooms: Annotated[tuple[RoomId, ...], Meta(min_length=1)]
     dedicated_room: RoomId | None = None
+    proxy: str | None = None
     device_name: Name = "tibet-nc"
     access_token_file: str | None = None
     password_file: str | None = None
@@ -94,6 +95,7 @@ class EmissionSection(_Section, frozen=True, kw_only=True):
     """Which service is told of each TIBET token; nobody unless it is set."""
 
     base_url: str | None = None
+    proxy: str | None = None
 
 
 class WallsSection(_Section, frozen=True, kw_only=True):
@@ -122,6 +124,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     homeserver: str
+    proxy: str | None
     user_id: str
     rooms: tuple[str, ...]
     dedicated_room: str
@@ -136,6 +139,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     state: Path
     host: str
     emission_base: str | None
+    emission_proxy: str | None
     accepted_walls: frozenset[Wall]
     access_token: Secret | None
     password: Secret | None
@@ -146,6 +150,7 @@ _RIGHT: Final[Mapping[str, str]] = {
     "matrix.user_id": '"@tibet-nc:example.org"',
     "matrix.rooms": '["!room:example.org"], room ids as the room\'s settings show them',
     "matrix.dedicated_room": "one of matrix.rooms",
+    "matrix.proxy": '"http://proxy.example.org:3128", without a user',
     "matrix.device_name": 'a name of 1 to 64 characters, as "tibet-nc"',
     "matrix.access_token_file": '"/etc/tibet-nc/access-token"',
     "matrix.password_file": '"/etc/tibet-nc/password"',
@@ -159,6 +164,7 @@ _RIGHT: Final[Mapping[str, str]] = {
     "state.directory": '"/var/lib/tibet-nc-agent"',
     "host.name": "1 to 64 letters, digits, dots, hyphens, underscores",
     "emission.base_url": '"https://tibet.example.org"',
+    "emission.proxy": '"http://proxy.example.org:3128", without a user',
     "walls.accepted": f"a list of names out of: {', '.join(Wall)}",
 }
 
@@ -312,6 +318,7 @@ class _Loader:
             raise self._wrong("host.name", "not a host name")
         return Config(
             homeserver=file.matrix.homeserver.rstrip("/"),
+            proxy=self._proxy("matrix.proxy", file.matrix.proxy, file.matrix.homeserver),
             user_id=file.matrix.user_id,
             rooms=file.matrix.rooms,
             dedicated_room=dedicated,
@@ -326,6 +333,9 @@ class _Loader:
             state=self._path_of("state.directory", file.state.directory),
             host=host,
             emission_base=self._emission(file.emission.base_url),
+            emission_proxy=self._proxy(
+                "emission.proxy", file.emission.proxy, file.emission.base_url
+            ),
             accepted_walls=file.walls.accepted,
             access_token=self._access_token(file.matrix),
             password=self._password(file.matrix),
@@ -337,17 +347,33 @@ class _Loader:
         self._check_url("emission.base_url", url)
         return url.rstrip("/")
 
+    def _proxy(self, key: str, url: str | None, server: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = self._split(key, url)
+        if parts.scheme != "http" or parts.path not in {"", "/"}:
+            raise self._wrong(key, "not a URL of a proxy")
+        if server is not None and urlsplit(server).scheme == "http":
+            # It would be sent in the clear what never leaves this machine.
+            raise self._wrong(key, "a server on this very machine needs none")
+        return url
+
     def _check_url(self, key: str, url: str) -> None:
+        parts = self._split(key, url)
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            # The access token travels in every request, and who asked for what in the others.
+            raise self._wrong(key, "http is only for a server on this very machine")
+
+    def _split(self, key: str, url: str) -> SplitResult:
         try:
             parts = urlsplit(url)
-            bad = not parts.hostname or bool(parts.query or parts.fragment or parts.username)
+            named = bool(parts.hostname) and parts.port != 0
+            bad = not named or bool(parts.query or parts.fragment or parts.username)
         except ValueError:
             raise self._wrong(key, "not a URL") from None
         if bad or parts.scheme not in {"http", "https"}:
             raise self._wrong(key, "not a URL of a server")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            # The access token travels in every request, and who asked for what in the others.
-            raise self._wrong(key, "http is only for a server on this very machine")
+        return parts
 
     def _path_of(self, key: str, text: str) -> Path:
         path = Path(text)

@@ -33,7 +33,7 @@ async def examine(config: Config) -> AsyncIterator[Check]:
     yield _state(config)
     yield _walls(config)
     yield doctor_keys.store(config)
-    homeserver = Homeserver(config.homeserver)
+    homeserver = Homeserver(config.homeserver, proxy=config.proxy)
     try:
         async for check in _homeserver(config, homeserver):
             yield check

@@ -40,10 +40,19 @@ log: Final = logging.getLogger(__name__)
 class Emitter:
     """Tells one service; :meth:`run` is its life, the rest is said in between."""
 
-    def __init__(self, base: str, state: Path, *, host: str, limit: int = QUEUE_ROWS) -> None:
+    def __init__(
+        self,
+        base: str,
+        state: Path,
+        *,
+        host: str,
+        proxy: str | None = None,
+        limit: int = QUEUE_ROWS,
+    ) -> None:
         self._url = f"{base}{PATH}"
         self._base = base
         self._host = host
+        self._proxy = proxy
         self._disk = Disk()
         self._noted: deque[Emission] = deque(maxlen=QUEUE_ROWS)
         self._news = asyncio.Event()
@@ -76,7 +85,7 @@ class Emitter:
         """Store and post until cancelled."""
         timeout = aiohttp.ClientTimeout(total=POST_SECONDS)
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            aiohttp.ClientSession(timeout=timeout, proxy=self._proxy) as session,
             asyncio.TaskGroup() as group,
         ):
             group.create_task(self._store(), name="emission store")

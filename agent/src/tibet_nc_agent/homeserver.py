@@ -114,12 +114,16 @@ class Upload:
 
 
 class Homeserver:
-    """The connection to one homeserver; ``token`` is set once there is a login."""
+    """The connection to one homeserver; ``token`` is set once there is a login.
 
-    def __init__(self, url: str) -> None:
+    ``proxy`` is the URL of an HTTP proxy that leads to it, if one must be used.
+    """
+
+    def __init__(self, url: str, *, proxy: str | None) -> None:
         self._url = url.rstrip("/")
+        self._where = self._url if proxy is None else f"{self._url} through {proxy}"
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS), proxy=proxy
         )
         self.token = ""
         self.skew: Final = ClockSkew()
@@ -199,7 +203,8 @@ class Homeserver:
             if isinstance(error.__cause__, MatrixError):  # of who reads what is uploaded
                 raise error.__cause__ from None
             kind = type(error).__name__
-            raise Unreachable(f"the homeserver at {self._url} can't be reached ({kind})") from error
+            reason = f"the homeserver at {self._where} can't be reached ({kind})"
+            raise Unreachable(reason) from error
         if status != 200:
             raise _refusal(
                 status,

@@ -62,8 +62,8 @@ _log = logging.getLogger(__name__)
 class MatrixSettings:
     """Who the agent is, where it listens, and where it keeps its keys.
 
-    ``store`` is a directory for the agent alone. ``timeline_events`` is the most that one sync
-    brings of one room.
+    ``store`` is a directory for the agent alone, ``proxy`` the URL of an HTTP proxy.
+    ``timeline_events`` is the most that one sync brings of one room.
     """
 
     homeserver: str
@@ -71,6 +71,7 @@ class MatrixSettings:
     device_name: str
     rooms: tuple[str, ...]
     store: Path
+    proxy: str | None = None
     timeline_events: int = sync.TIMELINE_EVENTS
 
 
@@ -125,7 +126,7 @@ class Matrix:
         async with AsyncExitStack() as resources:
             lock = DirectoryLock(settings.store)
             resources.callback(lock.release)
-            homeserver = Homeserver(settings.homeserver)
+            homeserver = Homeserver(settings.homeserver, proxy=settings.proxy)
             resources.push_async_callback(homeserver.close)
             login = await log_in(
                 homeserver,

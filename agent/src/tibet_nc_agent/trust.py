@@ -142,7 +142,7 @@ def _fetched(config: Config, user: str) -> bytes:
 
 
 async def _query(config: Config, user: str) -> JsonObject:
-    homeserver = Homeserver(config.homeserver)
+    homeserver = Homeserver(config.homeserver, proxy=config.proxy)
     try:
         homeserver.token = saved_token(config)
         if not homeserver.token:
