@@ -3,6 +3,7 @@
 
 import asyncio
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -74,14 +75,14 @@ async def test_the_next_answer_says_that_it_has_ended(
     executor: Executor, client: Client, when: str
 ) -> None:
     """What was left and has ended is told once, in the session's answer that comes after."""
-    await run(client, "mkfifo gate")
+    made = await run(client, "mkfifo gate; pwd")
     left = await run(client, "(read -r x <gate; printf late) & true")
     others = await run(client, "sleep 4761 & true")
-    open_gate = "echo >gate"
     if when == "meanwhile":
-        finished = await run(client, f"{open_gate}; sleep 2")
+        finished = await run(client, "echo >gate; sleep 2")
     else:
-        assert (await run(client, f"({open_gate}) & disown; true")).notes == ()
+        gate = Path(made.output.decode().strip()) / "gate"
+        await asyncio.to_thread(gate.write_text, "\n")
         await until(lambda: len(remainders(executor)) >= 1)
         while left.number in [job.number for job in await jobs(client)]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
