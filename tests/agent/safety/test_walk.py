@@ -53,6 +53,49 @@ def test_variables_are_followed(command: str, expected: Decision) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "cmd=reboot; a && cmd=ls; $cmd",
+        "cmd=reboot; a && b && cmd=ls; $cmd",
+        "cmd=reboot; a || cmd=ls; $cmd",
+        "cmd=reboot; a && cmd=ls || b; $cmd",
+        "cmd=reboot; a && cmd=ls || $cmd",
+        "cmd=reboot; a && { cmd=ls; }; $cmd",
+        "cmd=reboot; a && export cmd=ls; $cmd",
+        "cmd=ls; a && unset cmd; $cmd",
+        "cmd=reboot; while a; do cmd=ls; done; $cmd",
+        "cmd=reboot; for i in $(a); do cmd=ls; done; $cmd",
+        "cmd=reboot; for ((;a;)); do cmd=ls; done; $cmd",
+        "cmd=ls; f() { cmd=reboot; }; f; $cmd",
+        "cmd=ls; alias f=cmd=reboot; f; $cmd",
+        "set -- reboot; a && set -- ls; $1",
+        "cd /; a && cd /tmp/a; rm -rf *",
+        "cd /; while a; do cd /tmp/a; done; rm -rf *",
+        "cd /tmp/a; f() { cd /; }; f; rm -rf *",
+    ],
+)
+def test_what_may_not_have_run_is_not_taken_for_done(line: str) -> None:
+    """What stands behind && and ||, in a loop, or in a function leaves nothing that is sure."""
+    assert judge(line).decision is ASK
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("x=/ && rm -rf $x", DENY),
+        ("a && x=/ && rm -rf $x", DENY),
+        ("a && x=/tmp/a && rm -rf $x", ALLOW),
+        ("mkdir /tmp/a && cd /tmp/a && rm -rf *", ALLOW),
+        ("x=/; x=/tmp/a && a & rm -rf $x", DENY),
+        ("x=/; for i in 1 2; do x=/tmp/$i; done; rm -rf $x", ALLOW),
+    ],
+)
+def test_what_has_run_is_known_to_what_follows_from_it(line: str, expected: Decision) -> None:
+    """Behind && everything before it has run; what is in the background changes no other."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
     ("before", "path", "home", "expected"),
     [
         ("", "~", "/srv/operator", DENY),

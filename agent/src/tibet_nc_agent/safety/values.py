@@ -207,14 +207,19 @@ class State:
 
     def merge(self, others: "list[State]") -> None:
         """Take in what branches that may or may not have run have left behind."""
-        names = {name for other in others for name in other.variables}
+        changed = [other for other in others if other.variables != self.variables]
+        names = {name for other in changed for name in other.variables}
         for name in names:
             before = self.variables.get(name)
             after = {other.variables.get(name, before) for other in others}
             self.variables[name] = before if after == {before} else None
+        numbers = self.positional.keys() | {name for other in others for name in other.positional}
+        if any(other.positional != self.positional for other in others):
+            self.positional = dict.fromkeys(numbers)
         for other in others:
             self.functions.update(other.functions)
             self.aliases.update(other.aliases)
+            self.cwd_downloaded |= other.cwd_downloaded
             if other.cwd != self.cwd:
                 self.cwd = None
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Walks the syntax tree in the order of execution and judges every command that would run."""
 
+from collections.abc import Iterator
+
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.assignments import assign, assigned_names
 from tibet_nc_agent.safety.bombs import is_endless_spawner
@@ -254,18 +256,31 @@ class Walker:
         """Walk a list."""
         self._enter()
         streams: list[Stream] = []
-        before = ""
-        for pipeline, operator in node.items:
-            where = state
-            if operator == "&":
-                where = state.fork()
-            depends = before in ("&&", "||")
-            where.conditional += depends
-            streams.append(self._pipeline(pipeline, where, stdin))
-            where.conditional -= depends
-            before = operator
+        start = 0
+        for end, (_, operator) in enumerate(node.items, start=1):
+            if operator not in ("&&", "||"):
+                where = state.fork() if operator == "&" else state
+                streams.extend(self._and_or(node.items[start:end], where, stdin))
+                start = end
         self._depth -= 1
         return joined(streams) if streams else EMPTY
+
+    def _and_or(
+        self, items: tuple[tuple[Pipeline, str], ...], state: State, stdin: Stream | None
+    ) -> Iterator[Stream]:
+        """Walk pipelines with && and || between them; only the first is sure to run."""
+        reached = [state]  # and behind each && so far, where all before it has run
+        before = ""
+        for pipeline, operator in items:
+            if before == "||":
+                _settle(reached)
+            if before:
+                reached.append(reached[-1].branch())
+            yield self._pipeline(pipeline, reached[-1], stdin)
+            if before == "||":
+                _settle(reached)
+            before = operator
+        _settle(reached)
 
     def _pipeline(self, node: Pipeline, state: State, stdin: Stream | None) -> Stream:
         self.budget.step()
@@ -347,9 +362,9 @@ class Walker:
         self._forget(node.condition, state)
         self._forget(node.body, state)
         self.sequence(node.condition, state, stdin)
-        state.conditional += 1
-        output = self.sequence(node.body, state, stdin)
-        state.conditional -= 1
+        inner = state.branch()
+        output = self.sequence(node.body, inner, stdin)
+        state.merge([inner])
         return Stream(downloaded=output.downloaded, decoded=output.decoded)
 
     def _for_each(self, node: ForEach, state: State, stdin: Stream | None) -> Stream:
@@ -361,13 +376,16 @@ class Walker:
         self._forget(node.body, state)
         if values is None or node.interactive or len(values) > limits.MAX_LOOP_VALUES:
             state.variables[node.name] = None
-            return self.sequence(node.body, state, stdin)
+            return self._perhaps(node.body, state, stdin)
         streams: list[Stream] = []
+        inner = state.copy() if all(value.unknown for value in values) else state
         for value in values:
-            state.variables[node.name] = None if value.unknown else value.text
+            inner.variables[node.name] = None if value.unknown else value.text
             if value.downloaded:
-                state.downloaded.add(f"${node.name}")
-            streams.append(self.sequence(node.body, state, stdin))
+                inner.downloaded.add(f"${node.name}")
+            streams.append(self.sequence(node.body, inner, stdin))
+        if inner is not state:
+            state.merge([inner])
         state.variables[node.name] = None
         return joined(streams) if streams else EMPTY
 
@@ -376,7 +394,14 @@ class Walker:
         if is_endless_spawner(node):
             self._bomb("an endless loop that starts background jobs", node.start, node.end, state)
         self._forget(node.body, state)
-        return self.sequence(node.body, state, stdin)
+        return self._perhaps(node.body, state, stdin)
+
+    def _perhaps(self, body: Sequence, state: State, stdin: Stream | None) -> Stream:
+        """Walk a body that may run as well not at all."""
+        inner = state.copy()
+        output = self.sequence(body, inner, stdin)
+        state.merge([inner])
+        return output
 
     def _if(self, node: If, state: State, stdin: Stream | None) -> Stream:
         streams: list[Stream] = []
@@ -421,6 +446,13 @@ class Walker:
 
     def _bomb(self, reason: str, start: int, end: int, state: State) -> None:
         self.report(Decision.DENY, Family.BOMB, reason, (start, end), state)
+
+
+def _settle(reached: list[State]) -> None:
+    """Merge what may or may not have run into the state of what did."""
+    while len(reached) > 1:
+        inner = reached.pop()
+        reached[-1].merge([inner])
 
 
 def _either(streams: list[Stream]) -> Stream:

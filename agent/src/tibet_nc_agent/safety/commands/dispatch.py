@@ -181,7 +181,9 @@ def _run_name(
         inner.active = (*state.active, base)
         rest = " ".join(quoted(field.text) for field in fields[1:])
         span = (fields[0].start, fields[-1].end)
-        return walk.program(f"{state.aliases[base]} {rest}", inner, span, stdin)
+        output = walk.program(f"{state.aliases[base]} {rest}", inner, span, stdin)
+        state.merge([inner])
+        return output
     body = state.functions.get(base)
     if body is None:
         return dispatch(walk, base, fields, state, stdin)
@@ -195,7 +197,11 @@ def _run_name(
         str(index): None if field.unknown else field.text
         for index, field in enumerate(fields[1:], start=1)
     }
-    return walk.call_function(body, inner, stdin)
+    output = walk.call_function(body, inner, stdin)
+    # It may have ended early, and which of its variables are local isn't followed.
+    inner.positional = state.positional
+    state.merge([inner])
+    return output
 
 
 def _recursion(walk: DispatchingWalk, name: str, fields: list[Field], state: State) -> Stream:
