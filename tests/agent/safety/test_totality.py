@@ -66,6 +66,7 @@ HOSTILE = {
     "letters of an option": "tar -" + "r" * 60_000 + "!",
     "a deep script": "bash " + "/a" * 30_000,
     "blanks of a slice": "x=a; echo ${x:" + " " * 15_000 + "x}",
+    "rules of a firewall": "ipfw '" + "deny add " * 7_000 + "'",
     "a text that a rule searches": "kubectl " + "delete " * 1_900,
     "an array again and again": "a=(" + "b " * 1_500 + ");" + "echo ${a[@]};" * 200,
 }
