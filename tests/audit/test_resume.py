@@ -13,7 +13,7 @@ from tests.audit.verdicts import CHAIN_ONLY, DEEP, EACH, lines_of, put, report, 
 from tibet_nc_audit import signatures
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
-from tibet_nc_audit.heads import Depth, Held, SavedHead
+from tibet_nc_audit.heads import Depth, SavedHead, held
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
@@ -202,10 +202,22 @@ def test_what_is_held_of_before_is_not_passed_over(tmp_path: Path) -> None:
     """A head of a record that isn't read any more is an error, whatever it says."""
     chain = sample(tmp_path)
     saved = saved_head(tmp_path)
-    for head in (digest(chain.lines[7]), "0" * 64):
-        heads = [Held(record=7, head=head, source="given")]
-        with pytest.raises(AuditError, match="record 7 is before the head file's"):
-            report(tmp_path, heads=heads, resume=saved)
+    good = digest(chain.lines[5])
+    for text in (f"5:{good}", f"5:{'0' * 64}", f"#4:{good}"):
+        with pytest.raises(AuditError, match="record 5 is before the head file's"):
+            report(tmp_path, heads=[held(text)], resume=saved)
+
+
+@EACH
+@pytest.mark.parametrize("segment_records", [1, 4])
+def test_where_it_ended_is_gone(tmp_path: Path, depth: Depth, segment_records: int) -> None:
+    """A chain without the segment that the head is in, and those before it, is bad (I8)."""
+    chain = sample(tmp_path, segment_records=segment_records)
+    saved = saved_head(tmp_path, depth=depth)
+    _grow(chain)
+    for segment in chain.segments[:-1]:
+        segment.unlink()
+    assert not report(tmp_path, depth=depth, resume=saved).good
 
 
 # --- on many cores --------------------------------------------------------------------------------

@@ -105,6 +105,7 @@ def verify(
     """
     begin = time.monotonic()
     later = 0
+    heads = [find_held(state, held) for held in heads]
     if key is not None:
         found_key = since(state, key)
         key, later = found_key.first, found_key.record
@@ -128,7 +129,6 @@ def verify(
             key, pinned = held.key, Pinned.HEAD
     if resume is not None and key is None:
         key, pinned = PublicKey.from_hex(resume.key), Pinned.HEAD
-    heads = [find_held(state, held) for held in heads]
     verification = _Verification(state, key, heads, depth, resume)
     if later:
         verification.note(
@@ -192,7 +192,7 @@ class _Verification:
                         done += file.size
                         continue
                     batches = file.batches()
-                    if first == begin and self._resume is not None:
+                    if self._resume is not None and first == begin <= self._resume.record:
                         batches = self._go_on(self._resume, first, batches)
                     else:
                         self._walk.begin(first)
