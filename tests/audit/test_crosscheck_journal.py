@@ -231,6 +231,14 @@ def test_a_chain_that_was_rolled_back_and_grew_on(chain: Chain, tmp_path: Path) 
     assert [kind for kind, _, _ in found_in(other, both)] == ["differs", "differs"]
 
 
+def test_entries_that_were_sent_again(chain: Chain) -> None:
+    """What the executor sends again after a crash, the first entry too, is no other chain."""
+    journal = journal_of(chain)
+    done = crosscheck(chain, journal[:3] + journal)
+    assert (done.status, done.err) == (0, "")
+    assert "entries that are there more than once: 3" in done.out
+
+
 def test_another_chain_before(chain: Chain, tmp_path: Path) -> None:
     """A chain that was begun anew is told by the entries of the one before, in one finding (I8)."""
     before = Chain(tmp_path / "before")

@@ -57,6 +57,8 @@ class _Comparing:
         self._seen = bytearray(len(chain))
         self._counted = 0
         """Entries of the executor so far."""
+        self._begun = False
+        """Whether the chain's own first entry has come; it may be sent again."""
         self._latest = -1
         """The record of the latest entry that counted."""
         self._drops: Counter[int] = Counter()
@@ -115,8 +117,10 @@ class _Comparing:
                 found=f"head {head}",
             )
             return
-        if number == 0 and head == self._chain.digest(0) and self._counted:
-            self._begin_anew(place)
+        if number == 0 and head == self._chain.digest(0) and not self._begun:
+            self._begun = True
+            if self._counted:
+                self._begin_anew(place)
         self._counted += 1
         self._latest = number
         if self._seen[number]:
