@@ -3,8 +3,11 @@
 
 import io
 import json
+import os
+import stat
 import struct
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from tibet_nc_audit.crosscheck import exports
 from tibet_nc_audit.crosscheck.copy import journal_fields
 from tibet_nc_audit.crosscheck.exports import DOUBLED, entries
 from tibet_nc_audit.crosscheck.journal import DROPPED
+from tibet_nc_audit.crosscheck.sources import journal
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_protocol.journal_ids import SYSLOG_IDENTIFIER
 from tibet_nc_protocol.records import RECORDS, digest
@@ -113,6 +117,18 @@ def test_a_journal_that_agrees(
     assert (done.status, done.err) == (0, "")
     assert "compared     19 agree or differ as listed" in done.out
     assert done.out.splitlines()[-1] == "GOOD: nothing disagrees with the chain"
+
+
+def test_a_journal_from_a_pipe(chain: Chain, tmp_path: Path) -> None:
+    """A journal that comes through a pipe is there as a whole before the chain is read."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    written = as_export(journal_of(chain))
+    with ThreadPoolExecutor() as threads:
+        threads.submit(pipe.write_bytes, written)
+        with journal(pipe, UID) as file:
+            assert stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            assert file.read() == written
 
 
 def test_what_is_missing_is_named(chain: Chain) -> None:

@@ -4,6 +4,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -94,6 +95,43 @@ def test_an_output_that_takes_nothing(root: Path, verb: str, where: str, why: st
     done = redirected(where, [*PROGRAM, *VERBS[verb], "--state", root])
     said = f"tibet-nc-audit: standard output: {why}\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"), [("verify", 0), ("show 1", 0), ("replay 999", 2), ("replay 3", 0)]
+)
+def test_without_standard_error(root: Path, verb: str, status: int) -> None:
+    """With standard error closed a program says what it says with it, in the output and status."""
+    command = [*PROGRAM, *verb.split(), "--state", root]
+    usual = subprocess.run(command, capture_output=True, check=False)
+    done = redirected("2>&-", command)
+    assert (done.returncode, done.stderr) == (status, "")
+    seconds = re.compile(r"in [0-9.]+ s")
+    assert seconds.sub("", done.stdout) == seconds.sub("", usual.stdout.decode())
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "why"),
+    [
+        ("-", "<&-", "Bad file descriptor"),
+        ("/", "", "Is a directory"),
+        ("/proc/self/mem", "", "Input/output error"),
+    ],
+)
+def test_a_journal_that_can_not_be_read(root: Path, name: str, where: str, why: str) -> None:
+    """A journal that can't be read is one line with its name, and no verdict."""
+    command = [*PROGRAM, "crosscheck", "--uid", "0", "--journal", name, "--state", root]
+    done = redirected(where, command)
+    said = f"tibet-nc-audit: {name}: {why}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
+def test_an_output_with_too_long_a_name(root: Path, tmp_path: Path) -> None:
+    """What can't be the name of a file is said of that, not of the standard output."""
+    path = tmp_path / ("a" * 256)
+    done = within("--state", root, "export", "--format", "jsonl", "--output", path)
+    assert (done.status, done.out) == (2, "")
+    assert done.err == f"tibet-nc-audit: {path}: File name too long\n"
 
 
 @pytest.mark.parametrize("usage", USAGE)

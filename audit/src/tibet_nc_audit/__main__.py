@@ -6,6 +6,7 @@ Exit status: 0 good, 1 what was looked at is bad, 2 wrong usage or unreadable fi
 
 import argparse
 import io
+import os
 import signal
 import sys
 import time
@@ -64,6 +65,8 @@ def main() -> int:
     """Run the program with the arguments it was called with."""
     # A reader that goes away (head, less) ends us, silently, as it does other programs.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if sys.stderr is None:  # closed by whoever started us; nothing of it belongs to the output
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (as long as the program)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

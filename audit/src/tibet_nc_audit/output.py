@@ -23,9 +23,9 @@ def replace_file(path: Path) -> Generator[IO[bytes]]:
     ``/dev/null`` would harm the host.
     """
     path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        raise AuditError(f"{path}: not a regular file")
     try:
+        if path.exists() and not path.is_file():
+            raise AuditError(f"{path}: not a regular file")
         with tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
         ) as file:

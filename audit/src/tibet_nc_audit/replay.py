@@ -99,7 +99,7 @@ def play_out(
 
 def _forget_answers() -> None:
     """Drop what a terminal answered to queries in the recording: it would look like typing."""
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 

@@ -54,11 +54,14 @@ type Entry = dict[str, str]
 
 def entries(file: IO[bytes], name: str) -> Iterator[Entry]:
     """Yield each entry of a journal file; raises AuditError when it is none or is cut."""
-    begin = file.readline(LINE_BYTES)
-    if begin.startswith(b"{"):
-        yield from _json(begin, file, name)
-    else:
-        yield from _export(begin, file, name)
+    try:
+        begin = file.readline(LINE_BYTES)
+        if begin.startswith(b"{"):
+            yield from _json(begin, file, name)
+        else:
+            yield from _export(begin, file, name)
+    except OSError as error:
+        raise AuditError(f"{name}: {error.strerror}") from None
 
 
 def _json(line: bytes, file: IO[bytes], name: str) -> Iterator[Entry]:

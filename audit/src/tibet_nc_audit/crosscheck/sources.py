@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Where a journal comes from: a file, standard input, or this host's journalctl.
 
-A journal that comes from a program is taken in whole before the chain is read, so that no entry is
-newer than the chain it is compared with.
+What isn't a file (journalctl, a pipe, be it named or the shell's) is taken in whole before the
+chain is read, so that no entry is newer than the chain it is compared with.
 """
 
+import errno
+import os
 import pwd
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
@@ -46,36 +49,44 @@ def journal(path: Path | None, uid: int) -> Generator[IO[bytes]]:
 
     Raises AuditError.
     """
-    if path is not None and path != _STANDARD_INPUT:
+    with ExitStack() as files:
         try:
-            file = path.open("rb")
+            file = None if path is None else files.enter_context(_opened(path))
+            if file is None or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                spool = files.enter_context(tempfile.TemporaryFile(prefix="tibet-nc-audit-"))
+                if file is None:
+                    _ask_journalctl(spool, uid)
+                else:
+                    shutil.copyfileobj(file, spool)
+                spool.seek(0)
+                file = spool
         except OSError as error:
-            raise AuditError(f"{path}: {error.strerror}") from None
-        with file:
-            yield file
-        return
-    with tempfile.TemporaryFile(prefix="tibet-nc-audit-") as spool:
-        if path is None:
-            _ask_journalctl(spool, uid)
-        else:
-            shutil.copyfileobj(sys.stdin.buffer, spool)
-        spool.seek(0)
-        yield spool
+            name = "journalctl" if path is None else path
+            raise AuditError(f"{name}: {error.strerror}") from None
+        yield file
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if path != _STANDARD_INPUT:
+        return path.open("rb")
+    if sys.stdin is None:  # the program was started without one
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return sys.stdin.buffer
 
 
 def _ask_journalctl(spool: IO[bytes], uid: int) -> None:
-    """Write what the journal has of the executor, and what it says that it dropped."""
+    """Write what the journal has of the executor, and what it says that it dropped.
+
+    Raises AuditError, OSError.
+    """
     command = [
         *("journalctl", "--output=export", "--no-pager", "--quiet", f"_UID={uid}"),
         *("+", f"MESSAGE_ID={DROPPED}"),
     ]
-    try:
-        # Nothing of it is from elsewhere but a number.
-        done = subprocess.run(  # noqa: S603
-            command, stdout=spool, stderr=subprocess.PIPE, check=False
-        )
-    except OSError as error:
-        raise AuditError(f"journalctl: {error.strerror}") from None
+    # Nothing of it is from elsewhere but a number.
+    done = subprocess.run(  # noqa: S603
+        command, stdout=spool, stderr=subprocess.PIPE, check=False
+    )
     if done.returncode != 0:
         said = done.stderr.decode(errors="backslashreplace").strip()
         raise AuditError(f"journalctl: {said or f'status {done.returncode}'}")
