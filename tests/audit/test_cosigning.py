@@ -5,6 +5,7 @@ import base64
 import fcntl
 import os
 import stat
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.audit.chains import EXECUTOR, STRANGER, Chain
-from tests.audit.program import KEY, check, checkpoint, within
+from tests.audit.program import KEY, PROGRAM, check, checkpoint, within
 from tests.audit.verdicts import lines_of, put
 from tibet_nc_audit.cosigning import cosign, load_key, seen
 from tibet_nc_audit.errors import AuditError
@@ -58,6 +59,37 @@ def test_the_key_file_has_the_public_form(mine: Path) -> None:
     assert (data[:1], len(data)) == (b"\x01", 33)
     public = Verifier(name=NAME, key=load_key(mine).identity.public_key)
     assert key_id == public.key_id.hex()
+
+
+def test_a_key_that_finds_no_room(tmp_path: Path) -> None:
+    """Where a key can't be written, no empty file stays in the place of one."""
+    path = tmp_path / "audit.key"
+    arguments = [*PROGRAM, "checkpoint", "--new-key", path, "--name", NAME]
+    full = 'ulimit -f 0; exec "$@"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", full, "sh", *arguments], capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"tibet-nc-audit: {path}: File too large\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_cosigned_is_on_disk_before_it_is_told(
+    chain: Chain, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of the file that remembers it is on disk, too, when the cosignature is written."""
+    synced: list[tuple[str, bool]] = []
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        fsync(descriptor)
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        synced.append((name, Path(f"{mine}.seen").exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    done = checkpoint(chain, "--cosign", mine, "--key", KEY)
+    assert (done.status, done.err) == (0, "")
+    assert synced[-1] == (str(tmp_path), True)
 
 
 def test_a_checkpoint_is_cosigned(chain: Chain, mine: Path, tmp_path: Path) -> None:

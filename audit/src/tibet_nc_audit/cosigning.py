@@ -60,10 +60,16 @@ def make_key(path: Path, name: str) -> AuditorKey:
     line = f"{_PREFIX}{name}+{verifier.key_id.hex()}+{encoded}\n"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            _sync_folder(path.parent)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise AuditError(f"{path}: {error.strerror}") from None
     return AuditorKey(name=name, identity=identity, file=path)
@@ -129,6 +135,7 @@ def cosign(key: AuditorKey, note: str, seconds: int) -> str:
                 raise AuditError(f"{key.file}: another checkpoint was cosigned before, of {size}")
         with replace_file(_seen_path(key)) as file:
             file.write(msgspec.json.encode(notes | {checkpoint.origin: signed}) + b"\n")
+        _sync_folder(key.file.parent)
     return signed
 
 
@@ -161,3 +168,12 @@ def _seen(key: AuditorKey) -> dict[str, str]:
 
 def _seen_path(key: AuditorKey) -> Path:
     return key.file.with_name(f"{key.file.name}.seen")
+
+
+def _sync_folder(path: Path) -> None:
+    """Have the names in a folder on disk; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

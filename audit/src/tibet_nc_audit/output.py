@@ -35,7 +35,7 @@ def replace_file(path: Path) -> Generator[IO[bytes]]:
                 os.fsync(file.fileno())
                 os.replace(file.name, path)
             except BaseException:
-                os.unlink(file.name)
+                Path(file.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
         raise AuditError(f"{path}: {error.strerror}") from None
