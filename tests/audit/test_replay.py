@@ -119,11 +119,14 @@ def test_a_recording_that_changes_meanwhile(tmp_path: Path) -> None:
 
 
 def test_a_broken_recording(root: Path) -> None:
-    """What is no recording ends in one error."""
-    (root / RECORDINGS / "000000000001.cast").write_bytes(b"\xff\n")
-    done = within("replay", "--state", root, "1", "--no-wait")
-    assert (done.status, done.out) == (2, "")
-    assert "not a recording" in done.err
+    """What is no recording is bad, as it is to show and verify, and is said to be none."""
+    path = root / RECORDINGS / "000000000001.cast"
+    for spoil in (lambda: path.write_bytes(b"\xff\n"), lambda: (path.unlink(), path.mkdir())):
+        spoil()
+        done = within("replay", "--state", root, "1", "--no-wait")
+        assert (done.status, done.out) == (1, "")
+        assert "NOT what was recorded" in done.err
+        assert "not a re" in done.err.splitlines()[-1]
 
 
 def test_what_can_not_be_replayed(tmp_path: Path) -> None:

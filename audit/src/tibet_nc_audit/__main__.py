@@ -265,6 +265,10 @@ def _replay(options: argparse.Namespace, state: State) -> int:
     except DisagreementError as wrong:
         _complain(f"NOT what was recorded, it changed meanwhile: {wrong.file}: {wrong.reason}")
         status = BAD
+    except AuditError as wrong:
+        if status is GOOD:
+            raise
+        _complain(str(wrong))  # it is bad, whether it can be played or not
     return status
 
 
