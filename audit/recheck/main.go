@@ -7,6 +7,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -94,7 +95,11 @@ func main() {
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	state := flags.String("state", "/var/lib/tibet-nc", "")
-	key := flags.String("key", "", "")
+	var key *string // nil if none was given, which an empty one isn't
+	flags.Func("key", "", func(text string) error {
+		key = &text
+		return nil
+	})
 	chainOnly := flags.Bool("chain-only", false, "")
 	deep := flags.Bool("deep", false, "")
 	asJSON := flags.Bool("json", false, "")
@@ -106,7 +111,7 @@ func main() {
 	})
 	err := flags.Parse(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Print(usage)
+		write([]byte(usage))
 		return
 	}
 	if err == nil && flags.NArg() > 0 {
@@ -125,15 +130,17 @@ func main() {
 		depth = signatures
 	}
 	begin := time.Now()
-	found, err := verify(*state, *key, depth, held)
+	found, err := verify(*state, key, depth, held)
 	if err != nil {
 		fail(err)
 	}
+	var out bytes.Buffer
 	if *asJSON {
-		json.NewEncoder(os.Stdout).Encode(found)
+		json.NewEncoder(&out).Encode(found)
 	} else {
-		found.print(*state, time.Since(begin))
+		found.print(&out, *state, time.Since(begin))
 	}
+	write(out.Bytes())
 	if !found.Good {
 		os.Exit(bad)
 	}
@@ -155,20 +162,27 @@ func givenHead(text string) (head, error) {
 	return head{record: said.size, digits: hex.EncodeToString(said.root), root: true}, err
 }
 
+// write writes to the standard output. A verdict that can't be written is none.
+func write(text []byte) {
+	if _, err := os.Stdout.Write(text); err != nil {
+		fail(err)
+	}
+}
+
 func fail(err error) {
 	fmt.Fprintln(os.Stderr, "tibet-nc-recheck:", err)
 	os.Exit(unusable)
 }
 
-func verify(state, keyText string, depth depth, held []head) (*verdict, error) {
+func verify(state string, keyText *string, depth depth, held []head) (*verdict, error) {
 	folder, err := openChain(state)
 	if err != nil {
 		return nil, err
 	}
 	c := newChain(nil, depth, held)
-	found := &verdict{depth: depth, Pinned: keyText != "", Files: len(folder.segments)}
+	found := &verdict{depth: depth, Pinned: keyText != nil, Files: len(folder.segments)}
 	if found.Pinned {
-		given, err := givenKey(keyText)
+		given, err := givenKey(*keyText)
 		if err != nil {
 			return nil, err
 		}
@@ -200,8 +214,8 @@ func counted[N int | uint64](number N, noun string) string {
 	return fmt.Sprintf("%d %ss", number, noun)
 }
 
-func (v *verdict) print(state string, took time.Duration) {
-	row := func(name, text string) { fmt.Printf("%-12s %s\n", name, text) }
+func (v *verdict) print(out io.Writer, state string, took time.Duration) {
+	row := func(name, text string) { fmt.Fprintf(out, "%-12s %s\n", name, text) }
 	row("state", fmt.Sprintf("%q", state))
 	row("key", v.Key)
 	if v.LastKey != v.Key {
@@ -227,18 +241,18 @@ func (v *verdict) print(state string, took time.Duration) {
 	} else {
 		row("not checked", unchecked)
 	}
-	fmt.Println()
+	fmt.Fprintln(out)
 	if v.Good {
-		fmt.Printf("GOOD: %s in %.1f s\n", counted(v.Records, "record"), took.Seconds())
+		fmt.Fprintf(out, "GOOD: %s in %.1f s\n", counted(v.Records, "record"), took.Seconds())
 		return
 	}
 	w := v.Wrong
-	fmt.Printf("BAD: first bad record %d; nothing after it was checked\n", w.Record)
-	fmt.Printf("  record %d: %s (%s, line %d; %s)\n", w.Record, w.Reason, w.File, w.Line, w.Rule)
+	fmt.Fprintf(out, "BAD: first bad record %d; nothing after it was checked\n", w.Record)
+	fmt.Fprintf(out, "  record %d: %s (%s, line %d; %s)\n", w.Record, w.Reason, w.File, w.Line, w.Rule)
 	if w.Expected != "" {
-		fmt.Printf("    expected %s\n", w.Expected)
+		fmt.Fprintf(out, "    expected %s\n", w.Expected)
 	}
 	if w.Found != "" {
-		fmt.Printf("    found    %s\n", w.Found)
+		fmt.Fprintf(out, "    found    %s\n", w.Found)
 	}
 }

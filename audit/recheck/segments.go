@@ -119,7 +119,7 @@ func (l *lines) next() ([]byte, error) {
 			// In place of the line end before, which nobody needs any more.
 			l.buffer[l.begin-1] = 0
 			leaf := l.buffer[l.begin-1 : l.begin+length]
-			l.begin += length + 1
+			l.begin = min(l.begin+length+1, l.end) // a line that was cut has no line end
 			return leaf, nil
 		}
 		if more, err := l.fill(); !more || err != nil {

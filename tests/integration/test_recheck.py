@@ -22,8 +22,10 @@ from tests.harness import beside, recheck
 from tests.harness.host import ROOT
 from tests.harness.recheck import BAD, GOOD, UNUSABLE, agree, ask, go
 from tests.integration.test_documented_commands import options
+from tests.redirected import FULL, redirected
 from tibet_nc_audit.heads import Depth
 from tibet_nc_protocol.layout import CHAIN, segment_name
+from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.records import RECORDS, Checkpoint, Record, Security, SecurityEvent, digest
 
 KEY: Final = EXECUTOR.public_key.hex
@@ -330,6 +332,7 @@ def test_heads_that_somebody_holds(second: Path, grown: Path, tmp_path: Path) ->
         ["--deep", "--chain-only"],
         ["--key", "00" * 32],
         ["--key", "/nonexistent"],
+        ["--key", ""],
         ["--key", "/dev/null"],
         ["--against", "3"],
         ["--against", "3:0011"],
@@ -345,6 +348,28 @@ def test_what_makes_no_sense(second: Path, grown: Path, arguments: list[str]) ->
     assert (done.returncode, done.stdout) == (UNUSABLE, "")
     assert done.stderr.startswith("tibet-nc-recheck: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--help"]])
+def test_an_output_that_takes_nothing(second: Path, grown: Path, arguments: list[str]) -> None:
+    """A verdict that can't be written is none: it ends as what can't be read does."""
+    where, why = FULL
+    done = redirected(where, [second, "--state", grown, *arguments])
+    assert done.returncode == UNUSABLE
+    assert done.stderr.startswith("tibet-nc-recheck: ")
+    assert done.stderr.casefold().endswith(f": {why}\n".casefold())
+
+
+@pytest.mark.parametrize("length", [RECORD_BYTES, RECORD_BYTES + 1, RECORD_BYTES + 2])
+def test_the_longest_line_at_the_end_of_a_file(
+    second: Path, grown: Path, tmp_path: Path, length: int
+) -> None:
+    """A last line at the limit, without a line end, is judged, with any key."""
+    root = shutil.copytree(grown, tmp_path / "state")
+    with max((root / CHAIN).iterdir()).open("ab") as file:
+        file.write(b"x" * length)
+    for key in (None, KEY, STRANGER.public_key.hex):
+        assert ask(second, root, key=key).status == BAD
 
 
 def test_key_vectors(second: Path, grown: Path) -> None:
