@@ -64,7 +64,7 @@ def test_the_key_file_has_the_public_form(mine: Path) -> None:
 def test_a_key_that_finds_no_room(tmp_path: Path) -> None:
     """Where a key can't be written, no empty file stays in the place of one."""
     path = tmp_path / "audit.key"
-    arguments = [*PROGRAM, "checkpoint", "--new-key", path, "--name", NAME]
+    arguments: list[str | Path] = [*PROGRAM, "checkpoint", "--new-key", path, "--name", NAME]
     full = 'ulimit -f 0; exec "$@"'
     done = subprocess.run(
         ["/bin/sh", "-c", full, "sh", *arguments], capture_output=True, check=False, text=True

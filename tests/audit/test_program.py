@@ -102,7 +102,7 @@ def test_an_output_that_takes_nothing(root: Path, verb: str, where: str, why: st
 )
 def test_without_standard_error(root: Path, verb: str, status: int) -> None:
     """With standard error closed a program says what it says with it, in the output and status."""
-    command = [*PROGRAM, *verb.split(), "--state", root]
+    command: list[str | Path] = [*PROGRAM, *verb.split(), "--state", root]
     usual = subprocess.run(command, capture_output=True, check=False)
     done = redirected("2>&-", command)
     assert (done.returncode, done.stderr) == (status, "")
@@ -120,7 +120,16 @@ def test_without_standard_error(root: Path, verb: str, status: int) -> None:
 )
 def test_a_journal_that_can_not_be_read(root: Path, name: str, where: str, why: str) -> None:
     """A journal that can't be read is one line with its name, and no verdict."""
-    command = [*PROGRAM, "crosscheck", "--uid", "0", "--journal", name, "--state", root]
+    command: list[str | Path] = [
+        *PROGRAM,
+        "crosscheck",
+        "--uid",
+        "0",
+        "--journal",
+        name,
+        "--state",
+        root,
+    ]
     done = redirected(where, command)
     said = f"tibet-nc-audit: {name}: {why}\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)

@@ -121,8 +121,12 @@ def test_a_recording_that_changes_meanwhile(tmp_path: Path) -> None:
 def test_a_broken_recording(root: Path) -> None:
     """What is no recording is bad, as it is to show and verify, and is said to be none."""
     path = root / RECORDINGS / "000000000001.cast"
-    for spoil in (lambda: path.write_bytes(b"\xff\n"), lambda: (path.unlink(), path.mkdir())):
-        spoil()
+    for data in (b"\xff\n", None):
+        path.unlink()
+        if data is None:
+            path.mkdir()
+        else:
+            path.write_bytes(data)
         done = within("replay", "--state", root, "1", "--no-wait")
         assert (done.status, done.out) == (1, "")
         assert "NOT what was recorded" in done.err

@@ -2,6 +2,7 @@
 """``verify --deep`` on many cores: whatever becomes of the processes, no verdict is made up."""
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -74,6 +75,29 @@ def test_a_worker_that_is_ended_with_work_in_hand(tmp_path: Path) -> None:
 
     with Signatures(WORTH_BYTES, 3) as many, pytest.raises(AuditError, match="was ended"):
         assert len(list(many.verify(batches(), lambda: EXECUTOR.public_key))) < 10
+
+
+@contextmanager
+def _no_more_files() -> Generator[None]:
+    """Let this process open no file besides those that it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_no_process_can_be_made(tmp_path: Path) -> None:
+    """Where the system gives no process, early or late, that is said, and what does without."""
+    line = Chain(tmp_path).lines[0]
+    said = "Too many open files; --jobs 1 does it without"
+    with _no_more_files(), pytest.raises(AuditError, match=said):
+        Signatures(WORTH_BYTES, 2)
+    with Signatures(WORTH_BYTES, 2) as many:
+        verified = many.verify(iter([[line]]), lambda: EXECUTOR.public_key)
+        with _no_more_files(), pytest.raises(AuditError, match=said):
+            next(verified)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -39,7 +39,8 @@ class Signatures:
         if jobs > 1 and chain_bytes >= WORTH_BYTES:
             # Forking would copy whatever threads hold; a fork server has none.
             context = get_context("forkserver")
-            self._pool = ProcessPoolExecutor(jobs, context, initializer=_begin)
+            with _processes():
+                self._pool = ProcessPoolExecutor(jobs, context, initializer=_begin)
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +78,7 @@ class Signatures:
                     continue
                 if len(pending) >= self._most:
                     yield _next(pending)
-                with _uninterrupted():
+                with _uninterrupted(), _processes():
                     future = pool.submit(_verify, batch, current.data)
                 pending.append((batch, future))
             yield from _drain(pending)
@@ -93,6 +94,18 @@ def _drain(pending: deque[tuple[list[bytes], Future[list[bool]]]]) -> Iterator[B
 def _next(pending: deque[tuple[list[bytes], Future[list[bool]]]]) -> Batch:
     batch, future = pending.popleft()
     return batch, future.result()
+
+
+@contextmanager
+def _processes() -> Generator[None]:
+    """Raise AuditError where no process can be made: for want of memory, of files, of others."""
+    try:
+        yield
+    except (OSError, EOFError) as error:  # the latter where the fork server has ended
+        why = error.strerror if isinstance(error, OSError) else "their server has ended"
+        raise AuditError(
+            f"processes to verify signatures: {why}; --jobs 1 does it without"
+        ) from None
 
 
 @contextmanager
