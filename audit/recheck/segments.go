@@ -137,6 +137,9 @@ func (l *lines) fill() (bool, error) {
 		l.end += n
 		l.read += int64(n)
 		if n > 0 {
+			if bytes.IndexByte(l.buffer[l.end-n:l.end], '\n') >= 0 {
+				l.settled = false // what stands after it is another line
+			}
 			return true, nil
 		}
 		if !errors.Is(err, io.EOF) {

@@ -12,6 +12,7 @@ from tests.audit.chains import ALICE, EXECUTOR, Chain, add
 from tests.audit.verdicts import EACH, SEGMENT, lines_of, put, report, saved_head
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.lookahead import WINDOW
+from tibet_nc_audit.reader import State
 from tibet_nc_protocol.layout import TOKENS
 from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.records import digest
@@ -141,3 +142,19 @@ def test_memory_does_not_grow_with_a_line(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert found.first_bad is not None
     assert found.first_bad.record == chain.length == 1
+
+
+def test_lines_that_are_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line that is incomplete for a moment is looked at twice, not only the first."""
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\ntw")
+    coming = iter([b"o\nthr", b"ee\n"])
+
+    def written_meanwhile(_seconds: float) -> None:
+        with path.open("ab") as file:
+            file.write(next(coming))
+
+    monkeypatch.setattr("tibet_nc_audit.reader.time.sleep", written_meanwhile)
+    with State(tmp_path) as state, state.open("lines", 100) as file:
+        assert list(file) == [b"one", b"two", b"three"]
+        assert file.torn == 0

@@ -84,6 +84,7 @@ class LineFile:
             *lines, rest = (self._rest + block).split(b"\n")
             self._rest = rest[: self._limit + 1]
             if lines:
+                self._settled = False
                 self.begin = self.position - len(rest)
                 yield lines
 
