@@ -104,17 +104,19 @@ def _verify(options: argparse.Namespace, state: State) -> int:
     resume = None if options.resume_from is None else heads.load(options.resume_from)
     progress = Progress(sys.stderr, state.chain_bytes())
     kept: list[heads.SavedHead] = []
-    report = verify(
-        state,
-        key=option_values.key(options),
-        heads=held,
-        depth=option_values.depth(options),
-        resume=resume,
-        jobs=options.jobs,
-        report=lambda done, records: progress.show(done, counted(records, "record")),
-        keep=kept.append,
-    )
-    progress.clear()
+    try:
+        report = verify(
+            state,
+            key=option_values.key(options),
+            heads=held,
+            depth=option_values.depth(options),
+            resume=resume,
+            jobs=options.jobs,
+            report=lambda done, records: progress.show(done, counted(records, "record")),
+            keep=kept.append,
+        )
+    finally:
+        progress.clear()
     _print([table.json_line(report)] if options.json else summary.lines(report))
     if not report.good:
         return BAD
