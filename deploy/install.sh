@@ -64,11 +64,26 @@ do_it() {
     fi
 }
 
-# place MODE OWNER:GROUP SOURCE TARGET: a file, only if it is different.
+# place MODE OWNER:GROUP SOURCE TARGET: a file, only if it is different, and never a part of it:
+# settings that are there would stay as they are.
 place() {
     if cmp -s "$3" "$4" && [ "$(stat -c '%a %U:%G' "$4")" = "$1 $2" ]; then return 0; fi
     say "$4"
-    do_it install -D -m "$1" -o "${2%:*}" -g "${2#*:}" "$3" "$4"
+    do_it install -D -m "$1" -o "${2%:*}" -g "${2#*:}" "$3" "$4.new"
+    do_it mv -fT "$4.new" "$4"
+}
+
+# Two at once would take each other's files away.
+be_alone() {
+    [ -z "$dry" ] || return 0
+    exec 9<"$UNITS"
+    flock --nonblock 9 || die "another install.sh is at work: wait until it has ended"
+}
+
+# Kept in a file until it is done, since this run may be cut before.
+must_restart() {
+    changed=1
+    [ -n "$dry" ] || touch "$OPT/.restart"
 }
 
 mode=install upgrade='' yes='' from_env='' wheels='' python='' homeserver='' user_id='' token=''
@@ -110,7 +125,10 @@ read_arguments() {
             --room) rooms+=("$2") ;;
             --operator) operators+=("$2") ;;
             --from-env) from_env=$2 ;;
-            --wheels) wheels=$(readlink -f "$2") ;;
+            --wheels)
+                [ -d "$2" ] || die "--wheels: $2 is not a folder"
+                wheels=$(readlink -f -- "$2")
+                ;;
             --python) python=$2 ;;
             esac
             shift
@@ -278,19 +296,19 @@ sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/de
     command -v systemd-sysusers >/dev/null || missing+=(systemd)
     ((${#missing[@]})) || return 0
     say "Debian packages: ${missing[*]}"
-    do_it env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        "${missing[@]}" >/dev/null ||
-        do_it sh -c 'apt-get update -qq && exec "$@"' sh env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    do_it sh -c '"$@" >/dev/null || { apt-get update -qq && "$@" >/dev/null; }' sh \
+        env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${missing[@]}"
 }
 
 # What the environments depend on: when none of it has changed, they stay.
 stamp() {
     {
-        find "$CHECKOUT"/protocol "$CHECKOUT"/agent "$CHECKOUT"/executor "$CHECKOUT"/audit \
-            \( -name '*.py' -o -name pyproject.toml -o -name '*.toml' -o -name '*.json' \) \
-            -type f -print0 | sort -z | xargs -0 cat
-        cat "$here"/locks/{agent,audit,build,executor,setuptools}.lock "${BASH_SOURCE[0]}"
+        cd "$CHECKOUT"
+        find protocol agent executor audit -name __pycache__ -prune -o -type f -print0 |
+            sort -z | xargs -0 sha256sum
+        cat "$here"/locks/{agent,audit,build,executor,setuptools}.lock "$here/install.sh"
+        [ -z "$wheels" ] || cat "$wheels/SHA256SUMS" 2>/dev/null
         "$python" --version 2>/dev/null || true
     } | sha256sum | cut -d' ' -f1
 }
@@ -343,33 +361,44 @@ make_environment() {
     local part=$1 target=$OPT/$1
     say "$target"
     # Scripts name their interpreter by its path, so it is made in its place.
-    rm -rf "$target.old"
     [ ! -e "$target" ] || mv "$target" "$target.old"
     if ! { "$python" -m venv "$target" && install_packages "$part" "$target" &&
         pip "$target/bin/pip" install --quiet --no-index --no-deps \
             "$own"/tibet_nc_protocol-*.whl "$own/tibet_nc_$part"-*.whl &&
         "$target/bin/tibet-nc-$part" --help >/dev/null; }; then
         rm -rf "$target"
-        [ ! -e "$target.old" ] || mv "$target.old" "$target"
-        die "$target could not be made; the one before it is back in its place"
+        die "$target could not be made; what was in $OPT before is back in its place"
     fi
     # What is not installed can't be used: neither daemon has an installer in its environment.
     "$target/bin/pip" uninstall --quiet --yes pip
-    rm -rf "$target.old"
+}
+
+# All three or none, since they are made for each other: without .stamp not all are new.
+put_back() {
+    local part
+    [ ! -e "$OPT/.stamp" ] || return 0
+    for part in "${PARTS[@]}"; do
+        [ -e "$OPT/$part.old" ] || continue
+        rm -rf "${OPT:?}/$part"
+        mv "$OPT/$part.old" "$OPT/$part"
+    done
 }
 
 environments() {
     local now part
     now=$(stamp)
     if [ -z "$upgrade" ] && [ "$(cat "$OPT/.stamp" 2>/dev/null)" = "$now" ]; then return 0; fi
-    changed=1
     if [ -n "$dry" ]; then
+        changed=1
         say "would make the environments $OPT/{agent,executor,audit} with $python"
         return
     fi
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
     mkdir -p "$OPT"
+    put_back # what a run has left that was killed
+    rm -rf "$OPT"/{agent,executor,audit}.old
+    trap 'put_back; rm -rf "$work"' EXIT
+    must_restart
     rm -f "$OPT/.stamp"
     build_own
     for part in "${PARTS[@]}"; do
@@ -377,6 +406,7 @@ environments() {
         ln -sfn "$OPT/$part/bin/tibet-nc-$part" "/usr/local/bin/tibet-nc-$part"
     done
     printf '%s\n' "$now" >"$OPT/.stamp"
+    rm -rf "$OPT"/{agent,executor,audit}.old
 }
 
 # The unit names the interpreter that may be executed; another one is put in its place. What
@@ -402,7 +432,7 @@ system_files() {
     systemd_version=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
     for file in "$here"/systemd/*; do
         render_unit "$file" >"$draft"
-        if ! cmp -s "$draft" "$UNITS/${file##*/}"; then changed=1; fi
+        if ! cmp -s "$draft" "$UNITS/${file##*/}"; then must_restart; fi
         place 644 root:root "$draft" "$UNITS/${file##*/}"
     done
     rm -f "$draft"
@@ -431,14 +461,12 @@ toml_list() {
     printf '[%s]' "$joined"
 }
 
-# A value stands in a template as  key = "" # remark; sed's own characters are made plain.
-fill() {
-    local value=$2
-    value=${value//\\/\\\\}
-    value=${value//&/\\&}
-    value=${value//#/\\#}
-    printf 's#^%s = \(""\|\[\]\) .*#%s = %s#\n' "$1" "$1" "$value"
-}
+# A replacement for sed between #, whose own characters are made plain.
+# shellcheck disable=SC2001 # of a set of characters, that is
+replacement() { sed 's/[\&#]/\\&/g' <<<"$1"; }
+
+# A value stands in a template as  key = "" # remark
+fill() { printf 's#^%s = \(""\|\[\]\) .*#%s = %s#\n' "$1" "$1" "$(replacement "$2")"; }
 
 # Settings are made once; what somebody has written is never touched.
 settings() {
@@ -449,7 +477,8 @@ settings() {
         [ -z "$homeserver" ] || fill homeserver "\"$homeserver\""
         [ -z "$user_id" ] || fill user_id "\"$user_id\""
         ((!${#rooms[@]})) || fill rooms "$(toml_list "${rooms[@]}")"
-        [ -z "$hostname" ] || printf 's/^# \\[host\\]/[host]/;s/^# name = .*/name = "%s"/\n' "$hostname"
+        [ -z "$hostname" ] || printf 's/^# \\[host\\]/[host]/\ns#^\\# name = .*#name = "%s"#\n' \
+            "$(replacement "$hostname")"
     } >"$script"
     for part in agent executor; do
         name=$ETC/$part.toml
@@ -486,8 +515,9 @@ access_token() {
     say "$target"
     [ -z "$dry" ] || return 0
     install -d -m 700 /etc/credstore.encrypted
-    printf '%s' "$token" | systemd-creds encrypt --name=access-token - "$target"
-    chmod 600 "$target"
+    printf '%s' "$token" | systemd-creds encrypt --name=access-token - "$target.new"
+    chmod 600 "$target.new"
+    mv -fT "$target.new" "$target"
 }
 
 configured() {
@@ -498,9 +528,10 @@ configured() {
 
 start() {
     do_it systemctl enable --quiet tibet-nc-executor.socket "${SERVICES[@]}"
-    if [ -n "$changed" ]; then
+    if [ -n "$changed" ] || [ -e "$OPT/.restart" ]; then
         # What ran goes on with the new programs, what was stopped stays stopped.
         do_it systemctl try-restart tibet-nc-executor.socket "${SERVICES[@]}"
+        do_it rm -f "$OPT/.restart"
     fi
     do_it systemctl start tibet-nc-executor.socket
 }
@@ -548,7 +579,6 @@ uninstall() {
         /usr/lib/systemd/catalog/tibet-nc.catalog
     do_it journalctl --update-catalog
     do_it systemctl daemon-reload
-    say "kept: $ETC, ${STATES[*]}, the accounts; --purge removes them"
 }
 
 purge() {
@@ -559,9 +589,9 @@ purge() {
         read -r -p 'Type "purge" to go on: ' answer || true
         [ "$answer" = purge ] || die "nothing was removed"
     fi
-    uninstall >/dev/null
+    uninstall
     do_it rm -rf "$ETC" "${STATES[@]}" "$UNITS"/tibet-nc-{agent,executor}.service.d
-    do_it rm -f /etc/credstore.encrypted/tibet-nc.{access-token,password,executor.key}
+    do_it rm -f /etc/credstore.encrypted/tibet-nc.{access-token,access-token.new,password,executor.key}
     for answer in tibet-nc-agent tibet-nc-executor tibet-nc-shell; do
         if getent passwd "$answer" >/dev/null; then do_it userdel "$answer"; fi
         if getent group "$answer" >/dev/null; then do_it groupdel "$answer"; fi
@@ -574,11 +604,14 @@ read_arguments "$@"
 case $mode in
 uninstall)
     [ "$(id -u)" = 0 ] || die "this changes the system: run it as root"
+    be_alone
     uninstall
+    say "kept: $ETC, ${STATES[*]}, the accounts; --purge removes them"
     exit 0
     ;;
 purge)
     [ "$(id -u)" = 0 ] || die "this changes the system: run it as root"
+    be_alone
     purge
     exit 0
     ;;
@@ -586,6 +619,7 @@ esac
 if [ -n "$from_env" ]; then read_env; fi
 check_values
 check_machine
+be_alone
 find_python
 need_packages
 do_it install -d -m 755 "$ETC"
