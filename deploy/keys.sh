@@ -10,7 +10,8 @@ etc=/etc/tibet-nc
 
 as() { setpriv --reuid "$1" --regid "$1" --clear-groups --no-new-privs "${@:2}"; }
 
-work=$(mktemp -d)
+# Not in the caller's TMPDIR, which may be root's alone, as libpam-tmpdir makes it.
+work=$(mktemp -d /run/tibet-nc-keys.XXXXXXXXXX)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 cat >"$work/executor.toml" <<'TOML'

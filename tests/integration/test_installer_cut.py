@@ -3,7 +3,9 @@
 
 import os
 import subprocess
+import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,33 @@ def test_dry_purge_shows_everything() -> None:
         [DEPLOY / "install.sh", "--dry-run", "--purge"], capture_output=True, text=True, check=True
     )
     assert "would run: rm -rf /opt/tibet-nc " in done.stdout
+
+
+@pytest.fixture
+def visible() -> Iterator[Path]:
+    """Return a directory that every account can enter."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_keys_are_made_whatever_the_callers_tmpdir(visible: Path) -> None:
+    """Where root's temporary files are root's alone, both accounts still find their settings."""
+    program = '#!/bin/sh\ncat "$2" >/dev/null || exit 1\necho "public key: key"\n'
+    for part in ("agent", "executor"):
+        file = visible / part / "bin" / f"tibet-nc-{part}"
+        file.parent.mkdir(parents=True)
+        file.write_text(program)
+        file.chmod(0o755)
+    (visible / "private").mkdir(mode=0o700)
+    text = (DEPLOY / "keys.sh").read_text().replace("/etc/tibet-nc", str(visible))
+    script = text.replace('--reuid "$1" --regid "$1"', "--reuid 65534 --regid 65534")
+    done = subprocess.run(
+        ["bash", "-c", script, "keys.sh", visible],
+        env={**os.environ, "TMPDIR": str(visible / "private")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (visible / "executor.pub").read_text() == "key\n"
