@@ -72,6 +72,9 @@ def test_variables_are_followed(command: str, expected: Decision) -> None:
         "cd /; a && cd /tmp/a; rm -rf *",
         "cd /; while a; do cd /tmp/a; done; rm -rf *",
         "cd /tmp/a; f() { cd /; }; f; rm -rf *",
+        "cmd=reboot; for i in 1 2; do a && break; cmd=ls; done; $cmd",
+        "cmd=reboot; for i in 1; do continue; cmd=ls; done; $cmd",
+        "cmd=reboot; f() { a && return; cmd=ls; }; f; $cmd",
     ],
 )
 def test_what_may_not_have_run_is_not_taken_for_done(line: str) -> None:
@@ -80,8 +83,32 @@ def test_what_may_not_have_run_is_not_taken_for_done(line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "reboot() { true; }; sudo reboot",
+        "reboot() { true; }; command reboot",
+        "reboot() { true; }; env reboot",
+        "a && reboot() { true; }; reboot",
+        "if a; then reboot() { true; }; fi; reboot",
+        "f() { return; reboot() { true; }; }; f; reboot",
+        "rm() { true; }; a && unset -f rm; rm -rf /",
+        'rm() { command rm "$@"; }; rm -rf /',
+        "alias reboot=true; reboot",
+        "reboot() { true; }; reboot",
+    ],
+)
+def test_a_function_hides_no_program_of_its_name(line: str) -> None:
+    """What a function or an alias is named like is judged as well: it may be what runs."""
+    assert judge(line).decision is DENY
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
+        ("git() { echo no; }; git status", ALLOW),
+        ("mkcd() { mkdir -p $1 && cd $1; }; mkcd x", ALLOW),
+        ("for f in *.log; do [ -s $f ] || continue; gzip $f; done", ALLOW),
+        ("d=/tmp/a; for i in 1 2; do test -e $d && break; sleep 1; done; rm -r $d", ALLOW),
         ("x=/ && rm -rf $x", DENY),
         ("a && x=/ && rm -rf $x", DENY),
         ("a && x=/tmp/a && rm -rf $x", ALLOW),

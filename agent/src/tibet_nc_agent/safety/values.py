@@ -153,6 +153,7 @@ class State:
         "forked",
         "functions",
         "home",
+        "leaves",
         "positional",
         "variables",
     )
@@ -169,6 +170,7 @@ class State:
         # Around the current command, counted from the outermost function that is running.
         self.conditional = 0
         self.forked = False
+        self.leaves = False  # a loop or a function, perhaps, before its end
         self.context = Context.HOST
         # Names of files, variables (`$x`) and descriptors (`&3`); what is downloaded or decoded in
         # one process is so in the others, hence copies share these.
@@ -220,6 +222,7 @@ class State:
             self.functions.update(other.functions)
             self.aliases.update(other.aliases)
             self.cwd_downloaded |= other.cwd_downloaded
+            self.leaves |= other.leaves
             if other.cwd != self.cwd:
                 self.cwd = None
 

@@ -378,14 +378,15 @@ class Walker:
             state.variables[node.name] = None
             return self._perhaps(node.body, state, stdin)
         streams: list[Stream] = []
-        inner = state.copy() if all(value.unknown for value in values) else state
+        before = state.copy()
+        inner = before if all(value.unknown for value in values) else state
         for value in values:
             inner.variables[node.name] = None if value.unknown else value.text
             if value.downloaded:
                 inner.downloaded.add(f"${node.name}")
             streams.append(self.sequence(node.body, inner, stdin))
-        if inner is not state:
-            state.merge([inner])
+        if inner is before or state.leaves:
+            state.merge([before])
         state.variables[node.name] = None
         return joined(streams) if streams else EMPTY
 

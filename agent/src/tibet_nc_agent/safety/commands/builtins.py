@@ -105,6 +105,12 @@ def unset(call: Call) -> Stream:
     return EMPTY
 
 
+def leave(call: Call) -> Stream:
+    """`break`, `continue` and `return`: what follows may not run."""
+    call.state.leaves = True
+    return EMPTY
+
+
 def set_positional(call: Call) -> Stream:
     """`set -- a b`."""
     words = call.words
@@ -216,6 +222,9 @@ HANDLERS: Handlers = {
     "local": declare,
     "readonly": declare,
     "unset": unset,
+    "break": leave,
+    "continue": leave,
+    "return": leave,
     "set": set_positional,
     "shift": shift,
     "alias": alias,

@@ -183,10 +183,12 @@ def _run_name(
         span = (fields[0].start, fields[-1].end)
         output = walk.program(f"{state.aliases[base]} {rest}", inner, span, stdin)
         state.merge([inner])
+        _judge_namesake(walk, base, fields, state, stdin)
         return output
     body = state.functions.get(base)
     if body is None:
         return dispatch(walk, base, fields, state, stdin)
+    _judge_namesake(walk, base, fields, state, stdin)
     if base in state.active:
         return _recursion(walk, base, fields, state)
     inner = state.copy()
@@ -200,8 +202,23 @@ def _run_name(
     output = walk.call_function(body, inner, stdin)
     # It may have ended early, and which of its variables are local isn't followed.
     inner.positional = state.positional
+    inner.leaves = False
     state.merge([inner])
     return output
+
+
+def _judge_namesake(
+    walk: DispatchingWalk, base: str, fields: list[Field], state: State, stdin: Stream | None
+) -> None:
+    """Judge the program whose name a function or an alias has: it may be what runs.
+
+    `command`, `env` and other processes pass by both, and what defines or unsets them may not have
+    run.
+    """
+    if base in _dangerous(walk.policy) or base in HANDLERS:
+        inner = state.copy()
+        dispatch(walk, base, fields, inner, stdin)
+        state.merge([inner])
 
 
 def _recursion(walk: DispatchingWalk, name: str, fields: list[Field], state: State) -> Stream:
