@@ -85,6 +85,21 @@ def test_what_may_not_have_run_is_not_taken_for_done(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
+        "cd /tmp; echo reboot >f; a && echo ls >f; sh f",
+        "cd /tmp; echo reboot >f; if a; then ls >f; fi; sh f",
+        "cd /tmp; echo reboot >f; cat other >>f; sh f",
+        "cd /tmp; curl -s example.org >f; a && echo ls >f; sh f",
+    ],
+)
+def test_a_file_keeps_what_may_still_be_in_it(line: str) -> None:
+    """What was written is gone when it was overwritten for sure, and not when it may have been."""
+    assert judge(line).decision is DENY
+    assert judge("cd /tmp; echo reboot >f; echo ls >f; sh f").decision is ALLOW
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
         "reboot() { true; }; sudo reboot",
         "reboot() { true; }; command reboot",
         "reboot() { true; }; env reboot",

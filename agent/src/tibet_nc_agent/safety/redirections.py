@@ -181,19 +181,25 @@ def judge_start_file(
 
 
 def remember(state: State, path: str, output: Stream, *, append: bool) -> None:
-    """Keep what is written to a file, since the same line may run it."""
+    """Keep what is written to a file, since the same line may run it.
+
+    What was in it before stays if this may not have run.
+    """
     if not path:
         return
+    replaced = not append and not state.conditional
     for names, tainted in (
         (state.downloaded, output.downloaded),
         (state.decoded, output.decoded),
     ):
         if tainted:
             names.add(path)
-        elif not append:
+        elif replaced:
             names.discard(path)
     known = output.known
-    if known is None:
+    if replaced:
         state.files.pop(path, None)
-    else:
-        state.files[path] = state.files.get(path, "") + known if append else known
+    if known is not None:
+        before = state.files.get(path, "")
+        between = "\n" if before and not append else ""
+        state.files[path] = f"{before}{between}{known}"
