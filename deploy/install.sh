@@ -527,13 +527,19 @@ configured() {
 }
 
 start() {
-    do_it systemctl enable --quiet tibet-nc-executor.socket "${SERVICES[@]}"
+    # Once: what somebody has disabled since stays so, as on a host that was moved away.
+    if [ ! -e "$OPT/.enabled" ]; then
+        do_it systemctl enable --quiet tibet-nc-executor.socket "${SERVICES[@]}"
+        do_it touch "$OPT/.enabled"
+    fi
     if [ -n "$changed" ] || [ -e "$OPT/.restart" ]; then
         # What ran goes on with the new programs, what was stopped stays stopped.
         do_it systemctl try-restart tibet-nc-executor.socket "${SERVICES[@]}"
         do_it rm -f "$OPT/.restart"
     fi
-    do_it systemctl start tibet-nc-executor.socket
+    if [ -n "$dry" ] || systemctl is-enabled --quiet tibet-nc-executor.socket; then
+        do_it systemctl start tibet-nc-executor.socket
+    fi
 }
 
 next_steps() {

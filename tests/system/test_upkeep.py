@@ -4,7 +4,7 @@
 import pytest
 
 from tests.system.machine import Machine
-from tests.system.site import INSTALL, UNITS, Site
+from tests.system.site import INSTALL, SOCKET, UNITS, Site
 
 LISTING = (
     "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log"
@@ -35,6 +35,20 @@ def test_again(site: Site) -> None:
         "· /etc/tibet-nc/executor.toml is there and stays as it is",
     ]
     assert [site.machine.pid(unit) for unit in UNITS] == pids
+
+
+def test_what_was_disabled_stays_so(site: Site) -> None:
+    """A host that was moved away doesn't come back to life with an upgrade."""
+    machine = site.machine
+    machine.run("systemctl", "disable", "--now", *UNITS, SOCKET)
+    try:
+        site.install("--upgrade")
+        now = machine.sh(f"systemctl is-enabled {SOCKET} {' '.join(UNITS)}", check=False)
+        assert now.split() == ["disabled"] * 3
+        assert not machine.is_active(SOCKET)
+    finally:
+        machine.run("systemctl", "enable", "--now", SOCKET, *UNITS)
+        machine.wait_active(*UNITS)
 
 
 async def test_upgrade(site: Site) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.system.pages import dead_links
-from tests.system.site import ENV_FILE, INSTALL, UNITS, Site, environment
+from tests.system.site import ENV_FILE, INSTALL, SOCKET, UNITS, Site, environment
 
 LEFT = (
     "find / -xdev \\( -path /proc -o -path /sys -o -path /srv -o -path /root -o -path /var/log"
@@ -80,6 +80,10 @@ async def test_package(site: Site) -> None:
     assert machine.sh("grep ^tibet-nc /etc/shadow | cut -d : -f 8").splitlines() == ["1"] * 3
     for unit, most in (("tibet-nc-agent", 11), ("tibet-nc-executor", 14)):
         machine.run("systemd-analyze", "security", f"--threshold={most}", f"{unit}.service")
+    machine.run("systemctl", "disable", "--now", *UNITS, SOCKET)
+    machine.sh("apt-get install -y -qq --reinstall /srv/tibet-nc/dist/*.deb")
+    assert not machine.is_active(SOCKET)
+    assert machine.sh(f"systemctl is-enabled {UNITS[0]}", check=False).strip() == "disabled"
     machine.sh("apt-get remove -y -qq tibet-nc")
     assert machine.sh("pgrep -u tibet-nc-agent,tibet-nc-executor", check=False) == ""
     assert not machine.exists("/usr/lib/tibet-nc")
