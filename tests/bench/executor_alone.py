@@ -3,6 +3,8 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 
 from tests.bench import sshd
 from tests.bench.debian import MissingError
@@ -10,11 +12,13 @@ from tests.bench.lone_executor import LoneExecutor, ParallelClient, operators
 from tests.bench.process import cpu_ms, resident_mb
 from tests.bench.report import OURS, TIMES, Report
 from tests.bench.settings import Settings
-from tests.bench.stats import milliseconds, summarize, timed
+from tests.bench.stats import milliseconds, summarize, timed_async, turns
 from tests.executor.rig import OPERATOR, ROOM, Client
 from tibet_nc_protocol.messages import CloseSession, Recorded
 
 GROUP = "executor"
+MASTER = "ssh, control master"
+FRESH = "ssh, new connection"
 SESSIONS = (1, 8, 64)
 IDLE_SECONDS = 3.0
 
@@ -41,39 +45,41 @@ async def run(report: Report, settings: Settings) -> None:
 
 
 async def _latency(report: Report, settings: Settings, executor: LoneExecutor) -> None:
-    """Measure `true` in a live session, alternating with ssh."""
+    """Measure `true` in a live session, taking turns with ssh."""
     client = await Client.connect(executor)
-    await client.run("true")
-    ours: list[float] = []
-    master: list[float] = []
-    fresh: list[float] = []
-    try:
-        with sshd.SshServer(settings.directory / "executor-sshd") as server:
-            for _ in range(settings.n):
-                begin = time.perf_counter()
-                await client.run("true")
-                ours.append(milliseconds(begin))
-                master += timed(1, lambda: sshd.run(server.master_argv, "true"))
-                fresh += timed(1, lambda: sshd.run(server.argv, "true"))
-    except MissingError as error:
-        report.lack(f"ssh: {error}")
+
+    async def ours() -> None:
+        await client.run("true")
+
+    ways: dict[str, Callable[[], Awaitable[None]]] = {OURS: ours}
+    await ours()
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(sshd.SshServer(settings.directory / "executor-sshd"))
+            ways[MASTER] = _ssh(server.master_argv)
+            ways[FRESH] = _ssh(server.argv)
+        except MissingError as error:
+            report.lack(f"ssh: {error}")
+        series: dict[str, list[float]] = {name: [] for name in ways}
+        fresh = ways.keys() & {FRESH}
         for _ in range(settings.n):
-            begin = time.perf_counter()
-            await client.run("true")
-            ours.append(milliseconds(begin))
+            for name in (*fresh, *turns(ways.keys() - fresh)):  # a shell gets ready meanwhile
+                series[name] += await timed_async(1, ways[name])
     new = await _new_sessions(client, settings)
     await client.close()
     report.add(GROUP, "`true`, a new session each", OURS, new, note="its record is written first")
-    found = report.add(GROUP, "`true`, one session", OURS, ours, note="socket to socket")
-    if master:
-        with_master = report.add(GROUP, "`true`, one session", "ssh, control master", master)
-        without = report.add(GROUP, "`true`, one session", "ssh, new connection", fresh)
-        report.at_most(
-            GROUP, "executor alone over ssh, new connection", found.p50 / without.p50, 1, TIMES
-        )
-        report.at_most(
-            GROUP, "executor alone over ssh, control master", found.p50 / with_master.p50, 1, TIMES
-        )
+    found = report.add(GROUP, "`true`, one session", OURS, series[OURS], note="socket to socket")
+    for name in (FRESH, MASTER):
+        if name in series:
+            other = report.add(GROUP, "`true`, one session", name, series[name])
+            report.at_most(GROUP, f"executor alone over {name}", found.p50 / other.p50, 1, TIMES)
+
+
+def _ssh(argv: list[str]) -> Callable[[], Awaitable[None]]:
+    async def way() -> None:
+        sshd.run(argv, "true")
+
+    return way
 
 
 async def _new_sessions(client: Client, settings: Settings) -> list[float]:

@@ -15,7 +15,7 @@ from tests.bench.debian import MissingError
 from tests.bench.release import NAME, Release
 from tests.bench.report import OURS, TIMES, Report
 from tests.bench.settings import Settings
-from tests.bench.stats import milliseconds, summarize
+from tests.bench.stats import milliseconds, summarize, turns
 from tests.bench.world import ANSWER_SECONDS, World, command, world
 from tests.harness.operator import Operator, Seen
 
@@ -164,9 +164,9 @@ async def _series(report: Report, settings: Settings, peers: Peers, text: str) -
     series: dict[str, list[float]] = {name: [] for name in peers.ways}
     for turn in range(settings.n):
         peers.place.operator.events.clear()  # each answer is looked for among all before it
-        for name, way in peers.ways.items():
+        for name in turns(peers.ways):
             if text == SHORT[0] or name not in {NAME, FRESH} or turn % SELDOM == 0:
-                series[name].append(await way(text))
+                series[name].append(await peers.ways[name](text))
     _add(report, f"`{text}`", series)
     if text == "true":
         floor = summarize(series[FLOOR]).p50

@@ -2,8 +2,9 @@
 """What a series of measurements amounts to, and the clocks that make one."""
 
 import math
+import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -42,6 +43,13 @@ def summarize(values: Sequence[float]) -> Summary:
 def milliseconds(since: float) -> float:
     """Return the milliseconds since a reading of ``time.perf_counter``."""
     return (time.perf_counter() - since) * 1000
+
+
+def turns(names: Iterable[str]) -> list[str]:
+    """Return names in an order drawn anew: who comes after whom warms caches or cools them."""
+    order = list(names)
+    random.shuffle(order)
+    return order
 
 
 def timed(n: int, call: Callable[[], object]) -> list[float]:
