@@ -126,8 +126,11 @@ async def test_a_gap_is_on_record_from_where_to_where(
         SOCKET.unlink()
     await _commands(executor, 3)
     last = len(whole_chain(executor)) - 1
+    end = time.monotonic() + SECONDS
+    while f" to #{last} so far" not in (shown := await _told_in_the_room(executor)):
+        assert time.monotonic() < end, shown
+        await asyncio.sleep(0.02)
     assert "journald does not take records" in executor.log.read_text()
-    shown = await _told_in_the_room(executor)
     assert shown.startswith("journal NOT complete, the chain is: journald did not take ")
     assert f"of records #{first} to #" in shown
     journald.start()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The chain with all that follows from it: the index, the journal, and the newest records.
 
-Whoever has something to record comes here. A record that is on disk is sent to the journal before
-anybody is told, whatever became of the one who asked. The index follows a moment later, or when
-somebody asks it: it is made from the chain alone, and an answer need not wait for it.
+Whoever has something to record comes here. A record that is on disk goes to the journal a moment
+later, whatever became of the one who asked, and then into the index, or when somebody asks that.
+Both are made from the chain alone, also by the next start, and an answer need not wait for them.
 """
 
 import asyncio
@@ -46,8 +46,11 @@ from tibet_nc_protocol.signing import Identity, PublicKey
 from tibet_nc_protocol.terms import Reason, Stage, run_id
 
 EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
+JOURNAL_AFTER_S: Final = 0.025
+"""When a record is given to the journal's thread, which would take turns with the answer before."""
 INDEX_AFTER_S: Final = 0.05
-"""When a record is taken into the index that nobody asked before: after the answer is out."""
+"""When a record is taken into the index that nobody asked before. By then the journal has it, so
+that the index can say so: what it doesn't call sent is sent again by the next start."""
 
 
 class Archive:
@@ -81,6 +84,8 @@ class Archive:
         self._durable = self._ledger.length
         self._unindexed: list[tuple[Record, str]] = []
         self._indexing: asyncio.TimerHandle | None = None
+        self._unsent: list[tuple[Record, str]] = []
+        self._sending: asyncio.TimerHandle | None = None
         self._index: Final = Index(directory / "index.sqlite")
         told = self._index.journaled
         begin = self._ledger.length if told is None else told
@@ -366,6 +371,7 @@ class Archive:
         """
         if self._telling:
             await asyncio.wait(self._telling)
+        self._send()
         gap = await asyncio.to_thread(self._journal.close)
         if gap is not None:
             self._untold.append(gap)
@@ -378,8 +384,9 @@ class Archive:
                     )
                     self._untold.remove(gap)
         await self._ledger.close()
-        if self._indexing is not None:
-            self._indexing.cancel()
+        for timer in (self._sending, self._indexing):
+            if timer is not None:
+                timer.cancel()
         with suppress(LedgerError):  # the next start catches up
             self._catch_up()
             lacking = min((gap.first for gap in self._untold), default=self.length)
@@ -411,7 +418,6 @@ class Archive:
     def _recorded(self, record: Record, head: str) -> None:
         self._durable = record.seq + 1
         self.newest.append((record, head))
-        self._journal.send(record, head)
         self._note_gap(record)
         self._since_checkpoint += 1
         if self._since_checkpoint >= self._checkpoint_records:
@@ -419,10 +425,20 @@ class Archive:
         if isinstance(record, Checkpoint):
             for tell in self.on_checkpoint:
                 tell(record)
+        self._unsent.append((record, head))
+        if self._sending is None:
+            self._sending = self._loop.call_later(JOURNAL_AFTER_S, self._send)
         self._unindexed.append((record, head))
         if self._indexing is None:
-            loop = asyncio.get_running_loop()
-            self._indexing = loop.call_later(INDEX_AFTER_S, self._index_later)
+            self._indexing = self._loop.call_later(INDEX_AFTER_S, self._index_later)
+
+    def _send(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        unsent, self._unsent = self._unsent, []
+        for record, head in unsent:
+            self._journal.send(record, head)
 
     def _index_later(self) -> None:
         self._indexing = None
