@@ -108,7 +108,7 @@ class Command:
         )
         self._loop.add_reader(door.pidfd, self._shell_ended)
         self._loop.add_reader(door.told, self._read_state)
-        self._timer = self._loop.call_later(0, self._tick)
+        self._timer = self._loop.call_later(self._pause(self._begun), self._tick)
         self._life: Final = self._loop.create_task(self._live())
 
     # What others ask for
@@ -204,6 +204,7 @@ class Command:
             data = self._door.hear()
             if not data:
                 self._loop.remove_reader(self._door.told)
+                return
             self._hear_shell(data)
             if (word := last_word(self._end_of_told)) is not None:
                 self._shell_holds_on(word)
@@ -260,8 +261,10 @@ class Command:
         now = time.monotonic()
         if self._order is None and (expiry := self._deadline.expired(now)) is not None:
             self._expire(expiry)
-        pause = _TICK_S if self._order else min(_TICK_S, max(0.0, self._deadline.due() - now))
-        self._timer = self._loop.call_later(pause, self._tick)
+        self._timer = self._loop.call_later(self._pause(now), self._tick)
+
+    def _pause(self, now: float) -> float:
+        return _TICK_S if self._order else min(_TICK_S, max(0.0, self._deadline.due() - now))
 
     def _expire(self, expiry: Expiry) -> None:
         settings = self._settings
