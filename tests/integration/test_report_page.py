@@ -14,7 +14,7 @@ import pytest
 from tests.audit.chains import ALICE, EXECUTOR, LATER, STRANGER, Chain, sample
 from tests.audit.program import within
 from tests.harness.browser import Page
-from tibet_nc_audit.page import excerpt
+from tibet_nc_audit.page import excerpt, writer
 from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, segment_name
 from tibet_nc_protocol.merkle import leaf_hash, tree_root
@@ -258,6 +258,18 @@ def test_bytes_that_html_does_not_carry(page: Page, tmp_path: Path) -> None:
     assert "record 2 is bad" in _verdict(page, path)
     encoded = next(line for line in path.read_text().split("\n") if line.startswith("base64:"))
     assert base64.b64decode(encoded[7:]) == data.split(b"\n")[2]
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_an_empty_line(
+    page: Page, root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A line end too much is a bad record, also where an element of the page begins (I8)."""
+    monkeypatch.setattr(writer, "BLOCK_LINES", 4)
+    segment = root / CHAIN / segment_name(0)
+    lines = segment.read_bytes().split(b"\n")
+    segment.write_bytes(b"\n".join([*lines[:number], b"", *lines[number:]]))
+    assert f"Not verified: record {number} is bad" in _verdict(page, _export(root))
 
 
 def test_the_policy_permits_nothing(page: Page, root: Path) -> None:

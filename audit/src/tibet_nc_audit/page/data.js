@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What this page holds: the lines of the chain, texts and recordings, as they are on disk.
 //
-// Each block is the text of an element that isn't shown. A line that HTML can't carry exactly is
-// written as "base64:" and its bytes; no line of ours begins so.
+// Each block is the text of an element that isn't shown: lines, each with its end; the line end
+// after the tag is HTML's and never in the text. A line that HTML can't carry exactly is written as
+// "base64:" and its bytes; no line of ours begins so.
 "use strict";
 
 const UTF8 = new TextEncoder();
@@ -17,12 +18,13 @@ function bytesOf(line) {
   return line.startsWith("base64:") ? fromBase64(line.slice(7)) : UTF8.encode(line);
 }
 
+const linesIn = (block) => block.textContent.replace(/\n$/, "").split("\n");
+
 // The lines of all blocks of one kind; the blocks are taken out of the page.
 function takeLines(kind) {
   const lines = [];
   for (const block of document.querySelectorAll(`pre[data-of="${kind}"]`)) {
-    const text = block.textContent.replace(/^\n/, "");
-    if (text) lines.push(...text.replace(/\n$/, "").split("\n"));
+    lines.push(...linesIn(block));
     block.remove();
   }
   return lines;
@@ -31,8 +33,7 @@ function takeLines(kind) {
 function takeRecordings() {
   const recordings = new Map();
   for (const block of document.querySelectorAll('pre[data-of="recording"]')) {
-    const text = block.textContent.replace(/^\n/, "").replace(/\n$/, "");
-    recordings.set(block.dataset.name, text.split("\n"));
+    recordings.set(block.dataset.name, linesIn(block));
     block.remove();
   }
   return recordings;
