@@ -14,6 +14,7 @@ import pytest
 from tests.audit.chains import ALICE, EXECUTOR, LATER, STRANGER, Chain, sample
 from tests.audit.program import within
 from tests.harness.browser import Page
+from tests.integration.report import export, findings, verdict
 from tibet_nc_audit.page import excerpt, writer
 from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, segment_name
@@ -35,33 +36,6 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def _export(root: Path, *arguments: str, key: bool = True) -> Path:
-    path = root.parent / "page.html"
-    pinned = ("--key", EXECUTOR.public_key.hex) if key else ()
-    done = within(
-        "export", "--state", root, "--format", "html", "--output", path, *pinned, *arguments
-    )
-    assert done.err == ""
-    return path
-
-
-def _verdict(page: Page, path: Path) -> str:
-    """Open the page, wait for its word, and return what it says."""
-    page.open(path)
-    page.wait("document.readyState === 'complete' && document.title !== ''")
-    page.wait("document.getElementById('verdict').className !== 'checking'")
-    text = page.evaluate("document.getElementById('verdict').innerText")
-    assert isinstance(text, str)
-    return text
-
-
-def _findings(page: Page) -> list[str]:
-    found: list[str] = page.evaluate(
-        "[...document.querySelectorAll('#findings li')].map(x => x.innerText)"
-    )
-    return found
-
-
 def _altered(path: Path, alter: Alter) -> Path:
     text = path.read_text()
     other = alter(text)
@@ -79,7 +53,7 @@ def _line(text: str, number: int) -> str:
 
 def test_unaltered(page: Page, root: Path) -> None:
     """A page as it was made says that it is verified, with the key given, and asks for nothing."""
-    said = _verdict(page, _export(root))
+    said = verdict(page, export(root))
     assert "Verified in this browser" in said
     assert "with the key that was given" in said
     for count in ("19 links", "19 signatures", "1 Merkle roots", "8 command texts", "4 outputs"):
@@ -90,7 +64,7 @@ def test_unaltered(page: Page, root: Path) -> None:
 
 def test_key_of_the_chain_itself(page: Page, root: Path) -> None:
     """Without a key the page says that the chain only agrees with itself."""
-    said = _verdict(page, _export(root, key=False))
+    said = verdict(page, export(root, key=None))
     assert "Verified" in said
     assert "compare it with the key that you hold" in " ".join(said.split())
 
@@ -101,7 +75,7 @@ def test_no_key_at_all(page: Page, root: Path) -> None:
     genesis, rest = segment.read_bytes().split(b"\n", 1)
     segment.write_bytes(genesis[:-1] + b"\n" + rest)
     times = ("--since", "2026-11-25T10:00:04", "--until", "2026-11-25T10:00:18")
-    said = _verdict(page, _export(root, *times, key=False))
+    said = verdict(page, export(root, *times, key=None))
     assert "Partly verified: no key" in said
     assert "bear" not in said
     assert "0 of 14 signatures" in said
@@ -112,7 +86,7 @@ def test_another_key(page: Page, root: Path) -> None:
     path = root.parent / "page.html"
     arguments = ("--key", STRANGER.public_key.hex, "--output", path)
     assert within("export", "--state", root, "--format", "html", *arguments).status == 0
-    assert "record 0 is bad" in _verdict(page, path)
+    assert "record 0 is bad" in verdict(page, path)
 
 
 def _flip(number: int, old: str, new: str) -> Alter:
@@ -150,8 +124,8 @@ def _replaced(pattern: str, new: str) -> Alter:
         (3, _flip(3, '"output_bytes":63', '"output_bytes":64'), "signature does not verify"),
         (3, _flip(3, '"exit":0', '"exit":1'), "signature does not verify"),
         (9, _flip(9, '{"', '{ "'), "not a record in its one form"),
-        (18, _flip(18, '"root":"', '"root":"f'), "signature does not verify"),
-        (12, _flip(12, '"sig":"', '"sig":"0'), "signature does not verify"),
+        (18, _flip(18, '"size":18', '"size":17'), "signature does not verify"),
+        (12, _flip(12, '"sig":"', '"sig":"0'), "not a record in its one form"),
         (18, _flip(18, "\\n\\n— did", "\\n\\n— dit"), "signature does not verify"),
         (5, _drop(5), "another record stands in its place"),
         (0, _drop(0), "another record stands in its place"),
@@ -166,16 +140,16 @@ def _replaced(pattern: str, new: str) -> Alter:
 )
 def test_altered(page: Page, root: Path, number: int, alter: Alter, reason: str) -> None:
     """Whatever was altered in the page, it says so and names the first bad record."""
-    said = _verdict(page, _altered(_export(root), alter))
+    said = verdict(page, _altered(export(root), alter))
     assert f"Not verified: record {number} is bad" in said
-    assert reason in _findings(page)[0]
+    assert reason in findings(page)[0]
 
 
 def test_one_fault_hides_no_other(page: Page, root: Path) -> None:
     """The check goes on after a fault: two faults are two findings, and no more."""
-    path = _altered(_export(root), _flip(3, '"exit":0', '"exit":1'))
-    _verdict(page, _altered(path, _flip(12, "uid 1000", "uid 1001")))
-    assert [found.split(":")[0] for found in _findings(page)] == ["Record 3", "Record 12"]
+    path = _altered(export(root), _flip(3, '"exit":0', '"exit":1'))
+    verdict(page, _altered(path, _flip(12, "uid 1000", "uid 1001")))
+    assert [found.split(":")[0] for found in findings(page)] == ["Record 3", "Record 12"]
 
 
 def _noted(chain: Chain, change: Callable[[str], str]) -> int:
@@ -212,9 +186,9 @@ def test_a_lying_executor(
     chain.command("df")
     number = lie(chain)
     chain.checkpoint()
-    assert f"record {number} is bad" in _verdict(page, _export(chain.root))
-    assert reason in _findings(page)[0]
-    assert len(_findings(page)) == 1
+    assert f"record {number} is bad" in verdict(page, export(chain.root))
+    assert reason in findings(page)[0]
+    assert len(findings(page)) == 1
 
 
 def test_another_key_from_within(page: Page, tmp_path: Path) -> None:
@@ -224,10 +198,10 @@ def test_another_key_from_within(page: Page, tmp_path: Path) -> None:
     chain.rotate(LATER)
     chain.command("uptime", b"up\n")
     chain.checkpoint()
-    assert "Verified" in _verdict(page, _export(chain.root))
+    assert "Verified" in verdict(page, export(chain.root))
     chain.identity = EXECUTOR
     number = chain.security()
-    assert f"record {number} is bad" in _verdict(page, _export(chain.root))
+    assert f"record {number} is bad" in verdict(page, export(chain.root))
 
 
 def test_hostile_output_is_inert(page: Page, tmp_path: Path) -> None:
@@ -235,7 +209,7 @@ def test_hostile_output_is_inert(page: Page, tmp_path: Path) -> None:
     chain = Chain(tmp_path / "state")
     chain.command("echo '</pre></script><script>hit()</script>' \u202egpj.exe", HOSTILE)
     chain.refusal("</pre><script>hit()</script>", detail="<img src=x onerror=hit()>")
-    assert "Verified" in _verdict(page, _export(chain.root))
+    assert "Verified" in verdict(page, export(chain.root))
     assert page.complaints == []
     assert [url.split(":")[0] for url in page.requests] == ["file"]
     assert page.evaluate("document.querySelectorAll('script, img').length") == 1
@@ -255,7 +229,7 @@ def test_bytes_that_html_does_not_carry(page: Page, tmp_path: Path) -> None:
     chain.segments[0].write_bytes(data)
     path = tmp_path / "page.html"
     within("export", "--state", chain.root, "--format", "html", "--output", path)
-    assert "record 2 is bad" in _verdict(page, path)
+    assert "record 2 is bad" in verdict(page, path)
     encoded = next(line for line in path.read_text().split("\n") if line.startswith("base64:"))
     assert base64.b64decode(encoded[7:]) == data.split(b"\n")[2]
 
@@ -269,20 +243,20 @@ def test_an_empty_line(
     segment = root / CHAIN / segment_name(0)
     lines = segment.read_bytes().split(b"\n")
     segment.write_bytes(b"\n".join([*lines[:number], b"", *lines[number:]]))
-    assert f"Not verified: record {number} is bad" in _verdict(page, _export(root))
+    assert f"Not verified: record {number} is bad" in verdict(page, export(root))
 
 
 def test_the_policy_permits_nothing(page: Page, root: Path) -> None:
     """No script that isn't the page's own runs, and nothing is fetched, whatever is in the page."""
     path = _altered(
-        _export(root),
+        export(root),
         lambda text: text.replace(
             "</main>",
             "<script>document.title='hit'</script><img src='http://127.0.0.1:1/x'"
             " onerror=\"document.title='hit'\"></main>",
         ),
     )
-    _verdict(page, path)
+    verdict(page, path)
     assert page.evaluate("document.title") == "db1.example.org: tibet-nc evidence"
     assert any("Content Security Policy" in text for text in page.complaints)
     page.evaluate("try { document.body.innerHTML = '<b>hit</b>' } catch (error) { error.message }")
@@ -291,7 +265,7 @@ def test_the_policy_permits_nothing(page: Page, root: Path) -> None:
 
 def test_an_altered_script_does_not_run(page: Page, root: Path) -> None:
     """A script of another digest than the policy names doesn't run: nothing is called verified."""
-    path = _altered(_export(root), lambda text: text.replace("Not verified", "Verified"))
+    path = _altered(export(root), lambda text: text.replace("Not verified", "Verified"))
     page.open(path)
     page.wait("document.readyState === 'complete' && document.title !== ''")
     assert page.evaluate("document.getElementById('word').innerText") == "Checking…"
@@ -300,13 +274,13 @@ def test_an_altered_script_does_not_run(page: Page, root: Path) -> None:
 
 def test_without_ed25519(page: Page, root: Path) -> None:
     """A browser that lacks Ed25519 says that signatures were not checked."""
-    path = _export(root)
+    path = export(root)
     text = path.read_text()
     assert text.count('"Ed25519"') == 3
     script = text[text.rindex("<script>") + 8 : text.rindex("</script>")]
     other = script.replace('"Ed25519"', '"Ed25519-not-here"')
     path.write_text(text.replace(script, other).replace(_digest(script), _digest(other)))
-    said = _verdict(page, path)
+    said = verdict(page, path)
     assert "Partly verified: no signatures" in said
     assert "can't check Ed25519" in said
     assert " signatures\n" not in said.split("agree", 1)[1]
@@ -324,8 +298,8 @@ def test_the_newest_that_fit(page: Page, tmp_path: Path, monkeypatch: pytest.Mon
         if number % 3 == 0:
             chain.checkpoint()
     monkeypatch.setattr(excerpt.Excerpt.lines, "__defaults__", (8000,))
-    path = _export(chain.root)
-    said = _verdict(page, path)
+    path = export(chain.root)
+    said = verdict(page, path)
     assert "Verified" in said
     begins = re.search(r"from record (\d+) on", said)
     assert begins
@@ -339,17 +313,17 @@ def test_the_newest_that_fit(page: Page, tmp_path: Path, monkeypatch: pytest.Mon
     assert subtree is not None
     other = subtree[0][:-2] + ("00" if subtree[1] != "00" else "01")
     path.write_text(text.replace(subtree[0], other))
-    assert "Merkle root" in _verdict(page, path)
+    assert "Merkle root" in verdict(page, path)
 
 
 def test_only_some_are_shown(page: Page, root: Path) -> None:
     """A filter leaves texts and output of the others out of the file, and checks every record."""
-    path = _export(root, "--exit", "42")
+    path = export(root, "--exit", "42")
     text = path.read_text()
     assert "exit 42" in html.unescape(text)
     assert "Filesystem" not in text
     assert "df -h" not in text
-    said = _verdict(page, path)
+    said = verdict(page, path)
     assert "Verified" in said
     assert "19 links" in said
     shown = page.evaluate("document.querySelectorAll('.command').length")
@@ -362,11 +336,11 @@ def test_what_a_command_left_running(page: Page, tmp_path: Path) -> None:
     number = chain.intent("make &")
     chain.outcome(number, b"early\n", leftover=1)
     remainder = chain.remainder(number, b"late\n")
-    said = _verdict(page, path := _export(chain.root))
+    said = verdict(page, path := export(chain.root))
     assert "Verified" in said
     assert "2 outputs" in said
     assert "late" in page.evaluate(f"document.getElementById('r{remainder}').textContent")
-    said = _verdict(page, _altered(path, _replaced(r"late\\n", r"l8te\\n")))
+    said = verdict(page, _altered(path, _replaced(r"late\\n", r"l8te\\n")))
     assert f"record {remainder} is bad" in said
 
 
@@ -381,7 +355,7 @@ def test_output_that_is_gone_for_a_reason(page: Page, tmp_path: Path) -> None:
     chain.erased(second)
     for number in (first, second, third):
         (chain.root / RECORDINGS / f"{number:012d}.cast").unlink()
-    _verdict(page, _export(chain.root))
+    verdict(page, export(chain.root))
     shown = [
         page.evaluate(f"document.getElementById('r{number}').textContent")
         for number in (first, second, third)
@@ -393,7 +367,7 @@ def test_output_that_is_gone_for_a_reason(page: Page, tmp_path: Path) -> None:
 
 def test_filters(page: Page, root: Path) -> None:
     """Text, operator, session and verdict filter the timeline; a text in output is found too."""
-    _verdict(page, _export(root))
+    verdict(page, export(root))
     count = "document.querySelectorAll('.command').length"
     page.evaluate(_typed("search", "mounted on"))
     assert page.evaluate(count) == 1
@@ -418,10 +392,10 @@ def test_on_a_phone(page: Page, root: Path) -> None:
     """On a narrow screen nothing is wider than it."""
     chain = Chain(root.parent / "wide")
     chain.command("x" * 3000, b"y" * 5000 + b"\n")
-    path = _export(chain.root)
+    path = export(chain.root)
     try:
         page.size(390, 800)
-        _verdict(page, path)
+        verdict(page, path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     finally:
         page.size(1200, 1200)
@@ -431,7 +405,7 @@ def test_what_is_missing_from_the_files_is_no_fault_of_the_page(page: Page, root
     """Texts and recordings that aren't there are said not to be, and the rest is checked."""
     (root / RECORDINGS / "000000000002.cast").unlink()
     (root / PAYLOADS / "000000000000.jsonl").unlink()
-    said = _verdict(page, _export(root))
+    said = verdict(page, export(root))
     assert "Verified" in said
     assert "0 command texts" in said
     assert "3 outputs" in said

@@ -39,22 +39,6 @@ function takeRecordings() {
   return recordings;
 }
 
-// The record in a line, or null: canonical JSON (RFC 8785) is the only form there is.
-function parseRecord(line) {
-  try {
-    const record = JSON.parse(line);
-    return typeof record === "object" && record && canonical(record) === line ? record : null;
-  } catch {
-    return null;
-  }
-}
-
-function canonical(record) {
-  const sorted = {};
-  for (const key of Object.keys(record).sort()) sorted[key] = record[key];
-  return JSON.stringify(sorted);
-}
-
 // The name of the recording of which an outcome or a remainder speaks (SPEC §9).
 function recordingName({ kind, intent }) {
   return `${String(intent).padStart(12, "0")}${kind === "remainder" ? ".remainder" : ""}.cast`;

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""The HTML report takes for records, and for a chain, what the protocol does and nothing else."""
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.audit.chains import LATER, Chain, sample
+from tests.harness.browser import Page
+from tests.integration.report import export, findings, verdict
+from tibet_nc_protocol.errors import DecodeError
+from tibet_nc_protocol.layout import CHAIN, segment_name
+from tibet_nc_protocol.records import RECORDS
+
+VECTORS: Final = Path(__file__).parent.parent / "vectors"
+CHAINS: Final = [
+    path
+    for path in sorted(VECTORS.glob("chain_*"))
+    if "held" not in json.loads((path / "case.json").read_bytes()) and path.name != "chain_empty"
+]
+"""But those that only a head from outside shows: a page has none."""
+
+VALUES: Final[list[object]] = [
+    *(None, True, 0, -1, 1.5, 2**53, 10**400, [], ["x"], ["x"] * 17, [1], {}, {"a": 1}),
+    *("", " ", "x", "x" * 1024, "x" * 1025, "\U0001f512" * 1024, "\U0001f512" * 1025),
+    *("\n", "\r", "\0", "\x85", "\u2028", "\u202e", "\ufeff", "\ud800", "\udc00\ud800"),
+    *(f"{sigil}{rest}" for sigil in "@!$" for rest in ("", "a", "a b", "a\x85", "a\ufeff", "\n")),
+    *("@" + "a" * 254, "@" + "a" * 255, "jis:matrix:@a", "jis:matrix:@", "a\xa0b", "a\u200bb"),
+    *("0" * 32, "0" * 64, "0" * 128, "0" * 64 + "\n", "A" * 64, "g" * 64, "0" * 65),
+    *("2026-99-99T99:99:99.999999Z", "2026-11-25T10:00:00Z", "2026-11-25T10:00:00.000000Z\n"),
+    *("\u0662026-11-25T10:00:00.000000Z", "exited", "safety", "opened", "erased", "constructor"),
+]
+"""What might stand in a field, whichever it is."""
+
+
+def _lines(root: Path) -> list[bytes]:
+    """Return lines of every kind of record, with each optional field."""
+    sample(root / "sample")
+    chain = Chain(root / "more")
+    number = chain.intent("make &")
+    chain.outcome(number, b"early\n", leftover=1)
+    chain.remainder(number, b"late\n")
+    chain.rotate(LATER)
+    chain.retention(number)
+    lines = (root / "sample" / CHAIN / segment_name(0)).read_bytes().splitlines() + chain.lines
+    lines += [path.read_bytes() for path in sorted(VECTORS.glob("record_*/input.json"))]
+    lines += (VECTORS / "chain_of_every_kind/input.jsonl").read_bytes().splitlines()
+    return lines
+
+
+def _variants(line: bytes) -> list[str]:
+    """Return a line with each field absent, and with each value in its place."""
+    record = json.loads(line)
+    made = [{name: record[name] for name in record if name != without} for without in record]
+    for name in [*record, "notes", "device", "uid", "__proto__", "unheard_of"]:
+        made += [record | {name: value} for value in VALUES]
+    return [json.dumps(one, sort_keys=True, separators=(",", ":")) for one in made] + [
+        json.dumps(one, sort_keys=True, separators=(",", ":"), ensure_ascii=False) for one in made
+    ]
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        RECORDS.decode(line)
+    except DecodeError:
+        return False
+    return True
+
+
+def test_the_same_are_records(page: Page, tmp_path: Path) -> None:
+    """A line is a record to the page if and only if it is one to the protocol (I8)."""
+    verdict(page, export(sample(tmp_path / "state").root))
+    texts = ["null", "5", "[]", "{}", '"x"', '{"kind":"__proto__"}', "", "[" * 100_000]
+    kinds = {RECORDS.decode(line).__class__: line for line in filter(_is_record, _lines(tmp_path))}
+    assert len(kinds) == 10
+    for line in kinds.values():
+        texts += _variants(line)
+    texts = [text for text in dict.fromkeys(texts) if not re.search("[\ud800-\udfff]", text)]
+    found = page.evaluate(f"{json.dumps(texts)}.map((line) => parseRecord(line) !== null)")
+    expected = [_is_record(text.encode()) for text in texts]
+    assert 100 < sum(expected) < len(texts)
+    differing = [text for text, a, b in zip(texts, found, expected, strict=True) if a != b]
+    assert differing == []
+
+
+@pytest.mark.parametrize(
+    ("number", "alter"),
+    [
+        (0, {"key": "\n"}),
+        (7, {"time": 5}),
+        (4, {"sender": None}),
+        (9, {"notes": {"join": 1}}),
+        (18, {"root": 1}),
+        (12, {"kind": "constructor"}),
+    ],
+)
+def test_a_record_of_other_types(
+    page: Page, tmp_path: Path, number: int, alter: dict[str, object]
+) -> None:
+    """Whatever stands in the fields of a line, the page names it and shows all others (I8)."""
+    segment = sample(tmp_path / "state").segments[0]
+    lines = segment.read_bytes().splitlines()
+    record = json.loads(lines[number]) | alter
+    lines[number] = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+    segment.write_bytes(b"\n".join([*lines, b""]))
+    said = verdict(page, export(tmp_path / "state"))
+    assert f"Not verified: record {number} is bad" in said
+    assert "not a record in its one form" in findings(page)[0]
+    assert page.evaluate("document.querySelectorAll('.entry').length") >= 13
