@@ -110,3 +110,18 @@ def test_a_record_of_other_types(
     assert f"Not verified: record {number} is bad" in said
     assert "not a record in its one form" in findings(page)[0]
     assert page.evaluate("document.querySelectorAll('.entry').length") >= 13
+
+
+@pytest.mark.parametrize("case", CHAINS, ids=lambda case: case.name)
+def test_chain_vectors(page: Page, tmp_path: Path, case: Path) -> None:
+    """The page accepts and refuses the same chains as the protocol, at the same record (I8)."""
+    about = json.loads((case / "case.json").read_bytes())
+    (tmp_path / "state" / CHAIN).mkdir(parents=True)
+    data = (case / "input.jsonl").read_bytes()
+    (tmp_path / "state" / CHAIN / segment_name(0)).write_bytes(data)
+    said = verdict(page, export(tmp_path / "state", key=about["key"]))
+    if "at" in about:
+        assert f"Not verified: record {about['at']} is bad" in said
+    else:
+        assert "Verified in this browser" in said
+        assert findings(page) == []

@@ -7,6 +7,7 @@
 
 const BATCH = 256;
 const FINDINGS_SHOWN = 50;
+const FORMAT = 1; // of records (SPEC §6)
 const ED25519 = 1; // signature type (C2SP signed-note)
 
 // The y coordinates of points of small order: signatures by them fit any text (SPEC §3).
@@ -184,10 +185,15 @@ class ChainCheck {
 
   // What a record that follows says (SPEC §7, steps 5, 7 and 8).
   async meaning(record, number) {
+    if (number === 0 && record.kind !== "genesis") {
+      this.find(number, "the chain does not begin with a genesis record");
+    }
     switch (record.kind) {
       case "genesis":
         if (number !== 0) this.find(number, "a chain begins in the middle of this one");
-        else if (this.pinned && record.key !== this.pinned) {
+        else if (record.format !== FORMAT) {
+          this.find(number, "a chain of another format", FORMAT, record.format);
+        } else if (this.pinned && record.key !== this.pinned) {
           this.find(number, "the chain is of another key", this.pinned, record.key);
         } else this.origin = record.executor;
         break;
@@ -213,11 +219,17 @@ class ChainCheck {
         await this.checkpoint(record, number);
         break;
       case "key":
-        this.keyText = record.key;
-        this.key = null;
+        await this.changeKey(record, number);
         break;
-      default:
-        if (number === 0) this.find(number, "the chain does not begin with a genesis record");
+    }
+  }
+
+  async changeKey({ key }, number) {
+    try {
+      if (this.key) this.key = await importKey(key);
+      this.keyText = key;
+    } catch {
+      this.find(number, "the new key can't be used: it is none, or of small order");
     }
   }
 
