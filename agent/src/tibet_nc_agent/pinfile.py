@@ -49,18 +49,20 @@ class PinFile:
         except OSError as error:
             raise PinsError(f"{self.path}: {error.strerror}") from None
         try:
-            with os.fdopen(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
-                check_file(owner=status.st_uid, mode=status.st_mode, reader=os.geteuid())
-                version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
-                if version != self._read:
+            status = os.fstat(descriptor)
+            check_file(owner=status.st_uid, mode=status.st_mode, reader=os.geteuid())
+            version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+            if version != self._read:
+                with os.fdopen(descriptor, "rb", closefd=False) as file:
                     self._pins = parse(file.read(PINS_BYTES + 1))
-                    still = time.time_ns() - status.st_ctime_ns > STILL_NS
-                    self._read = version if still else ()
+                still = time.time_ns() - status.st_ctime_ns > STILL_NS
+                self._read = version if still else ()
         except OSError as error:
             raise PinsError(f"{self.path}: {error.strerror}") from None
         except PinsError as error:
             raise PinsError(f"{self.path}: {error}") from None
+        finally:
+            os.close(descriptor)
         return self._pins
 
 

@@ -17,12 +17,11 @@ from tibet_nc_executor.ledger import Place
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.limits import NOTES
-from tibet_nc_protocol.messages import Job, Run
+from tibet_nc_protocol.messages import Run
 from tibet_nc_protocol.records import Remainder
 from tibet_nc_protocol.terms import Reason, Signal
 
 NOTE_CHARACTERS: Final = 200
-JOB_COMMAND_CHARACTERS: Final = 120
 _ENDINGS: Final = {Reason.EXITED: "by itself", Reason.CANCELLED: "when asked to"}
 
 
@@ -45,7 +44,7 @@ class Leftover:
         self._session: Final = session
         self._background: Final = background
         self._recorder: Final = recorder
-        self._since: Final = time.monotonic()
+        self.since: Final = time.monotonic()
         self._notes: list[str] = []
 
     @property
@@ -59,17 +58,9 @@ class Leftover:
         return bytes(self._recorder.newest)
 
     @property
-    def job(self) -> Job:
-        """What is said of it when somebody asks what runs."""
-        return Job(
-            number=self.number,
-            sender=self.request.sender,
-            seconds=int(time.monotonic() - self._since),
-            output_bytes=self.output_bytes,
-            command=self.request.command[:JOB_COMMAND_CHARACTERS],
-            # It is there until it is recorded, also when the last process has just gone.
-            left=max(1, self._background.count),
-        )
+    def left(self) -> int:
+        """How many processes there are; one at least until it is recorded that there are none."""
+        return max(1, self._background.count)
 
     def signal(self, signal: Signal, sender: str) -> None:
         """Ask it to end, or kill it, for an operator."""

@@ -25,7 +25,7 @@ from tibet_nc_executor.door import Door
 from tibet_nc_executor.ending import Ending, Status, described
 from tibet_nc_executor.errors import ExecutorError, LedgerError, ShellError
 from tibet_nc_executor.ledger import Place, Text
-from tibet_nc_executor.leftover import JOB_COMMAND_CHARACTERS, NOTE_CHARACTERS, Leftover
+from tibet_nc_executor.leftover import NOTE_CHARACTERS, Leftover
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_executor.session import SessionShell
@@ -33,7 +33,7 @@ from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import SALT_BYTES, recording_name, remainder_name
 from tibet_nc_protocol.limits import NOTES
-from tibet_nc_protocol.messages import Job, Run
+from tibet_nc_protocol.messages import Run
 from tibet_nc_protocol.records import Intent, Outcome, actor, commitment
 from tibet_nc_protocol.terms import DenialCode, Signal
 
@@ -75,6 +75,9 @@ class Result:
 class Execution:
     """One command that was admitted; ``perform`` takes it from its intent to its outcome."""
 
+    left: Final = 0
+    """Processes that go on after it; as long as it runs none."""
+
     def __init__(
         self,
         request: Run,
@@ -102,7 +105,7 @@ class Execution:
         """How many bytes each operator has typed into the command."""
         self._commitment = ""
         self._cancelled: str | None = None
-        self._since = time.monotonic()
+        self.since: Final = time.monotonic()
         self.started: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         """Number and digest of the intent, when the command is about to start."""
         self.done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -141,18 +144,6 @@ class Execution:
     def number(self) -> int:
         """The number of the intent, once it is on disk."""
         return self.started.result()[0]
-
-    @property
-    def job(self) -> Job:
-        """What is said of it when somebody asks what runs, once the intent is on disk."""
-        return Job(
-            number=self.number,
-            sender=self.request.sender,
-            seconds=int(time.monotonic() - self._since),
-            output_bytes=self.output_bytes,
-            command=self.request.command[:JOB_COMMAND_CHARACTERS],
-            left=0,
-        )
 
     @property
     def is_running(self) -> bool:

@@ -6,6 +6,7 @@ was refused is not run later. That holds across restarts, since the chain is ask
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, NoReturn
 
@@ -38,6 +39,8 @@ from tibet_nc_protocol.terms import DenialCode, Reason, Stage, run_id
 READY_AFTER_S: Final = 0.02
 """How long nothing must run before the executor makes ready for the next command: its work should
 not delay the answer to the last one, which is still on its way."""
+
+JOB_COMMAND_CHARACTERS: Final = 120
 
 UNENDED: Final = (
     "it was run and is not run again; how it ended could not be recorded, which the next start of "
@@ -274,8 +277,19 @@ class Runs:
 
     def jobs(self) -> tuple[Job, ...]:
         """Return what runs, oldest first."""
-        running = sorted((work.job for work in self._numbered()), key=lambda job: job.number)
-        return tuple(running[: OPEN_RUNS + BACKGROUND_RUNS])
+        now = time.monotonic()
+        running = sorted(self._numbered(), key=lambda work: work.number)
+        return tuple(
+            Job(
+                number=work.number,
+                sender=work.request.sender,
+                seconds=int(now - work.since),
+                output_bytes=work.output_bytes,
+                command=work.request.command[:JOB_COMMAND_CHARACTERS],
+                left=work.left,
+            )
+            for work in running[: OPEN_RUNS + BACKGROUND_RUNS]
+        )
 
     def control(self, request: Control) -> None:
         """Signal a running command for an operator; raises DeniedError."""
