@@ -15,8 +15,13 @@ from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Stream, joined
 from tibet_nc_agent.safety.verdict import Family
 
 _XARGS_LETTERS = "adEILnPs"
-_XARGS_LONG = frozenset(
-    ["--arg-file", "--delimiter", "--max-args", "--max-procs", "--max-lines", "--max-chars"]
+_XARGS_LONG = (
+    "--arg-file",
+    "--delimiter",
+    "--max-args",
+    "--max-procs",
+    "--max-chars",
+    "--process-slot-var",
 )
 _PARALLEL_VALUES = frozenset(
     [
@@ -40,6 +45,36 @@ _PARALLEL_VALUES = frozenset(
         "-d",
         "--delimiter",
         "--retries",
+        "--halt",
+        "--halt-on-error",
+        "--env",
+        "--nice",
+        "--max-args",
+        "--max-procs",
+        "--max-replace-args",
+        "--max-chars",
+        "-s",
+        "--block",
+        "--block-size",
+        "--recstart",
+        "--recend",
+        "--basefile",
+        "--bf",
+        "--return",
+        "--trc",
+        "--tempdir",
+        "--tagstring",
+        "--sshloginfile",
+        "--slf",
+        "--ssh",
+        "--limit",
+        "--rpl",
+        "--trim",
+        "--arg-sep",
+        "--arg-file-sep",
+        "--profile",
+        "-J",
+        "--memsuspend",
         "--memfree",
         "--load",
         "--tmpdir",
@@ -109,7 +144,7 @@ def _xargs_options(call: Call) -> tuple[int, str]:
         elif re.fullmatch(r"-i[^a-zA-Z].*|-i[A-Z]", word):
             replace, index = word[2:], index + 1
         elif word.startswith("--"):
-            index += 2 if word in _XARGS_LONG else 1
+            index += 2 if any(option.startswith(word) for option in _XARGS_LONG) else 1
         elif word.startswith("-") and len(word) > 1:
             takes = next((i for i, c in enumerate(word) if i and c in _XARGS_LETTERS), 0)
             index += 2 if takes == len(word) - 1 else 1

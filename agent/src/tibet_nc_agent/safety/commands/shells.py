@@ -184,6 +184,7 @@ def trap(call: Call) -> Stream:
 def ssh(call: Call) -> Stream:
     """`ssh`: the words behind the host are joined and run by a shell there."""
     words, index = call.words, 0
+    letters = _SSH_LETTERS + "M" if call.name == "autossh" else _SSH_LETTERS
     host_seen = False
     while index < len(words):
         word = words[index]
@@ -193,7 +194,7 @@ def ssh(call: Call) -> Stream:
                 break
         elif word.startswith("-") and len(word) > 1:
             _ssh_option(call, index)
-            takes = next((i for i, c in enumerate(word) if i and c in _SSH_LETTERS), 0)
+            takes = next((i for i, c in enumerate(word) if i and c in letters), 0)
             index += 2 if takes == len(word) - 1 else 1
         elif not host_seen:
             host_seen = True

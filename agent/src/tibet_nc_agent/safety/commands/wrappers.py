@@ -15,13 +15,16 @@ from tibet_nc_agent.safety.verdict import Family
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _SPLIT_STRING = re.compile(r"-[iv0]*S(.*)|--split-string=(.*)", re.DOTALL)
+_ENV_TAKES_NEXT = re.compile(r"-[iv0]*[uCa]|--(?:unset|chdir|argv0)")
+_STARTS = re.compile(r"-[a-zA-Z]*S|--start$")
+_STARTED = re.compile(r"-[a-zA-Z]*[xa]|--exec|--startas")
 _NUMBER_OPTION = re.compile(r"-{1,2}\d+|-n-?\d+")
 
 
 def wrap(call: Call, wrapper: Wrapper) -> Stream:
     """Judge what a wrapper runs."""
     if wrapper.code:
-        code = _code(call, wrapper)
+        code = _code(call, wrapper, _code_end(call, wrapper))
         if code is not None:
             text, rest = code
             return _run_text(call, text, rest)
@@ -91,9 +94,16 @@ def _run_text(call: Call, text: str, fields: list[Field]) -> Stream:
     return call.walk.program(text, call.state.copy(), call.span, call.stdin)
 
 
-def _code(call: Call, wrapper: Wrapper) -> tuple[str, list[Field]] | None:
+def _code_end(call: Call, wrapper: Wrapper) -> int:
+    """Return how many arguments may be options: `flock` has them only before its command."""
+    if call.name != "flock":
+        return len(call.words)
+    return max(_command_index(call, wrapper), 0) + 1
+
+
+def _code(call: Call, wrapper: Wrapper, end: int) -> tuple[str, list[Field]] | None:
     """Return the shell text that an option gives."""
-    for index, word in enumerate(call.words):
+    for index, word in enumerate(call.words[:end]):
         if word == "--":
             return None
         if word in wrapper.code:
@@ -154,7 +164,7 @@ def _past_options(words: list[str], index: int, wrapper: Wrapper) -> int:
         if word.startswith(UNKNOWN) and not wrapper.skip:
             break
         if word.startswith("--") and len(word) > 2:
-            index += 3 if word in wrapper.pairs else 2 if word in wrapper.options else 1
+            index += 3 if word in wrapper.pairs else 2 if _takes_next(word, wrapper) else 1
         elif _NUMBER_OPTION.fullmatch(word):
             index += 1
         elif word.startswith("-") and len(word) > 1:
@@ -167,8 +177,9 @@ def _past_options(words: list[str], index: int, wrapper: Wrapper) -> int:
 
 
 def _takes_next(word: str, wrapper: Wrapper) -> bool:
-    if word in wrapper.options:
-        return True
+    if word.startswith("--"):
+        # An abbreviation has to be of one option only, or the program refuses it.
+        return any(option.startswith(word) for option in wrapper.options)
     for position, letter in enumerate(word[1:], start=2):
         if letter in wrapper.letters:
             return position == len(word)
@@ -189,8 +200,8 @@ def env(call: Call) -> Stream:
                 given, rest = rest[0].text, rest[1:]
             text = " ".join([given, *(quoted(field.text) for field in rest)])
             return call.walk.program(text, state, call.span, call.stdin)
-        if word in ("-u", "--unset", "-C", "--chdir", "-a", "--argv0"):
-            if word in ("-C", "--chdir") and index + 1 < len(call.words):
+        if _ENV_TAKES_NEXT.fullmatch(word):
+            if word.endswith(("C", "--chdir")) and index + 1 < len(call.words):
                 state.cwd = resolve(call.arguments[index + 1].text, state)
             index += 2
             continue
@@ -257,12 +268,12 @@ def start_stop_daemon(call: Call) -> Stream:
     """`start-stop-daemon --start --exec program -- arguments`."""
     program: list[Field] = []
     for index, word in enumerate(call.words):
-        if word in ("-x", "--exec", "-a", "--startas"):
+        if _STARTED.fullmatch(word):
             program = call.arguments[index + 1 : index + 2]
         elif word.startswith(("--exec=", "--startas=")):
             field = call.arguments[index]
             program = [field.with_text(field.text.partition("=")[2])]
-    if not program or not call.has("-S", "--start"):
+    if not program or not any(_STARTS.match(word) for word in call.words):
         return COMMAND
     rest = call.arguments[call.words.index("--") + 1 :] if "--" in call.words else []
     return call.walk.run([*program, *rest], call.state, FILE)

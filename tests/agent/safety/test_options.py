@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""Options as the programs read them: which takes a value, which doesn't, and where they end."""
+
+import pytest
+
+from tibet_nc_agent.safety import Decision, judge
+
+ALLOW, ASK, DENY = Decision.ALLOW, Decision.NEEDS_APPROVAL, Decision.DENY
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        "systemd-run -t",
+        "systemd-run -G",
+        "systemd-run --user -tGq -u name",
+        "perf record -g",
+        "perf record -i -F 99",
+        "perf stat -I 1000",
+        "perf stat -x , -r 3",
+        "faketime -f +1d",
+        "rlwrap -c -r",
+        "xvfb-run -w 2",
+        "daemon -r",
+        "systemd-nspawn -xD /srv/tree",
+        "nice --adj 5",
+        "timeout --sig KILL 5",
+        "sudo --us root",
+        "env -iu NAME",
+        "env -iC /tmp",
+        "xargs --delim , ",
+        "xargs --max-lines",
+        "xargs --process-slot-var N",
+        "parallel --halt now,fail=1",
+        "autossh -M 0 host",
+        "flock /tmp/l ionice -c3",
+        "flock -n /tmp/l ionice -c 3",
+        "flock -w 5 /tmp/l --",
+    ],
+)
+def test_a_wrappers_options_swallow_no_command(wrapper: str) -> None:
+    """Behind the options of a program that runs another one the command is found."""
+    assert judge(f"{wrapper} rm -rf /etc").decision is DENY
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "flock /tmp/l -c 'rm -rf /etc'",
+        "flock -n /tmp/l -c 'rm -rf /etc'",
+        "flock -xc 'rm -rf /etc' /tmp/l",
+        "start-stop-daemon -Sb -x /sbin/reboot",
+        "start-stop-daemon -Sbx /sbin/reboot",
+    ],
+)
+def test_what_an_option_runs_is_found_in_a_cluster_too(line: str) -> None:
+    """A program or text that an option names is judged, wherever that option may stand."""
+    assert judge(line).decision is DENY
