@@ -56,3 +56,28 @@ def test_a_wrappers_options_swallow_no_command(wrapper: str) -> None:
 def test_what_an_option_runs_is_found_in_a_cluster_too(line: str) -> None:
     """A program or text that an option names is judged, wherever that option may stand."""
     assert judge(line).decision is DENY
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python3 -Wonce -c 'import os; os.system(\"reboot\")'",
+        "python3 -Ximporttime -c 'import os; os.system(\"reboot\")'",
+        "python3 -IWi -c 'import os; os.system(\"reboot\")'",
+        "perl -i.save -pe 'system(\"reboot\")' f",
+        "perl -I lib -e 'system(\"reboot\")'",
+        "perl -I lib -lane 'system(\"reboot\")' f",
+        "perl -F: -0777ne 'system(\"reboot\")' f",
+        "perl -Mre=eval -E 'system(\"reboot\")'",
+        "ruby -C /tmp -e 'system(\"reboot\")'",
+        "ruby -I lib -rset -e 'system(\"reboot\")'",
+        "ruby -r json -ne 'system(\"reboot\")'",
+        "php -dmemory_limit=-1 -r 'system(\"reboot\");'",
+        "lua -lre -e 'os.execute(\"reboot\")'",
+        "erl -noshell -eval 'os:cmd(\"reboot\").'",
+        "erl -noinput -boot start_clean -eval 'os:cmd(\"reboot\").'",
+    ],
+)
+def test_inline_code_is_found_behind_other_options(line: str) -> None:
+    """Neither the value of another option nor a letter in it is taken for the code."""
+    assert judge(line).decision is DENY

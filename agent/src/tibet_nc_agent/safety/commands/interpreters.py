@@ -17,8 +17,21 @@ _VALUE_OPTIONS: dict[str, frozenset[str]] = {
     "php": frozenset(["-d", "-c", "-z"]),
     "javascript": frozenset(["-r", "--require", "--import", "-C", "--loader"]),
     "lua": frozenset(["-l"]),
+    "erlang": frozenset(["-boot", "-config", "-name", "-sname", "-setcookie", "-pa", "-pz", "-s"]),
+    "perl": frozenset(["-I"]),
+    "ruby": frozenset(["-I", "-r", "-E", "-C", "-X"]),
 }
-_ATTACHED = frozenset("MmIrFDEx")  # options of perl and ruby whose value is attached
+# What follows one of these letters in the same word is its value.
+_ATTACHED = {
+    "python": "WXm",
+    "perl": "MmIFDxiV",
+    "ruby": "IrFEKTWxiCX",
+    "php": "dcz",
+    "lua": "l",
+}
+# Options of more than one letter behind a single hyphen, which don't hold code.
+_LONG_NAMES = {"erlang": re.compile(r"-(?!e$|eval$)[a-z]\w+")}
+_MODULE = re.compile(r"-[^WX]*m")
 _IN_PLACE = re.compile(r"-[lnpw0]*i")
 _NETWORK = re.compile(
     r"urlopen|urlretrieve|requests\.|http\.client|httpx|urllib|LWP|HTTP::Tiny|Net::HTTP|open-uri"
@@ -83,7 +96,7 @@ def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, bo
         elif word.startswith("-") and len(word) > 1:
             position = _code_position(word, letters, language)
             if position < 0:
-                if language == "python" and "m" in word[1:]:
+                if language == "python" and _MODULE.match(word):
                     return codes, None, True
                 index += 1
                 continue
@@ -107,10 +120,13 @@ def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, bo
 
 
 def _code_position(word: str, letters: str, language: str) -> int:
-    if (
-        language in ("perl", "ruby")
-        and word[1] in _ATTACHED
-        and not (word[1] == "E" and language == "perl")
-    ):
+    """Return where the letter stands in a cluster that code follows; -1 if none does."""
+    if language in _LONG_NAMES and _LONG_NAMES[language].fullmatch(word):
         return -1
-    return next((i for i, letter in enumerate(word) if i and letter in letters), -1)
+    attached = _ATTACHED.get(language, "")
+    for position, letter in enumerate(word[1:], start=1):
+        if letter in letters:
+            return position
+        if letter in attached:
+            return -1
+    return -1
