@@ -13,8 +13,17 @@ from tibet_nc_agent.safety.values import EMPTY, Field, Stream
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
 
 _URL = re.compile(r"(?:https?|ftp|sftp|scp)://|[\w.-]+\.[a-z]{2,}/")
-_OUTPUT_LONG = frozenset(["--output", "--output-document", "--out", "--output-file"])
-_CLUSTER_OUTPUT = re.compile(r"-[a-zA-Z]+")
+_OUTPUT_LONG = frozenset(["--output", "--output-document", "--out"])
+# Letters of which none has a value, up to the one that names the output.
+_OUTPUT_LETTER = {
+    "curl": re.compile(r"-[#0-9abBfgGiIjJkLlMnNOpqRsSvVZ]*o"),
+    "wget": re.compile(r"-(?:[bcdEFHhKkLmNpqrSvVx46]|n[cdHv])*O"),
+    "wget2": re.compile(r"-(?:[bcdEFHhKkLmNpqrSvVx46]|n[cdHv])*O"),
+}
+_ANY_OUTPUT_LETTER = re.compile(r"-[a-zA-Z]*[oO]$|-[oO]")
+_REMOTE_NAME = re.compile(
+    r"-[#0-9abBfgGiIjJkLlMnNpqRsSvVZ]*O[#0-9abBfgGiIjJkLlMnNOpqRsSvVZ]*$|--remote-name"
+)
 _SAVES_BY_NAME = frozenset(["wget", "wget2", "aria2c", "axel", "fetch"])
 _GH_LOCAL = frozenset(["completion", "copilot", "alias", "config", "auth", "status"])
 _DIRECTORY = frozenset(["-P", "--directory-prefix", "-d", "--dir"])
@@ -58,20 +67,19 @@ def _written_files(call: Call, url: str) -> list[Field]:
             names_output = True
             field = call.arguments[index]
             files.extend([field.with_text(field.text.partition("=")[2])] if equals else following)
-        elif word in ("--remote-name", "--remote-name-all"):
+        elif call.name == "curl" and _REMOTE_NAME.match(word):
             files.append(remote_name)
-        elif _CLUSTER_OUTPUT.fullmatch(word) and word[-1] in "oO":
-            if call.name == "curl" and word.endswith("O"):
-                files.append(remote_name)
-            else:
-                names_output = True
-                files.extend(following)
-        elif re.match(r"-[oO].", word) and call.name in _SAVES_BY_NAME:
+        elif found := _output_letter(call.name).match(word):
             names_output = True
-            files.append(call.arguments[index].with_text(word[2:]))
+            given = call.arguments[index].text[found.end() :]
+            files.extend([call.arguments[index].with_text(given)] if given else following)
     if call.name in _SAVES_BY_NAME and not names_output and remote_name.text:
         files.append(_in_directory(call, remote_name))
     return [field for field in files if field.text not in ("-", "")]
+
+
+def _output_letter(name: str) -> re.Pattern[str]:
+    return _OUTPUT_LETTER.get(name, _ANY_OUTPUT_LETTER)
 
 
 def _in_directory(call: Call, name: Field) -> Field:
