@@ -14,16 +14,15 @@ from tibet_nc_agent.safety.writes import judge_removal, judge_write
 
 _URL = re.compile(r"(?:https?|ftp|sftp|scp)://|[\w.-]+\.[a-z]{2,}/")
 _OUTPUT_LONG = frozenset(["--output", "--output-document", "--out"])
+_CURL_FLAGS = "#0-9aBfgGiIjJkLlMnNpqRsSvVZ"
 # Letters of which none has a value, up to the one that names the output.
 _OUTPUT_LETTER = {
-    "curl": re.compile(r"-[#0-9abBfgGiIjJkLlMnNOpqRsSvVZ]*o"),
-    "wget": re.compile(r"-(?:[bcdEFHhKkLmNpqrSvVx46]|n[cdHv])*O"),
-    "wget2": re.compile(r"-(?:[bcdEFHhKkLmNpqrSvVx46]|n[cdHv])*O"),
+    "curl": re.compile(rf"-[{_CURL_FLAGS}O]*o"),
+    "wget": re.compile(r"-(?:[bcdEFHhKkLmNpqrSvVx46]|n[cdHpv])*O"),
+    "wget2": re.compile(r"-(?:[bcdEFHhKkLmNpqrSvVx46]|n[cdHpv])*O"),
 }
 _ANY_OUTPUT_LETTER = re.compile(r"-[a-zA-Z]*[oO]$|-[oO]")
-_REMOTE_NAME = re.compile(
-    r"-[#0-9abBfgGiIjJkLlMnNpqRsSvVZ]*O[#0-9abBfgGiIjJkLlMnNOpqRsSvVZ]*$|--remote-name"
-)
+_REMOTE_NAME = re.compile(rf"-[{_CURL_FLAGS}]*O[{_CURL_FLAGS}O]*$|--remote-name")
 _SAVES_BY_NAME = frozenset(["wget", "wget2", "aria2c", "axel", "fetch"])
 _GH_LOCAL = frozenset(["completion", "copilot", "alias", "config", "auth", "status"])
 _DIRECTORY = frozenset(["-P", "--directory-prefix", "-d", "--dir"])
