@@ -121,3 +121,84 @@ def test_the_file_of_a_download_is_known_in_every_spelling(line: str) -> None:
 def test_downloads_that_run_nothing_are_allowed(line: str) -> None:
     """A download that is only kept or looked at is in nobody's way."""
     assert judge(line).decision is ALLOW
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mkfs.vfat -n BOOT /dev/sda1",
+        "mkfs.fat -F 32 -n EFI /dev/sdb1",
+        "mkfs.btrfs -n 16k /dev/sdb",
+        "mkfs.xfs -n size=8k /dev/sdb",
+        "mkfs.ext4 -N 100000 /dev/sda1",
+        "mkfs.ext4 -Lnew /dev/sda1",
+        "pvmove -n lv0 /dev/sda /dev/sdb",
+        "lvconvert -n thin vg/lv",
+        "sfdisk -b /dev/sda < layout",
+        "sfdisk -L /dev/sda < layout",
+        "hwclock --set --date '2020-01-01'",
+        "date 112710002026",
+        "date -u 112710002026.30",
+        "adduser -D alice",
+        "adduser -h /srv/alice alice",
+        "busybox adduser -SDH alice",
+        "grub-install -v /dev/sda",
+        "lilo -v",
+        "ip r del default",
+        "ip ro d default",
+        "ip -4 rou de default",
+        "systemctl --check-inhibitors no poweroff",
+        "systemctl --legend no reboot",
+        "docker -c other system reset",
+        "iptables-apply -t 60 rules",
+    ],
+)
+def test_what_reads_like_a_harmless_option_is_none(line: str) -> None:
+    """`-n` is no dry run where it gives a name, `-v` no version where it means verbose."""
+    assert judge(line).decision is DENY
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "docker -l debug volume rm x",
+        "nft -n add rule inet f i drop",
+        "dracut -H -f",
+        "swapoff -v -a",
+        "vgchange -an -v vg0",
+        "fsck -V -y /dev/sda1",
+    ],
+)
+def test_being_verbose_changes_nothing(line: str) -> None:
+    """What only says more, or chooses where, makes no command harmless."""
+    assert judge(line).decision is ASK
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "date -Is",
+        "date -uIs",
+        "date -Ihours",
+        "date -d 20261127",
+        "date -r 20261127.log +%F",
+        "date +%Y%m%d",
+        "rpm -qR bash",
+        "rpm -qc openssh-server",
+        "rpm -qpR bash-5.rpm",
+        "pacman -Qe bash",
+        "pacman -Qc linux",
+        "hwclock -r",
+        "hwclock --systohc --test",
+        "mkfs.ext4 -n /dev/sda1",
+        "mkfs.ext4 -Fn /dev/sda1",
+        "mkfs.xfs -N /dev/sda1",
+        "zfs destroy -Rnv tank/x",
+        "zerofree -n /dev/sda1",
+        "adduser --help",
+        "extlinux -v",
+    ],
+)
+def test_what_only_asks_is_allowed(line: str) -> None:
+    """A query, a dry run or another way to print is in nobody's way."""
+    assert judge(line).decision is ALLOW

@@ -22,10 +22,10 @@ _SHORTEST_ABBREVIATION = 4  # "--x" and longer stand for the option they begin
 
 
 class Operands(Struct, frozen=True):
-    """The arguments of a command, told apart."""
+    """The arguments of a command, told apart; `values` are the options that take one."""
 
     operands: tuple[Field, ...]
-    options: tuple[str, ...]
+    values: frozenset[str]
 
 
 class Matcher:
@@ -64,21 +64,18 @@ class Matcher:
         """Tell operands from options, by the arity of the command's options."""
         values = self._arities.get(call.name, frozenset())
         operands: list[Field] = []
-        options: list[str] = []
         skip = False
         for index, (field, word) in enumerate(zip(call.arguments, call.words, strict=True)):
             if skip:
                 skip = False
-                options.append(word)
             elif word == "--":
                 operands.extend(call.arguments[index + 1 :])
                 break
             elif word.startswith("-") and len(word) > 1:
-                options.append(word)
                 skip = word in values
             else:
                 operands.append(field)
-        return Operands(tuple(operands), tuple(options))
+        return Operands(tuple(operands), values)
 
     def apply(self, call: Call) -> None:
         """Report every rule that holds for the command."""
@@ -96,9 +93,12 @@ class Matcher:
 
 def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
     """Return the decision if all conditions hold, softened if only an unknown word fits."""
-    if rule.unless and _has_option(rule.unless, call.words, abbreviated=False):
+    values = arguments.values
+    # What takes a value is no such switch: `-n` is no dry run where it gives a name.
+    switches = tuple(option for option in rule.unless if option not in values)
+    if switches and _has_option(switches, call.words, values, abbreviated=False):
         return None
-    if rule.options and not _has_option(rule.options, call.words, abbreviated=True):
+    if rule.options and not _has_option(rule.options, call.words, values, abbreviated=True):
         return None
     if rule.arguments:
         accepted = pattern_set(rule.arguments)
@@ -136,13 +136,17 @@ def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
     return rule.decision if certain else Decision.NEEDS_APPROVAL
 
 
-def _has_option(options: tuple[str, ...], words: list[str], *, abbreviated: bool) -> bool:
+def _has_option(
+    options: tuple[str, ...], words: list[str], values: frozenset[str], *, abbreviated: bool
+) -> bool:
     return any(
-        _is_option(option, word, abbreviated=abbreviated) for word in words for option in options
+        _is_option(option, word, values, abbreviated=abbreviated)
+        for word in words
+        for option in options
     )
 
 
-def _is_option(option: str, word: str, *, abbreviated: bool) -> bool:
+def _is_option(option: str, word: str, values: frozenset[str], *, abbreviated: bool) -> bool:
     """`-x` also in a cluster `-axb`; `--long` also as `--long=value` and abbreviated."""
     if word == option:
         return True
@@ -155,7 +159,12 @@ def _is_option(option: str, word: str, *, abbreviated: bool) -> bool:
             and option.startswith(name)
         )
     if len(option) == 2 and option[0] == "-":
-        return option[1] in word[1:] and _CLUSTER.match(word) is not None
+        before, found, _ = word[1:].partition(option[1])
+        return (
+            bool(found)
+            and _CLUSTER.match(word) is not None
+            and not any(f"-{letter}" in values for letter in before)  # it ends in that one's value
+        )
     return bool(_GLOB.search(option)) and word in pattern_set((option,))
 
 
