@@ -12,7 +12,8 @@ import pytest
 from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, moment, sample
 from tests.audit.program import within
 from tests.audit.verdicts import lines_of
-from tibet_nc_audit.page import writer
+from tibet_nc_audit.page import excerpt, writer
+from tibet_nc_protocol.layout import RECORDINGS, recording_name
 
 
 @pytest.fixture
@@ -88,6 +89,22 @@ def test_what_is_too_large_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) 
     recordings = whole.count('data-of="recording"') - page.count('data-of="recording"')
     assert dict(omitted) == {"command texts": str(texts), "recordings": str(recordings)}
     assert all(int(number) > 0 for _, number in omitted)
+
+
+def test_line_ends_have_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither recordings nor a chain of nothing but line ends make a page larger than any other."""
+    chain = Chain(tmp_path)
+    for number in [chain.command("yes", b"y\n") for _ in range(5)]:
+        (tmp_path / RECORDINGS / recording_name(number)).write_bytes(b"\n" * 400)
+    monkeypatch.setattr(writer, "RECORDINGS_BYTES", 1000)
+    page = _page(tmp_path)
+    assert page.count('data-name="') == 2
+    assert "Too large for this page, recordings: 3" in _block(page, "about")[0]
+    chain.segments[0].write_bytes(b"\n" * 1000)
+    monkeypatch.setattr(excerpt, "LINES", 100)
+    page = _page(tmp_path)
+    assert _block(page, "chain") == [""] * 100
+    assert "Records from 100 on are not here" in _block(page, "about")[0]
 
 
 def test_times(root: Path) -> None:

@@ -27,6 +27,9 @@ from tibet_nc_protocol.signing import PublicKey
 LINES_BYTES: Final = 32 * 1024 * 1024
 """Most bytes of records: about 45,000, which a browser checks in under a minute."""
 
+LINES: Final = 128 * 1024
+"""Most records: more would be in so many bytes only if lines were shorter than any record is."""
+
 
 class Excerpt:
     """Where the page's records begin and end; known once ``lines`` is used up."""
@@ -69,7 +72,7 @@ class Excerpt:
                     self._pass(number, line, record)
                     continue
                 within = True
-            if self._until and time >= self._until:
+            if number - self.start >= LINES or (self._until and time >= self._until):
                 return
             self.end = number + 1
             yield line

@@ -88,7 +88,7 @@ class _Evidence:
             if entry.recording is None or (entry.outcome or 0) >= self._excerpt.end:
                 continue
             recording = self._recording(_recording_name(entry), min(room, RECORDING_BYTES))
-            room -= sum(len(line) for line in recording)
+            room -= sum(len(line) + 1 for line in recording)
             if recording:
                 attribute = f'recording" data-name="{_recording_name(entry)}'
                 yield from _blocks(attribute, iter(recording), whole=True)
