@@ -27,6 +27,13 @@ function escapeOf(character) {
     : `\\U${code.toString(16).padStart(8, "0")}`;
 }
 
+// Put a [plain, hidden] run to others; a row of hidden characters is one, however long it is.
+function put(parts, plain, hidden) {
+  const last = parts.at(-1);
+  if (last?.[1] && !plain) last[1] += hidden;
+  else parts.push([plain, hidden]);
+}
+
 // Split a text into [plain, hidden] runs: what is hidden comes as escapes.
 function runs(text, keep = "") {
   const parts = [];
@@ -40,12 +47,12 @@ function runs(text, keep = "") {
     }
     ESCAPES.lastIndex = at;
     const sequence = character === "\x1b" ? ESCAPES.exec(text)?.[0] ?? character : character;
-    parts.push([plain, Array.from(sequence, (one) =>
-      HIDDEN.test(one) && one !== " " ? escapeOf(one) : one).join("")]);
+    put(parts, plain, Array.from(sequence, (one) =>
+      HIDDEN.test(one) && one !== " " ? escapeOf(one) : one).join(""));
     plain = "";
     at += sequence.length;
   }
-  parts.push([plain, ""]);
+  put(parts, plain, "");
   return parts;
 }
 
@@ -57,13 +64,13 @@ function outputRuns(bytes) {
     const parts = [];
     let from = 0;
     const flush = (to) => {
-      if (to > from) parts.push(...runs(STRICT.decode(bytes.subarray(from, to)), "\n\t"));
+      for (const run of runs(STRICT.decode(bytes.subarray(from, to)), "\n\t")) put(parts, ...run);
     };
     for (let at = 0; at < bytes.length; ) {
       const length = characterLength(bytes, at);
       if (!length) {
         flush(at);
-        parts.push(["", `\\x${bytes[at].toString(16).padStart(2, "0")}`]);
+        put(parts, "", `\\x${bytes[at].toString(16).padStart(2, "0")}`);
         from = at + 1;
       }
       at += length || 1;
@@ -76,7 +83,8 @@ function outputRuns(bytes) {
 // The number of bytes of the UTF-8 character at a place, 0 if there is none.
 function characterLength(bytes, at) {
   const first = bytes[at];
-  const length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3
+  if (first < 0x80) return 1;
+  const length = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3
     : first < 0xf5 ? 4 : 0;
   if (length === 0 || at + length > bytes.length) return 0;
   try {
@@ -85,6 +93,13 @@ function characterLength(bytes, at) {
   } catch {
     return 0;
   }
+}
+
+// The first place from one on where no character of UTF-8 is cut in two.
+function wholeFrom(bytes, at) {
+  let end = at;
+  while (end < at + 3 && (bytes[end] & 0xc0) === 0x80) end += 1;
+  return end;
 }
 
 // Put records together; `texts` are by a command's number, `recordings` by their name.

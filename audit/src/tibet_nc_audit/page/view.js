@@ -5,6 +5,7 @@
 const PAGE_ENTRIES = 200;
 const PREVIEW_LINES = 10;
 const PREVIEW_BYTES = 1200;
+const OPEN_BYTES = 32 * 1024; // shown at once where a session is read from end to end
 const SHOWN_BYTES = 512 * 1024;
 const BARS = 96;
 const SVG = "http://www.w3.org/2000/svg";
@@ -264,7 +265,7 @@ function output(entry, { output_bytes: all, recorded_bytes: kept }, view) {
   if (wrong) return safe("p", "wrong", wrong);
   const block = make("div");
   const cut = previewEnd(bytes);
-  const cap = Math.min(bytes.length, SHOWN_BYTES);
+  const cap = wholeFrom(bytes, Math.min(bytes.length, SHOWN_BYTES));
   const show = (end) => {
     const pre = exact(make("pre", end < bytes.length ? "output short" : "output"),
       outputRuns(bytes.subarray(0, end)));
@@ -277,7 +278,7 @@ function output(entry, { output_bytes: all, recorded_bytes: kept }, view) {
       block.append(make("p", "remark", `Recorded were the first ${size(kept)} of ${size(all)}.`));
     }
   };
-  show(view.session || bytes.length <= cut ? cap : cut);
+  show(bytes.length <= (view.session ? OPEN_BYTES : cut) ? cap : cut);
   return block;
 }
 
@@ -295,7 +296,7 @@ function previewEnd(bytes) {
   let lines = 0;
   for (let at = 0; at < bytes.length; at += 1) {
     if (bytes[at] === 10) lines += 1;
-    if (lines === PREVIEW_LINES || (at >= PREVIEW_BYTES && bytes[at] < 0x80)) return at + 1;
+    if (lines === PREVIEW_LINES || at >= PREVIEW_BYTES) return wholeFrom(bytes, at + 1);
   }
   return bytes.length;
 }

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""How the HTML report shows output, of whatever bytes it is."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.audit.chains import Chain
+from tests.harness.browser import Page
+from tests.integration.report import export, verdict
+
+SHOWN = "document.querySelector('.output').textContent"
+
+
+@pytest.mark.parametrize("output", ["\u3042".encode() * 200_000, b"\x80" * 400_000])
+def test_output_without_lines(page: Page, tmp_path: Path, output: bytes) -> None:
+    """What has no line end and no ASCII is shown in part until asked for, no character cut."""
+    chain = Chain(tmp_path / "state")
+    chain.command("cat", output)
+    assert "Verified" in verdict(page, export(chain.root))
+    hidden = "document.querySelectorAll('.output .hostile').length"
+    whole = output.decode(errors="backslashreplace")
+    for limit in (1300, 530_000):
+        shown = page.evaluate(SHOWN)
+        assert len(whole.encode()) * limit / len(output) > len(shown.encode())
+        assert whole.startswith(shown)
+        assert page.evaluate(hidden) <= 1
+        page.evaluate("document.querySelector('.more')?.click()")
+
+
+def test_a_session_from_end_to_end(page: Page, tmp_path: Path) -> None:
+    """Where one session is chosen its outputs are there at once, but for large ones."""
+    chain = Chain(tmp_path / "state")
+    chain.command("seq 1000", b"".join(b"%d\n" % number for number in range(1000)))
+    chain.command("yes", b"y\n" * 50_000)
+    verdict(page, export(chain.root))
+    lengths = "[...document.querySelectorAll('.output')].map((x) => x.textContent.length)"
+    assert page.evaluate(lengths) == [20, 20]
+    page.evaluate(
+        "(() => { const x = document.getElementById('session'); x.value = 's1';"
+        " x.dispatchEvent(new Event('input')) })()"
+    )
+    assert page.evaluate(lengths) == [3890, 20]
