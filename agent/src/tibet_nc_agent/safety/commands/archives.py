@@ -3,41 +3,90 @@
 
 import re
 
+from msgspec import Struct
+
 from tibet_nc_agent.safety.call import Call
-from tibet_nc_agent.safety.commands.files import TREES, operands_of
+from tibet_nc_agent.safety.commands.files import TREES
 from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.commands.operands import operands_of
 from tibet_nc_agent.safety.marks import plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import COMMAND, EMPTY, Stream, through
+from tibet_nc_agent.safety.values import COMMAND, EMPTY, Field, Stream, through
 from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
 
 
+class _Tar(Struct):
+    """The arguments of `tar`, told apart: letters, their values, and what is packed."""
+
+    letters: str = ""
+    values: list[tuple[str, Field]] = []
+    operands: list[Field] = []
+
+    def of(self, letters: str) -> list[Field]:
+        """Return the values of these letters."""
+        return [field for letter, field in self.values if letter in letters]
+
+
+def _read(call: Call) -> _Tar:
+    tar, rest = _Tar(), list(call.arguments)
+    first = True
+    while rest:
+        field = rest.pop(0)
+        word = field.plain
+        if word == "--":
+            tar.operands.extend(rest)
+            break
+        long_name, equals, _ = word.partition("=")
+        if long_name in _TAR_LONG:
+            letter = _TAR_LONG[long_name]
+            tar.letters += letter
+            if equals:
+                tar.values.append((letter, field.with_text(field.text.partition("=")[2])))
+            elif letter in _TAR_VALUES and rest:
+                tar.values.append((letter, rest.pop(0)))
+        elif first and word.isalpha():  # the old way: `tar xzfC archive directory`
+            tar.letters += word
+            for letter in word:
+                if letter in _TAR_VALUES and rest:
+                    tar.values.append((letter, rest.pop(0)))
+        elif word.startswith("-") and not word.startswith("--") and len(word) > 1:
+            _read_cluster(tar, field, rest)
+        elif not word.startswith("-"):
+            tar.operands.append(field)
+        first = False
+    return tar
+
+
+def _read_cluster(tar: _Tar, field: Field, rest: list[Field]) -> None:
+    for index, letter in enumerate(field.plain[1:], start=1):
+        tar.letters += letter
+        if letter in _TAR_VALUES:
+            attached = field.text[index + 1 :]
+            if attached:
+                tar.values.append((letter, field.with_text(attached)))
+            elif rest:
+                tar.values.append((letter, rest.pop(0)))
+            break
+
+
 def unpack(call: Call) -> Stream:
     """`tar`: programs that it runs, files that it removes, the root that it overwrites."""
-    words = call.words
-    for index, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option == "--checkpoint-action" and value.startswith("exec="):
-            call.walk.program(value[5:], call.state.copy(), call.span, lax=True)
-        elif option in _TAR_PROGRAMS:
-            text = value if equals else " ".join(words[index + 1 : index + 2])
-            call.walk.program(text, call.state.copy(), call.span, lax=True)
-    if "--remove-files" in words:
-        targets = [field for field in operands_of(call)[1:] if field.text != ""]
-        judge_removal(call, targets, "tar removes", recursive=True)
-    extracts = any(re.fullmatch(r"-[a-zA-Z]*x[a-zA-Z]*|--extract|--get", word) for word in words)
-    extracts = extracts or (
-        bool(words) and re.fullmatch(r"[a-zA-Z]*x[a-zA-Z]*", words[0]) is not None
-    )
-    if extracts:
-        _unpack_into(call, _directory(call))
-        return through(call.stdin)
-    for index, word in enumerate(words):
-        if re.fullmatch(r"-?[a-zA-Z]*[cru][a-zA-Z]*f|--file", word):
-            for archive in call.arguments[index + 1 : index + 2]:
-                judge_write(call.walk, archive, call.state, call.span, "tar writes to")
+    tar = _read(call)
+    for word in call.words:
+        if word.startswith("--checkpoint-action=exec="):
+            call.walk.program(word.split("=", 2)[2], call.state.copy(), call.span, lax=True)
+    for program in tar.of("IF"):
+        call.walk.program(program.text, call.state.copy(), call.span, lax=True)
+    if call.has("--remove-files"):
+        judge_removal(call, tar.operands, "tar removes", recursive=True)
+    if "x" in tar.letters:
+        named = (word.partition("=")[2] for word in call.words if word.startswith(_TOP_LEVEL))
+        _unpack_into(call, next((field.text for field in tar.of("C")), next(named, "")))
+    elif any(letter in tar.letters for letter in "cruA"):
+        for archive in tar.of("f"):
+            judge_write(call.walk, archive, call.state, call.span, "tar writes to")
     return through(call.stdin)
 
 
@@ -55,10 +104,6 @@ def _directory(call: Call) -> str:
     for index, word in enumerate(call.words):
         if word in _DIRECTORY:
             return "".join(field.text for field in call.arguments[index + 1 : index + 2])
-        if word.startswith(("--directory=", "--one-top-level=")):
-            return call.arguments[index].text.partition("=")[2]
-        if word.startswith("-C") and len(word) > 2:
-            return call.arguments[index].text[2:]
     return ""
 
 
@@ -74,18 +119,27 @@ def _unpack_into(call: Call, where: str) -> None:
     call.state.downloaded.add(plain(resolve(where or ".", call.state) or ""))
 
 
-_DIRECTORY = frozenset(["-C", "--directory", "-d", "-D"])
-_TAR_PROGRAMS = frozenset(
-    [
-        "--to-command",
-        "--use-compress-program",
-        "--rsh-command",
-        "--info-script",
-        "--new-volume-script",
-        "-I",
-        "-F",
-    ]
-)
+_DIRECTORY = frozenset(["-d", "-D", "--directory"])
+_TOP_LEVEL = "--one-top-level="
+_TAR_VALUES = "bCfFgHIKLNTVX"
+_TAR_LONG = {
+    "--append": "r",
+    "--catenate": "A",
+    "--concatenate": "A",
+    "--create": "c",
+    "--directory": "C",
+    "--exclude-from": "X",
+    "--extract": "x",
+    "--file": "f",
+    "--files-from": "T",
+    "--get": "x",
+    "--info-script": "F",
+    "--new-volume-script": "F",
+    "--rsh-command": "I",
+    "--to-command": "I",
+    "--update": "u",
+    "--use-compress-program": "I",
+}
 
 
 def synchronise(call: Call) -> Stream:

@@ -5,6 +5,7 @@ import re
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.commands.operands import operands_of
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import STANDARD_INPUT, resolve
@@ -27,6 +28,7 @@ _TAKES_AWAY = re.compile(r"[ugoa]*-(?=[wX]*[rx])[rwxX]+|0{1,4}")
 _SHORTEST_USER = 3  # names of two letters begin too much
 _SET_ID = re.compile(r"(?:[goa]*u[ugoa]*|[go]*a[goa]*|)[+=][rwxXt]*s[rwxXt]*|0?[4-7][0-7]{3}")
 _SHRED_VALUES = frozenset(["-n", "-s", "--iterations", "--size", "--random-source"])
+_SED_SCRIPT = re.compile(r"-[nErsuzi]*[ef]|--(?:expression|file)\b")
 _SED_EXECUTE = re.compile(r"(?:^|[;\n\d$/}])\s*e\s+([^\n;}]+)")
 _SED_WRITE = re.compile(r"(?:^|[;\n\d$/}])\s*w\s+(/[^\s;}]+)")
 _SED_RUNS = re.compile(
@@ -36,6 +38,8 @@ _COPIES_TREES = re.compile(r"-[a-zA-Z]*[rRa]|--recursive|--archive")
 _LINK_REPLACES = re.compile(
     r"(?:^|\s)-[a-zA-Z]*[nT]|(?:^|\s)--no-(?:dereference|target-directory)(?:\s|$)"
 )
+_INTO = re.compile(r"-[a-zA-Z]*?(?<![Smog])t|--t[a-z-]*(?:=|$)")
+_MAKES_DIRECTORIES = re.compile(r"-[a-zA-Z]*d|--directory$")
 _SYSTEM_PROGRAM = re.compile(r"/(?:usr/)?s?bin/[\w.-]+")
 _READ_ONLY = re.compile(r"[\s,]ro(?:[\s,]|$)|(?:^|\s)(?:-r|--read-only)(?:\s|$)")
 _CREDENTIAL_WORD = re.compile(r"\+ep?$|cap_")
@@ -43,18 +47,6 @@ _CREDENTIAL_WORD = re.compile(r"\+ep?$|cap_")
 
 def _is_help(call: Call) -> bool:
     return any(word in _INFORMATION for word in call.words)
-
-
-def operands_of(call: Call) -> list[Field]:
-    """Return the arguments that are not options."""
-    operands: list[Field] = []
-    for index, field in enumerate(call.arguments):
-        if field.text == "--":
-            operands.extend(call.arguments[index + 1 :])
-            break
-        if not field.text.startswith("-") or field.text == "-":
-            operands.append(field)
-    return operands
 
 
 def remove(call: Call) -> Stream:
@@ -180,7 +172,7 @@ def move(call: Call) -> Stream:
 
 def _judge_inside(call: Call, sources: list[Field], target: Field, verb: str) -> None:
     """Judge what a directory gets: `cp passwd /etc/` writes /etc/passwd."""
-    named = any(word.startswith(("-t", "--target-directory")) for word in call.words)
+    named = any(_INTO.match(word) for word in call.words)
     directory = call.walk.place(target.text, call.state).level in TREES
     if not (named or directory or len(sources) > 1 or target.plain.endswith("/")):
         return
@@ -200,12 +192,15 @@ def _is_put_in_place(source: Field, target: Field | None) -> bool:
 def _sources_and_target(call: Call) -> tuple[list[Field], Field | None]:
     operands = operands_of(call)
     for index, word in enumerate(call.words):
-        if word in ("-t", "--target-directory") and index + 1 < len(call.words):
+        found = _INTO.match(word)
+        if found is None:
+            continue
+        field = call.arguments[index]
+        if found.end() < len(word):
+            return operands, field.with_text(field.text[found.end() :])
+        if index + 1 < len(call.words):
             target = call.arguments[index + 1]
             return [field for field in operands if field is not target], target
-        if word.startswith("--target-directory="):
-            field = call.arguments[index]
-            return operands, field.with_text(field.text.partition("=")[2])
     return operands[:-1], operands[-1] if len(operands) > 1 else None
 
 
@@ -214,7 +209,10 @@ def copy(call: Call) -> Stream:
     if _is_help(call):
         return EMPTY
     sources, target = _sources_and_target(call)
-    if target is not None:
+    if call.name == "install" and any(_MAKES_DIRECTORIES.match(word) for word in call.words):
+        made = [field for field in operands_of(call) if "/.ssh" not in field.text]
+        judge_permissions(call, made, "install changes", recursive=False)
+    elif target is not None:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} goes to")
         _judge_inside(call, sources, target, f"{call.name} goes to")
         _copy_knowledge(call, sources, target)
@@ -347,9 +345,11 @@ def patch(call: Call) -> Stream:
 def sed(call: Call) -> Stream:
     """`sed`: edits in place, and scripts that run or write."""
     in_place = any(re.match(r"-[nErsuz]*i|--in-place", word) for word in call.words)
+    if in_place:
+        given = any(_SED_SCRIPT.match(word) for word in call.words)
+        for field in operands_of(call)[0 if given else 1 :]:
+            judge_write(call.walk, field, call.state, call.span, "sed edits")
     for field, word in zip(call.arguments, call.words, strict=True):
-        if in_place and not word.startswith("-") and "/" in word:
-            judge_write(call.walk, field, call.state, call.span, "sed edits", append=False)
         for found in _SED_EXECUTE.finditer(word):
             call.walk.program(found.group(1), call.state.copy(), call.span, lax=True)
         for found in _SED_WRITE.finditer(word):
