@@ -395,3 +395,21 @@ def test_programs_in_options_and_files_are_followed(command: str, expected: Deci
 def test_what_will_run_later_or_goes_into_a_directory(command: str, expected: Decision) -> None:
     """Tables of jobs and units of the line are read; a directory gets what is moved to it."""
     assert judge(command).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ('ls() { command ls --color "$@"; }; ls -la', ALLOW),
+        ('cd() { builtin cd "$@" && ls; }; cd /tmp', ALLOW),
+        ('git() { env GIT_PAGER=cat git "$@"; }; git log', ALLOW),
+        ('make() { nice -n 5 make -j4 "$@"; }; make', ALLOW),
+        ('rm() { command rm "$@"; }; rm -rf /', DENY),
+        ("f() { command eval 'f & f'; }; f", DENY),
+        ("alias sudo='sudo ' x='rm -rf'\nsudo x /", DENY),
+        ("f() { f; }; f", ASK),
+    ],
+)
+def test_what_passes_by_functions_calls_none(command: str, expected: Decision) -> None:
+    """A function that runs the program of its own name is no recursion, and hides none."""
+    assert judge(command).decision is expected

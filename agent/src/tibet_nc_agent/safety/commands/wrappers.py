@@ -10,7 +10,7 @@ from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Runs, Wrapper
-from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Stream, through
+from tibet_nc_agent.safety.values import COMMAND, FILE, Field, State, Stream, through
 from tibet_nc_agent.safety.verdict import Family
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
@@ -53,7 +53,17 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
         state = state.copy()
     if (directory := _directory(call, wrapper, index)) is not None:
         state.cwd = resolve(directory, call.state)
-    return call.walk.run(rest, state, call.stdin)
+    return _run_program(call, rest, state)
+
+
+def _run_program(call: Call, fields: list[Field], state: State) -> Stream:
+    """Judge the program of this name: what runs it passes by the shell's function."""
+    name = fields[0].plain
+    body = state.functions.pop(name, None)
+    output = call.walk.run(fields, state, call.stdin)
+    if body is not None:
+        state.functions.setdefault(name, body)
+    return output
 
 
 def _directory(call: Call, wrapper: Wrapper, end: int) -> str | None:
@@ -218,7 +228,7 @@ def env(call: Call) -> Stream:
             judge_assignment(call, call.arguments[index])
         index += 1
     rest = call.arguments[index:]
-    return call.walk.run(rest, state, call.stdin) if rest else COMMAND
+    return _run_program(call, rest, state) if rest else COMMAND
 
 
 def command(call: Call) -> Stream:
@@ -232,7 +242,7 @@ def command(call: Call) -> Stream:
         if "v" in word or "V" in word:
             return looked_up(call)
     rest = call.arguments[index:]
-    return call.walk.run(rest, call.state, call.stdin) if rest else COMMAND
+    return _run_program(call, rest, call.state) if rest else COMMAND
 
 
 def looked_up(call: Call) -> Stream:
@@ -252,7 +262,7 @@ def execute(call: Call) -> Stream:
         if word == "--":
             break
     rest = call.arguments[index:]
-    return call.walk.run(rest, call.state, call.stdin) if rest else COMMAND
+    return _run_program(call, rest, call.state) if rest else COMMAND
 
 
 def network_tool(call: Call) -> Stream:
