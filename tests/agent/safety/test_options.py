@@ -266,3 +266,21 @@ def test_what_only_asks_is_allowed(line: str) -> None:
 def test_operands_are_told_from_the_values_of_options(line: str, expected: Decision) -> None:
     """What is written, deleted or unpacked over is known in every order and cluster of options."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("pkill -9 -uroot", DENY),
+        ("pkill -9 -fu root", DENY),
+        ("pkill --euid=root", DENY),
+        ("pkill -u bob,root", DENY),
+        ("killall -uroot", DENY),
+        ("pkill -ubob", ASK),
+        ("pkill -u bob firefox", ALLOW),
+        ("pkill -USR1 -o nginx", ALLOW),
+    ],
+)
+def test_whose_processes_end_is_known(line: str, expected: Decision) -> None:
+    """The user whose processes are signalled is found in every spelling, and in a list."""
+    assert judge(line).decision is expected

@@ -20,7 +20,7 @@ _FINDERS = frozenset(["pgrep", "pidof"])
 _SSH_SOCKET = re.compile(r":(?:22|ssh)\b|sshd")
 _PID_FILE = re.compile(r"/([\w.-]+)\.pid$")
 _EVERY_PROCESS = re.compile(r"(?:^|\s)(?:-[a-z]*[eA][a-z]*|-?aux?\w*|-?axu?\w*)(?:\s|$)")
-_USER_OPTIONS = frozenset(["-u", "-U", "--euid", "--uid", "--user"])
+_OF_USER = re.compile(r"-(?!USR|URG)[cefilLnovwxz]*[uU]|--(?:euid|uid|user)(?:=|$)")
 
 
 def kill(call: Call) -> Stream:
@@ -77,14 +77,18 @@ def _signal_and_targets(words: list[str]) -> tuple[str, list[str]]:
 def kill_by_name(call: Call) -> Stream:
     """`pkill`, `killall`: patterns that match everything, process 1 or all of root."""
     words, patterns, index = call.words, list[str](), 0
+    of_user = False
     if any(word in _LISTS for word in words):
         return EMPTY
     while index < len(words):
         word = words[index]
-        if word in _USER_OPTIONS:
-            if words[index + 1 : index + 2] in (["root"], ["0"]):
+        if (found := _OF_USER.match(word)) is not None:
+            of_user = True
+            attached = word[found.end() :]
+            names = attached or "".join(words[index + 1 : index + 2])
+            if {"root", "0"} & set(names.split(",")):
                 call.deny(Family.POWER, f"{call.name} kills every process of root")
-            index += 2
+            index += 1 if attached else 2
             continue
         if word in _VALUE_OPTIONS:
             index += 2
@@ -97,7 +101,7 @@ def kill_by_name(call: Call) -> Stream:
             call.deny(Family.POWER, "killall -r kills everything")
         if pattern in _PROCESS_ONE or (pattern in _EVERYTHING and call.name != "killall"):
             call.deny(Family.POWER, f"{call.name} {pattern} kills the system")
-    if call.name == "pkill" and not patterns and any(word in _USER_OPTIONS for word in words):
+    if call.name == "pkill" and not patterns and of_user:
         call.ask(Family.POWER, "pkill ends every process of a user")
     if call.name == "pkill" and call.has("-v", "--inverse"):
         call.ask(Family.POWER, "pkill -v kills everything else")
