@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""How the HTML report shows output, of whatever bytes it is."""
+"""What the HTML report shows, whatever stands in output and records."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.audit import chains
 from tests.audit.chains import Chain
 from tests.harness.browser import Page
 from tests.integration.report import export, verdict
@@ -41,3 +42,25 @@ def test_a_session_from_end_to_end(page: Page, tmp_path: Path) -> None:
         " x.dispatchEvent(new Event('input')) })()"
     )
     assert page.evaluate(lengths) == [3890, 20]
+
+
+def test_times_that_are_none(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record's time has a form, not a meaning: one that no clock shows hides nothing."""
+
+    def moment(_seq: int) -> str:
+        return "2026-99-99T99:99:99.999999Z"
+
+    monkeypatch.setattr(chains, "moment", moment)
+    chain = Chain(tmp_path / "state")
+    for _ in range(3):
+        chain.command("id", b"uid\n")
+    assert "Verified in this browser" in verdict(page, export(chain.root))
+    assert "2026-99-99" in page.evaluate("document.getElementById('span').textContent")
+
+
+def test_a_page_without_a_record(page: Page, tmp_path: Path) -> None:
+    """A page of times without any record says so, and verifies nothing."""
+    chains.sample(tmp_path / "state")
+    path = export(tmp_path / "state", "--since", "2100-01-01")
+    assert "Nothing to check" in verdict(page, path)
+    assert page.evaluate("document.getElementById('span').textContent") == "0 records, 0 commands"

@@ -58,8 +58,8 @@ function showHead(about, records, entries) {
   const from = times[0] ?? "", to = times.at(-1) ?? "";
   const span = dayOf(from) === dayOf(to) ? `${dayName(dayOf(from))}, ${clock(from)} to ${clock(to)}`
     : `${dayName(dayOf(from))} to ${dayName(dayOf(to))}`;
-  byId("span").append(`${many(records.length, "record")}, ${many(commands, "command")} · `,
-    safe("span", "", span), " UTC");
+  byId("span").append(`${many(records.length, "record")}, ${many(commands, "command")}`);
+  if (from) byId("span").append(" · ", safe("span", "", span), " UTC");
   byId("made").append(safe("span", "",
     `Made by tibet-nc-audit ${about.version} on ${about.made} from the chain of ${about.origin || "nobody"}`));
   for (const text of about.omitted) byId("omitted").append(safe("li", "", text));
@@ -123,6 +123,9 @@ function showResult(check, about) {
     showVerdict("bad", `Not verified: record ${first.record} is bad`,
       `${many(check.findings.length, "finding")}. The first bad record is ${first.record}:` +
       ` ${first.reason}.`);
+  } else if (!check.counts.records) {
+    showVerdict("half", "Nothing to check", "No record is on this page: none is of the times that" +
+      " were asked for.");
   } else if (!check.able.signatures) {
     showVerdict("half", "Partly verified: no signatures", "This browser can't check Ed25519" +
       ` signatures (Chromium can from version 137 on). Hashes and links of ${records} agree,` +
@@ -143,14 +146,15 @@ function showResult(check, about) {
 
 function showActivity(entries) {
   const timed = entries.filter((entry) => entry.verdict !== "chain" && entry.time)
-    .map((entry) => [Date.parse(entry.time), entry.verdict]);
+    .map((entry) => [Date.parse(entry.time), entry.verdict])
+    .filter(([time]) => Number.isFinite(time)); // a record may name the 99th of a month
   if (timed.length < 2) return;
-  const times = timed.map(([time]) => time).filter(Number.isFinite);
+  const times = timed.map(([time]) => time);
   const from = times.reduce((a, b) => Math.min(a, b)), to = times.reduce((a, b) => Math.max(a, b));
   const columns = Array.from({ length: BARS }, () => new Map());
   for (const [time, verdict] of timed) {
     const column = columns[Math.min(BARS - 1, Math.floor((BARS * (time - from)) / (to - from || 1)))];
-    column?.set(verdict, (column.get(verdict) ?? 0) + 1);
+    column.set(verdict, (column.get(verdict) ?? 0) + 1);
   }
   const totals = columns.map((column) => [...column.values()].reduce((a, b) => a + b, 0));
   const highest = Math.max(...totals);
