@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.audit.chains import Chain, sample
 from tests.audit.program import Done, safe, terminal, within
 from tests.audit.verdicts import lines_of, put
-from tibet_nc_audit.export import COLUMNS, FORMULA
+from tibet_nc_audit.export import COLUMNS, FORMULA, tibet_lines
+from tibet_nc_audit.reader import State
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 
 
@@ -188,3 +189,22 @@ def test_the_state_directory_is_only_read(root: Path) -> None:
         done = within("--state", root, *arguments)
         assert done.status == 2
         assert "only read" in done.err
+
+
+def test_tokens_that_are_begun_meanwhile(tmp_path: Path) -> None:
+    """The first token of a chain may be written while its tokens are exported already."""
+    chain = Chain(tmp_path)
+    chain.security()
+    chain.command("df")
+    put(tmp_path, [chain.lines[0], b"garbage", *chain.lines[2:]])
+    token = (tmp_path / TOKENS).read_bytes()
+    (tmp_path / TOKENS).unlink()
+    complaints: list[str] = []
+
+    def begin(text: str) -> None:
+        complaints.append(text)
+        (tmp_path / TOKENS).write_bytes(token)
+
+    with State(tmp_path) as state:
+        assert b"".join(tibet_lines(state, begin)) == token
+    assert [text.partition(":")[0] for text in complaints] == ["record 1"]

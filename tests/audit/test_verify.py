@@ -8,7 +8,9 @@ import pytest
 from tests.audit.chains import EXECUTOR, Chain, sample
 from tests.audit.verdicts import EACH, SEGMENT, report
 from tibet_nc_audit.heads import Depth
-from tibet_nc_audit.verify import Pinned
+from tibet_nc_audit.reader import BLOCK_BYTES, State
+from tibet_nc_audit.verify import Pinned, verify
+from tibet_nc_protocol.layout import TOKENS
 
 
 @EACH
@@ -74,3 +76,24 @@ def test_what_a_crash_leaves(tmp_path: Path) -> None:
     assert found.findings == []
     assert (found.counts.texts, found.counts.unclaimed_texts) == (3, 9)
     assert (found.counts.tokens, found.counts.unclaimed_tokens) == (3, 9)
+
+
+def test_files_that_are_begun_meanwhile(tmp_path: Path) -> None:
+    """The first text and token of a chain may be written while it is verified already."""
+    chain = Chain(tmp_path)
+    while chain.segments[0].stat().st_size < 2 * BLOCK_BYTES:
+        chain.security()
+    chain.command("df")
+    files = [tmp_path / TOKENS, chain.texts]
+    for file in files:
+        file.rename(file.with_suffix(".later"))
+
+    def begin(_bytes: int, _lines: int) -> None:
+        for file in files:
+            if not file.exists():
+                file.with_suffix(".later").rename(file)
+
+    with State(tmp_path) as state:
+        found = verify(state, report=begin)
+    assert found.findings == []
+    assert (found.counts.texts, found.counts.missing_texts, found.counts.tokens) == (1, 0, 1)

@@ -4,6 +4,9 @@
 A text that isn't there is not an error: it was erased, or never kept. A text that is there and
 isn't the one is. Tokens must be there, and recordings unless a later record says that they were
 erased or are kept no longer; so a missing recording is held against the chain only at its end.
+
+Texts and tokens are on disk before the record that speaks of them, and the executor may write their
+files' first lines while we read; so a file is opened when the first such record was read.
 """
 
 from bisect import bisect_right
@@ -72,8 +75,8 @@ class Evidence:
         self._files = ExitStack()
         self._segment = ExitStack()
         self._name = ""
-        self._texts = Lookahead(None, payloads.read_payload)
-        self._tokens = Lookahead(None, tokens.read_token)
+        self._texts: Lookahead[int, str] | None = None
+        self._tokens: Lookahead[str, bytes] | None = None
         self._erased: dict[str, tuple[int, int]] = {}
         self._last = (0, 0)
         self._erasures: set[int] = set()
@@ -84,10 +87,6 @@ class Evidence:
         """Records of recordings kept no longer: (their number, up to which by them and later)."""
 
     def __enter__(self) -> Self:
-        file = self._files.enter_context(self._state.open_if_there(TOKENS, tokens.LINE_BYTES))
-        if file is not None:
-            file.skip(self._tokens_from)
-        self._tokens = Lookahead(file, tokens.read_token)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,18 +95,14 @@ class Evidence:
 
     def begin(self, first: int) -> None:
         """Enter the segment that begins with a record."""
-        name = segment_name(first)
-        self._name = f"{PAYLOADS}/{name}"
-        file = self._segment.enter_context(
-            self._state.open_if_there(name, payloads.LINE_BYTES, PAYLOADS)
-        )
-        self._texts = Lookahead(file, payloads.read_payload, skip=lambda seq: seq < self._first)
+        self._name = segment_name(first)
+        self._texts = None
         self._erased = {}
 
     @property
     def claimed_tokens(self) -> int:
         """Bytes of the tokens before the first that no record has named yet."""
-        return self._tokens.claimed
+        return self._tokens_from if self._tokens is None else self._tokens.claimed
 
     def check(self, record: Record, place: int) -> None:
         """Check what one record speaks of; ``place`` is how many lines stand before it."""
@@ -132,24 +127,25 @@ class Evidence:
 
     def end(self) -> None:
         """Leave a segment: what is in its payload file and nobody asked for."""
-        for item in self._texts.rest():
+        texts = self._open_texts()
+        for item in texts.rest():
             moved = self._erased.get(item.digest)
             if moved is None:
                 self.counts.unclaimed_texts += 1
                 continue
             reason = "this record's text stands under another number"
             wrong = DisagreementError(
-                self._name, reason, expected=str(moved[0]), found=str(item.key)
+                self._shown, reason, expected=str(moved[0]), found=str(item.key)
             )
             self._find(What.PAYLOAD, moved, wrong)
-        self.counts.unclaimed_texts += self._texts.forgotten - self._texts.distant
+        self.counts.unclaimed_texts += texts.forgotten - texts.distant
         # What can't be read is most likely the text of the first record that has none.
         likely = next(iter(self._erased.values()), self._last)
-        for row in self._texts.unreadable:
-            wrong = DisagreementError(self._name, "a line that is no payload")
+        for row in texts.unreadable:
+            wrong = DisagreementError(self._shown, "a line that is no payload")
             self._find(What.PAYLOAD, likely, wrong, line=row)
-        if self._texts.torn:
-            wrong = DisagreementError(self._name, "the last line is incomplete")
+        if texts.torn:
+            wrong = DisagreementError(self._shown, "the last line is incomplete")
             self._find(What.PAYLOAD, likely, wrong)
         self._segment.close()
 
@@ -166,16 +162,37 @@ class Evidence:
                 self._find(What.RECORDING, (where[0], where[1]), missing_recording(name))
         self.counts.erasures = len(self._erasures)
         self.counts.undone_erasures = self._count_undone()
-        store = self._tokens
+        store = self._open_tokens()
         self.counts.unclaimed_tokens = sum(1 for _ in store.rest()) + len(store.unreadable)
         self.counts.unclaimed_tokens += store.forgotten - store.distant
 
+    @property
+    def _shown(self) -> str:
+        """The name of the segment's payload file."""
+        return f"{PAYLOADS}/{self._name}"
+
+    def _open_texts(self) -> Lookahead[int, str]:
+        if self._texts is None:
+            file = self._segment.enter_context(
+                self._state.open_if_there(self._name, payloads.LINE_BYTES, PAYLOADS)
+            )
+            self._texts = Lookahead(file, payloads.read_payload, skip=lambda seq: seq < self._first)
+        return self._texts
+
+    def _open_tokens(self) -> Lookahead[str, bytes]:
+        if self._tokens is None:
+            file = self._files.enter_context(self._state.open_if_there(TOKENS, tokens.LINE_BYTES))
+            if file is not None:
+                file.skip(self._tokens_from)
+            self._tokens = Lookahead(file, tokens.read_token)
+        return self._tokens
+
     def _check_text(self, seq: int, digest: str, place: int) -> None:
         try:
-            text = self._texts.take(seq, digest)
+            text = self._open_texts().take(seq, digest)
         except DiffersError as differs:
             reason = "not the text that the record commits to"
-            wrong = DisagreementError(self._name, reason, expected=digest, found=differs.found)
+            wrong = DisagreementError(self._shown, reason, expected=digest, found=differs.found)
             self._find(What.PAYLOAD, (seq, place), wrong)
             return
         if text is not None:
@@ -232,7 +249,7 @@ class Evidence:
 
     def _check_token(self, outcome: Outcome, place: int) -> None:
         try:
-            tokens.check_token(tokens.take_token(self._tokens, outcome))
+            tokens.check_token(tokens.take_token(self._open_tokens(), outcome))
         except DisagreementError as wrong:
             self._find(What.TOKEN, (outcome.seq, place), wrong)
         else:

@@ -4,6 +4,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from enum import StrEnum
 from typing import Final
 
@@ -91,13 +92,16 @@ def csv_lines(state: State, wanted: Filter, complain: Callable[[str], None]) -> 
 
 def tibet_lines(state: State, complain: Callable[[str], None]) -> Iterator[bytes]:
     """Yield the tokens that the chain anchors, as they are; what is no good is complained of."""
-    with state.open_if_there(TOKENS, tokens.LINE_BYTES) as file:
-        store = Lookahead(file, tokens.read_token)
+    store: Lookahead[str, bytes] | None = None
+    with ExitStack() as files:
         for number, line in state.records_from(0):
             try:
                 record = RECORDS.decode(line)
                 if not isinstance(record, Outcome):
                     continue
+                if store is None:  # a token is on disk before its record, maybe since a moment ago
+                    file = files.enter_context(state.open_if_there(TOKENS, tokens.LINE_BYTES))
+                    store = Lookahead(file, tokens.read_token)
                 token = tokens.take_token(store, record)
                 tokens.check_token(token)
             except DecodeError as error:
