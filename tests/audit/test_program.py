@@ -4,10 +4,12 @@
 import io
 import json
 import os
+import pty
 import re
 import subprocess
+import termios
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -322,22 +324,34 @@ def test_an_old_terminal(root: Path, tmp_path: Path) -> None:
     assert done.status == 0
 
 
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_the_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress is shown on a terminal only, and taken away at the end."""
+@pytest.mark.parametrize(
+    ("columns", "bar"),
+    [
+        (0, "████████······················  25%  7 records  3 s left"),
+        (70, "████████······················  25%  7 records  3 s left"),
+        (40, "███··········  25%  7 records  3 s left"),
+        (27, "  25%  7 records  3 s left"),
+        (12, "  25%  7 re"),
+        (1, ""),
+    ],
+)
+def test_the_progress_bar(monkeypatch: pytest.MonkeyPatch, columns: int, bar: str) -> None:
+    """Progress is shown on a terminal only, in one line of it, and taken away at the end."""
     now = 100.0
     monkeypatch.setattr("tibet_nc_audit.progress.time.monotonic", lambda: now)
-    terminal, file = _Terminal(), io.StringIO()
-    bars = [Progress(terminal, 200), Progress(file, 200)]
-    now += 1
-    for bar in bars:
-        bar.show(50, "7 records")
-        bar.clear()
-    assert terminal.getvalue() == (
-        "\r\x1b[K████████······················  25%  7 records  3 s left\r\x1b[K"
-    )
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    file = io.StringIO()
+    with open(slave, "w", encoding="utf-8") as terminal:
+        bars = [Progress(terminal, 200), Progress(file, 200)]
+        now += 1
+        for progress in bars:
+            progress.show(50, "7 records")
+            progress.clear()
+    shown = b""
+    with suppress(OSError):  # EIO: nobody has the other end any more
+        while True:
+            shown += os.read(master, 4096)
+    os.close(master)
+    assert shown.decode() == f"\r\x1b[K{bar}\r\x1b[K"
     assert file.getvalue() == ""

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: MIT
 """A progress bar for people: only on a terminal, only when the work lasts."""
 
+import os
 import time
 from typing import Final, TextIO
 
 _WIDTH: Final = 30
+"""Of the bar itself, where there is room for it beside the words."""
+
+_COLUMNS: Final = 80
+"""Of a terminal that doesn't say how wide it is."""
+
 _EVERY_SECONDS: Final = 0.1
 _DELAY_SECONDS: Final = 0.5
 
@@ -29,9 +35,13 @@ class Progress:
         self._next = now + _EVERY_SECONDS
         self._shown = True
         part = min(done / self._total, 1.0)
-        bar = "█" * round(part * _WIDTH)
         left = (now - self._begin) * (1 - part) / part if part else 0.0
-        self._stream.write(f"\r\x1b[K{bar:·<{_WIDTH}} {part:4.0%}  {what}  {left:.0f} s left")
+        words = f" {part:4.0%}  {what}  {left:.0f} s left"
+        # What was wrapped can't be taken away; some terminals wrap once the last column is written.
+        room = (os.get_terminal_size(self._stream.fileno()).columns or _COLUMNS) - 1
+        width = max(0, min(_WIDTH, room - len(words)))
+        bar = "█" * round(part * width)
+        self._stream.write(f"\r\x1b[K{f'{bar:·<{width}}{words}'[:room]}")
         self._stream.flush()
 
     def clear(self) -> None:
