@@ -76,6 +76,10 @@ def test_a_terminal_gets_what_is_visible(
         (["--check", "proof", "--note", "note"], "--note goes with --prove or --grown-from"),
         (["--without-text"], "--without-text goes with --prove"),
         (["--cosign", "key", "--name", "example.org"], "--name goes with --new-key"),
+        (["--cosign", "key", "--name", ""], "--name goes with --new-key"),
+        (["--new-key", "/nowhere/a", "--key", KEY], "--key does not go with --new-key"),
+        (["--new-key", "/nowhere/a", "--output", "file"], "--output does not go with --new-key"),
+        (["--check", "proof", "--output", "file"], "--output does not go with --check"),
     ],
 )
 def test_what_would_be_passed_over(chain: Chain, arguments: list[str], reason: str) -> None:

@@ -86,10 +86,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _carry_out(options: argparse.Namespace) -> int:
-    if options.verb == "checkpoint":
-        option_values.refuse_stray(options)
-        if options.check or options.new_key:
-            return _offline(options)
+    option_values.refuse_stray(options)
+    if options.verb == "checkpoint" and (options.check or options.new_key):
+        return _offline(options)
     with State(options.state) as state:
         return _VERBS[options.verb](options, state)
 

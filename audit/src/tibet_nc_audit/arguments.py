@@ -254,10 +254,11 @@ def _replay_arguments(verbs: _Verbs) -> None:
         "A terminal gets the bytes that were printed; anything else gets them made visible.",
     )
     parser.add_argument("number", type=_number, metavar="SEQ", help="the command's number")
-    parser.add_argument(
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument(
         "--speed", type=_speed, default=1.0, metavar="N", help="play N times as fast (default 1)"
     )
-    parser.add_argument("--no-wait", action="store_true", help="print everything at once")
+    pace.add_argument("--no-wait", action="store_true", help="print everything at once")
     parser.add_argument(
         "--raw", action="store_true", help="the very bytes, wherever the output goes"
     )

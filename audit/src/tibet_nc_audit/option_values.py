@@ -20,23 +20,45 @@ from tibet_nc_protocol.signing import PublicKey
 _KEY_BYTES: Final = 4096
 _NUMBER_DIGITS: Final = 15
 
-_GOES_WITH: Final = {
-    "name": ("new_key",),
-    "without_text": ("prove",),
-    "note": ("prove", "grown_from"),
-    "cosigner": ("check",),
-    "json": ("check",),
+_GOES_WITH: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "verify": {"jobs": ("deep",)},
+    "checkpoint": {
+        "name": ("new_key",),
+        "without_text": ("prove",),
+        "note": ("prove", "grown_from"),
+        "cosigner": ("check",),
+        "json": ("check",),
+    },
+    "crosscheck": {
+        "uid": ("live", "journal"),
+        "exe": ("live", "journal"),
+        "agent": ("room",),
+    },
 }
-"""Options of ``checkpoint``, and what each is an option of."""
+"""Options of a verb, and what each is an option of."""
+
+_NOT_WITH: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "checkpoint": {"key": ("new_key",), "output": ("new_key", "check")},
+}
+"""Options of a verb, and what each has no meaning beside."""
 
 
 def refuse_stray(options: argparse.Namespace) -> None:
-    """Refuse what ``checkpoint`` would pass over in silence."""
-    for name, doings in _GOES_WITH.items():
-        given = getattr(options, name)
-        if given and not any(getattr(options, doing) is not None for doing in doings):
+    """Refuse what a verb would pass over in silence."""
+    for name, doings in _GOES_WITH.get(options.verb, {}).items():
+        if _given(options, name) and not any(_given(options, doing) for doing in doings):
             fitting = " or ".join(map(_written, doings))
             raise AuditError(f"{_written(name)} goes with {fitting}")
+    for name, doings in _NOT_WITH.get(options.verb, {}).items():
+        for doing in doings:
+            if _given(options, name) and _given(options, doing):
+                raise AuditError(f"{_written(name)} does not go with {_written(doing)}")
+
+
+def _given(options: argparse.Namespace, name: str) -> bool:
+    """Tell whether an option was given, be it as an empty text."""
+    value = getattr(options, name)
+    return value is not None and value is not False and value != []
 
 
 def depth(options: argparse.Namespace) -> Depth:
