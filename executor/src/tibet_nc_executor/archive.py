@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The chain with all that follows from it: the index, the journal, and the newest records.
 
-Whoever has something to record comes here. A record that is on disk goes to the journal a moment
-later, whatever became of the one who asked, and then into the index, or when somebody asks that.
-Both are made from the chain alone, also by the next start, and an answer need not wait for them.
+Whoever has something to record comes here. A record that is on disk goes to the journal, whatever
+became of the one who asked, and then into the index, or when somebody asks that. Both are made from
+the chain alone, also by the next start: a command's answer need not wait for them.
 """
 
 import asyncio
@@ -34,7 +34,9 @@ from tibet_nc_protocol.records import (
     Aborted,
     Checkpoint,
     Genesis,
+    Intent,
     Key,
+    Outcome,
     Record,
     Refusal,
     Remainder,
@@ -47,7 +49,8 @@ from tibet_nc_protocol.terms import Reason, Stage, run_id
 
 EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
 JOURNAL_AFTER_S: Final = 0.025
-"""When a record is given to the journal's thread, which would take turns with the answer before."""
+"""When a command's records are given to the journal's thread, which would take turns with the
+answer before."""
 INDEX_AFTER_S: Final = 0.05
 """When a record is taken into the index that nobody asked before. By then the journal has it, so
 that the index can say so: what it doesn't call sent is sent again by the next start."""
@@ -426,7 +429,9 @@ class Archive:
             for tell in self.on_checkpoint:
                 tell(record)
         self._unsent.append((record, head))
-        if self._sending is None:
+        if not isinstance(record, Intent | Outcome):  # no answer waits for it, and it may be urgent
+            self._send()
+        elif self._sending is None:
             self._sending = self._loop.call_later(JOURNAL_AFTER_S, self._send)
         self._unindexed.append((record, head))
         if self._indexing is None:
