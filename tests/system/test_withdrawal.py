@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from tests.system.pages import dead_links
+from tests.system.documented import enter
+from tests.system.pages import blocks, dead_links
 from tests.system.site import ENV_FILE, INSTALL, SOCKET, UNITS, Site, environment
 
 LEFT = (
@@ -15,10 +16,27 @@ LEFT = (
 )
 
 
+async def test_another_host(site: Site) -> None:
+    """What the old host packs for good is enough for a new one: chain, device and pins go on."""
+    machine = site.machine
+    device = machine.sh("cat /var/lib/tibet-nc-agent/matrix/login.json")
+    (answer,) = await site.ask("$ echo moves")
+    machine.sh("/srv/tibet-nc/scripts/wheels /root/wheels")
+    (packed,) = blocks("docs/operations.md", "Another host")
+    enter(machine, packed, {})
+    assert [unit for unit in (*UNITS, SOCKET) if machine.is_active(unit)] == []
+    machine.run(INSTALL, "--purge", "--yes")
+    site.install("--wheels", "/root/wheels")
+    site.follow("Back up and restore", 1)
+    machine.sh("rm -r /var/lib/tibet-nc.before /var/lib/tibet-nc-agent.before")
+    (next_answer,) = await site.ask("$ echo moved")
+    assert next_answer.result["number"] > answer.result["number"]
+    assert machine.sh("cat /var/lib/tibet-nc-agent/matrix/login.json") == device
+
+
 def test_purge_asks(site: Site) -> None:
     """--purge without the word removes nothing; with it, everything that was made is gone."""
     machine = site.machine
-    machine.sh("/srv/tibet-nc/scripts/wheels /root/wheels")
     refused = machine.run(INSTALL, "--purge", stdin="no\n", check=False)
     assert refused.returncode == 2
     machine.wait_active(*UNITS)
