@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import stat
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -319,3 +320,22 @@ async def test_login_shows_what_to_compare_and_keeps_its_secrets(
             if stat.S_IMODE(path.stat().st_mode) & 0o077 and not path.is_dir()
         ]
         assert unsafe == []
+
+
+async def test_a_lost_agent_key_is_replaced_as_it_is_told(
+    host: Host, operator: Operator, room: str
+) -> None:
+    """Without its key the agent makes another; what journal and verb say to type has it served."""
+    host.agent.stop()
+    (host.directory / "agent" / "agent.key").unlink()
+    starting = asyncio.create_task(asyncio.to_thread(host.start_agent))
+    await asyncio.to_thread(host.wait_log, "is this agent enrolled? tibet-nc-executor enrol-agent ")
+    key = host.admin("agent", "identity").stdout.split()[-1]
+    assert f"enrol-agent {key}\n" in host.agent.log.read_text()
+    enrol = [*host.program("executor"), "enrol-agent", key]
+    done = await asyncio.to_thread(subprocess.run, enrol, capture_output=True, text=True)
+    assert done.stdout.endswith("takes it with: systemctl restart tibet-nc-executor\n")
+    host.executor.stop()
+    await asyncio.to_thread(host.start_executor)
+    await starting
+    assert (await asked(operator, room, "$ echo again")).body.startswith("again\n")

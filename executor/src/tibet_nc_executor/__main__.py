@@ -71,6 +71,7 @@ def enrol_agent(config: Config, arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise ConfigError(f"{config.agent.key_file}: {error.strerror}") from None
     print(f"enrolled {key.hex} in {config.agent.key_file}")
+    print("an executor that runs takes it with: systemctl restart tibet-nc-executor")
 
 
 def erase(config: Config, arguments: argparse.Namespace) -> None:
