@@ -101,7 +101,11 @@ plain() {
 check_values() {
     local value
     case $homeserver in
-    '' | https://?* | http://?*) ;;
+    '' | https://?*) ;;
+    http://?*)
+        [[ $homeserver =~ ^http://(localhost|127\.0\.0\.1|\[::1\])([:/]|$) ]] ||
+            die "homeserver: '$homeserver': http is only for a server on this very machine"
+        ;;
     *) die "homeserver: '$homeserver' is no URL, such as https://matrix.example.org" ;;
     esac
     for value in ${user_id:+"$user_id"} "${operators[@]}"; do

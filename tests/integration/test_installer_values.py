@@ -39,6 +39,16 @@ def test_value_that_no_daemon_takes_is_refused(option: str) -> None:
     assert refused("--room", "!room", option, value) == refused(option, value)
 
 
+def test_plain_http_goes_to_this_machine_only() -> None:
+    """The agent refuses to send its token in the clear, so the installer does before."""
+    for elsewhere in ("http://matrix.example.org", "http://localhost.example.org:8008"):
+        assert "http is only for a server on this very machine" in refused(
+            "--homeserver", elsewhere
+        )
+    for here in ("http://localhost:8008", "http://127.0.0.1", "http://[::1]:8008/"):
+        assert "is no room's id" in refused("--homeserver", here, "--room", "#ops:example.org")
+
+
 def test_old_environment_file_is_checked_as_well(tmp_path: Path) -> None:
     """What stands between the commas of an old file is looked at, too."""
     file = tmp_path / "env"
