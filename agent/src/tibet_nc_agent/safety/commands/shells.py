@@ -35,6 +35,7 @@ _TMUX_COMMANDS = frozenset(
     ]
 )
 _TMUX_VALUES = "sntcFxyeNR"
+_RUNS_WITH_N = frozenset(["nu", "elvish"])  # to others -n means that nothing runs
 _KEYS = frozenset(["Enter", "C-m", "KPEnter"])
 _SCREEN_ATTACHES = frozenset(["-r", "-R", "-RR", "-x", "-ls", "-list", "-wipe", "-v"])
 _SCREEN_VALUES = frozenset(["-S", "-dmS", "-DmS", "-c", "-h", "-s", "-t", "-T", "-p", "-e"])
@@ -43,11 +44,15 @@ _SCREEN_VALUES = frozenset(["-S", "-dmS", "-DmS", "-c", "-h", "-s", "-t", "-T", 
 def shell(call: Call) -> Stream:
     """`sh`, `bash` and the like: text, a script, or the input."""
     index, takes_code, reads_input = _shell_options(call)
-    if any(re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", word) for word in call.words[:index]):
+    if call.name not in _RUNS_WITH_N and any(
+        re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", word) for word in call.words[:index]
+    ):
         return COMMAND  # it only reads
     for option, field in itertools.pairwise(call.arguments[:index]):
         if option.text in ("--rcfile", "--init-file"):
             run_script(call, field, [], "sh")
+        elif option.text == "--init-command" or (call.name == "fish" and option.text == "-C"):
+            call.walk.program(field.text, call.state.copy(), call.span)
     rest = call.arguments[index:]
     if takes_code:
         return _shell_code(call, rest) if rest else COMMAND
@@ -70,7 +75,7 @@ def _shell_options(call: Call) -> tuple[int, bool, bool]:
         elif word[:1] in ("-", "+") and len(word) > 1:
             takes_code = takes_code or (word[0] == "-" and "c" in word)
             reads_input = reads_input or (word[0] == "-" and "s" in word)
-            index += 2 if word[-1] in "oO" else 1
+            index += 2 if word[-1] in ("oOC" if call.name == "fish" else "oO") else 1
         else:
             break
     return index, takes_code, reads_input
