@@ -6,6 +6,9 @@ import hashlib
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,6 +132,42 @@ def test_a_file_appears_when_it_is_complete(root: Path, tmp_path: Path) -> None:
     assert _export(root, "jsonl", "--output", output).status == 0
     assert len(output.read_text().splitlines()) == 13
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "state"]
+
+
+def test_a_killed_export_leaves_nothing(tmp_path: Path) -> None:
+    """An export that is killed in the middle leaves no draft, and an older file as it was."""
+    output = tmp_path / "export"
+    output.write_text("older")
+    script = (
+        "import sys, pathlib, tibet_nc_audit.output as output\n"
+        "with output.replace_file(pathlib.Path(sys.argv[1])) as file:\n"
+        "    file.write(bytes(100_000))\n"
+        "    print(flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", script, output],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"\n"
+        program.kill()
+    assert program.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    assert output.read_text() == "older"
+
+
+def test_where_every_file_has_a_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without nameless files takes an export too, whatever becomes of it."""
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)  # what such a kernel makes of it
+    output = root.parent / ("\U0001f512" * 63)
+    assert _export(root, "jsonl", "--output", output).status == 0
+    assert len(output.read_text().splitlines()) == 13
+    assert output.stat().st_mode & 0o777 == 0o600
+    (root / RECORDINGS / "000000000002.cast").write_bytes(b"{}\n")
+    assert _export(root, "cast", "2", "--output", output).status == 1
+    assert sorted(path.name for path in root.parent.iterdir()) == sorted(["state", output.name])
 
 
 def test_only_files_are_replaced(root: Path, tmp_path: Path) -> None:

@@ -3,42 +3,63 @@
 
 import errno
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.visible import visible
+
+_NO_NAMELESS: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR})
+"""What opening a file without a name fails with where there are none (open(2), O_TMPFILE)."""
 
 
 @contextmanager
 def replace_file(path: Path) -> Generator[IO[bytes]]:
     """Give a private file to write that replaces ``path`` at the end, on disk before that.
 
-    If anything is raised inside, ``path`` stays as it was. A symbolic link stays one: what it
-    points to is replaced. Raises AuditError when it can't be written, or is no file: to replace
-    ``/dev/null`` would harm the host.
+    If anything is raised inside, ``path`` stays as it was; so it does if we are killed, and nothing
+    is left. A symbolic link stays one: what it points to is replaced. Raises AuditError when it
+    can't be written, or is no file: to replace ``/dev/null`` would harm the host.
     """
     path = Path(os.path.realpath(path))
+    draft = path.with_name(f".tibet-nc-audit.{secrets.token_hex(8)}")
     try:
         if path.exists() and not path.is_file():
             raise AuditError(f"{path}: not a regular file")
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
-        ) as file:
-            try:
-                yield file.file
+        try:
+            with open(_open_draft(draft), "wb") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+                if not draft.exists():
+                    _name(file.fileno(), draft)
+                os.replace(draft, path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise AuditError(f"{path}: {error.strerror}") from None
+
+
+def _open_draft(draft: Path) -> int:
+    """Open a file that has no name yet, or that name where a file system has none without."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(draft.parent, flags | os.O_TMPFILE, 0o600)
+    except OSError as error:
+        if error.errno not in _NO_NAMELESS:
+            raise
+    return os.open(draft, flags | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def _name(descriptor: int, path: Path) -> None:
+    """Give a file without a name one; raises OSError."""
+    # Python follows the link in /proc only where it is given a directory, here an unused one.
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
 
 
 @contextmanager
