@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""The HTML report on screens of any width, on paper, and for who uses no mouse."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.audit.chains import Chain, sample
+from tests.harness.browser import Page
+from tests.integration.report import export, verdict
+
+COVERED: Final = """
+[...document.querySelectorAll(".entry")].filter((entry) => {
+  const over = entry.querySelector(".record summary").getBoundingClientRect();
+  const texts = document.createTreeWalker(entry.querySelector(".body"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const range = document.createRange();
+    range.selectNodeContents(texts.currentNode);
+    if (!texts.currentNode.parentElement.closest("details") &&
+        [...range.getClientRects()].some((box) => box.right > over.left && box.left < over.right
+          && box.bottom > over.top + 2 && box.top < over.bottom - 2)) return true;
+  }
+  return false;
+}).map((entry) => entry.className)
+"""
+"""The entries of which the word "record" at their right lies over a text."""
+
+
+@pytest.fixture(autouse=True)
+def _afterwards(page: Page) -> Iterator[None]:
+    yield
+    page.size(1200, 1200)
+
+
+@pytest.mark.parametrize("width", [320, 1200])
+def test_no_text_is_covered(page: Page, tmp_path: Path, width: int) -> None:
+    """Nothing lies over the text of an entry of any kind, and nothing is wider than the screen."""
+    chain = sample(tmp_path / "state")
+    words = "word " * 60
+    chain.security(words)
+    number = chain.intent(words)
+    chain.outcome(number, b"early\n", leftover=1)
+    chain.remainder(number, b"late\n")
+    chain.refusal(words, detail=words)
+    page.size(width, 800)
+    verdict(page, export(chain.root))
+    assert page.evaluate(COVERED) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
