@@ -100,6 +100,10 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
 
+    def medium(self, name: str) -> None:
+        """Be for "print", or as before for ""."""
+        self._call("Emulation.setEmulatedMedia", media=name)
+
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """Write what is seen as PNG."""
         answer = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

@@ -32,6 +32,7 @@ COVERED: Final = """
 def _afterwards(page: Page) -> Iterator[None]:
     yield
     page.size(1200, 1200)
+    page.medium("")
 
 
 @pytest.mark.parametrize("width", [320, 1200])
@@ -48,3 +49,20 @@ def test_no_text_is_covered(page: Page, tmp_path: Path, width: int) -> None:
     verdict(page, export(chain.root))
     assert page.evaluate(COVERED) == []
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_paper_says_what_it_lacks(page: Page, tmp_path: Path) -> None:
+    """On paper stands that output, entries, or what a filter leaves out, aren't all there."""
+    chain = Chain(tmp_path / "state")
+    chain.command("seq 1000", b"".join(b"%d\n" % number for number in range(1000)))
+    for _ in range(300):
+        chain.refusal("x")
+    verdict(page, export(chain.root))
+    page.evaluate("document.querySelector('#verdicts .chain').click()")
+    page.medium("print")
+    shown = page.evaluate("document.body.innerText")
+    assert "301 of 302 entries" in shown
+    assert "Show all 3.8 KiB" in shown
+    assert "Show 101 of 101 more" in shown
+    boxes = "[...document.querySelectorAll('#filters input, #filters select, #filters button')]"
+    assert page.evaluate(f"{boxes}.filter((x) => x.getClientRects().length).length") == 0
