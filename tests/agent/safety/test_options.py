@@ -314,3 +314,23 @@ def test_whose_processes_end_is_known(line: str, expected: Decision) -> None:
 def test_clusters_and_abbreviations_hide_nothing(line: str, expected: Decision) -> None:
     """What an option runs or a verb means is known where it is short or not the only letter."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mkfs.vfat -F32 -I /dev/sdb", DENY),
+        ("mkfs.ext4 -S /dev/sda1", DENY),
+        ("mkfs.ntfs -QU /dev/sdb1", DENY),
+        ("mkfs.f2fs -i /dev/sdb", DENY),
+        ("mkfs -t vfat -I /dev/sdb", DENY),
+        ("apt-get -yo X=y purge systemd", DENY),
+        ("dnf -yd 0 remove systemd", DENY),
+        ("redis-cli -xn 0 flushall", DENY),
+        ("date -ud 20260101", ALLOW),
+        ("mkfs.ext4 -qn /dev/sdb", ALLOW),
+    ],
+)
+def test_a_value_is_stepped_over_where_there_is_one(line: str, expected: Decision) -> None:
+    """Behind a letter without a value stands an operand, behind a cluster perhaps a value."""
+    assert judge(line).decision is expected

@@ -72,7 +72,7 @@ class Matcher:
                 operands.extend(call.arguments[index + 1 :])
                 break
             elif word.startswith("-") and len(word) > 1:
-                skip = word in values
+                skip = word in values or _ends_with_one(word, values)
             else:
                 operands.append(field)
         return Operands(tuple(operands), values)
@@ -134,6 +134,12 @@ def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
     if rule.target and not any(_is_target(rule.target, field, call) for field in operands):
         return None
     return rule.decision if certain else Decision.NEEDS_APPROVAL
+
+
+def _ends_with_one(cluster: str, values: frozenset[str]) -> bool:
+    """Whether only the last letter of a cluster takes a value, which so is the next argument."""
+    *before, last = (f"-{letter}" for letter in cluster[1:])
+    return _CLUSTER.match(cluster) is not None and last in values and not values & set(before)
 
 
 def _has_option(
