@@ -66,3 +66,34 @@ def test_paper_says_what_it_lacks(page: Page, tmp_path: Path) -> None:
     assert "Show 101 of 101 more" in shown
     boxes = "[...document.querySelectorAll('#filters input, #filters select, #filters button')]"
     assert page.evaluate(f"{boxes}.filter((x) => x.getClientRects().length).length") == 0
+
+
+FOCUSED: Final = "(() => { const x = document.activeElement; return x.id || x.ariaLabel })()"
+
+
+def test_keys_go_on_from_where_they_were(page: Page, tmp_path: Path) -> None:
+    """What a button or a link has brought has the focus, where the button itself is gone."""
+    chain = Chain(tmp_path / "state")
+    number = chain.command("seq 1000", b"".join(b"%d\n" % number for number in range(1000)))
+    for _ in range(300):
+        chain.refusal("x")
+    verdict(page, export(chain.root))
+    page.evaluate("document.querySelector('.more').click()")
+    assert page.evaluate(FOCUSED) == f"Output of #{number}"
+    page.evaluate("document.getElementById('more').click()")
+    assert page.evaluate(FOCUSED) == "r201"
+    page.evaluate(f"document.querySelector('#r{number} .facts button').click()")
+    assert page.evaluate(FOCUSED) == "operator"
+    page.evaluate("document.querySelector('#verdicts .refused').click()")
+    page.evaluate("location.hash = '#r300'")
+    page.wait(f"{FOCUSED} === 'r300'")
+
+
+def test_the_verdict_is_told_once(page: Page, tmp_path: Path) -> None:
+    """A screen reader is told the verdict, and not each step on the way or every number in it."""
+    chain = sample(tmp_path / "state")
+    verdict(page, export(chain.root))
+    told = "[...document.querySelectorAll('#verdict, #verdict [aria-live]')]"
+    assert page.evaluate(f"{told}.filter((x) => x.ariaLive).map((x) => x.innerText)") == [
+        "Verified in this browser"
+    ]

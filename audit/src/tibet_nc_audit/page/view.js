@@ -190,6 +190,7 @@ function entryElement(entry, view) {
   const element = make("article", `entry ${entry.verdict}`, make("time", "", clock(entry.time)),
     body);
   element.id = `r${entry.seq}`;
+  element.tabIndex = -1; // to go on from, after a link or a button that has led here
   if (record?.kind === "intent" || record?.kind === "refusal") body.append(commandLine(entry));
   const remark = remarkOf(entry);
   if (remark) body.append(safe("p", "remark", remark));
@@ -274,13 +275,17 @@ function output(entry, { output_bytes: all, recorded_bytes: kept }, view) {
     const pre = exact(make("pre", end < bytes.length ? "output short" : "output"),
       outputRuns(bytes.subarray(0, end)));
     const rest = bytes.length - end;
+    pre.tabIndex = 0; // to be scrolled by keys
+    pre.role = "group";
+    pre.ariaLabel = `Output of #${entry.seq}`;
     block.replaceChildren(pre);
     if (end < cap) {
-      block.append(button("more", `Show all ${size(bytes.length)}`, () => show(cap)));
+      block.append(button("more", `Show all ${size(bytes.length)}`, () => show(cap).focus()));
     } else if (rest) block.append(make("p", "remark", `… and ${size(rest)} more`));
     if (kept < all) {
       block.append(make("p", "remark", `Recorded were the first ${size(kept)} of ${size(all)}.`));
     }
+    return pre;
   };
   show(bytes.length <= (view.session ? OPEN_BYTES : cut) ? cap : cut);
   return block;
@@ -358,6 +363,7 @@ class View {
     byId(id).value = byId(id).value === value ? "" : value;
     this.show();
     byId("filters").scrollIntoView();
+    byId(id).focus({ preventScroll: true });
   }
 
   buttons() {
@@ -416,17 +422,32 @@ class View {
     const rest = this.list.length - this.drawn;
     if (!rest) return;
     const more = button("", `Show ${Math.min(rest, PAGE_ENTRIES)} of ${rest.toLocaleString("en")}` +
-      " more", () => this.draw(PAGE_ENTRIES));
+      " more", () => {
+      const next = this.list[this.drawn];
+      this.draw(PAGE_ENTRIES);
+      byId(`r${next.seq}`).focus({ preventScroll: true });
+    });
     more.id = "more";
     timeline.append(more);
   }
 
-  // Go to the record that the address names, drawing up to it.
+  // Go to the record that the address names, drawing up to it; no filter keeps it away.
   reach() {
     const number = Number(location.hash.replace(/^#r?/, ""));
-    const at = this.list.findIndex((entry) => numbersOf(entry).includes(number));
-    if (!location.hash || at < 0) return;
+    const named = (entry) => numbersOf(entry).includes(number);
+    if (!location.hash || !this.entries.some(named)) return;
+    if (!this.list.some(named)) this.clear();
+    const at = this.list.findIndex(named);
     if (at >= this.drawn) this.draw(at + 1 - this.drawn);
-    byId(`r${this.list[at].seq}`)?.scrollIntoView();
+    const element = byId(`r${this.list[at].seq}`);
+    element.scrollIntoView();
+    element.focus({ preventScroll: true });
+  }
+
+  clear() {
+    for (const id of ["search", "operator", "session"]) byId(id).value = "";
+    for (const toggle of byId("verdicts").children) toggle.ariaPressed = "true";
+    this.off.clear();
+    this.show();
   }
 }
