@@ -264,12 +264,16 @@ def test_the_policy_permits_nothing(page: Page, root: Path) -> None:
 
 
 def test_an_altered_script_does_not_run(page: Page, root: Path) -> None:
-    """A script of another digest than the policy names doesn't run: nothing is called verified."""
+    """Without its script the page says that nothing was checked, and offers nothing that won't work.
+
+    A script of another digest than the policy names doesn't run.
+    """
     path = _altered(export(root), lambda text: text.replace("Not verified", "Verified"))
     page.open(path)
     page.wait("document.readyState === 'complete' && document.title !== ''")
-    assert page.evaluate("document.getElementById('word').innerText") == "Checking…"
+    assert page.evaluate("document.getElementById('word').innerText") == "Not checked"
     assert "Nothing was checked" in page.evaluate("document.body.innerText")
+    assert page.evaluate("document.getElementById('search').checkVisibility()") is False
 
 
 def test_without_ed25519(page: Page, root: Path) -> None:

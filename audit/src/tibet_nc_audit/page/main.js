@@ -3,6 +3,7 @@
 "use strict";
 
 async function main() {
+  showVerdict("checking", "Checking…", "");
   const about = JSON.parse(takeLines("about")[0]);
   const lines = takeLines("chain");
   const records = lines.map(parseRecord);

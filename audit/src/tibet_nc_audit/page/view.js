@@ -343,6 +343,7 @@ class View {
     }
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     this.buttons();
+    byId("filters").hidden = false;
     addEventListener("hashchange", () => this.reach());
   }
 
