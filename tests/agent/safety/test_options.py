@@ -334,3 +334,18 @@ def test_clusters_and_abbreviations_hide_nothing(line: str, expected: Decision) 
 def test_a_value_is_stepped_over_where_there_is_one(line: str, expected: Decision) -> None:
     """Behind a letter without a value stands an operand, behind a cluster perhaps a value."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("apt-get update -o APT::Update::Pre-Invoke::=reboot", ASK),
+        ("apt -yoDPkg::Post-Invoke::=reboot install x", ASK),
+        ("apt-get --option=Dir::Bin::dpkg=/tmp/x install y", ASK),
+        ("apt-get -y -o Dpkg::Options::=--force-confold install nginx", ALLOW),
+        ("apt-get -o Acquire::http::Proxy=http://example.org:3128 update", ALLOW),
+    ],
+)
+def test_a_setting_of_apt_that_runs_something_needs_approval(line: str, expected: Decision) -> None:
+    """What apt is told to run before or after its work is somebody's decision."""
+    assert judge(line).decision is expected
