@@ -264,7 +264,7 @@ def test_the_policy_permits_nothing(page: Page, root: Path) -> None:
 
 
 def test_an_altered_script_does_not_run(page: Page, root: Path) -> None:
-    """Without its script the page says that nothing was checked, and offers nothing that won't work.
+    """Without its script the page says that nothing was checked, and offers nothing to press.
 
     A script of another digest than the policy names doesn't run.
     """
