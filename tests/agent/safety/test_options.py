@@ -349,3 +349,25 @@ def test_a_value_is_stepped_over_where_there_is_one(line: str, expected: Decisio
 def test_a_setting_of_apt_that_runs_something_needs_approval(line: str, expected: Decision) -> None:
     """What apt is told to run before or after its work is somebody's decision."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("hyperfine --prepare sync reboot", DENY),
+        ("hyperfine -p reboot ls", DENY),
+        ("hyperfine -N -w 3 -p sync 'rm -rf /etc'", DENY),
+        ("nix shell nixpkgs#x -c reboot", DENY),
+        ("guix shell x -- reboot", DENY),
+        ("watchexec -r -- reboot", DENY),
+        ("doas -a style reboot", DENY),
+        ("sg root -c reboot", DENY),
+        ("hyperfine --warmup 3 -p 'make clean' make", ALLOW),
+        ("nix run nixpkgs#hello -- --greeting hi", ALLOW),
+        ("guix install hello; watchexec -- make test", ALLOW),
+        ("sg video -c 'ls /dev'", ALLOW),
+    ],
+)
+def test_a_wrapper_runs_all_that_it_is_given(line: str, expected: Decision) -> None:
+    """What is run before a command is judged as well as the command."""
+    assert judge(line).decision is expected

@@ -27,7 +27,9 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
         code = _code(call, wrapper, _code_end(call, wrapper))
         if code is not None:
             text, rest = code
-            return _run_text(call, text, rest)
+            output = _run_text(call, text, rest)
+            if wrapper.runs is not Runs.TEXT:
+                return output
     index = _command_index(call, wrapper)
     if index < 0:
         return COMMAND
