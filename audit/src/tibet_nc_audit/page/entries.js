@@ -102,6 +102,12 @@ function wholeFrom(bytes, at) {
   return end;
 }
 
+// The text of a record that commits to one: that one, else whatever stands in its place.
+function textOf(record, texts) {
+  const those = record?.command ? texts.get(record.seq) : undefined;
+  return those?.find(({ digest }) => digest === record.command) ?? those?.at(-1);
+}
+
 // Put records together; `texts` are by a command's number, `recordings` by their name.
 function entriesOf(lines, records, start, texts, recordings) {
   const entries = [];
@@ -121,7 +127,7 @@ function entriesOf(lines, records, start, texts, recordings) {
     const seq = record ? record.seq : start + row;
     const entry = { seq, record, end: null, lines: [line], verdict: verdictOf(record),
       time: record?.time ?? "", operator: record?.sender ?? "", session: record?.session ?? "",
-      text: texts.get(seq),
+      text: textOf(record, texts),
       recording: record?.kind === "remainder" ? recordings.get(recordingName(record)) : null };
     entries.push(entry);
     if (record?.kind === "intent") open.set(seq, entry);

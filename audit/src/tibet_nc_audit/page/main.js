@@ -7,8 +7,8 @@ async function main() {
   const about = JSON.parse(takeLines("about")[0]);
   const lines = takeLines("chain");
   const records = lines.map(parseRecord);
-  const texts = new Map(takeLines("texts").map((line) => JSON.parse(line))
-    .map((payload) => [payload.seq, payload]));
+  const able = await abilities();
+  const texts = await takeTexts(able);
   const recordings = new Map([...takeRecordings()].map(([name, cast]) => {
     try {
       return [name, { bytes: printed(cast) }];
@@ -24,7 +24,6 @@ async function main() {
   showHead(about, records, entries);
   showActivity(entries);
 
-  const able = await abilities();
   const check = new ChainCheck(about, able);
   const gone = records.filter((record) => ["erased", "retention"].includes(record?.what));
   const view = new View(entries, check.bad, gone);
@@ -42,19 +41,41 @@ async function main() {
   view.reach();
 }
 
+// The texts of commands by their numbers, of which one may have several: a crash leaves texts that no
+// record speaks of, and anybody can add some.
+async function takeTexts(able) {
+  const texts = new Map();
+  for (const line of takeLines("texts")) {
+    const text = JSON.parse(line);
+    const { seq, salt, command } = text;
+    if (able.hashes) text.digest = hex(await sha256(unhex(salt), UTF8.encode(command)));
+    if (texts.has(seq)) texts.get(seq).push(text);
+    else texts.set(seq, [text]);
+  }
+  return texts;
+}
+
 async function checkEvidence(check, records, texts, recordings) {
   const left = new Set(recordings.keys());
-  const unclaimed = new Set(texts.keys());
+  const claimed = new Set();
+  const without = new Map(); // commitments whose text isn't there, and whose they are
   for (const record of records) {
-    if (record?.command && unclaimed.delete(record.seq)) {
-      await check.text(record, texts.get(record.seq));
-    }
-    const name = ["outcome", "remainder"].includes(record?.kind) && recordingName(record);
+    if (!check.believed.has(record)) continue;
+    const text = textOf(record, texts);
+    if (text) {
+      claimed.add(text);
+      check.text(record, text);
+    } else if (record.command) without.set(record.command, record.seq);
+    const name = ["outcome", "remainder"].includes(record.kind) && recordingName(record);
     if (left.delete(name)) await check.output(record, recordings.get(name));
+  }
+  for (const text of [...texts.values()].flat()) {
+    const number = claimed.has(text) ? undefined : without.get(text.digest);
+    if (number === undefined) continue;
+    check.find(number, "this record's text stands under another number", number, text.seq);
   }
   // After a fault in the chain, what an altered record spoke of stands alone too.
   if (check.findings.length) return;
-  for (const number of unclaimed) check.find(number, "a text that no record speaks of");
   for (const name of left) {
     check.find(Number.parseInt(name, 10), "a recording that no record speaks of");
   }

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""The HTML report judges what records speak of as verify does, whatever else lies beside it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.audit.chains import Chain, add, salt
+from tests.harness.browser import Page
+from tests.integration.report import export, findings, verdict
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.verify import verify
+from tibet_nc_protocol.layout import PAYLOADS_CODEC, Payload
+
+type Alter = Callable[[Chain], object]
+
+
+def _first_bad(page: Page, chain: Chain) -> int | None:
+    """Return the record that verify and the page name, which has to be the same, or none."""
+    with State(chain.root) as state:
+        first = verify(state).first_bad
+    said = verdict(page, export(chain.root))
+    if first is None:
+        assert "Verified in this browser" in said, findings(page)
+        return None
+    assert f"Not verified: record {first.record} is bad" in said, first
+    return first.record
+
+
+def _text(number: int, command: str, of: int) -> bytes:
+    payload = Payload(seq=number, salt=salt(of).hex(), command=command)
+    return PAYLOADS_CODEC.encode(payload) + b"\n"
+
+
+def _texts(*lines: bytes) -> Alter:
+    return lambda chain: chain.texts.write_bytes(b"".join(lines))
+
+
+def _forge(chain: Chain) -> None:
+    lines = chain.lines
+    other = json.loads(lines[5]) | {"seq": 0, "recorded_bytes": 1}
+    lines[5] = json.dumps(other, sort_keys=True, separators=(",", ":")).encode()
+    chain.segments[0].write_bytes(b"\n".join([*lines, b""]))
+
+
+DF: Final = _text(1, "df", 1)
+UP: Final = _text(4, "uptime", 4)
+DECOY: Final = _text(1, "rm", 1)
+
+
+@pytest.mark.parametrize(
+    ("alter", "bad"),
+    [
+        (_texts(DF, DECOY, UP), None),
+        (_texts(DECOY, DF, UP), None),
+        (_texts(DECOY, UP), 1),
+        (_texts(DF, _text(3, "uptime", 4)), 4),
+        (_texts(DF, _text(3, "lost in a crash", 3), UP), None),
+        (_texts(), None),
+        (_forge, 5),
+    ],
+)
+def test_texts(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -> None:
+    """One text that opens the commitment will do, and what no record speaks of is no fault (I8)."""
+    chain = Chain(tmp_path / "state")
+    chain.command("df", b"x\n")
+    chain.session()
+    chain.command("uptime", b"up\n")
+    alter(chain)
+    assert _first_bad(page, chain) == bad
+
+
+def test_the_text_that_is_shown(page: Page, tmp_path: Path) -> None:
+    """A text beside the one that a record commits to isn't shown, nor one that none commits to."""
+    chain = Chain(tmp_path / "state")
+    number = chain.intent("df")
+    refused = chain.refusal(None)
+    add(chain.texts, _text(number, "rm", 1) + _text(refused, "never asked for", 1))
+    verdict(page, export(chain.root))
+    shown = page.evaluate("document.getElementById('timeline').innerText")
+    assert "df" in shown
+    assert "rm" not in shown.split()
+    assert "never asked for" not in shown
