@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 
-from tests.audit.chains import Chain, add, salt
+from tests.audit.chains import CHUNK, Chain, add, salt
 from tests.harness.browser import Page
 from tests.integration.report import export, findings, verdict
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import verify
-from tibet_nc_protocol.layout import PAYLOADS_CODEC, Payload
+from tibet_nc_protocol.layout import PAYLOADS_CODEC, RECORDINGS, Payload, recording_name
+from tibet_nc_protocol.records import Outcome
 
 type Alter = Callable[[Chain], object]
 
@@ -71,6 +73,64 @@ def test_texts(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -> Non
     chain.command("uptime", b"up\n")
     alter(chain)
     assert _first_bad(page, chain) == bad
+
+
+def _cast(old: bytes, new: bytes) -> Alter:
+    def alter(chain: Chain) -> None:
+        path = chain.root / RECORDINGS / recording_name(1)
+        data = path.read_bytes()
+        assert old in data
+        path.write_bytes(data.replace(old, new, 1))
+
+    return alter
+
+
+def _emptied(chain: Chain) -> None:
+    (chain.root / RECORDINGS / recording_name(1)).write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("alter", "bad"),
+    [
+        (_cast(b'"x","0"]\n', b'"x","0"]'), 2),
+        (_cast(b'"x","0"]\n', b'"x","0"]\n[0'), 2),
+        (_emptied, 2),
+        (_cast(b'"x","0"]\n', b'"x","0"]\r\n'), None),
+        (_cast(b'"x","0"]\n', b'"x","0"]' + b" " * 400_000 + b"\n"), 2),
+        (_cast(b"\xef\xbf\xbd", b"\\ud800"), 2),
+        (_cast(b"[0.0", b"[-1"), 2),
+        (_cast(b"[0.0", b"[-0"), None),
+        (_cast(b"[0.0", b"[null"), 2),
+        (_cast(b"[0.0", b"[1e400"), 2),
+        (_cast(b"/w==", b"/w"), 2),
+        (_cast(b"/w==", b"/ w=="), 2),
+        (_cast(b'"version":3', b'"version":4'), 2),
+        (_cast(b'"rows":24', b'"rows":"24"'), 2),
+        (_cast(b'"title":', b'"name":'), 2),
+    ],
+)
+def test_recordings(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -> None:
+    """A recording is one to the page just when it is one to verify (I8)."""
+    chain = Chain(tmp_path / "state")
+    chain.command("df", "\ufffd".encode() + b"x" * CHUNK + b"\xff")
+    alter(chain)
+    assert _first_bad(page, chain) == bad
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda outcome: msgspec.structs.replace(outcome, recording=recording_name(9)),
+        lambda outcome: msgspec.structs.replace(outcome, output_bytes=outcome.output_bytes - 1),
+    ],
+)
+def test_what_an_outcome_says_of_its_recording(
+    page: Page, tmp_path: Path, alter: Callable[[Outcome], Outcome]
+) -> None:
+    """An outcome that names another recording, or more of it than was printed, is named (I8)."""
+    chain = Chain(tmp_path / "state")
+    number = chain.outcome(chain.intent("df"), b"x\n", alter=alter)
+    assert _first_bad(page, chain) == number
 
 
 def test_the_text_that_is_shown(page: Page, tmp_path: Path) -> None:

@@ -282,8 +282,22 @@ class ChainCheck {
     else this.find(record.seq, "not the text that the record commits to", record.command, digest);
   }
 
-  // What a recording holds against the outcome that says what was printed.
-  async output(record, recording) {
+  // What a recording holds, if it is here, against the outcome that says what was printed.
+  async output(record, name, recording) {
+    if (record.recorded_bytes > record.output_bytes) {
+      this.find(record.seq, "says that more was recorded than printed", record.output_bytes,
+        record.recorded_bytes);
+      return;
+    }
+    if (record.recording !== name && (record.recording || record.recorded_bytes)) {
+      this.find(record.seq, "names another recording", name, record.recording);
+      return;
+    }
+    if (!recording) return;
+    if (recording.empty && (record.recorded_bytes || !record.output_bytes)) {
+      this.find(record.seq, "the recording has no asciicast v3 header");
+      return;
+    }
     if (recording.wrong) {
       this.find(record.seq, recording.wrong);
       return;

@@ -8,9 +8,11 @@
 
 const UTF8 = new TextEncoder();
 const STRICT = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const RECORDING_LINE_BYTES = 394240; // SPEC §11
 const LOOSE = new TextDecoder("utf-8", { ignoreBOM: true });
 
 function fromBase64(text) {
+  if (text.length % 4 || /\s/.test(text)) throw new Error("not base64"); // which atob() takes
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
@@ -18,7 +20,9 @@ function bytesOf(line) {
   return line.startsWith("base64:") ? fromBase64(line.slice(7)) : UTF8.encode(line);
 }
 
-const linesIn = (block) => block.textContent.replace(/\n$/, "").split("\n");
+function linesIn({ textContent }) {
+  return textContent === "" ? [] : textContent.replace(/\n$/, "").split("\n");
+}
 
 // The lines of all blocks of one kind; the blocks are taken out of the page.
 function takeLines(kind) {
@@ -33,7 +37,8 @@ function takeLines(kind) {
 function takeRecordings() {
   const recordings = new Map();
   for (const block of document.querySelectorAll('pre[data-of="recording"]')) {
-    recordings.set(block.dataset.name, linesIn(block));
+    const { name, torn } = block.dataset;
+    recordings.set(name, { lines: linesIn(block), torn: Number(torn) });
     block.remove();
   }
   return recordings;
@@ -44,24 +49,41 @@ function recordingName({ kind, intent }) {
   return `${String(intent).padStart(12, "0")}${kind === "remainder" ? ".remainder" : ""}.cast`;
 }
 
-// What a command printed, from its recording; throws what is wrong with that.
-function printed(lines) {
+const isText = (value) => typeof value === "string" && !/\p{Cs}/u.test(value);
+
+function isHeader(value) {
+  const { version, term, timestamp, title } = value ?? {};
+  return version === 3 && isText(term?.type) && isText(title)
+    && [term.cols, term.rows, timestamp].every(Number.isInteger);
+}
+
+function isEvent(value) {
+  return Array.isArray(value) && value.length === 3 && Number.isFinite(value[0]) && value[0] >= 0
+    && isText(value[1]) && isText(value[2]);
+}
+
+// The value in a line of a recording, whose number is for what it throws.
+function valueOf(line, number) {
+  try {
+    const bytes = bytesOf(line);
+    if (bytes.length <= RECORDING_LINE_BYTES) return JSON.parse(STRICT.decode(bytes));
+  } catch {
+    throw new Error(`line ${number} of the recording is no JSON`);
+  }
+  throw new Error(`line ${number} of the recording is too long`);
+}
+
+// What a command printed, from its recording; throws what is wrong with that (SPEC §8).
+function printed({ lines, torn }) {
   const parts = [];
   let shown = null;
   lines.forEach((line, row) => {
-    let event;
-    try {
-      event = JSON.parse(line);
-    } catch {
-      throw new Error(`line ${row + 1} of the recording is no JSON`);
-    }
+    const event = valueOf(line, row + 1);
     if (row === 0) {
-      if (event?.version !== 3) throw new Error("the recording has no asciicast v3 header");
+      if (!isHeader(event)) throw new Error("the recording has no asciicast v3 header");
       return;
     }
-    if (!Array.isArray(event) || event.length !== 3 || typeof event[2] !== "string") {
-      throw new Error(`line ${row + 1} of the recording is no event`);
-    }
+    if (!isEvent(event)) throw new Error(`line ${row + 1} of the recording is no event`);
     const [, code, data] = event;
     if (shown !== null) {
       if (code !== "o" || data !== shown) {
@@ -81,6 +103,7 @@ function printed(lines) {
       parts.push(UTF8.encode(data));
     }
   });
+  if (torn) throw new Error("the last line of the recording is incomplete");
   if (shown !== null) throw new Error("the recording ends within an event");
   return joined(parts);
 }

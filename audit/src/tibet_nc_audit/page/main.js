@@ -11,7 +11,7 @@ async function main() {
   const texts = await takeTexts(able);
   const recordings = new Map([...takeRecordings()].map(([name, cast]) => {
     try {
-      return [name, { bytes: printed(cast) }];
+      return [name, { bytes: printed(cast), empty: !cast.lines.length }];
     } catch (error) {
       return [name, { wrong: error.message }];
     }
@@ -66,8 +66,9 @@ async function checkEvidence(check, records, texts, recordings) {
       claimed.add(text);
       check.text(record, text);
     } else if (record.command) without.set(record.command, record.seq);
-    const name = ["outcome", "remainder"].includes(record.kind) && recordingName(record);
-    if (left.delete(name)) await check.output(record, recordings.get(name));
+    if (!["outcome", "remainder"].includes(record.kind)) continue;
+    const name = recordingName(record);
+    await check.output(record, name, left.delete(name) ? recordings.get(name) : null);
   }
   for (const text of [...texts.values()].flat()) {
     const number = claimed.has(text) ? undefined : without.get(text.digest);

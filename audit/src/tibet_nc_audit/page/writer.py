@@ -87,11 +87,15 @@ class _Evidence:
             numbers.add(entry.seq)
             if entry.recording is None or (entry.outcome or 0) >= self._excerpt.end:
                 continue
-            recording = self._recording(_recording_name(entry), min(room, RECORDING_BYTES))
-            room -= sum(len(line) + 1 for line in recording)
-            if recording:
-                attribute = f'recording" data-name="{_recording_name(entry)}'
-                yield from _blocks(attribute, iter(recording), whole=True)
+            name = _recording_name(entry)
+            recording = self._recording(name, min(room, RECORDING_BYTES))
+            if recording is not None:
+                lines, torn = recording
+                room -= sum(len(line) + 1 for line in lines)
+                about = f'data-of="recording" data-name="{name}" data-torn="{torn}"'
+                yield f"<pre hidden {about}>\n".encode()
+                yield from (_exact(line) + b"\n" for line in lines)
+                yield b"</pre>\n"
         if _selects(wanted):
             yield from _blocks("selected", (b"%d" % number for number in sorted(numbers)))
         yield from _blocks("texts", self._texts(numbers))
@@ -99,16 +103,19 @@ class _Evidence:
     def _inside(self, entry: Entry) -> bool:
         return self._excerpt.start <= entry.seq < self._excerpt.end
 
-    def _recording(self, name: str, limit: int) -> list[bytes]:
-        """Return the lines of a recording; none if it isn't there, or there is no room for it."""
+    def _recording(self, name: str, limit: int) -> tuple[list[bytes], int] | None:
+        """Return the lines of a recording, and how many bytes stand after the last line end.
+
+        None if it isn't there, or there is no room for it.
+        """
         try:
             with self._state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
                 if file.size <= limit:
-                    return list(file)
+                    return list(file), file.torn
         except (MissingFileError, NotAFileError):
-            return []
+            return None
         self.recordings_omitted += 1
-        return []
+        return None
 
     def _texts(self, numbers: set[int]) -> Iterator[bytes]:
         room = TEXTS_BYTES
@@ -209,11 +216,11 @@ def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _blocks(kind: str, lines: Iterator[bytes], *, whole: bool = False) -> Iterator[bytes]:
-    """Yield lines in elements that aren't shown, in one if they belong together."""
+def _blocks(kind: str, lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines in elements that aren't shown."""
     written = 0
     for line in lines:
-        if written % BLOCK_LINES == 0 and not (whole and written):
+        if written % BLOCK_LINES == 0:
             yield b"</pre>\n" if written else b""
             # HTML drops a line end directly after the tag.
             yield f'<pre hidden data-of="{kind}">\n'.encode()
