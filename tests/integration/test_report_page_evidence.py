@@ -117,13 +117,13 @@ def test_recordings(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -
     assert _first_bad(page, chain) == bad
 
 
-@pytest.mark.parametrize(
-    "alter",
-    [
-        lambda outcome: msgspec.structs.replace(outcome, recording=recording_name(9)),
-        lambda outcome: msgspec.structs.replace(outcome, output_bytes=outcome.output_bytes - 1),
-    ],
-)
+LIES: Final[list[Callable[[Outcome], Outcome]]] = [
+    lambda outcome: msgspec.structs.replace(outcome, recording=recording_name(9)),
+    lambda outcome: msgspec.structs.replace(outcome, output_bytes=outcome.output_bytes - 1),
+]
+
+
+@pytest.mark.parametrize("alter", LIES)
 def test_what_an_outcome_says_of_its_recording(
     page: Page, tmp_path: Path, alter: Callable[[Outcome], Outcome]
 ) -> None:
