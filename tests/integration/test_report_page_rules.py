@@ -3,17 +3,22 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.audit.chains import LATER, Chain, sample
+from tests.audit.chains import LATER, Chain, add, moment, sample
 from tests.harness.browser import Page
 from tests.integration.report import export, findings, verdict
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, segment_name
 from tibet_nc_protocol.records import RECORDS
+
+type Alter = Callable[[Chain], object]
 
 VECTORS: Final = Path(__file__).parent.parent / "vectors"
 CHAINS: Final = [
@@ -110,6 +115,58 @@ def test_a_record_of_other_types(
     assert f"Not verified: record {number} is bad" in said
     assert "not a record in its one form" in findings(page)[0]
     assert page.evaluate("document.querySelectorAll('.entry').length") >= 13
+
+
+def _torn(number: int) -> Alter:
+    return lambda chain: add(chain.segments[number], b'{"actor":')
+
+
+def _rename(number: int, first: int) -> Alter:
+    return lambda chain: chain.segments[number].rename(chain.root / CHAIN / segment_name(first))
+
+
+FILES: Final[list[tuple[Alter, int | None]]] = [
+    (_torn(1), 10),
+    (_torn(0), 5),
+    (_rename(1, 6), 5),
+    (_rename(1, 4), 5),
+    (_rename(1, 10**12 - 1), 5),
+    (_rename(0, 1), 0),
+    (lambda chain: chain.segments[0].unlink(), 0),
+    (lambda chain: chain.segments[1].write_bytes(b""), None),
+    (lambda chain: (chain.root / CHAIN / segment_name(10)).touch(), None),
+    (lambda chain: (chain.root / CHAIN / segment_name(11)).touch(), 10),
+    (lambda chain: [path.write_bytes(b"") for path in chain.segments], 0),
+    (lambda chain: [path.write_bytes(b"{") for path in chain.segments], 0),
+]
+
+
+@pytest.mark.parametrize(("alter", "bad"), FILES)
+def test_files_of_a_chain(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -> None:
+    """A torn last line, or a file that is missing, is held against the record there (I8)."""
+    chain = Chain(tmp_path / "state", segment_records=5)
+    while chain.length < 10:
+        chain.session()
+    alter(chain)
+    with State(chain.root) as state:
+        first = verify(state).first_bad
+    assert (first and first.record) == bad
+    said = verdict(page, export(chain.root))
+    assert ("Verified in this browser" if bad is None else f"record {bad} is bad") in said
+
+
+def test_files_of_an_excerpt(page: Page, tmp_path: Path) -> None:
+    """A page that begins or ends within a file asks for no other, and sees what is torn there."""
+    chain = Chain(tmp_path / "state", segment_records=5)
+    while chain.length < 15:
+        chain.session()
+    for since, until in ((7, 12), (5, 10), (3, 15), (14, 15)):
+        times = ("--since", moment(since), "--until", moment(until))
+        assert "Verified in this browser" in verdict(page, export(chain.root, *times))
+    assert "Nothing to check" in verdict(page, export(chain.root, "--since", moment(20)))
+    add(chain.segments[1], b"{")
+    assert "record 10 is bad" in verdict(page, export(chain.root, "--since", moment(7)))
+    assert "Verified" in verdict(page, export(chain.root, "--since", moment(10)))
 
 
 @pytest.mark.parametrize("case", CHAINS, ids=lambda case: case.name)

@@ -84,6 +84,9 @@ class ChainCheck {
   constructor(about, able) {
     this.able = able;
     this.start = about.start;
+    this.empty = about.total === 0;
+    this.files = about.files; // those that aren't entered yet
+    this.file = null;
     this.number = about.start;
     this.prev = about.prev;
     this.origin = about.origin;
@@ -115,11 +118,37 @@ class ChainCheck {
       await this.useKey(records[at]);
       const batch = lines.slice(at, end).map((line, row) => this.prepare(line, records[at + row]));
       const ready = await Promise.all(batch);
-      for (let row = at; row < end; row += 1) await this.take(records[row], ready[row - at]);
+      for (let row = at; row < end; row += 1) {
+        this.enter(row);
+        await this.take(records[row], ready[row - at]);
+      }
       at = end;
       progress(at);
       await new Promise((resolve) => setTimeout(resolve));
     }
+    this.enter(lines.length);
+    this.leave();
+    if (this.empty) this.find(0, "the chain is empty");
+  }
+
+  // Enter the files of the chain that begin at a row of this page (SPEC §9).
+  enter(row) {
+    for (; this.files[0]?.at === row; this.files.shift()) {
+      this.leave();
+      [this.file] = this.files;
+      const { first } = this.file;
+      if (first === this.number || (row === 0 && first < this.start)) continue;
+      this.find(this.number, "the file that begins with this record is missing", this.number, first);
+      if (first < this.number) continue;
+      this.number = first;
+      this.relink = true;
+      this.tree = null;
+    }
+  }
+
+  // Leave the file that was entered last.
+  leave() {
+    if (this.file?.torn) this.find(this.number, "the last line of the chain's file is incomplete");
   }
 
   async useKey(first) {

@@ -12,6 +12,8 @@ from typing import Final
 from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol.errors import DecodeError, SignatureError
+from tibet_nc_protocol.layout import CHAIN, segment_name
+from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.merkle import Frontier, leaf_hash
 from tibet_nc_protocol.records import (
     FIRST_PREV,
@@ -43,11 +45,15 @@ class Excerpt:
         self.prev = FIRST_PREV
         self.key = key
         """The key that signs the first record here."""
+        self.files: list[dict[str, int]] = []
+        """The chain's files from the one with the first record here on: the number in its name, the
+        records here before it, and bytes after its last line end."""
         self.host = ""
         self.origin = ""
         self._state = state
         self._since, self._until = wanted.since, wanted.until
         self._tree: Frontier | None = Frontier()
+        self._held = 0
 
     @property
     def subtrees(self) -> list[str] | None:
@@ -57,27 +63,35 @@ class Excerpt:
     def lines(self, limit: int = LINES_BYTES) -> Iterator[bytes]:
         """Yield the lines of the records; raises AuditError."""
         surplus = self._state.chain_bytes() - limit
-        within = False
-        for number, line in self._state.records_from(0):
+        for number, line in self._read():
             self.total = number + 1
             record = _decode(line)
             if number == 0 and isinstance(record, Genesis):
                 self.host, self.origin = record.host, record.executor
             time = "" if record is None else record.time
-            if not within:
+            if not self._held:
                 # What is no record has no time: it is where the one before it is.
                 early = bool(self._since) and (not time or time < (self._since or ""))
                 if surplus > 0 or early:
                     surplus -= len(line) + 1
                     self._pass(number, line, record)
                     continue
-                within = True
-            if number - self.start >= LINES or (self._until and time >= self._until):
+                self.files = [{**self.files[-1], "at": 0}]
+            if self._held >= LINES or (self._until and time >= self._until):
                 return
+            self._held += 1
             self.end = number + 1
             yield line
-        if not within:
+        if not self._held:
             self.end = self.start
+
+    def _read(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each line, with the number that it has by its place in the file that it is in."""
+        for first in self._state.segments():
+            with self._state.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
+                self.files.append({"first": first, "at": self._held, "torn": 0})
+                yield from enumerate(file, first)
+                self.files[-1]["torn"] = file.torn
 
     def _pass(self, number: int, line: bytes, record: Record | None) -> None:
         """Sum up a record that the page doesn't hold."""

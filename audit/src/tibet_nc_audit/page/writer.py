@@ -178,6 +178,8 @@ def _about(
         "key": "" if key is None else key.hex,
         "key_here": "" if excerpt.key is None else excerpt.key.hex,
         "start": excerpt.start,
+        "total": excerpt.total,
+        "files": excerpt.files if excerpt.end > excerpt.start or not excerpt.total else [],
         "prev": excerpt.prev,
         "subtrees": excerpt.subtrees,
         "selected": selected,
