@@ -42,8 +42,8 @@ class Kept:
 
     def crosscheck(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Compare the chain with something."""
-        uid = str(self.host.uids.executor)
-        return self.host.audit("crosscheck", "--uid", uid, *map(str, arguments))
+        uid = ("--uid", str(self.host.uids.executor)) if {"--journal", "--live"} & {*arguments} else ()
+        return self.host.audit("crosscheck", *uid, *map(str, arguments))
 
     def found(self, *arguments: str | Path) -> list[dict[str, Any]]:
         """Return what a comparison finds."""
