@@ -42,7 +42,8 @@ class Kept:
 
     def crosscheck(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Compare the chain with something."""
-        uid = ("--uid", str(self.host.uids.executor)) if {"--journal", "--live"} & {*arguments} else ()
+        with_journal = not {"--journal", "--live"}.isdisjoint(arguments)
+        uid = ("--uid", str(self.host.uids.executor)) if with_journal else ()
         return self.host.audit("crosscheck", *uid, *map(str, arguments))
 
     def found(self, *arguments: str | Path) -> list[dict[str, Any]]:
