@@ -155,6 +155,20 @@ def test_files_of_a_chain(page: Page, tmp_path: Path, alter: Alter, bad: int | N
     assert ("Verified in this browser" if bad is None else f"record {bad} is bad") in said
 
 
+def test_the_first_bad_record(page: Page, tmp_path: Path) -> None:
+    """The first of several faults is the one that comes first in the chain, whatever its number."""
+    chain = Chain(tmp_path / "state")
+    while chain.length < 10:
+        chain.session()
+    lines = chain.lines
+    chain.segments[0].write_bytes(b"\n".join([*lines[:8], lines[3], *lines[8:], b""]))
+    with State(chain.root) as state:
+        report = verify(state)
+    assert [finding.record for finding in report.findings] == [8, 4]
+    assert "record 8 is bad" in verdict(page, export(chain.root))
+    assert [found.split(":")[0] for found in findings(page)][:2] == ["Record 8", "Record 4"]
+
+
 def test_files_of_an_excerpt(page: Page, tmp_path: Path) -> None:
     """A page that begins or ends within a file asks for no other, and sees what is torn there."""
     chain = Chain(tmp_path / "state", segment_records=5)

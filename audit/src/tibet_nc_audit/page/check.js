@@ -88,6 +88,7 @@ class ChainCheck {
     this.files = about.files; // those that aren't entered yet
     this.file = null;
     this.number = about.start;
+    this.row = 0; // of the line that is checked, or whose evidence is
     this.prev = about.prev;
     this.origin = about.origin;
     this.pinned = about.pinned ? about.key : null;
@@ -99,13 +100,14 @@ class ChainCheck {
     this.left = new Map();
     this.findings = [];
     this.bad = new Map(); // record → reason
-    this.believed = new Set(); // records that follow, or are signed: what they speak of is checked
+    this.believed = new Map(); // records that follow, or are signed → their rows
     this.counts = { records: 0, links: 0, signatures: 0, checkpoints: 0, roots: 0, texts: 0,
       outputs: 0 };
   }
 
   find(record, reason, expected = "", found = "") {
-    this.findings.push({ record, reason, expected: String(expected), found: String(found) });
+    this.findings.push({ record, reason, expected: String(expected), found: String(found),
+      row: this.row });
     if (!this.bad.has(record)) this.bad.set(record, reason);
   }
 
@@ -119,6 +121,7 @@ class ChainCheck {
       const batch = lines.slice(at, end).map((line, row) => this.prepare(line, records[at + row]));
       const ready = await Promise.all(batch);
       for (let row = at; row < end; row += 1) {
+        this.row = row;
         this.enter(row);
         await this.take(records[row], ready[row - at]);
       }
@@ -126,7 +129,8 @@ class ChainCheck {
       progress(at);
       await new Promise((resolve) => setTimeout(resolve));
     }
-    this.enter(lines.length);
+    this.row = lines.length;
+    this.enter(this.row);
     this.leave();
     if (this.empty) this.find(0, "the chain is empty");
   }
@@ -187,7 +191,7 @@ class ChainCheck {
     const number = this.number;
     const fault = this.fault(record, number, signed);
     this.counts.records += 1;
-    if (signed || !fault) this.believed.add(record);
+    if (signed || !fault) this.believed.set(record, this.row);
     if (fault) {
       this.find(number, ...fault);
       this.tree = null;

@@ -34,8 +34,8 @@ async function main() {
     return;
   }
   await check.run(lines, records, (done) => showProgress(done, lines.length));
-  await checkEvidence(check, records, texts, recordings);
-  check.findings.sort((a, b) => a.record - b.record);
+  await checkEvidence(check, texts, recordings);
+  check.findings.sort((a, b) => a.row - b.row);
   showResult(check, about);
   if (check.findings.length) view.show();
   view.reach();
@@ -55,25 +55,27 @@ async function takeTexts(able) {
   return texts;
 }
 
-async function checkEvidence(check, records, texts, recordings) {
+async function checkEvidence(check, texts, recordings) {
   const left = new Set(recordings.keys());
   const claimed = new Set();
   const without = new Map(); // commitments whose text isn't there, and whose they are
-  for (const record of records) {
-    if (!check.believed.has(record)) continue;
+  for (const [record, row] of check.believed) {
+    check.row = row;
     const text = textOf(record, texts);
     if (text) {
       claimed.add(text);
       check.text(record, text);
-    } else if (record.command) without.set(record.command, record.seq);
+    } else if (record.command) without.set(record.command, record);
     if (!["outcome", "remainder"].includes(record.kind)) continue;
     const name = recordingName(record);
     await check.output(record, name, left.delete(name) ? recordings.get(name) : null);
   }
   for (const text of [...texts.values()].flat()) {
-    const number = claimed.has(text) ? undefined : without.get(text.digest);
-    if (number === undefined) continue;
-    check.find(number, "this record's text stands under another number", number, text.seq);
+    const record = claimed.has(text) ? undefined : without.get(text.digest);
+    if (!record) continue;
+    check.row = check.believed.get(record);
+    const { seq } = record;
+    check.find(seq, "this record's text stands under another number", seq, text.seq);
   }
   // After a fault in the chain, what an altered record spoke of stands alone too.
   if (check.findings.length) return;
