@@ -9,14 +9,16 @@ from typing import Final
 
 import pytest
 
-from tests.audit.chains import LATER, Chain, add, moment, sample
+from tests.audit.chains import EXECUTOR, LATER, Chain, add, moment, sample
 from tests.harness.browser import Page
 from tests.integration.report import export, findings, verdict
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import verify
+from tibet_nc_protocol import note
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, segment_name
-from tibet_nc_protocol.records import RECORDS
+from tibet_nc_protocol.merkle import leaf_hash, tree_root
+from tibet_nc_protocol.records import RECORDS, Checkpoint
 
 type Alter = Callable[[Chain], object]
 
@@ -153,6 +155,52 @@ def test_files_of_a_chain(page: Page, tmp_path: Path, alter: Alter, bad: int | N
     assert (first and first.record) == bad
     said = verdict(page, export(chain.root))
     assert ("Verified in this browser" if bad is None else f"record {bad} is bad") in said
+
+
+def _other(text: str) -> str:
+    return note.signature_line(text, EXECUTOR.id, EXECUTOR)
+
+
+NOTES: Final[list[tuple[str, Callable[[str, str], str], bool]]] = [
+    ("", lambda text, mine: f"{text}\n{mine}", True),
+    ("an extension\n", lambda text, mine: f"{text}\n{mine}", True),
+    ("", lambda text, mine: f"{text}\n{mine}— example.org AAAAAA==\n", True),
+    ("", lambda text, mine: f"{text}\n{mine}{mine}", True),
+    ("", lambda text, mine: f"{text}\n{mine}{_other('another text')}", False),
+    ("", lambda text, mine: f"{text}\n{mine}\n", False),
+    ("", lambda text, mine: f"{text}\n{mine[:-1]}", False),
+    ("", lambda text, mine: f"{text}\n{mine[:-1]} \n", False),
+    ("", lambda text, mine: f"{text}\n{mine[:-1]} more\n", False),
+    ("", lambda text, mine: f"{text}\n{mine[:-1]}\r\n", False),
+    ("", lambda text, mine: f"{text}\n{mine.replace('=', '')}", False),
+    ("", lambda text, mine: f"{text}\n{mine}no signature\n", False),
+    ("", lambda text, mine: f"{text}\n{mine}— example.org AAAAAB==\n", False),
+    ("", lambda text, mine: f"{text}\n{mine}— a+b AAAAAA==\n", False),
+    ("", lambda text, mine: f"{text}\n{mine}- example.org AAAAAA==\n", False),
+    ("", lambda text, mine: f"{text}{mine}", False),
+    ("\n", lambda text, mine: f"{text}\n{mine}", True),
+    ("\t\n", lambda text, mine: f"{text}\n{mine}", False),
+]
+
+
+@pytest.mark.parametrize(("more", "write", "good"), NOTES)
+def test_notes(
+    page: Page, tmp_path: Path, more: str, write: Callable[[str, str], str], good: bool
+) -> None:
+    """A checkpoint's note is one to the page just when it is one to the protocol (I8)."""
+    chain = Chain(tmp_path / "state")
+    root = tree_root([leaf_hash(line) for line in chain.lines])
+    text = note.Checkpoint(origin=EXECUTOR.id, size=chain.length, root=root).text() + more
+    signed = write(text, _other(text))
+    chain.append(
+        lambda seq, prev, time: Checkpoint(
+            seq=seq, prev=prev, time=time, size=seq, root=root.hex(), note=signed
+        )
+    )
+    with State(chain.root) as state:
+        assert verify(state).good == good
+    said = verdict(page, export(chain.root))
+    assert ("Verified in this browser" if good else "record 1 is bad") in said
 
 
 def test_the_first_bad_record(page: Page, tmp_path: Path) -> None:

@@ -281,32 +281,28 @@ class ChainCheck {
       }
       this.counts.roots += 1;
     }
-    const root = btoa(String.fromCharCode(...unhex(record.root)));
-    const text = `${this.origin}\n${record.size}\n${root}\n`;
-    if (!record.note.startsWith(`${text}\n`)) {
+    const note = splitNote(record.note);
+    const text = `${this.origin}\n${record.size}\n${toBase64(unhex(record.root))}\n`;
+    if (!note) this.find(number, "the checkpoint's note has not the form of one");
+    else if (!note.text.startsWith(text)) { // lines after these three are extensions
       this.find(number, "the checkpoint's note says something else than its record");
-    } else if (this.key && !(await this.noteSigned(text, record.note.slice(text.length + 1)))) {
+    } else if (this.key && !(await this.noteSigned(note))) {
       this.find(number, "the checkpoint's signature does not verify");
     } else this.counts.checkpoints += 1;
   }
 
   // Whether the key has signed a note under the chain's name (C2SP signed-note).
-  async noteSigned(text, signatures) {
+  async noteSigned({ text, signatures }) {
     const key = unhex(this.keyText);
-    const id = (await sha256(UTF8.encode(`${this.origin}\n`), [ED25519], key)).slice(0, 4);
-    for (const line of signatures.split("\n")) {
-      const [dash, name, encoded] = line.split(" ");
-      if (dash !== "—" || name !== this.origin) continue;
-      let data;
-      try {
-        data = fromBase64(encoded);
-      } catch {
-        return false;
-      }
-      if (hex(data.slice(0, 4)) !== hex(id)) continue;
-      return this.verify(data.slice(4), UTF8.encode(text));
+    const hash = await sha256(UTF8.encode(`${this.origin}\n`), [ED25519], key);
+    const id = hex(hash.slice(0, 4));
+    let found = false;
+    for (const { name, data } of signatures) {
+      if (name !== this.origin || hex(data.slice(0, 4)) !== id) continue;
+      if (!(await this.verify(data.slice(4), UTF8.encode(text)))) return false;
+      found = true;
     }
-    return false;
+    return found;
   }
 
   // A command's text against the record that commits to it.

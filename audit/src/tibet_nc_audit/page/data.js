@@ -16,6 +16,10 @@ function fromBase64(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
+function toBase64(bytes) {
+  return btoa(String.fromCharCode(...bytes));
+}
+
 function bytesOf(line) {
   return line.startsWith("base64:") ? fromBase64(line.slice(7)) : UTF8.encode(line);
 }

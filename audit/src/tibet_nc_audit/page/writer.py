@@ -44,7 +44,15 @@ RECORDINGS_BYTES: Final = 24 * 1024 * 1024
 BLOCK_LINES: Final = 4096
 """Lines in one element."""
 
-_SCRIPTS: Final = ("data.js", "records.js", "check.js", "entries.js", "view.js", "main.js")
+_SCRIPTS: Final = (
+    "data.js",
+    "records.js",
+    "note.js",
+    "check.js",
+    "entries.js",
+    "view.js",
+    "main.js",
+)
 
 
 def html_lines(
