@@ -413,3 +413,23 @@ def test_what_will_run_later_or_goes_into_a_directory(command: str, expected: De
 def test_what_passes_by_functions_calls_none(command: str, expected: Decision) -> None:
     """A function that runs the program of its own name is no recursion, and hides none."""
     assert judge(command).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ('d=/etc/ssh; rm -rf "${d%/*}"', DENY),
+        ('d=/tmp/a/b; rm -rf "${d%/*}"', ALLOW),
+        ('d=/tmp/a; rm -rf "${d%%[^/]*}"', ASK),
+        ("d=/tmp/a; rm -rf ${d/tmp\\/a}", DENY),
+        ('d=/tmp/a; rm -rf "${d/"tmp/a"/etc}"', DENY),
+        ("p=tmp/a d=/tmp/a; rm -rf ${d/$p/etc}", DENY),
+        ("x=rebot; ${x/o/&o}", ASK),
+        ("x=xreboot; ${x#[^a]}", DENY),
+        ('d=/tmp/a; rm -rf "${d/tmp/srv}"', ALLOW),
+        ("$'\\x{72}eboot'", DENY),
+    ],
+)
+def test_what_is_cut_out_of_a_value(command: str, expected: Decision) -> None:
+    """Patterns in `${x%…}` and `${x/…}` are read as bash reads them, also in double quotes."""
+    assert judge(command).decision is expected

@@ -95,7 +95,7 @@ def shown(text: str) -> str:
 
 def as_pattern(text: str) -> str:
     """Return an `fnmatch` pattern in which only active globs and unknown pieces match freely."""
-    return text.translate(_PATTERN)
+    return text.replace(f"{OPEN}^", f"{OPEN}!").translate(_PATTERN)
 
 
 def as_source(text: str) -> str:

@@ -9,7 +9,7 @@ from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.budget import Budget
 from tibet_nc_agent.safety.expand.arithmetic import evaluate
 from tibet_nc_agent.safety.expand.braces import Atom, alternatives
-from tibet_nc_agent.safety.expand.parameters import transform
+from tibet_nc_agent.safety.expand.parameters import replaced, transform
 from tibet_nc_agent.safety.grammar.nodes import (
     Arithmetic,
     ArrayLiteral,
@@ -315,6 +315,11 @@ class Expander:
         if operator in (":?", "?"):
             self.run_inside(part.argument, state)
             return value, False
+        if operator[0] == "/":
+            pattern, replacement = self._halves(part, state)
+            if not isinstance(value, str):
+                return None, False
+            return replaced(operator, value, pattern, replacement), False
         argument = self._argument(part, state)
         if operator == "@" and plain(argument) == "P":
             self._prompt(value, part, state)
@@ -333,6 +338,23 @@ class Expander:
         if "=" in operator and part.name not in state.variables:
             state.variables[part.name] = text
         return text, value is None or operator in ("-", "=")  # empty, or not set at all
+
+    def _halves(self, part: Parameter, state: State) -> tuple[str, str]:
+        """Return what stands before and behind the first `/` that no quotes hide."""
+        for index, piece in enumerate(part.argument):
+            if isinstance(piece, Literal) and not piece.quoted and "/" in piece.text:
+                before, _, behind = piece.text.partition("/")
+                halves = (
+                    (*part.argument[:index], Literal(before, False, piece.start, piece.end)),
+                    (Literal(behind, False, piece.start, piece.end), *part.argument[index + 1 :]),
+                )
+                break
+        else:
+            halves = (part.argument, ())
+        pattern, replacement = (
+            self.single(Word(parts, part.start, part.end), state).text for parts in halves
+        )
+        return pattern, replacement
 
     def _argument(self, part: Parameter, state: State) -> str:
         if not part.argument:

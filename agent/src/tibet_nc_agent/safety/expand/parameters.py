@@ -9,7 +9,8 @@ from tibet_nc_agent.safety.marks import UNKNOWN, as_pattern
 
 _SLICE = re.compile(r"\(?(-?\d{1,9})\)?(?::\(?(-?\d{1,9})\)?)?")  # without blanks
 _LONGEST_MATCHED = 256
-_CLASS = re.compile(r"\[[:.=]")  # in brackets, of which fnmatch knows no classes
+# Classes in brackets, which fnmatch doesn't know, and `[/]`, which is no expression in a path.
+_BRACKETS = re.compile(r"\[(?:[:.=]|[^\]/]*/)")
 _GLOB = re.compile(r"[\ue001-\ue004]")
 
 
@@ -20,8 +21,6 @@ def transform(operator: str, value: str, argument: str) -> str | None:
     match operator:
         case "%" | "%%" | "#" | "##":
             return _trimmed(operator, value, argument)
-        case "/" | "//" | "/#" | "/%":
-            return _replaced(operator, value, argument)
         case "^^" | ",," | "^" | "," if not argument:
             return _cased(operator, value)
         case ":":
@@ -37,7 +36,7 @@ def transform(operator: str, value: str, argument: str) -> str | None:
 
 
 def _trimmed(operator: str, value: str, argument: str) -> str | None:
-    if len(value) > _LONGEST_MATCHED or _CLASS.search(argument):
+    if len(value) > _LONGEST_MATCHED or _BRACKETS.search(argument):
         return None
     pattern = as_pattern(argument)
     cuts = range(len(value) + 1)
@@ -52,9 +51,14 @@ def _trimmed(operator: str, value: str, argument: str) -> str | None:
     return value
 
 
-def _replaced(operator: str, value: str, argument: str) -> str | None:
-    pattern, _, replacement = argument.partition("/")
-    if _GLOB.search(pattern) or not pattern:
+def replaced(operator: str, value: str, pattern: str, replacement: str) -> str | None:
+    """Return what `${name/pattern/replacement}` gives, None if it cannot be told.
+
+    A `&` in the replacement stands for what the pattern has matched.
+    """
+    if not pattern or _GLOB.search(pattern) or "[" in pattern or "&" in replacement:
+        return None
+    if UNKNOWN in value + pattern + replacement:
         return None
     if operator == "//":
         return inserted(value, pattern, replacement)

@@ -17,7 +17,8 @@ from tibet_nc_agent.safety.grammar.nodes import (
 from tibet_nc_agent.safety.grammar.scanner import NAME, Place, Scanner
 
 _ANSI_ESCAPE = re.compile(
-    r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{1,4})|U([0-9A-Fa-f]{1,8})|([0-7]{1,3})|c(.)|(.))",
+    r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{1,4})|U([0-9A-Fa-f]{1,8})|([0-7]{1,3})|c(.)"
+    r"|x\{([0-9A-Fa-f]{1,8})\}?|(.))",
     re.DOTALL,
 )
 _ANSI_LETTERS = {
@@ -41,16 +42,17 @@ _DOUBLE_QUOTED_RUN = re.compile(r'[^"\\$`]+')
 _AFTER_LENGTH_SIGN = frozenset("}:-=+?%/#")
 _AFTER_INDIRECTION = frozenset("}:-=+?%/")
 _SPECIAL_PARAMETERS = frozenset("0123456789@*#?$!-")
+_TAKES_PATTERN = frozenset("#%/^,")  # behind which quotes around `${…}` quote nothing
 _LAST_CODE_POINT = 0x10FFFF
 
 
 def decode_ansi(match: re.Match[str]) -> str:
     """Return the character that one escape of `$'…'` stands for."""
-    for digits in match.group(1, 2, 3):
+    for digits in match.group(1, 2, 3, 6):
         if digits is not None:
             value = int(digits, 16)
             return chr(value) if value <= _LAST_CODE_POINT else "?"
-    octal, control, letter = match.group(4, 5, 6)
+    octal, control, letter = match.group(4, 5, 7)
     if octal is not None:
         return chr(int(octal, 8) & 0xFF)
     if control is not None:
@@ -313,7 +315,8 @@ class ExpansionLexer(Scanner):
         if operator:
             self.position = operator.end()
         self.enter()
-        argument = self._argument(quoted=quoted)
+        is_pattern = operator is not None and operator.group()[0] in _TAKES_PATTERN
+        argument = self._argument(quoted=quoted and not is_pattern)
         self.leave()
         return Parameter(
             name,
