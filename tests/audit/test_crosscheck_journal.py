@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.audit.chains import Chain, sample
-from tests.audit.program import Done, within
+from tests.audit.program import Done, process, within
 from tests.audit.verdicts import lines_of, put
 from tibet_nc_audit.crosscheck import exports
 from tibet_nc_audit.crosscheck.copy import journal_fields
@@ -129,6 +129,13 @@ def test_a_journal_from_a_pipe(chain: Chain, tmp_path: Path) -> None:
         with journal(pipe, UID) as file:
             assert stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             assert file.read() == written
+
+
+def test_standard_input_is_read_once(chain: Chain) -> None:
+    """Standard input for two journals is wrong usage: the second would have lost every entry."""
+    done = process("--state", chain.root, "crosscheck", *("--journal", "-") * 2, "--uid", "0")
+    assert (done.status, done.out) == (2, "")
+    assert "--journal - can't be repeated" in done.err
 
 
 def test_what_is_missing_is_named(chain: Chain) -> None:

@@ -180,6 +180,8 @@ def _cosign(options: argparse.Namespace, state: State) -> int:
 def _crosscheck(options: argparse.Namespace, state: State) -> int:
     if not (options.live or options.journal or options.room):
         raise AuditError("crosscheck needs something to compare with: --live, --journal, --room")
+    if options.journal.count(sources.STANDARD_INPUT) > 1:
+        raise AuditError("--journal - can't be repeated: standard input is read once")
     comparisons: list[Comparison] = []
     journals: list[Path | None] = [*options.journal, *([None] if options.live else [])]
     for path in journals:

@@ -25,7 +25,8 @@ EXECUTOR: Final = "tibet-nc-executor"
 """The executor's user, whose uid is taken unless another is given."""
 
 _LARGEST: Final = 2**32 - 2
-_STANDARD_INPUT: Final = Path("-")
+STANDARD_INPUT: Final = Path("-")
+"""What names standard input among files."""
 
 
 def uid_of(text: str | None) -> int:
@@ -67,7 +68,7 @@ def journal(path: Path | None, uid: int) -> Generator[IO[bytes]]:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    if path != _STANDARD_INPUT:
+    if path != STANDARD_INPUT:
         return path.open("rb")
     if sys.stdin is None:  # the program was started without one
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
