@@ -433,3 +433,31 @@ def test_what_passes_by_functions_calls_none(command: str, expected: Decision) -
 def test_what_is_cut_out_of_a_value(command: str, expected: Decision) -> None:
     """Patterns in `${x%…}` and `${x/…}` are read as bash reads them, also in double quotes."""
     assert judge(command).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("unset d; : ${d:=/}; rm -rf $d", DENY),
+        ("d=; : ${d:=/}; rm -rf $d", DENY),
+        ("d=; : ${d=/}; rm -rf $d", ASK),
+        ("d=/tmp/a; : ${d:=/}; rm -rf $d", ALLOW),
+        ("IFS=,; unset IFS; x='rm -rf /'; $x", DENY),
+        ("set -- a b /; shift 2; rm -rf $1", DENY),
+        ("set -- a /; shift $n; rm -rf $1", ASK),
+        ("init $((011-3))", ASK),
+        ("n=011; init $((n-3))", ASK),
+        ("init $((12*-1+18))", ASK),
+        ("declare -l x=REBOOT; $x", ASK),
+        ("declare -a x='(reboot)'; $x", ASK),
+        ("declare -a 'x=($(reboot))'", DENY),
+        ("declare -a x=(ls /tmp); ${x[@]}", ALLOW),
+        ("x=ls; declare -n y=x; y=reboot; $x", ASK),
+        ("echo `reboot\n(`", ASK),
+        ("bash <<A 3<<B\nreboot\nA\nls\nB", DENY),
+        ("bash <<< reboot 3<<< ls", DENY),
+    ],
+)
+def test_what_a_builtin_makes_of_a_value(command: str, expected: Decision) -> None:
+    """Defaults, `unset`, `shift`, attributes and numbers leave what they leave in bash."""
+    assert judge(command).decision is expected

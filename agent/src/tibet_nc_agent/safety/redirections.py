@@ -19,6 +19,7 @@ _START_FILE = re.compile(
 )
 _UNIT_FILE = re.compile(r"/systemd/.*\.service$")
 _UNIT_COMMAND = re.compile(r"^Exec\w*=[-@:+!|]*(.*)", re.MULTILINE)
+_STANDARD_INPUT = ("", "0")
 _NETWORK = ("/dev/tcp/", "/dev/udp/")
 
 
@@ -33,11 +34,13 @@ def inputs(
         if redirection.document is not None:
             body = redirection.document.body
             if body is not None:
-                stdin = _stream_of(walk.expander.single(body, state), end="")
-                keep_open(redirection.descriptor, stdin, state)
+                given = _stream_of(walk.expander.single(body, state), end="")
+                keep_open(redirection.descriptor, given, state)
+                stdin = given if redirection.descriptor in _STANDARD_INPUT else stdin
         elif redirection.operator == "<<<":
-            stdin = _stream_of(walk.expander.single(redirection.target, state), end="\n")
-            keep_open(redirection.descriptor, stdin, state)
+            given = _stream_of(walk.expander.single(redirection.target, state), end="\n")
+            keep_open(redirection.descriptor, given, state)
+            stdin = given if redirection.descriptor in _STANDARD_INPUT else stdin
         elif redirection.operator in ("<", "<>", "<&"):
             stdin = _opened(walk, redirection, state, stdin)
             if redirection.operator != "<&" and stdin is not None:
@@ -49,7 +52,7 @@ def inputs(
 
 def keep_open(descriptor: str, stream: Stream, state: State) -> None:
     """Remember what can be read from a descriptor beside the standard input."""
-    if descriptor not in ("", "0"):
+    if descriptor not in _STANDARD_INPUT:
         remember_descriptor(descriptor, stream, state)
 
 

@@ -14,7 +14,9 @@ from tibet_nc_agent.safety.verdict import Family
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
+_COUNT = re.compile(r"[0-9]{1,4}")
 _ARRAY_OPTION = re.compile(r"-[a-z]*a")
+_ATTRIBUTE_OPTION = re.compile(r"-[a-zA-Z]*[aAilu][a-zA-Z]*")  # which changes what is assigned
 _REFERENCE_OPTION = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*")
 _SUBSCRIPT_PROGRAM = re.compile(r"\[.*(\$\(.*\)|`.*`).*\]", re.DOTALL)
 
@@ -80,6 +82,7 @@ def declare(call: Call) -> Stream:
     """`export`, `declare`, `local`, `readonly`; `-n` makes another name for a variable."""
     judge_subscripts(call)
     refers = any(_REFERENCE_OPTION.fullmatch(word) for word in call.words)
+    changes = any(_ATTRIBUTE_OPTION.fullmatch(word) for word in call.words)
     for field in call.arguments:
         found = _ASSIGNMENT.match(field.text)
         if found is None:
@@ -89,7 +92,12 @@ def declare(call: Call) -> Stream:
             call.state.downloaded.add(f"${name}")
         if name in RUN_AS_FILE and field.stream is not None:
             call.walk.feed(field.stream, call.state, (field.start, field.end))
-        known = operator == "=" and UNKNOWN not in value and not refers
+        if refers:
+            call.state.variables[value] = None  # an assignment to either changes it
+        if changes and value.startswith("("):
+            call.walk.program(f": {plain(value)[1:-1]}", call.state.copy(), call.span, lax=True)
+        kept = not changes or field.elements is not None or plain(value).isdigit()
+        known = operator == "=" and UNKNOWN not in value and not refers and kept
         call.state.variables[name] = (field.elements or plain(value)) if known else None
         if known and not field.elements:
             judge_special(call.walk, name, plain(value), call.state, (field.start, field.end))
@@ -100,7 +108,10 @@ def unset(call: Call) -> Stream:
     """`unset`."""
     judge_subscripts(call)
     for word in call.words:
-        call.state.variables[word] = ""
+        if word == "IFS":  # words are split at blanks again
+            call.state.variables.pop(word, None)
+        else:
+            call.state.variables[word] = ""
         call.state.functions.pop(word, None)
     return EMPTY
 
@@ -130,10 +141,15 @@ def set_positional(call: Call) -> Stream:
 
 def shift(call: Call) -> Stream:
     """`shift`."""
+    count = _COUNT.fullmatch(call.words[0]) if call.words else None
+    if call.words and count is None:
+        call.state.positional = dict.fromkeys(call.state.positional)
+        return EMPTY
+    places = int(count.group()) if count is not None else 1
     moved = {
-        str(int(name) - 1): value
+        str(int(name) - places): value
         for name, value in call.state.positional.items()
-        if name.isdigit() and int(name) > 1
+        if name.isdigit() and int(name) > places
     }
     call.state.positional = moved
     return EMPTY

@@ -4,7 +4,7 @@
 import re
 from collections.abc import Callable
 
-_TOKEN = re.compile(r"\s*(?:(\d{1,15})|([A-Za-z_]\w*)|([-+*/%()]))")
+_TOKEN = re.compile(r"\s*(?:(0|[1-9]\d{0,14})(?!\w)|([A-Za-z_]\w*)|([-+*/%()]))")
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "%": 2}
 _LONGEST = 80
 _LARGEST = 10**15
@@ -35,7 +35,7 @@ def evaluate(text: str, lookup: Callable[[str], int | None]) -> int | None:
             operators.pop()
         else:
             if expect_value:
-                if piece not in "+-":
+                if piece not in "+-" or operators[-1:] not in ([], ["("]):
                     return None
                 values.append(0)
             while operators and _PRECEDENCE.get(operators[-1], 0) >= _PRECEDENCE[piece]:

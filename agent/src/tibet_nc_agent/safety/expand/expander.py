@@ -31,6 +31,7 @@ _TILDE = re.compile(r"~([A-Za-z0-9_.+-]*)(?=/|$)")
 _BLANKS = re.compile(r"[ \t\n]+")
 _NAME_IN_ARITHMETIC = re.compile(r"[A-Za-z_]\w*")
 _SUBSCRIPTED = re.compile(r"\[([^\]]*)\]=(.*)", re.DOTALL)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")  # behind a 0 it would be octal
 _DEFAULTS = frozenset([":-", "-", ":=", "="])
 _ALTERNATES = frozenset([":+", "+"])
 
@@ -231,6 +232,9 @@ class Expander:
             case Parameter():
                 self._parameter(part, builder, state, split=split)
             case CommandSubstitution():
+                if part.body is None:
+                    span = (part.start, part.end)
+                    self._programs.doubt("text in backquotes that does not parse", span)
                 output = self._programs.capture(part.body, state.copy(), TERMINAL)
                 builder.downloaded |= output.downloaded
                 builder.decoded |= output.decoded
@@ -335,8 +339,9 @@ class Expander:
         text = self._argument(part, state)
         if isinstance(value, tuple) or value:
             return value, False
-        if "=" in operator and part.name not in state.variables:
-            state.variables[part.name] = text
+        if "=" in operator and (part.name not in state.variables or value == ""):
+            certain = operator == ":=" or part.name not in state.variables
+            state.variables[part.name] = text if certain else None
         return text, value is None or operator in ("-", "=")  # empty, or not set at all
 
     def _halves(self, part: Parameter, state: State) -> tuple[str, str]:
@@ -381,7 +386,7 @@ def as_document(text: str) -> str:
 
 
 def _integer(value: Value) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
         return int(value)
     return None
 
