@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, moment, sample
+from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, add, moment, sample
 from tests.audit.program import within
 from tests.audit.verdicts import lines_of
 from tibet_nc_audit.page import excerpt, writer
-from tibet_nc_protocol.layout import RECORDINGS, recording_name
+from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, recording_name, segment_name
 
 
 @pytest.fixture
@@ -89,6 +89,15 @@ def test_what_is_too_large_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) 
     recordings = whole.count('data-of="recording"') - page.count('data-of="recording"')
     assert dict(omitted) == {"command texts": str(texts), "recordings": str(recordings)}
     assert all(int(number) > 0 for _, number in omitted)
+
+
+@pytest.mark.parametrize("more", [b"no payload\n", b'{"command":"df'])
+def test_what_is_no_text_is_said(root: Path, more: bytes) -> None:
+    """Lines of a payload file that the page can't hold, for they are no payloads, are counted."""
+    said = "Lines among the command texts that are none"
+    assert said not in _page(root)
+    add(root / PAYLOADS / segment_name(0), more)
+    assert f"{said}: 1." in _block(_page(root), "about")[0]
 
 
 def test_line_ends_have_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

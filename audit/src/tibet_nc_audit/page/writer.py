@@ -82,6 +82,8 @@ class _Evidence:
     def __init__(self, state: State, excerpt: Excerpt) -> None:
         self.texts_omitted = 0
         self.recordings_omitted = 0
+        self.no_texts = 0
+        """Lines of the payload files that are no payload, or torn."""
         self._state = state
         self._excerpt = excerpt
 
@@ -136,6 +138,8 @@ class _Evidence:
             ) as file:
                 for line in file or ():
                     item = payloads.read_payload(line)
+                    if item is None:
+                        self.no_texts += 1
                     if item is None or item.key not in numbers:
                         continue
                     if len(line) > room:
@@ -143,6 +147,7 @@ class _Evidence:
                         continue
                     room -= len(line)
                     yield line
+                self.no_texts += file is not None and file.torn > 0
 
 
 def _recording_name(entry: Entry) -> str:
@@ -177,6 +182,11 @@ def _about(
     ):
         if number:
             omitted.append(f"Too large for this page, {what}: {number}.")
+    if evidence.no_texts:
+        omitted.append(
+            f"Lines among the command texts that are none: {evidence.no_texts}. They are not here;"
+            " tibet-nc-audit verify says whose texts they may have been."
+        )
     return {
         "version": VERSION,
         "made": now.strftime("%Y-%m-%d %H:%M:%S UTC"),
