@@ -34,6 +34,7 @@ _REMOVES = frozenset(["remove", "unlink", "truncate", "rmdir", "removedirs"])
 _MOVES = frozenset(["rename", "renames", "move"])
 _COPIES = frozenset(["copy", "copy2", "copyfile", "copytree"])
 _OPENS_TO_WRITE = re.compile(r"\bO_(?:WRONLY|RDWR|TRUNC|APPEND|CREAT)\b")
+_FIRST = frozenset(["args", "command", "cmd", "path", "file"])  # by name, the first argument
 _LISTS = frozenset(["listdir", "scandir", "walk", "fwalk", "glob", "iglob", "rglob", "iterdir"])
 _NETWORK = ("urlopen", "requests", "urllib", "http", "httpx", "socket", "recv")
 _DECODING = (
@@ -54,6 +55,7 @@ class _Known:
     """What the names of one program stand for, and `~`."""
 
     names: dict[str, str]
+    lists: dict[str, ast.List | ast.Tuple]
     home: str
 
 
@@ -64,26 +66,36 @@ def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-            reader = _PythonReader(
-                walk, state, span, stdin, known=_constants(tree, state), aliases=_aliases(tree)
-            )
-            for call in calls:
-                reader.judge(call)
-            reader.judge_listed()
+            aliases = _aliases(tree)
+            first, last = (_constants(tree, state, last=which) for which in (False, True))
+            for known in (first,) if first == last else (first, last):
+                reader = _PythonReader(walk, state, span, stdin, known=known, aliases=aliases)
+                for call in calls:
+                    reader.judge(call)
+                reader.judge_listed()
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
 
 
-def _constants(tree: ast.Module, state: State) -> _Known:
+def _constants(tree: ast.Module, state: State, *, last: bool) -> _Known:
+    """Return what names stand for; of several values the first or the last one."""
     home = state.value("HOME")
-    known = _Known({}, home if isinstance(home, str) else UNKNOWN)
+    known = _Known({}, {}, home if isinstance(home, str) else UNKNOWN)
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target = node.targets[0]
+            if not isinstance(target, ast.Name) or (not last and target.id in known.names):
+                continue
             value = _text(node.value, known)
-            if isinstance(target, ast.Name) and value is not None:
+            if value is not None:
                 known.names[target.id] = value
+            elif isinstance(node.value, ast.List | ast.Tuple):
+                known.lists[target.id] = node.value
+        elif isinstance(node, ast.AugAssign) and last and isinstance(node.target, ast.Name):
+            value = _text(ast.BinOp(node.target, node.op, node.value), known)
+            if value is not None:
+                known.names[node.target.id] = value
     return known
 
 
@@ -158,6 +170,8 @@ class _PythonReader:
 
     def judge(self, node: ast.Call) -> None:
         """Judge one call by the last part of its name."""
+        if not node.args:
+            node.args.extend(given.value for given in node.keywords if given.arg in _FIRST)
         name = ""
         if isinstance(node.func, ast.Attribute):
             name = node.func.attr
@@ -205,6 +219,8 @@ class _PythonReader:
         if not node.args:
             return
         first = node.args[0]
+        if isinstance(first, ast.Name):
+            first = self._known.lists.get(first.id, first)
         if isinstance(first, ast.List | ast.Tuple):
             fields = [self._field(_text(element, self._known)) for element in first.elts]
             if fields:
