@@ -20,6 +20,7 @@ _START_FILE = re.compile(
 _UNIT_FILE = re.compile(r"/systemd/.*\.service$")
 _UNIT_COMMAND = re.compile(r"^Exec\w*=[-@:+!|]*(.*)", re.MULTILINE)
 _STANDARD_INPUT = ("", "0")
+_OTHERS = tuple("123456789")  # of `{name}` nobody knows the number, so it may be read as well
 _NETWORK = ("/dev/tcp/", "/dev/udp/")
 
 
@@ -36,11 +37,11 @@ def inputs(
             if body is not None:
                 given = _stream_of(walk.expander.single(body, state), end="")
                 keep_open(redirection.descriptor, given, state)
-                stdin = given if redirection.descriptor in _STANDARD_INPUT else stdin
+                stdin = stdin if redirection.descriptor[:1] in _OTHERS else given
         elif redirection.operator == "<<<":
             given = _stream_of(walk.expander.single(redirection.target, state), end="\n")
             keep_open(redirection.descriptor, given, state)
-            stdin = given if redirection.descriptor in _STANDARD_INPUT else stdin
+            stdin = stdin if redirection.descriptor[:1] in _OTHERS else given
         elif redirection.operator in ("<", "<>", "<&"):
             stdin = _opened(walk, redirection, state, stdin)
             if redirection.operator != "<&" and stdin is not None:
