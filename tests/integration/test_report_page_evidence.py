@@ -107,6 +107,10 @@ def _emptied(chain: Chain) -> None:
         (_cast(b'"version":3', b'"version":4'), 2),
         (_cast(b'"rows":24', b'"rows":"24"'), 2),
         (_cast(b'"title":', b'"name":'), 2),
+        (_cast(b'"version":3', b'"version": 3 '), None),
+        (_cast(b'command"}', b'command"}\r'), None),
+        (_cast(b'"version":3', b'"version":3.0'), 2),
+        (_cast(b'"rows":24', b'"rows":1e3'), 2),
     ],
 )
 def test_recordings(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -> None:

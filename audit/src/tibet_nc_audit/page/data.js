@@ -55,10 +55,13 @@ function recordingName({ kind, intent }) {
 
 const isText = (value) => typeof value === "string" && !/\p{Cs}/u.test(value);
 
-function isHeader(value) {
+// Its integers stand as digits only; JSON.parse() doesn't tell 3.0 from 3.
+function isHeader(value, line) {
   const { version, term, timestamp, title } = value ?? {};
   return version === 3 && isText(term?.type) && isText(title)
-    && [term.cols, term.rows, timestamp].every(Number.isInteger);
+    && [term.cols, term.rows, timestamp].every(Number.isInteger)
+    && ["version", "cols", "rows", "timestamp"].every((name) =>
+      new RegExp(`"${name}"\\s*:\\s*-?\\d+\\s*[,}]`).test(line));
 }
 
 function isEvent(value) {
@@ -84,8 +87,8 @@ function printed({ lines, torn }) {
   lines.forEach((line, row) => {
     const event = valueOf(line, row + 1);
     if (row === 0) {
-      if (!isHeader(event)) throw new Error("the recording has no asciicast v3 header");
-      return;
+      if (isHeader(event, STRICT.decode(bytesOf(line)))) return;
+      throw new Error("the recording has no asciicast v3 header");
     }
     if (!isEvent(event)) throw new Error(`line ${row + 1} of the recording is no event`);
     const [, code, data] = event;
