@@ -24,6 +24,7 @@ _RUN = re.compile(
     r"|execFile\w*|execute|qx|doShellScript|do\s+shell\s+script|run|sh|open|System\.cmd|Sys\.command|os:cmd|run-program|Command|capture[23]e?)\b\s{0,9}\(?\s{0,9})"
     rf"((?:{_STRING}|\{{[^}}]{{0,2000}}\}}|/[^/\n]{{0,2000}}/)(?:[\s,]{{1,9}}\[?\s{{0,9}}{_STRING}){{0,20}})"
 )
+_GENERIC_QUOTES = re.compile(r"%?\bqq?\s{0,3}(?:\(([^()]{0,2000})\)|\{([^{}]{0,2000})\})")
 _RUN_STRING = re.compile(rf"({_STRING})\s{{0,9}}\.\s{{0,9}}(?:execute\b|!)")
 _LITERAL = re.compile(r""""((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\{([^}]*)\}|/([^/\n]*)/""")
 _COMPUTED = re.compile(
@@ -114,6 +115,8 @@ def judge_code(
         return
     if language == "powershell":
         walk.program(text, state.copy(), span, lax=True)
+    if language in ("perl", "ruby"):
+        text = _GENERIC_QUOTES.sub(_as_string, text)
     if language in ("tcl", "perl"):
         for found in _BARE_EXEC.finditer(text):
             walk.program(found.group(1), state.copy(), span, stdin, lax=True)
@@ -147,6 +150,12 @@ def _judge_flow(walk: Walk, text: str, state: State, span: Span, stdin: Stream |
     if _REBOOT_CALL.search(text):
         reason = "an inline program reboots"
         walk.report(Decision.DENY, Family.POWER, reason, span, state)
+
+
+def _as_string(match: re.Match[str]) -> str:
+    """Return `q(…)` as the string that it is."""
+    inside = next(group for group in match.groups() if group is not None)
+    return '"' + inside.replace('"', '\\"') + '"'
 
 
 def _decoded(text: str) -> str:
