@@ -456,6 +456,8 @@ def test_what_is_cut_out_of_a_value(command: str, expected: Decision) -> None:
         ("echo `reboot\n(`", ASK),
         ("bash <<A 3<<B\nreboot\nA\nls\nB", DENY),
         ("bash <<< reboot 3<<< ls", DENY),
+        ("x='a[$(reboot)]'; [[ x -eq 1 ]]", DENY),
+        ("x='a[$(reboot)]'; y=x; echo $((y)) ${!x}", DENY),
         ("exec {fd}<<<reboot; bash <&$fd", DENY),
         ("bash <<A 10<<B\nreboot\nA\nls\nB", DENY),
     ],

@@ -93,11 +93,20 @@ def assign(walk: ExpandingWalk, node: Assignment, state: State) -> None:
         for field in fields:
             walk.program(field.text, state.copy(), span, lax=True)
     for field in fields:
+        judge_subscript(walk, field, state)  # arithmetic evaluates the value again
         if node.name in RUN_AS_FILE and field.stream is not None:
             walk.feed(field.stream, state, span)
     if isinstance(value, str):
         judge_special(walk, node.name, value, state, span)
     state.variables[node.name] = None if node.subscript is not None else value
+
+
+def judge_subscript(walk: Walk, field: Field, state: State) -> None:
+    """Judge the substitution that a quoted subscript still runs."""
+    text = field.plain
+    inside = text[text.find("[") + 1 : text.rfind("]") + 1] if "[" in text else ""
+    if "$(" in inside or "`" in inside:
+        walk.program(as_document(inside), state.copy(), (field.start, field.end), lax=True)
 
 
 def judge_special(walk: Walk, name: str, value: str, state: State, span: tuple[int, int]) -> None:

@@ -4,12 +4,11 @@
 from collections.abc import Iterator
 
 from tibet_nc_agent.safety import limits
-from tibet_nc_agent.safety.assignments import assign, assigned_names
+from tibet_nc_agent.safety.assignments import assign, assigned_names, judge_subscript
 from tibet_nc_agent.safety.bombs import is_endless_spawner
 from tibet_nc_agent.safety.budget import Budget, TooComplexError
 from tibet_nc_agent.safety.call import Span
 from tibet_nc_agent.safety.commands import run_command
-from tibet_nc_agent.safety.commands.builtins import judge_subscript
 from tibet_nc_agent.safety.commands.inline import judge_code
 from tibet_nc_agent.safety.expand import Expander
 from tibet_nc_agent.safety.grammar import GrammarError, parse

@@ -3,13 +3,13 @@
 
 import re
 
-from tibet_nc_agent.safety.assignments import RUN_AS_FILE, judge_special
-from tibet_nc_agent.safety.call import Call, Walk
+from tibet_nc_agent.safety.assignments import RUN_AS_FILE, judge_special, judge_subscript
+from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import EMPTY, Field, Source, State, Stream, Value, text_stream
+from tibet_nc_agent.safety.values import EMPTY, Source, State, Stream, Value, text_stream
 from tibet_nc_agent.safety.verdict import Family
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -18,7 +18,6 @@ _COUNT = re.compile(r"[0-9]{1,4}")
 _ARRAY_OPTION = re.compile(r"-[a-z]*a")
 _ATTRIBUTE_OPTION = re.compile(r"-[a-zA-Z]*[aAilu][a-zA-Z]*")  # which changes what is assigned
 _REFERENCE_OPTION = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*")
-_SUBSCRIPT_PROGRAM = re.compile(r"\[.*(\$\(.*\)|`.*`).*\]", re.DOTALL)
 
 _SEVERITY = list(Level)  # the worst comes first
 
@@ -214,13 +213,6 @@ def judge_subscripts(call: Call) -> None:
     """`test -v 'a[$(cmd)]'` and its kind evaluate the subscript, and so run the substitution."""
     for field in call.arguments:
         judge_subscript(call.walk, field, call.state)
-
-
-def judge_subscript(walk: Walk, field: Field, state: State) -> None:
-    """Judge the substitution that a quoted subscript still runs."""
-    found = _SUBSCRIPT_PROGRAM.search(field.plain)
-    if found is not None:
-        walk.program(f": {found.group(1)}", state.copy(), (field.start, field.end), lax=True)
 
 
 HANDLERS: Handlers = {
