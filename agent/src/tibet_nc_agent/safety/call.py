@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One command that would run, as the handlers of commands see it."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -88,3 +89,19 @@ class Call(Struct):
     def ask(self, family: Family, reason: str) -> None:
         """Report that the whole command needs an approval."""
         self.walk.report(Decision.NEEDS_APPROVAL, family, reason, self.span, self.state)
+
+    def operands(self, takes_next: Callable[[str], bool]) -> list[Field]:
+        """Return the arguments that are neither options nor, if `takes_next` says so, values."""
+        operands: list[Field] = []
+        skip = False
+        for index, (field, word) in enumerate(zip(self.arguments, self.words, strict=True)):
+            if skip:
+                skip = False
+            elif word == "--":
+                operands.extend(self.arguments[index + 1 :])
+                break
+            elif word.startswith("-") and len(word) > 1:
+                skip = takes_next(word)
+            else:
+                operands.append(field)
+        return operands

@@ -63,18 +63,7 @@ class Matcher:
     def operands(self, call: Call) -> Operands:
         """Tell operands from options, by the arity of the command's options."""
         values = self._arities.get(call.name, frozenset())
-        operands: list[Field] = []
-        skip = False
-        for index, (field, word) in enumerate(zip(call.arguments, call.words, strict=True)):
-            if skip:
-                skip = False
-            elif word == "--":
-                operands.extend(call.arguments[index + 1 :])
-                break
-            elif word.startswith("-") and len(word) > 1:
-                skip = word in values or _ends_with_one(word, values)
-            else:
-                operands.append(field)
+        operands = call.operands(lambda word: word in values or _ends_with_one(word, values))
         return Operands(tuple(operands), values)
 
     def apply(self, call: Call) -> None:

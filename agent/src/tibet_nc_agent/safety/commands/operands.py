@@ -53,19 +53,11 @@ _VALUE_OPTIONS: dict[str, tuple[str, frozenset[str]]] = {
 def operands_of(call: Call) -> list[Field]:
     """Return the arguments that are neither options nor their values."""
     letters, long_options = _VALUE_OPTIONS.get(call.name, ("", frozenset()))
-    operands: list[Field] = []
-    skip = False
-    for index, (field, word) in enumerate(zip(call.arguments, call.words, strict=True)):
-        if skip:
-            skip = False
-        elif word == "--":
-            operands.extend(call.arguments[index + 1 :])
-            break
-        elif not word.startswith("-") or word == "-":
-            operands.append(field)
-        elif word.startswith("--"):
-            skip = word in long_options
-        else:
-            takes = next((i for i, c in enumerate(word) if i and c in letters), 0)
-            skip = takes == len(word) - 1 and word[1:].isalnum()  # unlike `-i.save`
-    return operands
+
+    def takes_next(word: str) -> bool:
+        if word.startswith("--"):
+            return word in long_options
+        takes = next((i for i, c in enumerate(word) if i and c in letters), 0)
+        return takes == len(word) - 1 and word[1:].isalnum()  # unlike `-i.save`
+
+    return call.operands(takes_next)
