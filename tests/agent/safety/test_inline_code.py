@@ -7,18 +7,121 @@ import pytest
 
 from tibet_nc_agent.safety import Decision, judge
 
+ALLOW, ASK, DENY = Decision.ALLOW, Decision.NEEDS_APPROVAL, Decision.DENY
+_OPTION = {"php": "-r", "guile": "-c"}
+
+
+def _decision(program: str, code: str) -> Decision:
+    return judge(f"{program} {_OPTION.get(program, '-e')} {shlex.quote(code)}").decision
+
 
 @pytest.mark.parametrize(
     ("program", "code", "expected"),
     [
-        ("perl", "system q(reboot)", Decision.DENY),
-        ("perl", "system(qq{reboot})", Decision.DENY),
-        ("perl", "use File::Path; rmtree(q(/))", Decision.DENY),
-        ("ruby", "system %q(reboot)", Decision.DENY),
-        ("perl", "print q(reboot)", Decision.ALLOW),
-        ("perl", "system q(uptime)", Decision.ALLOW),
+        ("perl", "system q(reboot)", DENY),
+        ("perl", "system(qq{reboot})", DENY),
+        ("perl", "use File::Path; rmtree(q(/))", DENY),
+        ("ruby", "system %q(reboot)", DENY),
+        ("perl", "print q(reboot)", ALLOW),
+        ("perl", "system q(uptime)", ALLOW),
     ],
 )
 def test_generic_quotes_are_quotes(program: str, code: str, expected: Decision) -> None:
     """A string between `q(` and `)` is judged like any other."""
-    assert judge(f"{program} -e {shlex.quote(code)}").decision is expected
+    assert _decision(program, code) is expected
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "expected"),
+    [
+        ("perl", "qx<reboot>", DENY),
+        ("perl", "system 're' . q(boot)", DENY),
+        ("perl", "exec qw(rm -rf /)", DENY),
+        ("perl", "system q{echo {}; reboot}", DENY),
+        ("ruby", "system(*%w[rm -rf /])", DENY),
+        ("ruby", "spawn('re' + \"boot\")", DENY),
+        ("ruby", "%x{reboot}", DENY),
+        ("lua", "os.execute[[reboot]]", DENY),
+        ("lua", "os.execute[==[reboot]==]", DENY),
+        ("lua", "io.popen('re' .. 'boot')", DENY),
+        ("php", "popen('re'.'boot', 'r');", DENY),
+        ("node", "require('child_process').execSync(`reboot`)", DENY),
+        ("node", "require('child_process').execFileSync('re' + 'boot')", DENY),
+        ("perl", "# it isn't much\nsystem('reboot')", DENY),
+        ("ruby", "puts 5 %(3)", ALLOW),
+        ("ruby", "system %w[uptime]", ALLOW),
+        ("node", "console.log(`rm -rf /`)", ALLOW),
+        ("lua", "print[[reboot]]", ALLOW),
+    ],
+)
+def test_a_string_is_one_however_it_is_quoted_and_joined(
+    program: str, code: str, expected: Decision
+) -> None:
+    """What runs is found behind each way of quoting and joining; what only prints runs nothing."""
+    assert _decision(program, code) is expected
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("perl", "open(F, 'reboot|')"),
+        ("perl", "$f = \\&CORE::system; $f->('reboot')"),
+        ("perl", "@a = ('rm', '-rf', '/'); system(@a)"),
+        ("perl", "$d = '/etc'; rmtree($d)"),
+        ("ruby", "IO.popen(['reboot'])"),
+        ("ruby", "Kernel.send(:system, 'reboot')"),
+        ("ruby", "method(:system).call('reboot')"),
+        ("ruby", "%w[reboot].each { |c| system c }"),
+        ("ruby", "exec(\"#{'reboot'}\")"),
+        ("ruby", "d = '/etc'; FileUtils.rm_rf(d)"),
+        ("php", "pcntl_exec('/sbin/reboot');"),
+        ("php", "proc_open(['reboot'], [], $pipes);"),
+        ("php", "$f = 'system'; $f('reboot');"),
+        ("php", "array_map('system', ['reboot']);"),
+        ("lua", "local e = os.execute e('reboot')"),
+        ("lua", "os['execute']('reboot')"),
+        ("node", "const {exec: e} = require('child_process'); e('reboot')"),
+        ("node", "const c = require('child_process'); c['exec']('reboot')"),
+        ("node", "require('child_process').execSync(['re', 'boot'].join(''))"),
+        ("Rscript", "do.call('system', list('reboot'))"),
+        ("julia", 'run(Cmd(["reboot"]))'),
+        ("guile", '(apply system (list "reboot"))'),
+        ("groovy", "['rm', '-rf', '/'].execute()"),
+    ],
+)
+def test_what_a_program_may_run_or_delete_needs_an_approval(program: str, code: str) -> None:
+    """A command or a path in a program that runs or deletes what it computes is never allowed."""
+    assert _decision(program, code) in (ASK, DENY)
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("perl", "system('ls'); print 'done'"),
+        ("perl", "print `uptime`"),
+        ("perl", "open(F, '<', '/etc/passwd'); print while <F>"),
+        ("ruby", "IO.popen('uptime') { |f| puts f.read }"),
+        ("php", "print_r(exec('uptime'));"),
+        ("node", "console.log(require('child_process').execSync('uptime').toString())"),
+        ("lua", "print(os.execute('uptime'))"),
+        ("Rscript", "system('uptime')"),
+    ],
+)
+def test_what_harms_nothing_runs(program: str, code: str) -> None:
+    """A program that runs something harmless is allowed."""
+    assert _decision(program, code) is ALLOW
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ('BEGIN { print "reboot" | "/bin/sh" }', DENY),
+        ('BEGIN { print("reboot") |& "sh -s" }', DENY),
+        ('{ print $1 | "/bin/bash" }', ASK),
+        ('BEGIN { print "uptime" | "sh" }', ALLOW),
+        ('{ print $1 | "sort" }', ALLOW),
+    ],
+)
+def test_what_awk_tells_a_shell_runs(code: str, expected: Decision) -> None:
+    """A line that awk prints into a shell, wherever that is, is judged; a computed one asks."""
+    assert judge(f"awk {shlex.quote(code)}").decision is expected

@@ -7,7 +7,7 @@ import pytest
 
 from tibet_nc_agent.safety import Decision, judge
 
-ALLOW, DENY = Decision.ALLOW, Decision.DENY
+ALLOW, ASK, DENY = Decision.ALLOW, Decision.NEEDS_APPROVAL, Decision.DENY
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,46 @@ ALLOW, DENY = Decision.ALLOW, Decision.DENY
         ("import subprocess as s; c = ['ls', '/']; s.run(c, check=True)", ALLOW),
         ("import shutil; p = '/tmp/x'; shutil.rmtree(p); p = '/tmp/y'", ALLOW),
         ("n = 1; n += 2; print(n)", ALLOW),
+        ("import os; s = os.system; s('reboot')", DENY),
+        ("import shutil; r = shutil.rmtree; r('/etc')", DENY),
+        ("import subprocess as s; c = ['rm']; c += ['-rf', '/']; s.run(c)", DENY),
+        ("import subprocess as s; s.run(' '.join(['rm', '-rf', '/']), shell=True)", DENY),
+        ("import os; os.system('rm -rf %s' % '/')", DENY),
+        ("import os; os.system('rm -rf {}'.format('/'))", DENY),
+        ("import os; os.system('ls {} {}'.format('/', x))", ALLOW),
     ],
 )
 def test_names_and_arguments_by_name_are_followed(code: str, expected: Decision) -> None:
     """A list behind a name, an argument by its name and each value of a name are judged."""
     assert judge(f"python3 -c {shlex.quote(code)}").decision is expected
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os; list(map(os.system, ['reboot']))",
+        "import os; os.__dict__['system']('reboot')",
+        "import os; f = lambda c: os.system(c); f('reboot')",
+        "import subprocess as s, shlex; s.run(shlex.split('rm -rf /'))",
+        "import subprocess as s; [s.run(c) for c in (['ls'], ['rm', '-rf', '/'])]",
+        "import shutil; [shutil.rmtree(d) for d in ('/etc',)]",
+    ],
+)
+def test_what_a_program_may_run_or_delete_needs_an_approval(code: str) -> None:
+    """A command or a path in a program that runs or deletes what it computes is never allowed."""
+    assert judge(f"python3 -c {shlex.quote(code)}").decision in (ASK, DENY)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import platform; s = platform.system(); print('reboot' if s else '')",
+        "import subprocess as s; print(s.run(['systemctl', 'status', 'reboot.target']))",
+        "import subprocess; f = subprocess.run; print(f(['uptime']))",
+        "import json, sys; print(json.load(sys.stdin)['system'])",
+        "d = {'exec': 'reboot'}; print(d)",
+    ],
+)
+def test_what_harms_nothing_runs(code: str) -> None:
+    """A program that only mentions a command, or runs a harmless one, is allowed."""
+    assert judge(f"python3 -c {shlex.quote(code)}").decision is ALLOW

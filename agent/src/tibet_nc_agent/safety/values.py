@@ -135,6 +135,7 @@ class Context(Enum):
     HOST = auto()
     CONTAINER = auto()
     PRIVATE_COPY = auto()  # a program of a dangerous name outside the system's directories
+    MENTIONED = auto()  # text in a program of another language, which may run it
 
 
 class State:

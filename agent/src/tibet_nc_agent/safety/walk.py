@@ -56,6 +56,11 @@ from tibet_nc_agent.safety.verdict import Decision, Family, Finding
 
 _UNKNOWN_NAME = "__unknown"
 _COPROCESS = ("63", "60")  # what bash gives the first one; more of them are taken together
+_NOT_THE_HOST = {
+    Context.CONTAINER: "in a container",
+    Context.PRIVATE_COPY: "a private copy",
+    Context.MENTIONED: "if the program does that",
+}
 _IN_CURRENT_SHELL = frozenset(
     [
         "cd",
@@ -117,11 +122,11 @@ class Walker:
         *,
         advice: str = "",
     ) -> None:
-        """Add a finding; what changes only a container needs no more than an approval."""
+        """Add a finding; what is not sure to change the host needs no more than an approval."""
         bound = self.rules.at_least.get(family)
-        if state.context is not Context.HOST and family is not Family.PIPE_TO_SHELL:
+        kind = _NOT_THE_HOST.get(state.context)
+        if kind and (family is not Family.PIPE_TO_SHELL or state.context is Context.MENTIONED):
             decision = Decision.NEEDS_APPROVAL
-            kind = "in a container" if state.context is Context.CONTAINER else "a private copy"
             reason = f"{reason} ({kind})"
         if bound is not None and bound.rank > decision.rank:
             decision = bound

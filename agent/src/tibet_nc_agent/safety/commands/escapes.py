@@ -30,9 +30,11 @@ _AWK_COMPUTES = re.compile(
     r"|\bsystem\s*\(\s*\"[^\"]*\"\s+\""
     r"|\b[A-Za-z_]\w*\s*\|&?\s*getline|/inet/(?:tcp|udp)/"
 )
-_AWK_RUNS_INPUT = re.compile(
-    r"system\s*\(\s*\$|\$\w+\s*\|\s*(?:getline|\"(?:ba|da|z)?sh\")|\|\s*\"(?:ba|da|z)?sh\""
+_AWK_SHELL = r"\|&?\s*\"(?:[\w/]{0,99}/)?(?:ba|da|k|z)?sh\b[^\"]*\""
+_AWK_TELLS_SHELL = re.compile(
+    rf"\bprint[\s(]{{0,9}}\"((?:\\.|[^\"\\]){{0,2000}}+)\"[\s)]{{0,9}}{_AWK_SHELL}"
 )
+_AWK_RUNS_INPUT = re.compile(rf"system\s*\(\s*\$|\$\w+\s*\|\s*getline|{_AWK_SHELL}")
 _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 _MAKE_SHELL = re.compile(r"\$\(shell ([^)]*)\)")
 
@@ -52,7 +54,8 @@ def awk(call: Call) -> Stream:
     stdin = call.stdin
     if any(_AWK_COMPUTES.search(field.text) for field in call.arguments):
         call.ask(Family.OPAQUE, f"{call.name} runs a command that it computes")
-    if any(_AWK_RUNS_INPUT.search(field.text) for field in call.arguments):
+    texts = [_AWK_TELLS_SHELL.sub("", field.text) for field in call.arguments]
+    if any(_AWK_RUNS_INPUT.search(text) for text in texts):
         if stdin is not None and stdin.downloaded:
             call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs its downloaded input")
         else:
@@ -61,6 +64,8 @@ def awk(call: Call) -> Stream:
     for field in call.arguments:
         if in_place and field.text.startswith("/"):
             judge_write(call.walk, field, call.state, call.span, f"{call.name} edits")
+        for found in _AWK_TELLS_SHELL.finditer(field.text):
+            call.walk.program(unescape(found.group(1)), call.state.copy(), call.span)
         for found in _AWK_SYSTEM.finditer(field.text):
             text = next((group for group in found.groups() if group is not None), "")
             call.walk.program(unescape(text), call.state.copy(), call.span, stdin, lax=True)

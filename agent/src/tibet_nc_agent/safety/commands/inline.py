@@ -8,9 +8,16 @@ is judged like a shell command; Python has a module of its own that reads its sy
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.call import Call, Span, Walk
+from tibet_nc_agent.safety.commands.literals import BACKQUOTES_RUN, LITERAL, canonical, content
+from tibet_nc_agent.safety.commands.mentioned import (
+    judge_mentioned,
+    judge_mentioned_paths,
+    lines_of,
+)
 from tibet_nc_agent.safety.commands.python_code import everything_in, judge_python
 from tibet_nc_agent.safety.commands.text import unescape
 from tibet_nc_agent.safety.marks import without_marks
@@ -18,19 +25,18 @@ from tibet_nc_agent.safety.values import Field, State, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
 
-_STRING = r"""(?:"(?:\\.|[^"\\]){0,2000}"|'(?:\\.|[^'\\]){0,2000}')"""
+_STRING = r"""(?:"(?:\\.|[^"\\]){0,2000}+"|'(?:\\.|[^'\\]){0,2000}+')"""
 _RUN = re.compile(
     r"(?:\b(?:system|exec\w*|popen\w*|spawn\w*|passthru|shell_exec|proc_open|execSync|spawnSync"
-    r"|execFile\w*|execute|qx|doShellScript|do\s+shell\s+script|run|sh|open|System\.cmd|Sys\.command|os:cmd|run-program|Command|capture[23]e?)\b\s{0,9}\(?\s{0,9})"
+    r"|execFile\w*|execute|qx|doShellScript|do\s+shell\s+script|run|sh|open|System\.cmd|Sys\.command|os:cmd|run-program|Command|capture[23]e?)\b[\s(\[*]{0,9})"
     rf"((?:{_STRING}|\{{[^}}]{{0,2000}}\}}|/[^/\n]{{0,2000}}/)(?:[\s,]{{1,9}}\[?\s{{0,9}}{_STRING}){{0,20}})"
 )
-_GENERIC_QUOTES = re.compile(r"%?\bqq?\s{0,3}(?:\(([^()]{0,2000})\)|\{([^{}]{0,2000})\})")
 _RUN_STRING = re.compile(rf"({_STRING})\s{{0,9}}\.\s{{0,9}}(?:execute\b|!)")
 _LITERAL = re.compile(r""""((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\{([^}]*)\}|/([^/\n]*)/""")
 _COMPUTED = re.compile(
     r"\b(?:system|exec|popen|shell_exec|passthru|execSync|os\.execute)\b"
     r"(?:\s{0,9}\(\s{0,9}\([\"'][^\"']{0,200}[\"']\)\s{0,9}[:.]"
-    r"|\s{0,9}\(?\s{0,9}(?:\$\w|join\b|reverse\b|\"[^\"]{0,200}\$\w[^\"]{0,200}\""
+    r"|\s{0,9}\(?\s{0,9}(?:\$\w|join\b|reverse\b|\"[^\"]{0,200}(?:\$\w|#\{)[^\"]{0,200}\""
     r"|\"[^\"]{0,200}\"\s{0,9}[.+:]|'[^']{0,200}'\s{0,9}[.+:]))"
 )
 _COMPUTED_NAME = re.compile(
@@ -48,14 +54,17 @@ _MOVES = re.compile(
     r"|\bFile\([\"'](/[^\"']{0,500})[\"']\)\.delete"
 )
 _BARE_EXEC = re.compile(r"\b(?:exec|system|spawn)\s+(?:qw\s*\W)?([^\]\n;)]{1,500})")
-_BACKQUOTED = re.compile(r"`([^`]{1,2000})`|\bqx\s*\W([^)}\]|/!]{1,2000})|%x\W([^)}\]|/!]{1,2000})")
+_BACKQUOTED = re.compile(r"`([^`]{1,2000})`")
 _TREE_REMOVAL = re.compile(
-    r"\b(?:rm_rf|rmtree|remove_tree|rm_r|rmSync|rmdirSync|rm|remove_entry_secure|remove_dir_all"
+    r"\b(?:rm_rf|rmtree|remove_tree|rm_r|rmSync|rmdirSync|rm|remove_entry(?:_secure)?|remove_dir(?:_all)?"
     r"|rimraf|rmdir_recursive|unlink|unlinkSync|File\.delete)\b(?:\s{0,3}glob)?[\s(]{0,9}\[?\s{0,9}[\"']([^\"']+)[\"']"
 )
-_REMOVES = re.compile(
-    r"\b(?:unlink|rmtree|remove_tree|rm_r|rm_rf|File\.delete|unlinkSync|rmSync)\b"
+_REMOVAL = (
+    r"\b(?:unlink|rmtree|remove_tree|rm_r|rm_rf|File\.delete|unlinkSync|rmSync|rmdirSync|remove_dir"
+    r"|remove_entry|remove_dir_all|rimraf|deleteDir)\b"
 )
+_REMOVES = re.compile(_REMOVAL)
+_REMOVES_COMPUTED = re.compile(rf"{_REMOVAL}[\s(\[]{{0,9}}[$@\w]")
 _LISTS = re.compile(
     r"(?:\bglob\b[\s(]{0,9}|\bDir(?:\.\w{1,20})?[\[(]\s{0,9}|\b(?:readdir|readdirSync|scandir)\(\s{0,9}"
     r"|\bopendir\b[^\"'\n]{0,30})[\"'](/[^\"']{0,500})[\"']|<(/[^>\s]{0,500})>"
@@ -101,6 +110,14 @@ _KILL_ALL = re.compile(
 )
 _REBOOT_CALL = re.compile(r"\breboot\s{0,9}\(|\bsyscall\s{0,9}\(?\s{0,9}(?:169|88|142)\b")
 
+# In a canonical program: names that run what they are given, also when they are passed on.
+_MEANS = re.compile(
+    r"exec|system|popen|spawn|passthru|proc_open|child_process|capture[23]|run-program|os:cmd"
+    r"|Command|ProcessBuilder|\brun\s{0,9}\(|\bopen\w{0,9}\b[^\n]{0,99}\"(?:[-\s]{0,9}\||[^\"\n]{1,999}\|\s{0,9}\")"
+)
+_NEIGHBOURS = re.compile(rf"{LITERAL}(?:[\s,\[\]()]{{1,9}}{LITERAL}){{0,20}}", re.DOTALL)
+_ONE = re.compile(LITERAL, re.DOTALL)
+
 
 def judge_code(
     walk: Walk, language: str, text: str, state: State, span: Span, *, stdin: Stream | None
@@ -115,13 +132,21 @@ def judge_code(
         return
     if language == "powershell":
         walk.program(text, state.copy(), span, lax=True)
-    if language in ("perl", "ruby"):
-        text = _GENERIC_QUOTES.sub(_as_string, text)
     if language in ("tcl", "perl"):
         for found in _BARE_EXEC.finditer(text):
             walk.program(found.group(1), state.copy(), span, stdin, lax=True)
-    _judge_calls(walk, text, state, span, stdin)
-    _judge_files(walk, text, state, span)
+    for found in _BACKQUOTED.finditer(text) if language in BACKQUOTES_RUN else ():
+        walk.program(found.group(1), state.copy(), span, stdin, lax=True)
+    plain = canonical(language, text)
+    judged: set[str] = set()
+    for program in dict.fromkeys((text, plain)):
+        judged |= _judge_calls(walk, program, state, span, stdin)
+        _judge_files(walk, program, state, span)
+    if _MEANS.search(plain):
+        mentioned = (text for text in _mentioned(plain) if text not in judged)
+        judge_mentioned(walk, mentioned, state, span)
+    if _REMOVES_COMPUTED.search(plain):
+        judge_mentioned_paths(walk, _mentioned(plain), state, span)
 
 
 def _judge_flow(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> None:
@@ -152,12 +177,6 @@ def _judge_flow(walk: Walk, text: str, state: State, span: Span, stdin: Stream |
         walk.report(Decision.DENY, Family.POWER, reason, span, state)
 
 
-def _as_string(match: re.Match[str]) -> str:
-    """Return `q(…)` as the string that it is."""
-    inside = next(group for group in match.groups() if group is not None)
-    return '"' + inside.replace('"', '\\"') + '"'
-
-
 def _decoded(text: str) -> str:
     try:
         return without_marks(base64.b64decode(text + "==").decode("utf-8", "replace"))
@@ -165,13 +184,15 @@ def _decoded(text: str) -> str:
         return ""
 
 
-def _judge_calls(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> None:
-    """Judge what the program runs, which reads what the program has on its input."""
+def _judge_calls(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> set[str]:
+    """Judge what the program runs, which reads what it has on its input; return these texts."""
+    judged: set[str] = set()
     for found in _RUN.finditer(text):
         values = [
             unescape(next(group for group in literal.groups() if group is not None))
             for literal in _LITERAL.finditer(found.group(1))
         ]
+        judged.update(values)
         if len(values) == 1:
             walk.program(values[0].lstrip("|"), state.copy(), span, stdin, lax=True)
         elif values:
@@ -184,9 +205,13 @@ def _judge_calls(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
     if _COMPUTED.search(text) or _COMPUTED_NAME.search(text):
         reason = "an inline program runs text that it computes"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
-    for found in _BACKQUOTED.finditer(text):
-        program = next(group for group in found.groups() if group is not None)
-        walk.program(program, state.copy(), span, stdin, lax=True)
+    return judged
+
+
+def _mentioned(program: str) -> Iterator[str]:
+    """Yield the literals of a canonical program, and the lines that neighbours would make."""
+    for found in _NEIGHBOURS.finditer(program):
+        yield from lines_of([content(literal) for literal in _ONE.findall(found.group())])
 
 
 def _judge_files(walk: Walk, text: str, state: State, span: Span) -> None:

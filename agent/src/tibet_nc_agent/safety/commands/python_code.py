@@ -4,10 +4,16 @@
 import ast
 import re
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.call import Call, Span, Walk
+from tibet_nc_agent.safety.commands.mentioned import (
+    judge_mentioned,
+    judge_mentioned_paths,
+    lines_of,
+)
 from tibet_nc_agent.safety.marks import UNKNOWN, without_marks
 from tibet_nc_agent.safety.values import Field, State, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
@@ -48,6 +54,8 @@ _DECODING = (
     "chr(",
 )
 _INPUT = ("stdin", "input(")
+_PERCENT = re.compile(r"%[-+ #0]{0,5}\d{0,4}(?:\.\d{1,4})?[a-zA-Z]")
+_FIELD = re.compile(r"\{[^{}]*\}")
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class _Known:
     """What the names of one program stand for, and `~`."""
 
     names: dict[str, str]
-    lists: dict[str, ast.List | ast.Tuple]
+    lists: dict[str, list[ast.expr]]
     home: str
 
 
@@ -72,7 +80,7 @@ def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
                 reader = _PythonReader(walk, state, span, stdin, known=known, aliases=aliases)
                 for call in calls:
                     reader.judge(call)
-                reader.judge_listed()
+                reader.judge_rest(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -91,23 +99,29 @@ def _constants(tree: ast.Module, state: State, *, last: bool) -> _Known:
             if value is not None:
                 known.names[target.id] = value
             elif isinstance(node.value, ast.List | ast.Tuple):
-                known.lists[target.id] = node.value
+                known.lists[target.id] = node.value.elts
         elif isinstance(node, ast.AugAssign) and last and isinstance(node.target, ast.Name):
+            name = node.target.id
             value = _text(ast.BinOp(node.target, node.op, node.value), known)
             if value is not None:
-                known.names[node.target.id] = value
+                known.names[name] = value
+            elif isinstance(node.value, ast.List | ast.Tuple) and name in known.lists:
+                known.lists[name] = [*known.lists[name], *node.value.elts]
     return known
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:
-    """Return the names that functions have been imported as."""
-    return {
-        alias.asname: alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if alias.asname
-    }
+    """Return what functions are called here: `from os import system as s`, `s = os.system`."""
+    aliases: dict[str, str] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(names=names):
+                aliases.update((alias.asname, alias.name) for alias in names if alias.asname)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Attribute(attr=function)):
+                aliases[name] = function
+            case _:
+                pass
+    return aliases
 
 
 def _text(node: ast.expr, known: _Known) -> str | None:
@@ -127,10 +141,38 @@ def _text(node: ast.expr, known: _Known) -> str | None:
         case ast.Call(func=ast.Attribute(attr="expanduser"), args=[path]):
             return _expanded(_text(path, known), known.home)
         case ast.JoinedStr(values=values):
-            text = "".join(_text(value, known) or UNKNOWN for value in values)
-            return text if len(text) <= limits.MAX_COMPUTED else None
+            return _limited("".join(_text(value, known) or UNKNOWN for value in values))
+        case ast.BinOp(left=left, op=ast.Mod(), right=right):
+            values = right.elts if isinstance(right, ast.Tuple) else [right]
+            return _filled(_PERCENT, left, values, known)
+        case ast.Call(func=ast.Attribute(attr="format", value=template), args=values):
+            return _filled(_FIELD, template, values, known)
+        case ast.Call(
+            func=ast.Attribute(attr="join", value=separator), args=[ast.List() | ast.Tuple() as of]
+        ):
+            between = _text(separator, known)
+            texts = [_text(element, known) or UNKNOWN for element in of.elts]
+            return None if between is None else _limited(between.join(texts))
         case _:
             return None
+
+
+def _filled(
+    place: re.Pattern[str], template: ast.expr, values: Sequence[ast.expr], known: _Known
+) -> str | None:
+    """Return a template with its places filled; what isn't constant is marked as unknown."""
+    text = _text(template, known)
+    left = iter(values)
+
+    def fill(_: re.Match[str]) -> str:
+        value = next(left, None)
+        return UNKNOWN if value is None else _text(value, known) or UNKNOWN
+
+    return None if text is None else _limited(place.sub(fill, text))
+
+
+def _limited(text: str) -> str | None:
+    return text if len(text) <= limits.MAX_COMPUTED else None
 
 
 def _expanded(path: str | None, home: str) -> str | None:
@@ -138,6 +180,16 @@ def _expanded(path: str | None, home: str) -> str | None:
     if path is None or not path.startswith("~"):
         return path
     return home + path[1:] if path[1:2] in ("", "/") else None
+
+
+def _names_a_shell_call(node: ast.AST) -> bool:
+    match node:
+        case ast.Attribute(attr="system", value=ast.Name(id="platform")):
+            return False
+        case ast.Attribute(attr=name) | ast.Name(id=name) | ast.Constant(value=str(name)):
+            return name in _SHELL_CALLS
+        case _:
+            return False
 
 
 def everything_in(pattern: str) -> str:
@@ -167,6 +219,7 @@ class _PythonReader:
         self._aliases = aliases
         self._listed: list[str] = []
         self._removes_computed = False
+        self._judged: set[ast.expr] = set()  # functions that run what is known
 
     def judge(self, node: ast.Call) -> None:
         """Judge one call by the last part of its name."""
@@ -219,17 +272,20 @@ class _PythonReader:
         if not node.args:
             return
         first = node.args[0]
-        if isinstance(first, ast.Name):
-            first = self._known.lists.get(first.id, first)
+        elements = self._known.lists.get(first.id) if isinstance(first, ast.Name) else None
         if isinstance(first, ast.List | ast.Tuple):
-            fields = [self._field(_text(element, self._known)) for element in first.elts]
+            elements = first.elts
+        if elements is not None:
+            fields = [self._field(_text(element, self._known)) for element in elements]
             if fields:
+                self._judged.add(node.func)
                 self._walk.run(fields, self._state.copy(), self._stdin)
             return
         text = _text(first, self._known)
         if text is None and isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute):
             text = _text(first.func.value, self._known)  # "sudo reboot".split()
         if text is not None:
+            self._judged.add(node.func)
             self._walk.program(text, self._state.copy(), self._span, self._stdin)
         elif name in _ALWAYS_SHELL:
             reason = "an inline program runs text that is not in the command"
@@ -302,10 +358,27 @@ class _PythonReader:
         if path:
             self._listed.append(everything_in(path))
 
-    def judge_listed(self) -> None:
-        """Judge that what a program lists is what it deletes, if it deletes what it computes."""
-        for path in self._listed if self._removes_computed else ():
-            self._remove(path, recursive=True)
+    def judge_rest(self, tree: ast.Module) -> None:
+        """Judge what may be meant where the program runs or deletes what it computes."""
+        nodes = list(ast.walk(tree))
+        if any(_names_a_shell_call(node) for node in nodes if node not in self._judged):
+            judge_mentioned(self._walk, self._mentioned(nodes), self._state, self._span)
+        if self._removes_computed:
+            for path in self._listed:
+                self._remove(path, recursive=True)
+            judge_mentioned_paths(self._walk, self._mentioned(nodes), self._state, self._span)
+
+    def _mentioned(self, nodes: list[ast.AST]) -> Iterator[str]:
+        """Yield the constant texts of a program, and the lines that lists of them would make."""
+        for node in nodes:
+            match node:
+                case ast.List(elts=elements) | ast.Tuple(elts=elements):
+                    texts = [_text(element, self._known) for element in elements]
+                    yield from lines_of([text for text in texts if text is not None])
+                case ast.Constant() | ast.BinOp():
+                    yield _text(node, self._known) or ""
+                case _:
+                    pass
 
     def _path_text(self, node: ast.expr) -> str | None:
         """Return the path of `Path("…")`."""
