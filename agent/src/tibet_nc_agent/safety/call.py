@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One command that would run, as the handlers of commands see it."""
 
-from collections.abc import Callable
+import re
 from typing import Protocol
 
 from msgspec import Struct
@@ -12,6 +12,9 @@ from tibet_nc_agent.safety.values import Field, State, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
 
 Span = tuple[int, int]
+
+CLUSTER = re.compile(r"-[A-Za-z0-9]{1,7}$")
+"""Several short options in one word."""
 
 
 class Walk(Protocol):
@@ -90,9 +93,16 @@ class Call(Struct):
         """Report that the whole command needs an approval."""
         self.walk.report(Decision.NEEDS_APPROVAL, family, reason, self.span, self.state)
 
-    def operands(self, takes_next: Callable[[str], bool]) -> list[Field]:
-        """Return the arguments that are neither options nor, if `takes_next` says so, values."""
+    @property
+    def values(self) -> frozenset[str]:
+        """The options whose value is the next argument."""
+        return self.walk.rules.arities.get(self.name, frozenset())
+
+    @property
+    def operands(self) -> list[Field]:
+        """The arguments that are neither options nor their values."""
         operands: list[Field] = []
+        values = self.values
         skip = False
         for index, (field, word) in enumerate(zip(self.arguments, self.words, strict=True)):
             if skip:
@@ -101,7 +111,13 @@ class Call(Struct):
                 operands.extend(self.arguments[index + 1 :])
                 break
             elif word.startswith("-") and len(word) > 1:
-                skip = takes_next(word)
+                skip = word in values or _ends_with_one(word, values)
             else:
                 operands.append(field)
         return operands
+
+
+def _ends_with_one(cluster: str, values: frozenset[str]) -> bool:
+    """Whether only the last letter of a cluster takes a value, which so is the next argument."""
+    *before, last = (f"-{letter}" for letter in cluster[1:])
+    return CLUSTER.match(cluster) is not None and last in values and not values & set(before)

@@ -4,10 +4,8 @@
 import re
 from functools import lru_cache
 
-from msgspec import Struct
-
 from tibet_nc_agent.safety import limits
-from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.call import CLUSTER, Call
 from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle
 from tibet_nc_agent.safety.patterns import PatternSet, pattern_set
 from tibet_nc_agent.safety.rules.model import Level, Rule, Rules
@@ -16,16 +14,8 @@ from tibet_nc_agent.safety.values import Field, Source
 from tibet_nc_agent.safety.verdict import Decision
 
 _HELP = frozenset(["--help", "--version", "--usage"])
-_CLUSTER = re.compile(r"-[A-Za-z0-9]{1,7}$")
 _GLOB = re.compile(r"[*?\[]")
 _SHORTEST_ABBREVIATION = 4  # "--x" and longer stand for the option they begin
-
-
-class Operands(Struct, frozen=True):
-    """The arguments of a command, told apart; `values` are the options that take one."""
-
-    operands: tuple[Field, ...]
-    values: frozenset[str]
 
 
 class Matcher:
@@ -40,10 +30,6 @@ class Matcher:
                     self._by_pattern.append((name, rule))
                 else:
                     self._by_name.setdefault(name, []).append(rule)
-        self._arities: dict[str, frozenset[str]] = {}
-        for arity in rules.arities:
-            for name in arity.commands:
-                self._arities[name] = self._arities.get(name, frozenset()) | set(arity.values)
         self._patterns = pattern_set(tuple(name for name, _ in self._by_pattern))
 
     @property
@@ -60,29 +46,23 @@ class Matcher:
             ]
         return found
 
-    def operands(self, call: Call) -> Operands:
-        """Tell operands from options, by the arity of the command's options."""
-        values = self._arities.get(call.name, frozenset())
-        operands = call.operands(lambda word: word in values or _ends_with_one(word, values))
-        return Operands(tuple(operands), values)
-
     def apply(self, call: Call) -> None:
         """Report every rule that holds for the command."""
         rules = self.rules_for(call.name)
         if not rules or any(word in _HELP for word in call.words):
             return
-        arguments = self.operands(call)
+        operands = tuple(call.operands)
         for rule in rules:
-            decision = _decision(rule, call, arguments)
+            decision = _decision(rule, call, operands)
             if decision is not None:
                 call.walk.report(
                     decision, rule.family, rule.reason, call.span, call.state, advice=rule.advice
                 )
 
 
-def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
+def _decision(rule: Rule, call: Call, operands: tuple[Field, ...]) -> Decision | None:
     """Return the decision if all conditions hold, softened if only an unknown word fits."""
-    values = arguments.values
+    values = call.values
     # What takes a value is no such switch: `-n` is no dry run where it gives a name.
     switches = tuple(option for option in rule.unless if option not in values)
     if switches and _has_option(switches, call.words, values, abbreviated=False):
@@ -93,7 +73,6 @@ def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
         accepted = pattern_set(rule.arguments)
         if not any(word in accepted for word in call.words):
             return None
-    operands = arguments.operands
     if len(operands) < rule.least_operands:
         return None
     if rule.exact_operands >= 0 and len(operands) != rule.exact_operands:
@@ -125,12 +104,6 @@ def _decision(rule: Rule, call: Call, arguments: Operands) -> Decision | None:
     return rule.decision if certain else Decision.NEEDS_APPROVAL
 
 
-def _ends_with_one(cluster: str, values: frozenset[str]) -> bool:
-    """Whether only the last letter of a cluster takes a value, which so is the next argument."""
-    *before, last = (f"-{letter}" for letter in cluster[1:])
-    return _CLUSTER.match(cluster) is not None and last in values and not values & set(before)
-
-
 def _has_option(
     options: tuple[str, ...], words: list[str], values: frozenset[str], *, abbreviated: bool
 ) -> bool:
@@ -157,7 +130,7 @@ def _is_option(option: str, word: str, values: frozenset[str], *, abbreviated: b
         before, found, _ = word[1:].partition(option[1])
         return (
             bool(found)
-            and _CLUSTER.match(word) is not None
+            and CLUSTER.match(word) is not None
             and not any(f"-{letter}" in values for letter in before)  # it ends in that one's value
         )
     return bool(_GLOB.search(option)) and word in pattern_set((option,))

@@ -8,7 +8,6 @@ from msgspec import Struct
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.files import TREES
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.commands.operands import operands_of
 from tibet_nc_agent.safety.marks import plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Level
@@ -145,7 +144,7 @@ _TAR_LONG = {
 
 def synchronise(call: Call) -> Stream:
     """`rsync`: deletes what the source lacks."""
-    operands = operands_of(call)
+    operands = call.operands
     if any(word.startswith("--del") for word in call.words) and not _is_dry(call):
         if len(operands) > 1 and ":" not in operands[-1].text:
             judge_removal(call, operands[-1:], "rsync --delete deletes in", recursive=True)

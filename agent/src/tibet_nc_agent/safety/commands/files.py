@@ -5,7 +5,6 @@ import re
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.commands.operands import operands_of
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import STANDARD_INPUT, resolve
@@ -85,13 +84,13 @@ TREES = frozenset([Level.ROOT, Level.SYSTEM, Level.HOMES])
 def unlink(call: Call) -> Stream:
     """`unlink`, `trash`."""
     if not _is_help(call):
-        judge_removal(call, operands_of(call), f"{call.name} deletes", recursive=False)
+        judge_removal(call, call.operands, f"{call.name} deletes", recursive=False)
     return EMPTY
 
 
 def touch(call: Call) -> Stream:
     """`touch`: that some files are there is enough."""
-    for field in operands_of(call):
+    for field in call.operands:
         if field.plain in ("/etc/nologin", "/run/nologin", "/forcefsck"):
             judge_write(call.walk, field, call.state, call.span, "touch makes")
     return EMPTY
@@ -100,7 +99,7 @@ def touch(call: Call) -> Stream:
 def erase_tree(call: Call) -> Stream:
     """`rimraf`, which is `rm -rf`."""
     if not _is_help(call):
-        judge_removal(call, operands_of(call), f"{call.name} deletes", recursive=True)
+        judge_removal(call, call.operands, f"{call.name} deletes", recursive=True)
     return EMPTY
 
 
@@ -190,7 +189,7 @@ def _is_put_in_place(source: Field, target: Field | None) -> bool:
 
 
 def _sources_and_target(call: Call) -> tuple[list[Field], Field | None]:
-    operands = operands_of(call)
+    operands = call.operands
     for index, word in enumerate(call.words):
         found = _INTO.match(word)
         if found is None:
@@ -210,7 +209,7 @@ def copy(call: Call) -> Stream:
         return EMPTY
     sources, target = _sources_and_target(call)
     if call.name == "install" and any(_MAKES_DIRECTORIES.match(word) for word in call.words):
-        made = [field for field in operands_of(call) if "/.ssh" not in field.text]
+        made = [field for field in call.operands if "/.ssh" not in field.text]
         judge_permissions(call, made, "install changes", recursive=False)
     elif target is not None:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} goes to")
@@ -255,7 +254,7 @@ def tee(call: Call) -> Stream:
     """`tee` writes files and passes its input on."""
     append = any(re.fullmatch(r"-[ip]*a[ip]*|--append", word) for word in call.words)
     stdin = call.stdin
-    for field in operands_of(call):
+    for field in call.operands:
         if field.stream is not None:
             continue
         place = judge_write(call.walk, field, call.state, call.span, "tee writes to", append=append)
@@ -292,7 +291,7 @@ def convert(call: Call) -> Stream:
 
 def rescue(call: Call) -> Stream:
     """`ddrescue`: the second operand is what it writes to."""
-    for target in operands_of(call)[1:2]:
+    for target in call.operands[1:2]:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
     return COMMAND
 
@@ -330,14 +329,14 @@ def shred(call: Call) -> Stream:
 def truncate(call: Call) -> Stream:
     """`truncate`, `fallocate`: set the size of a file."""
     if not _is_help(call):
-        for field in operands_of(call):
+        for field in call.operands:
             judge_write(call.walk, field, call.state, call.span, f"{call.name} empties")
     return EMPTY
 
 
 def patch(call: Call) -> Stream:
     """`patch`: the first operand is what it changes."""
-    for field in operands_of(call)[:1] if not call.has("--dry-run") else ():
+    for field in call.operands[:1] if not call.has("--dry-run") else ():
         judge_write(call.walk, field, call.state, call.span, "patch changes", append=True)
     return EMPTY
 
@@ -347,7 +346,7 @@ def sed(call: Call) -> Stream:
     in_place = any(re.match(r"-[nErsuz]*i|--in-place", word) for word in call.words)
     if in_place:
         given = any(_SED_SCRIPT.match(word) for word in call.words)
-        for field in operands_of(call)[0 if given else 1 :]:
+        for field in call.operands[0 if given else 1 :]:
             judge_write(call.walk, field, call.state, call.span, "sed edits")
     for field, word in zip(call.arguments, call.words, strict=True):
         for found in _SED_EXECUTE.finditer(word):
@@ -376,7 +375,7 @@ def capabilities(call: Call) -> Stream:
 
 def mount_over(call: Call) -> Stream:
     """`mount` on a system directory hides it; `-o remount` changes it."""
-    operands = operands_of(call)
+    operands = call.operands
     if operands and any(word in ("--bind", "-B", "--rbind", "-R") for word in call.words):
         source = call.walk.place(operands[0].text, call.state)
         if source.level in (Level.ROOT, Level.HOMES):

@@ -150,7 +150,7 @@ def _shipped() -> Rules:
     return Rules(
         families=families,
         rules=rules,
-        arities=file.array(Arity, "arity"),
+        arities=_arities(file),
         program_options=file.array(ProgramOption, "program-option"),
         wrappers=file.array(Wrapper, "wrapper"),
         languages=file.table(Languages, "languages"),
@@ -158,6 +158,15 @@ def _shipped() -> Rules:
         paths=file.table(Paths, "paths"),
         actions=file.table(Actions, "actions"),
     )
+
+
+def _arities(file: _File) -> dict[str, frozenset[str]]:
+    """Return the options with a value of each program, which several tables may name."""
+    values: dict[str, frozenset[str]] = {}
+    for arity in file.array(Arity, "arity"):
+        for name in arity.commands:
+            values[name] = values.get(name, frozenset()).union(arity.values)
+    return values
 
 
 def _with_site(shipped: Rules, file: _File) -> Rules:

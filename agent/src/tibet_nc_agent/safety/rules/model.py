@@ -192,7 +192,7 @@ class Rules(Struct, frozen=True, kw_only=True, eq=False):
 
     families: dict[Family, FamilyText]
     rules: tuple[Rule, ...]
-    arities: tuple[Arity, ...]
+    arities: dict[str, frozenset[str]]  # program → options whose value is the next argument
     program_options: tuple[ProgramOption, ...]
     wrappers: tuple[Wrapper, ...]
     languages: Languages
