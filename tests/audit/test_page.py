@@ -4,16 +4,24 @@
 import base64
 import hashlib
 import html
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, add, moment, sample
+from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, add, moment, salt, sample
 from tests.audit.program import within
 from tests.audit.verdicts import lines_of
 from tibet_nc_audit.page import excerpt, writer
-from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, recording_name, segment_name
+from tibet_nc_protocol.layout import (
+    PAYLOADS,
+    PAYLOADS_CODEC,
+    RECORDINGS,
+    Payload,
+    recording_name,
+    segment_name,
+)
 
 
 @pytest.fixture
@@ -32,6 +40,11 @@ def _page(root: Path, *arguments: str) -> str:
 def _block(page: str, kind: str) -> list[str]:
     found = re.findall(rf'<pre hidden data-of="{kind}"[^>]*>\n(.*?)</pre>', page, re.DOTALL)
     return html.unescape("".join(found)).splitlines()
+
+
+def _payload(number: int) -> bytes:
+    payload = Payload(seq=number, salt=salt(number).hex(), command="id")
+    return PAYLOADS_CODEC.encode(payload) + b"\n"
 
 
 def test_every_line_is_in_it(root: Path) -> None:
@@ -91,15 +104,6 @@ def test_what_is_too_large_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) 
     assert all(int(number) > 0 for _, number in omitted)
 
 
-@pytest.mark.parametrize("more", [b"no payload\n", b'{"command":"df'])
-def test_what_is_no_text_is_said(root: Path, more: bytes) -> None:
-    """Lines of a payload file that the page can't hold, for they are no payloads, are counted."""
-    said = "Lines among the command texts that are none"
-    assert said not in _page(root)
-    add(root / PAYLOADS / segment_name(0), more)
-    assert f"{said}: 1." in _block(_page(root), "about")[0]
-
-
 def test_line_ends_have_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither recordings nor a chain of nothing but line ends make a page larger than any other."""
     chain = Chain(tmp_path)
@@ -123,6 +127,19 @@ def test_times(root: Path) -> None:
     about = _block(page, "about")[0]
     assert f'"prev": "{hashlib.sha256(lines_of(root)[4]).hexdigest()}"' in about
     assert f'"key_here": "{EXECUTOR.public_key.hex}"' in about
+
+
+def test_texts_of_times(root: Path) -> None:
+    """A page of times holds no text of an earlier or later record; the newest has those of none."""
+    add(root / PAYLOADS / segment_name(0), _payload(99) + _payload(7))
+    whole = _block(_page(root), "texts")
+    assert len(whole) == 10
+    for since, until in ((0, 5), (5, 9), (9, 18)):
+        page = _page(root, "--since", moment(since), "--until", moment(until))
+        here = [text for text in whole if since <= json.loads(text)["seq"] < until]
+        assert _block(page, "texts") == here
+    assert _block(_page(root, "--since", moment(17)), "texts") == whole[-3:-1]
+    assert _block(_page(root, "--since", moment(19)), "texts") == []
 
 
 def test_a_name_that_is_markup(tmp_path: Path) -> None:

@@ -52,8 +52,14 @@ DECOY: Final = _text(1, "rm", 1)
         (_texts(DECOY, DF, UP), None),
         (_texts(DECOY, UP), 1),
         (_texts(DF, _text(3, "uptime", 4)), 4),
+        (_texts(DF, _text(2, "uptime", 4)), 4),
+        (_texts(DF, _text(99, "uptime", 4)), 4),
         (_texts(DF, _text(3, "lost in a crash", 3), UP), None),
         (_texts(), None),
+        (_texts(DF, b"\n"), 4),
+        (_texts(DF, UP[:-1]), 4),
+        (_texts(DF, b'"\xff"\n', UP), 5),
+        (_texts(b"{}\n"), 1),
     ],
 )
 def test_texts(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -> None:
@@ -64,6 +70,28 @@ def test_texts(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -> Non
     chain.command("uptime", b"up\n")
     alter(chain)
     assert _first_bad(page, chain) == bad
+
+
+STRAYS: Final[list[tuple[bytes, int | None]]] = [
+    (_text(4, "uptime", 4), None),
+    (_text(3, "uptime", 4), None),
+    (_text(4, "df", 1), 1),
+    (b"no payload\n", 1),
+]
+
+
+@pytest.mark.parametrize(("line", "bad"), STRAYS)
+def test_texts_in_another_file(page: Page, tmp_path: Path, line: bytes, bad: int | None) -> None:
+    """A text is looked for beside the records of its own file, and shown from nowhere else (I8)."""
+    chain = Chain(tmp_path / "state", segment_records=3)
+    chain.command("df", b"x\n")
+    first = chain.texts
+    chain.session()
+    chain.command("uptime", b"up\n")
+    first.write_bytes(line)
+    chain.texts.write_bytes(b"")
+    assert _first_bad(page, chain) == bad
+    assert page.evaluate("document.querySelectorAll('.command .remark').length") == 2
 
 
 def _cast(old: bytes, new: bytes) -> Alter:

@@ -85,7 +85,7 @@ class ChainCheck {
     this.able = able;
     this.start = about.start;
     this.empty = about.total === 0;
-    this.files = about.files; // those that aren't entered yet
+    this.files = [...about.files]; // those that aren't entered yet
     this.file = null;
     this.number = about.start;
     this.row = 0; // of the line that is checked, or whose evidence is
@@ -152,7 +152,17 @@ class ChainCheck {
 
   // Leave the file that was entered last.
   leave() {
-    if (this.file?.torn) this.find(this.number, "the last line of the chain's file is incomplete");
+    const { torn, no_texts, lacking } = this.file ?? {};
+    if (torn) this.find(this.number, "the last line of the chain's file is incomplete");
+    if (no_texts) this.findNoTexts(lacking ?? Math.max(this.number - 1, 0), no_texts);
+  }
+
+  // What isn't to be read among the texts is most likely the first text that isn't there.
+  findNoTexts(record, lines) {
+    const { row } = this;
+    this.row = Math.max(row - (this.number - record), 0);
+    this.find(record, `lines among the texts of this record's file that are none: ${lines}`);
+    this.row = row;
   }
 
   async useKey(first) {

@@ -28,24 +28,21 @@ function linesIn({ textContent }) {
   return textContent === "" ? [] : textContent.replace(/\n$/, "").split("\n");
 }
 
-// The lines of all blocks of one kind; the blocks are taken out of the page.
-function takeLines(kind) {
-  const lines = [];
-  for (const block of document.querySelectorAll(`pre[data-of="${kind}"]`)) {
-    lines.push(...linesIn(block));
+// The blocks of one kind, which are taken out of the page.
+function takeBlocks(kind) {
+  return Array.from(document.querySelectorAll(`pre[data-of="${kind}"]`), (block) => {
     block.remove();
-  }
-  return lines;
+    return { ...block.dataset, lines: linesIn(block) };
+  });
+}
+
+function takeLines(kind) {
+  return takeBlocks(kind).flatMap(({ lines }) => lines);
 }
 
 function takeRecordings() {
-  const recordings = new Map();
-  for (const block of document.querySelectorAll('pre[data-of="recording"]')) {
-    const { name, torn } = block.dataset;
-    recordings.set(name, { lines: linesIn(block), torn: Number(torn) });
-    block.remove();
-  }
-  return recordings;
+  return new Map(takeBlocks("recording").map(({ name, lines, torn }) =>
+    [name, { lines, torn: Number(torn) }]));
 }
 
 // The name of the recording of which an outcome or a remainder speaks (SPEC §9).

@@ -6,8 +6,12 @@ asked for. What stood before them is summed up by the digest they link to, the k
 the subtrees of RFC 6962: from these, the roots in later checkpoints can be computed.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Final
+
+import msgspec
 
 from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.reader import State
@@ -33,6 +37,21 @@ LINES: Final = 128 * 1024
 """Most records: more would be in so many bytes only if lines were shorter than any record is."""
 
 
+class ChainFile(msgspec.Struct):
+    """A file of the chain with records of the page, and the texts in the file of the same name."""
+
+    first: int
+    """The number in its name."""
+    at: int
+    """How many records of the page stand before it."""
+    torn: int = 0
+    """Bytes after its last line end."""
+    no_texts: int = 0
+    """Lines among the texts that are none, or torn."""
+    lacking: int | None = None
+    """The first record on the page whose text isn't there, which one of those may have been."""
+
+
 class Excerpt:
     """Where the page's records begin and end; known once ``lines`` is used up."""
 
@@ -45,9 +64,9 @@ class Excerpt:
         self.prev = FIRST_PREV
         self.key = key
         """The key that signs the first record here."""
-        self.files: list[dict[str, int]] = []
-        """The chain's files from the one with the first record here on: the number in its name, the
-        records here before it, and bytes after its last line end."""
+        self.files: list[ChainFile] = []
+        """The chain's files from the one with the first record here on; none if there is no such
+        record, unless the chain has none at all."""
         self.host = ""
         self.origin = ""
         self._state = state
@@ -76,22 +95,37 @@ class Excerpt:
                     surplus -= len(line) + 1
                     self._pass(number, line, record)
                     continue
-                self.files = [{**self.files[-1], "at": 0}]
+                del self.files[:-1]
+                self.files[0].at = 0
             if self._held >= LINES or (self._until and time >= self._until):
+                if self.files[-1].at == self._held:
+                    self.files.pop()
                 return
             self._held += 1
             self.end = number + 1
             yield line
         if not self._held:
             self.end = self.start
+            if self.total:
+                self.files.clear()
+
+    def spans(self, number: int) -> bool:
+        """Tell whether a record of this number is here, or there is none."""
+        return self.start <= number and (number < self.end or self.end == self.total)
+
+    def lacks_text(self, number: int) -> None:
+        """Note a record here whose text isn't there; they come in no order."""
+        at = bisect_right(self.files, number, key=attrgetter("first"))
+        file = self.files[max(at - 1, 0)]
+        file.lacking = number if file.lacking is None else min(file.lacking, number)
 
     def _read(self) -> Iterator[tuple[int, bytes]]:
         """Yield each line, with the number that it has by its place in the file that it is in."""
         for first in self._state.segments():
             with self._state.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
-                self.files.append({"first": first, "at": self._held, "torn": 0})
+                self.files.append(ChainFile(first=first, at=self._held))
                 yield from enumerate(file, first)
-                self.files[-1]["torn"] = file.torn
+                self.files[-1].torn = file.torn
 
     def _pass(self, number: int, line: bytes, record: Record | None) -> None:
         """Sum up a record that the page doesn't hold."""

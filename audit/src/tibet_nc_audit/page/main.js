@@ -8,7 +8,7 @@ async function main() {
   const lines = takeLines("chain");
   const records = lines.map(parseRecord);
   const able = await abilities();
-  const texts = await takeTexts(able);
+  const { texts, strays } = await takeTexts(able, about.files);
   const recordings = new Map([...takeRecordings()].map(([name, cast]) => {
     try {
       return [name, { bytes: printed(cast), empty: !cast.lines.length }];
@@ -34,7 +34,7 @@ async function main() {
     return;
   }
   await check.run(lines, records, (done) => showProgress(done, lines.length));
-  await checkEvidence(check, texts, recordings);
+  await checkEvidence(check, about.files, texts, strays, recordings);
   check.findings.sort((a, b) => a.row - b.row);
   showResult(check, about);
   if (check.findings.length) view.show();
@@ -42,20 +42,29 @@ async function main() {
 }
 
 // The texts of commands by their numbers, of which one may have several: a crash leaves texts that no
-// record speaks of, and anybody can add some.
-async function takeTexts(able) {
+// record speaks of, and anybody can add some. Those in another file than their record are apart.
+async function takeTexts(able, files) {
   const texts = new Map();
-  for (const line of takeLines("texts")) {
-    const text = JSON.parse(line);
-    const { seq, salt, command } = text;
-    if (able.hashes) text.digest = hex(await sha256(unhex(salt), UTF8.encode(command)));
-    if (texts.has(seq)) texts.get(seq).push(text);
-    else texts.set(seq, [text]);
+  const strays = [];
+  for (const { first, lines } of takeBlocks("texts")) {
+    for (const line of lines) {
+      const text = { ...JSON.parse(line), file: Number(first) };
+      const { seq, salt, command } = text;
+      if (able.hashes) text.digest = hex(await sha256(unhex(salt), UTF8.encode(command)));
+      if (fileOf(files, seq) !== text.file) strays.push(text);
+      else if (texts.has(seq)) texts.get(seq).push(text);
+      else texts.set(seq, [text]);
+    }
   }
-  return texts;
+  return { texts, strays };
 }
 
-async function checkEvidence(check, texts, recordings) {
+// The file of the chain in which a record belongs: the number in its name.
+function fileOf(files, seq) {
+  return files.findLast(({ first }) => first <= seq)?.first;
+}
+
+async function checkEvidence(check, files, texts, strays, recordings) {
   const left = new Set(recordings.keys());
   const claimed = new Set();
   const without = new Map(); // commitments whose text isn't there, and whose they are
@@ -70,9 +79,9 @@ async function checkEvidence(check, texts, recordings) {
     const name = recordingName(record);
     await check.output(record, name, left.delete(name) ? recordings.get(name) : null);
   }
-  for (const text of [...texts.values()].flat()) {
+  for (const text of [...strays, ...[...texts.values()].flat()]) {
     const record = claimed.has(text) ? undefined : without.get(text.digest);
-    if (!record) continue;
+    if (!record || fileOf(files, record.seq) !== text.file) continue;
     check.row = check.believed.get(record);
     const { seq } = record;
     check.find(seq, "this record's text stands under another number", seq, text.seq);

@@ -15,11 +15,13 @@ from datetime import datetime
 from importlib import resources
 from typing import Final
 
+import msgspec
+
 from tibet_nc_audit import VERSION, payloads
-from tibet_nc_audit.entries import Entry, Kind, entries
+from tibet_nc_audit.entries import Entry, Kind, Text, entries
 from tibet_nc_audit.errors import MissingFileError, NotAFileError
 from tibet_nc_audit.filters import Filter
-from tibet_nc_audit.page.excerpt import Excerpt
+from tibet_nc_audit.page.excerpt import ChainFile, Excerpt
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.layout import (
@@ -82,8 +84,7 @@ class _Evidence:
     def __init__(self, state: State, excerpt: Excerpt) -> None:
         self.texts_omitted = 0
         self.recordings_omitted = 0
-        self.no_texts = 0
-        """Lines of the payload files that are no payload, or torn."""
+        self._texts_room = TEXTS_BYTES
         self._state = state
         self._excerpt = excerpt
 
@@ -92,7 +93,11 @@ class _Evidence:
         numbers: set[int] = set()
         room = RECORDINGS_BYTES
         for entry in entries(self._state):
-            if not self._inside(entry) or not wanted.matches(entry):
+            if not self._excerpt.start <= entry.seq < self._excerpt.end:
+                continue
+            if entry.text is Text.ERASED:
+                self._excerpt.lacks_text(entry.seq)
+            if not wanted.matches(entry):
                 continue
             numbers.add(entry.seq)
             if entry.recording is None or (entry.outcome or 0) >= self._excerpt.end:
@@ -108,10 +113,9 @@ class _Evidence:
                 yield b"</pre>\n"
         if _selects(wanted):
             yield from _blocks("selected", (b"%d" % number for number in sorted(numbers)))
-        yield from _blocks("texts", self._texts(numbers))
-
-    def _inside(self, entry: Entry) -> bool:
-        return self._excerpt.start <= entry.seq < self._excerpt.end
+        asked = numbers if _selects(wanted) else None
+        for file in self._excerpt.files:
+            yield from _blocks("texts", self._texts(file, asked), f' data-first="{file.first}"')
 
     def _recording(self, name: str, limit: int) -> tuple[list[bytes], int] | None:
         """Return the lines of a recording, and how many bytes stand after the last line end.
@@ -127,27 +131,24 @@ class _Evidence:
         self.recordings_omitted += 1
         return None
 
-    def _texts(self, numbers: set[int]) -> Iterator[bytes]:
-        room = TEXTS_BYTES
-        start = self._state.segment_of(self._excerpt.start)
-        for first in self._state.segments():
-            if not start <= first < self._excerpt.end:
-                continue
-            with self._state.open_if_there(
-                segment_name(first), payloads.LINE_BYTES, PAYLOADS
-            ) as file:
-                for line in file or ():
-                    item = payloads.read_payload(line)
-                    if item is None:
-                        self.no_texts += 1
-                    if item is None or item.key not in numbers:
-                        continue
-                    if len(line) > room:
-                        self.texts_omitted += 1
-                        continue
-                    room -= len(line)
-                    yield line
-                self.no_texts += file is not None and file.torn > 0
+    def _texts(self, file: ChainFile, numbers: set[int] | None) -> Iterator[bytes]:
+        """Yield the texts of some records, or those of all here and of no record."""
+        with self._state.open_if_there(
+            segment_name(file.first), payloads.LINE_BYTES, PAYLOADS
+        ) as lines:
+            for line in lines or ():
+                item = payloads.read_payload(line)
+                if item is None:
+                    file.no_texts += 1
+                    continue
+                if not (self._excerpt.spans(item.key) if numbers is None else item.key in numbers):
+                    continue
+                if len(line) > self._texts_room:
+                    self.texts_omitted += 1
+                    continue
+                self._texts_room -= len(line)
+                yield line
+            file.no_texts += lines is not None and lines.torn > 0
 
 
 def _recording_name(entry: Entry) -> str:
@@ -182,11 +183,6 @@ def _about(
     ):
         if number:
             omitted.append(f"Too large for this page, {what}: {number}.")
-    if evidence.no_texts:
-        omitted.append(
-            f"Lines among the command texts that are none: {evidence.no_texts}. They are not here;"
-            " tibet-nc-audit verify says whose texts they may have been."
-        )
     return {
         "version": VERSION,
         "made": now.strftime("%Y-%m-%d %H:%M:%S UTC"),
@@ -197,7 +193,7 @@ def _about(
         "key_here": "" if excerpt.key is None else excerpt.key.hex,
         "start": excerpt.start,
         "total": excerpt.total,
-        "files": excerpt.files if excerpt.end > excerpt.start or not excerpt.total else [],
+        "files": [msgspec.structs.asdict(file) for file in excerpt.files],
         "prev": excerpt.prev,
         "subtrees": excerpt.subtrees,
         "selected": selected,
@@ -236,14 +232,14 @@ def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _blocks(kind: str, lines: Iterator[bytes]) -> Iterator[bytes]:
+def _blocks(kind: str, lines: Iterator[bytes], more: str = "") -> Iterator[bytes]:
     """Yield lines in elements that aren't shown."""
     written = 0
     for line in lines:
         if written % BLOCK_LINES == 0:
             yield b"</pre>\n" if written else b""
             # HTML drops a line end directly after the tag.
-            yield f'<pre hidden data-of="{kind}">\n'.encode()
+            yield f'<pre hidden data-of="{kind}"{more}>\n'.encode()
         written += 1
         yield _exact(line) + b"\n"
     if written:
