@@ -22,13 +22,17 @@ ANY = "\ue002"
 OPEN = "\ue003"
 CLOSE = "\ue004"
 FOUND = "__found__"
-"""A name that stands for something found below a directory."""
+"""A directory that stands for where something was found below another one; see `Choice`."""
+
+EACH = "/__each__/"
+"""What is before the name of one file that `find` runs a command for."""
 
 _LONGEST_PATTERN = 256  # no name that is compared is longer
 _GLOBS = frozenset((STAR, ANY, OPEN))
 _ANY_MARK = re.compile("[\ue000-\ue004]")
 _ACTIVATE = str.maketrans({"*": STAR, "?": ANY, "[": OPEN, "]": CLOSE})
 _PLAIN = str.maketrans({STAR: "*", ANY: "?", OPEN: "[", CLOSE: "]"})
+_FOUND = re.compile(f"/{FOUND}/(?:some|named)|{EACH}x?")
 _SHOWN = str.maketrans({STAR: "*", ANY: "?", OPEN: "[", CLOSE: "]", UNKNOWN: "…"})
 _SHELL = str.maketrans({STAR: "*", ANY: "?", OPEN: "*", CLOSE: "*", UNKNOWN: "\ue000"})
 _EXPRESSION = re.compile(f"{OPEN}([^{CLOSE}]*){CLOSE}|(.)", re.DOTALL)
@@ -89,7 +93,7 @@ def plain(text: str) -> str:
 
 def shown(text: str) -> str:
     """Return the text for people, an unknown piece or what was found as `…`."""
-    text = text.replace(f"{FOUND}/x", UNKNOWN).replace(FOUND, UNKNOWN)
+    text = _FOUND.sub(f"/{UNKNOWN}", text)
     return text.translate(_SHOWN) if _ANY_MARK.search(text) else text
 
 

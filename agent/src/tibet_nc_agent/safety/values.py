@@ -21,12 +21,20 @@ class Source(Enum):
     COMMAND = auto()
 
 
+class Choice(Enum):
+    """Which of the files below a directory are found; the value is a name that stands for one."""
+
+    ALL = "*"
+    SOME = "some"  # by age, size, owner or the like, which may fit every file
+    NAMED = "named"
+
+
 class Root(Struct, frozen=True):
-    """A path that a command upstream prints, or below which it prints everything it finds."""
+    """A path that a command upstream prints, or below which it prints what it finds."""
 
     path: str
     below: bool
-    limited: bool = False
+    choice: Choice = Choice.ALL
 
     @property
     def found(self) -> list[str]:
@@ -36,9 +44,9 @@ class Root(Struct, frozen=True):
         if not self.below:
             return [self.path]
         inside = self.path.rstrip("/")
-        if self.limited:
-            return [f"{inside}/{FOUND}/x"]
-        return [self.path, f"{inside}/{STAR}"]
+        if self.choice is Choice.ALL:
+            return [self.path, f"{inside}/{STAR}"]
+        return [f"{inside}/{FOUND}/{self.choice.value}"]
 
 
 class Stream(Struct, frozen=True):

@@ -2,10 +2,10 @@
 """What writing, deleting or moving a path means: the effects of `safety.toml` applied."""
 
 from tibet_nc_agent.safety.call import Call, Span, Walk
-from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.marks import FOUND, UNKNOWN
 from tibet_nc_agent.safety.paths import Place
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import Field, State
+from tibet_nc_agent.safety.values import Choice, Field, State
 from tibet_nc_agent.safety.verdict import Decision, Family
 
 FAMILY_OF_LEVEL = {
@@ -43,7 +43,33 @@ def judge_removal(call: Call, targets: list[Field], verb: str, *, recursive: boo
         chosen = effects.recursive if recursive else effects.single
         if place.everything and place.level in _WHOLE_TREES:
             chosen = effects.recursive
-        _report(call, place, verb, chosen.get(place.level))
+        _report(call, place, verb, chosen.get(place.level) or _of_found(call, place.path))
+
+
+def _of_found(call: Call, path: str) -> Decision | None:
+    """Return what it means to delete a path that stands for what was found, None for others."""
+    root, mark, name = path.partition(f"/{FOUND}/")
+    if not mark:
+        return None
+    choice = Choice.NAMED if name.startswith(Choice.NAMED.value) else Choice.SOME
+    return removal_below(call.walk.place(root or "/", call.state).level, choice)
+
+
+def removal_below(level: Level, choice: Choice) -> Decision | None:
+    """Return what it means to delete files that are found below a directory of this level."""
+    match level:
+        case Level.ROOT | Level.SYSTEM | Level.CRITICAL | Level.BOOT | Level.DEVICE:
+            return Decision.DENY if choice is Choice.ALL else Decision.NEEDS_APPROVAL
+        case Level.HOMES:
+            return {Choice.ALL: Decision.DENY, Choice.SOME: Decision.NEEDS_APPROVAL}.get(choice)
+        case Level.HOME:
+            return Decision.DENY if choice is Choice.ALL else None
+        case Level.LOG | Level.BELOW:
+            return Decision.NEEDS_APPROVAL
+        case Level.PARTIAL | Level.UNKNOWN | Level.PARENT:
+            return Decision.NEEDS_APPROVAL if choice is Choice.ALL else None
+        case _:
+            return None
 
 
 def judge_permissions(call: Call, targets: list[Field], verb: str, *, recursive: bool) -> None:

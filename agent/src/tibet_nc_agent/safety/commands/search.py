@@ -7,11 +7,11 @@ from tibet_nc_agent.safety.budget import inserted
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, ask_if_endless
-from tibet_nc_agent.safety.marks import FOUND
+from tibet_nc_agent.safety.marks import EACH
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import COMMAND, FILE, Field, Root, Source, Stream
+from tibet_nc_agent.safety.values import COMMAND, FILE, Choice, Field, Root, Source, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
-from tibet_nc_agent.safety.writes import FAMILY_OF_LEVEL, judge_write
+from tibet_nc_agent.safety.writes import FAMILY_OF_LEVEL, judge_write, removal_below
 
 _TESTS = frozenset(
     [
@@ -54,25 +54,11 @@ _TESTS = frozenset(
     ]
 )
 _NAME_TESTS = frozenset(["-name", "-iname", "-path", "-wholename", "-ipath"])
+_SINGLES = frozenset(["-inum", "-samefile"])
 _MATCHES_ALL = frozenset(["*", "*.*", ".*", "/*", "*/*", "?*", "./*"])
-_NARROWING = frozenset(
-    [
-        "-mtime",
-        "-size",
-        "-user",
-        "-perm",
-        "-newer",
-        "-mmin",
-        "-atime",
-        "-ctime",
-        "-empty",
-        "-inum",
-        "-samefile",
-    ]
-)
 _EXECUTES = frozenset(["-exec", "-execdir", "-ok", "-okdir"])
 _WRITES = frozenset(["-fprint", "-fprintf", "-fls", "-fprint0"])
-_PLAIN_NAME = re.compile(r"[\w.-]+")
+_PLAIN_NAME = re.compile(r"\.?\w[\w.-]*")
 _REMOVAL = re.compile(r"\b(?:rm|unlink|shred|srm|rmdir|truncate)\b")
 _CHANGE = re.compile(
     r"^(?:mv|gzip|bzip2|xz|zstd|tee|gpg|openssl)\b|^sed\b.*\s-i|^cp /dev/null\b|>\s*\"?\$"
@@ -86,21 +72,21 @@ _FD_EXECUTES = frozenset(["-x", "--exec", "-X", "--exec-batch"])
 def find(call: Call) -> Stream:
     """`find`: `-delete`, `-exec`, and the paths that it prints."""
     roots, index = _roots(call)
-    limited = _is_limited(call.words[index:])
+    choice = _choice(call.words[index:])
     words = call.words
     while index < len(words):
         word = words[index]
         if word == "-delete":
-            _judge_mass(call, "find -delete", roots, limited=limited, permissions=False)
+            _judge_mass(call, "find -delete", roots, choice, permissions=False)
         elif word in _EXECUTES:
             end = _command_end(words, index + 1)
-            _judge_command(call, call.arguments[index + 1 : end], roots, limited=limited)
+            _judge_command(call, call.arguments[index + 1 : end], roots, choice)
             index = end
         elif word in _WRITES and index + 1 < len(words):
             target = call.arguments[index + 1]
             judge_write(call.walk, target, call.state, call.span, "find writes to")
         index += 1
-    printed = tuple(Root(root.text, below=True, limited=limited) for root in roots)
+    printed = tuple(Root(root.text, below=True, choice=choice) for root in roots)
     return Stream(roots=printed, producer="find")
 
 
@@ -117,14 +103,17 @@ def _roots(call: Call) -> tuple[list[Field], int]:
     return roots or [Field(".", *call.span)], index
 
 
-def _is_limited(tests: list[str]) -> bool:
-    """Whether tests choose among what is found, and not just everything."""
-    if not any(test in _TESTS or test.startswith("-newer") for test in tests):
-        return False
-    if any(test in _NARROWING for test in tests):
-        return True
-    names = [tests[i + 1] for i, test in enumerate(tests[:-1]) if test in _NAME_TESTS]
-    return not names or not all(name in _MATCHES_ALL for name in names)
+def _choice(tests: list[str]) -> Choice:
+    """Return what the tests choose among what is found; all but a name is nearly everything."""
+    choice = Choice.ALL
+    for before, test, value in zip(["", *tests], tests, [*tests[1:], ""], strict=False):
+        if before not in ("!", "-not") and (
+            test in _SINGLES or (test in _NAME_TESTS and value not in _MATCHES_ALL)
+        ):
+            return Choice.NAMED
+        if test.startswith("-newer") or (test in _TESTS and value not in _MATCHES_ALL):
+            choice = Choice.SOME
+    return choice
 
 
 def _command_end(words: list[str], start: int) -> int:
@@ -136,16 +125,16 @@ def _command_end(words: list[str], start: int) -> int:
     return index
 
 
-def _judge_command(call: Call, command: list[Field], roots: list[Field], *, limited: bool) -> None:
+def _judge_command(call: Call, command: list[Field], roots: list[Field], choice: Choice) -> None:
     if not command:
         return
     text = _program_text(call, command)
     found = any("{}" in field.text for field in command)
-    if found and (_REMOVAL.search(text) or (not limited and _CHANGE.search(text))):
+    if found and (_REMOVAL.search(text) or (choice is Choice.ALL and _CHANGE.search(text))):
         what = f"find -exec {command[0].plain}"
-        _judge_mass(call, what, roots, limited=limited, permissions=False)
+        _judge_mass(call, what, roots, choice, permissions=False)
     elif found and _PERMISSION.search(text):
-        _judge_mass(call, "find -exec chmod", roots, limited=limited, permissions=True)
+        _judge_mass(call, "find -exec chmod", roots, choice, permissions=True)
     # A path below the root stands for each file that is found; devices and files of /etc are
     # judged below the directory that is searched.
     example = _example(call, roots)
@@ -172,45 +161,43 @@ def _example(call: Call, roots: list[Field]) -> str:
     """Return a path that stands for what is found: with the name that is looked for, if plain."""
     root, tests = roots[0], call.words
     if call.walk.place(root.text, call.state).level in (Level.LOG, Level.BOOT, Level.CRITICAL):
-        return f"{root.text.rstrip('/')}/{FOUND}"
+        return f"{root.text.rstrip('/')}{EACH}x"
     if "-name" in tests[:-1]:
         name = tests[tests.index("-name") + 1]
         if _PLAIN_NAME.fullmatch(name):
             folder = ".ssh/" if name.startswith("id_") else ""
-            return f"/root/{folder}{name}" if name.startswith((".", "id_")) else f"/{FOUND}/{name}"
+            return f"/root/{folder}{name}" if name.startswith((".", "id_")) else f"{EACH}{name}"
     if root.text.startswith("/dev") and not root.unknown:
         return f"{root.text.rstrip('/')}/sd"
-    return f"/{FOUND}/x"
+    return f"{EACH}x"
 
 
 def _judge_mass(
-    call: Call, what: str, roots: list[Field], *, limited: bool, permissions: bool
+    call: Call, what: str, roots: list[Field], choice: Choice, *, permissions: bool
 ) -> None:
     for root in roots:
         place = call.walk.place(root.text, call.state)
-        decision = _mass_decision(place.level, limited=limited, permissions=permissions)
+        decide = _permissions_below if permissions else removal_below
+        decision = decide(place.level, choice)
         if decision is None or (place.level is Level.PARTIAL and place.path == "/tmp"):  # noqa: S108
             continue
         family = FAMILY_OF_LEVEL.get(place.level, Family.WIPE)
-        how = "chosen by tests" if limited else "everything"
+        how = "everything" if choice is Choice.ALL else "chosen by tests"
         reason = f"{what} on {how} below {place.shown}"
         call.walk.report(decision, family, reason, call.span, call.state)
 
 
-def _mass_decision(level: Level, *, limited: bool, permissions: bool) -> Decision | None:
+def _permissions_below(level: Level, choice: Choice) -> Decision | None:
+    """Return what it means to change owner or mode of files that are found."""
     match level:
-        case Level.ROOT | Level.SYSTEM | Level.HOMES | Level.CRITICAL | Level.BOOT | Level.DEVICE:
-            if limited:
-                return None if permissions else Decision.NEEDS_APPROVAL
-            return Decision.DENY
-        case Level.HOME:
-            if limited:
-                return None
-            return Decision.NEEDS_APPROVAL if permissions else Decision.DENY
         case Level.LOG | Level.BELOW:
             return Decision.NEEDS_APPROVAL
-        case Level.PARTIAL | Level.UNKNOWN | Level.PARENT:
-            return None if limited or permissions else Decision.NEEDS_APPROVAL
+        case _ if choice is not Choice.ALL:
+            return None
+        case Level.ROOT | Level.SYSTEM | Level.HOMES | Level.CRITICAL | Level.BOOT | Level.DEVICE:
+            return Decision.DENY
+        case Level.HOME:
+            return Decision.NEEDS_APPROVAL
         case _:
             return None
 
@@ -222,14 +209,12 @@ def fd(call: Call) -> Stream:
             roots = [Field(".", *call.span)]
             given = [f for f in call.arguments[:index] if f.text.startswith(("/", "."))]
             # The first operand is a pattern, and `.` is the one that fits every name.
-            limited = any(
-                word not in (".", "") and not word.startswith(("-", "/"))
-                for word in call.words[:index]
-            )
+            patterns = (word for word in call.words[:index] if not word.startswith(("-", "/")))
+            choice = Choice.NAMED if any(word not in (".", "") for word in patterns) else Choice.ALL
             command = call.arguments[index + 1 :]
             if not any("{" in field.text for field in command):  # fd adds what it has found
                 command = [*command, Field("{}", *call.span)]
-            _judge_command(call, command, given or roots, limited=limited)
+            _judge_command(call, command, given or roots, choice)
             break
     return Stream(producer="fd")
 
@@ -277,9 +262,11 @@ def pass_roots(call: Call) -> Stream:
         if stdin is not None and stdin.downloaded:
             return Stream(downloaded=True)
         return COMMAND
-    limited = call.name in ("grep", "egrep", "fgrep", "head", "tail", "awk", "sed")
+    chooses = call.name in ("grep", "egrep", "fgrep", "head", "tail", "awk", "sed")
     roots = tuple(
-        Root(root.path, root.below, root.limited or limited) if root.below else root
+        Root(root.path, root.below, Choice.SOME)
+        if root.below and chooses and root.choice is Choice.ALL
+        else root
         for root in stdin.roots
     )
     return Stream(roots=roots, downloaded=stdin.downloaded, decoded=stdin.decoded)
