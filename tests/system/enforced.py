@@ -195,7 +195,8 @@ async def two_fork_bombs(talk: Talk) -> None:
     for who, event in events:
         await talk.answer(who, event)
     seen = await talk.run("look", f"grep -H . {UNIT}/pids.max {UNIT}/pids.peak")
-    hold(value(seen, "pids.peak") == 2048, f"TasksMax was reached, and not passed: {seen}")
+    # A process that moves between cgroups of the unit counts twice for a moment, limit or not.
+    hold(value(seen, "pids.peak") in (2048, 2049), f"TasksMax was reached, and not passed: {seen}")
 
 
 async def memory_bomb(talk: Talk) -> None:
