@@ -130,6 +130,16 @@ def _emptied(chain: Chain) -> None:
         (_cast(b'command"}', b'command"}\r'), None),
         (_cast(b'"version":3', b'"version":3.0'), 2),
         (_cast(b'"rows":24', b'"rows":1e3'), 2),
+        (_cast(b'"rows":24', b'"rows":1' + b"0" * 400), None),
+        (_cast(b'"rows":24', b'"rows":2.5,"rows":24'), 2),
+        (_cast(b'"version":3', b'"version":3.0,"version":3'), 2),
+        (_cast(b'"title":', b'"title":3,"title":'), 2),
+        (_cast(b'"title":', b'"title":"x","title":'), None),
+        (_cast(b'"term":{', b'"term":[],"term":{'), 2),
+        (_cast(b'"term":{', b'"term":{},"term":{'), 2),
+        (_cast(b'"version":3', b'"ver\\u0073ion":3'), None),
+        (_cast(b'"title":', b'"more":{"rows":2.5,"a:{}":[{}]},"title":'), None),
+        (_cast(b'"title":', b'"\\ud800":0,"title":'), 2),
     ],
 )
 def test_recordings(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -> None:

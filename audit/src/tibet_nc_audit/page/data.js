@@ -52,13 +52,43 @@ function recordingName({ kind, intent }) {
 
 const isText = (value) => typeof value === "string" && !/\p{Cs}/u.test(value);
 
-// Its integers stand as digits only; JSON.parse() doesn't tell 3.0 from 3.
-function isHeader(value, line) {
-  const { version, term, timestamp, title } = value ?? {};
-  return version === 3 && isText(term?.type) && isText(title)
-    && [term.cols, term.rows, timestamp].every(Number.isInteger)
-    && ["version", "cols", "rows", "timestamp"].every((name) =>
-      new RegExp(`"${name}"\\s*:\\s*-?\\d+\\s*[,}]`).test(line));
+// The value of a line of JSON as it is written: JSON.parse() tells neither 3 from 3.0 nor a name that
+// comes twice. Objects are lists of names and values, numbers their digits. Throws where a text is
+// half a surrogate pair.
+function asWritten(line) {
+  const forms = { "{": '{"object":[', "}": "]}", ":": "," };
+  return JSON.parse(line.replace(/("(?:[^"\\]|\\.)*")|[{}:]|-?\d[-+.\deE]*/g, (token, text) =>
+    text ?? forms[token] ?? `{"number":"${token}"}`), (_, value) => {
+    if (typeof value === "string" && !isText(value)) throw new Error("half a surrogate pair");
+    return value;
+  });
+}
+
+const isInteger = (value) => /^-?\d+$/.test(value?.number);
+const HEADER = {
+  version: (value) => value?.number === "3",
+  term: (value) => isObject(value, { cols: isInteger, rows: isInteger, type: isText }),
+  timestamp: isInteger,
+  title: isText,
+};
+
+// Whether all fields are in an object, and wherever one stands it is right.
+function isObject(value, fields) {
+  const missing = new Set(Object.keys(fields));
+  for (let at = 0; at < value?.object?.length; at += 2) {
+    const name = value.object[at];
+    if (Object.hasOwn(fields, name) && !fields[name](value.object[at + 1])) return false;
+    missing.delete(name);
+  }
+  return missing.size === 0;
+}
+
+function isHeader(line) {
+  try {
+    return isObject(asWritten(line), HEADER);
+  } catch {
+    return false;
+  }
 }
 
 function isEvent(value) {
@@ -84,7 +114,7 @@ function printed({ lines, torn }) {
   lines.forEach((line, row) => {
     const event = valueOf(line, row + 1);
     if (row === 0) {
-      if (isHeader(event, STRICT.decode(bytesOf(line)))) return;
+      if (isHeader(STRICT.decode(bytesOf(line)))) return;
       throw new Error("the recording has no asciicast v3 header");
     }
     if (!isEvent(event)) throw new Error(`line ${row + 1} of the recording is no event`);
