@@ -55,6 +55,7 @@ HANDLERS: dict[str, Handler] = {
     **hosts.HANDLERS,
 }
 _GUARDED = frozenset([*files.HANDLERS, *archives.HANDLERS, *processes.HANDLERS, "find", "eval"])
+_PATTERN_FIRST = frozenset(["grep", "egrep", "fgrep", "zgrep", "rg", "ag", "sed", "awk", "gawk"])
 _VERSIONED_SHELL = re.compile(r"(?:bash|zsh|ksh|dash)-?[\d.]+")
 _VERSION = re.compile(r"[\d.]+$")
 _SYSTEM_DIRECTORIES = frozenset(
@@ -369,7 +370,10 @@ def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
 
 
 def _judge_secrets(call: Call, policy: Policy) -> None:
-    for field in call.arguments:
+    fields = call.arguments
+    if call.name in _PATTERN_FIRST and fields and not call.words[0].startswith("-"):
+        fields = fields[1:]
+    for field in fields:
         text = field.text.rpartition("@")[2] if field.text.startswith("@") else field.text
         text = text.partition("=")[2] if "=/" in text or "=@/" in text else text
         name = text.removeprefix("@").removeprefix("file://")
