@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from tibet_nc_agent.safety.matcher import Matcher
 from tibet_nc_agent.safety.paths import path_levels
-from tibet_nc_agent.safety.rules.model import Rules, Wrapper
+from tibet_nc_agent.safety.rules.model import Output, ProgramOption, ProgramText, Rules, Wrapper
 
 
 class Policy:
@@ -26,12 +26,20 @@ class Policy:
         self.data = frozenset(rules.programs.data)
         self.escapes = frozenset(rules.programs.escapes)
         self.quiet_eval = frozenset(rules.programs.quiet_eval)
-        self.program_options: dict[str, tuple[str, ...]] = {}
-        for entry in rules.program_options:
-            for name in entry.commands:
-                known = self.program_options.get(name, ())
-                self.program_options[name] = known + entry.options
+        self.program_options = _by_command(rules.program_options)
+        self.program_texts = _by_command(rules.program_texts)
+        self.outputs = _by_command(rules.outputs)
         self.allowed = frozenset(command.argv for command in rules.allowed)
+
+
+def _by_command[T: (ProgramOption, ProgramText, Output)](
+    entries: tuple[T, ...],
+) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for entry in entries:
+        for name in entry.commands:
+            found.setdefault(name, []).append(entry)
+    return found
 
 
 @lru_cache(maxsize=8)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """From the first word of a command to what judges it."""
 
-import itertools
 import re
 from typing import Protocol
 
@@ -23,6 +22,12 @@ from tibet_nc_agent.safety.commands import (
     text,
     wrappers,
 )
+from tibet_nc_agent.safety.commands.given import (
+    judge_given,
+    judge_named,
+    judge_outputs,
+    judge_told,
+)
 from tibet_nc_agent.safety.commands.handler import Handler
 from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.grammar.nodes import Command
@@ -38,7 +43,6 @@ from tibet_nc_agent.safety.values import (
     through,
 )
 from tibet_nc_agent.safety.verdict import Decision, Family
-from tibet_nc_agent.safety.writes import judge_write
 
 HANDLERS: dict[str, Handler] = {
     **text.HANDLERS,
@@ -75,7 +79,6 @@ _SYSTEM_DIRECTORIES = frozenset(
 )
 _ON_THE_PATH = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin")
 _PROGRAM_PATH = re.compile(r"(?:[\w-]*=)?/(?:usr/)?(?:local/)?s?bin/([\w.-]+)")
-_OUTPUT_OPTIONS = frozenset(["-o", "-O", "-of", "-out", "--out", "--output", "--output-file"])
 _COMPLETIONS = frozenset(["completion", "completions", "autocomplete", "gen-completion"])
 _SEARCHES = frozenset(["find", "fd", "ls"])
 _ENDLESS_OPTION = re.compile(r"-[a-zA-Z]{1000}")
@@ -311,9 +314,10 @@ def dispatch(
         raise TooComplexError  # letter by letter it would take the square of its length
     call = Call(walk, base, fields, words, state, stdin)
     policy.matcher.apply(call)
-    for option in policy.program_options.get(base, ()):
-        _judge_program_option(call, option)
-    _judge_output(call)
+    judge_given(call, policy)
+    judge_outputs(call, policy)
+    if base not in policy.data:
+        judge_named(call)
     if base in policy.readers:
         _judge_secrets(call, policy)
     output = _judge(call, walk)
@@ -323,25 +327,6 @@ def dispatch(
         return output
     # `source <(tool completion bash)` is how completions are meant to be used.
     return Stream(producer="completion" if _COMPLETIONS & set(words) else base)
-
-
-def _judge_program_option(call: Call, option: str) -> None:
-    """Judge the value of an option that names a program."""
-    for index, word in enumerate(call.words):
-        if word == option:
-            text = " ".join(field.text for field in call.arguments[index + 1 : index + 2])
-        elif word.startswith(f"{option}=") or (len(option) == 2 and word.startswith(option)):
-            text = call.arguments[index].text[len(option) :].removeprefix("=")
-        else:
-            continue
-        call.walk.program(text, call.state.copy(), call.span, lax=True)
-
-
-def _judge_output(call: Call) -> None:
-    """Report a program that is told to write its output to a device, or over the system."""
-    for option, field in itertools.pairwise(call.arguments):
-        if option.text in _OUTPUT_OPTIONS and field.text.startswith("/"):
-            judge_write(call.walk, field, call.state, call.span, f"{call.name} writes to")
 
 
 def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
@@ -366,6 +351,7 @@ def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
         escapes.judge_editor_escapes(call)
     elif base not in policy.data:
         _judge_hidden_program(call, policy)
+        judge_told(call, policy, HANDLERS)
     return None
 
 

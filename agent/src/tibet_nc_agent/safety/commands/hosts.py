@@ -40,6 +40,8 @@ def _value(words: list[str], *options: str) -> str:
         name, equals, value = word.partition("=")
         if equals and name in options:
             return value
+        if len(word) > 2 and word[:2] in options:
+            return word[2:]
     return ""
 
 

@@ -14,25 +14,12 @@ from tibet_nc_agent.safety.verdict import Family
 
 _SSH_LETTERS = "BbcDEeFIiJLlmOopQRSWw"
 _CRON_LINE = re.compile(r"\s*(?:@\w+|(?:[\d*/,A-Za-z-]+\s+){5})(.*)")
-_TMUX_COMMANDS = frozenset(
-    [
-        "send-keys",
-        "send",
-        "new",
-        "new-session",
-        "neww",
-        "new-window",
-        "splitw",
-        "split-window",
-        "run",
-        "run-shell",
-        "respawn-pane",
-        "respawnp",
-        "if-shell",
-        "popup",
-        "display-popup",
-        "pipe-pane",
-    ]
+# What these get is typed or run; of the second kind it also may be a command of tmux.
+_TMUX_RUNS = re.compile(
+    r"send(?:-keys)?|new(?:-session|-window|w)?|split(?:-window|w)|run(?:-shell)?"
+    r"|respawn(?:-pane|-window|p|w)|(?:display-)?popup|pipe-pane|pipep|set-buffer|setb"
+    r"|(?:if(?:-shell)?|bind(?:-key)?|set-hook|confirm(?:-before)?|command-prompt|set|setw"
+    r"|set-(?:window-)?option|source(?:-file)?|display-menu|menu)()"
 )
 _TMUX_VALUES = "sntcFxyeNR"
 _RUNS_WITH_N = frozenset(["nu", "elvish"])  # to others -n means that nothing runs
@@ -267,13 +254,14 @@ def _table(call: Call) -> Stream | None:
 
 
 def tmux(call: Call) -> Stream:
-    """`tmux`: keys that are typed and commands of new windows."""
+    """`tmux`: keys that are typed, commands of new windows, and commands of its own."""
     words = call.words
-    start = next((i for i, word in enumerate(words) if word in _TMUX_COMMANDS), None)
-    if start is None:
+    starts = [i for i, word in enumerate(words) if _TMUX_RUNS.fullmatch(word)]
+    if not starts:
         return COMMAND
+    nested = any(found.lastindex for i in starts if (found := _TMUX_RUNS.fullmatch(words[i])))
     fields: list[Field] = []
-    index = start + 1
+    index = starts[0] + 1
     while index < len(words):
         word = words[index]
         if word.startswith("-") and len(word) > 1:
@@ -282,11 +270,15 @@ def tmux(call: Call) -> Stream:
         if word not in _KEYS:
             fields.append(call.arguments[index])
         index += 1
+    texts = [field.text for field in fields]
+    for text in [*texts, " ".join(texts)] if len(texts) > 1 else texts:
+        call.walk.program(text, call.state.copy(), call.span, lax=True)
+        if nested and _TMUX_RUNS.match(text):
+            call.walk.program(f"tmux {text}", call.state.copy(), call.span, lax=True)
     for field in fields:
-        call.walk.program(field.text, call.state.copy(), call.span, lax=True)
-    if len(fields) > 1:
-        whole = " ".join(field.text for field in fields)
-        call.walk.program(whole, call.state.copy(), call.span, lax=True)
+        if field.stream is not None and field.stream.known is not None:
+            lines = "".join(f"tmux {line}\n" for line in field.stream.known.split("\n") if line)
+            call.walk.program(lines, call.state.copy(), call.span, lax=True)
     return COMMAND
 
 
@@ -298,6 +290,9 @@ def screen(call: Call) -> Stream:
             keys = call.arguments[index + 1].text.replace("\\n", "\n").replace("^M", "\n")
             call.walk.program(keys, call.state.copy(), call.span, lax=True)
     if "-X" in words:
+        rest = call.arguments[words.index("-X") + 1 :]
+        if rest and rest[0].plain == "screen":
+            call.walk.run(rest, call.state.copy(), TERMINAL)
         return COMMAND
     index = 0
     while index < len(words) and words[index].startswith("-"):

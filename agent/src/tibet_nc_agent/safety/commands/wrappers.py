@@ -15,7 +15,7 @@ from tibet_nc_agent.safety.verdict import Family
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _SPLIT_STRING = re.compile(r"-[iv0]*S(.*)|--split-string=(.*)", re.DOTALL)
-_ENV_TAKES_NEXT = re.compile(r"-[iv0]*[uCa]|--(?:unset|chdir|argv0)")
+_ENV_TAKES_NEXT = re.compile(r"-[iv0]*[uCaP]|--(?:unset|chdir|argv0)")
 _STARTS = re.compile(r"-[a-zA-Z]*S|--start$")
 _STARTED = re.compile(r"-[a-zA-Z]*[xa]|--exec|--startas")
 _NUMBER_OPTION = re.compile(r"-{1,2}\d+|-n-?\d+")
@@ -47,7 +47,7 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
     if wrapper.runs is Runs.SHELL:
         shell = call.fields[0].with_text("sh")
         return call.walk.run([shell, *rest], call.state.copy(), call.stdin)
-    if wrapper.runs is Runs.TEXT:
+    if wrapper.runs is Runs.TEXT or (wrapper.separators and len(rest) == 1):
         run_quoted_words(call, rest)
         return _run_text(call, " ".join(field.text for field in rest), rest)
     state = call.state
@@ -141,10 +141,10 @@ def _code(call: Call, wrapper: Wrapper, end: int) -> tuple[str, list[Field]] | N
 def _command_index(call: Call, wrapper: Wrapper) -> int:
     """Return where the command begins among the arguments; -1 if nothing runs."""
     words = call.words
-    if wrapper.separator:
-        if wrapper.separator in words:
-            return words.index(wrapper.separator) + 1
-        return len(words)
+    if wrapper.separators:
+        found = (i for i, word in enumerate(words, start=1) if word in wrapper.separators)
+        start = next(found, len(words))
+        return start if wrapper.runs is Runs.SHELL else _past_options(words, start, wrapper)
     index = _past_options(words, 0, wrapper)
     if index < 0:
         return -1

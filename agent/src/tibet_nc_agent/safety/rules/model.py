@@ -80,6 +80,22 @@ class ProgramOption(Struct, frozen=True, kw_only=True, rename="kebab"):
     options: tuple[str, ...]
 
 
+class ProgramText(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """Text in the arguments or the input of a command that it runs: the last group of a match."""
+
+    commands: tuple[str, ...]
+    text: tuple[str, ...]
+    language: str = "sh"
+
+
+class Output(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """Paths that a command writes: values of options, or the last group of a match."""
+
+    commands: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+
+
 class Runs(StrEnum):
     """What a wrapper does with the words behind its own options."""
 
@@ -106,7 +122,7 @@ class Wrapper(Struct, frozen=True, kw_only=True, rename="kebab"):
     code: tuple[str, ...] = ()  # options whose value is shell text
     shell: tuple[str, ...] = ()  # options that start a shell, which reads the input
     feeds_shell: bool = False  # without a command a shell reads the input
-    separator: str = ""  # the command begins behind this word
+    separators: tuple[str, ...] = ()  # the command begins behind the first of these words
     runs: Runs = Runs.WORDS
 
 
@@ -194,6 +210,8 @@ class Rules(Struct, frozen=True, kw_only=True, eq=False):
     rules: tuple[Rule, ...]
     arities: dict[str, frozenset[str]]  # program → options whose value is the next argument
     program_options: tuple[ProgramOption, ...]
+    program_texts: tuple[ProgramText, ...]
+    outputs: tuple[Output, ...]
     wrappers: tuple[Wrapper, ...]
     languages: Languages
     programs: Programs

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""What a program is told to run: by an option, inside a text of its own language, behind `--`.
+
+The tables of the rules name what each program takes for a command. Beyond them, an option whose
+name says that its value is a command is believed, whatever the program; and of a program that no
+table knows, the words behind an option like `-e`. As nobody knows what that one does with them,
+they need an approval at most.
+"""
+
+import re
+from collections.abc import Iterator
+
+from tibet_nc_agent.safety.call import CLUSTER, Call
+from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.commands.quoting import quoted
+from tibet_nc_agent.safety.policy import Policy
+from tibet_nc_agent.safety.values import Context, Field, State
+from tibet_nc_agent.safety.writes import judge_write
+
+_OUTPUT_OPTIONS = frozenset(["-o", "-O", "-of", "-out", "--out", "--output", "--output-file"])
+_OUTPUT = re.compile(r"--out(?:put|file)?(?:-file|-document)?=/")
+_NAMED = re.compile(
+    r"--(?:on-[a-z-]+|exec-[a-z-]+|run|(?:[a-z]+-)*(?:exec|execute|command|cmd|script|hook"
+    r"|program|pager|editor|shell|rsh|ssh|spawn))"
+)
+_GIVES = re.compile(r"-[exc]|-exec|--|exec|execute|run|launch|spawn")
+_CODE = re.compile(r"-[a-z]*c")
+
+
+def judge_given(call: Call, policy: Policy) -> None:
+    """Judge the commands in the arguments and the input of a program, as far as the tables say."""
+    for given in policy.program_options.get(call.name, ()):
+        for value in _values(call, given.options):
+            _judge_text(call, "sh", value.text)
+    for entry in policy.program_texts.get(call.name, ()):
+        for text in _matches(call, entry.text):
+            _judge_text(call, entry.language, text)
+
+
+def judge_outputs(call: Call, policy: Policy) -> None:
+    """Judge the files that a program is told to write."""
+    written: list[Field] = []
+    for index, word in enumerate(call.words):
+        if word in _OUTPUT_OPTIONS:
+            written += (f for f in call.arguments[index + 1 : index + 2] if f.text[:1] == "/")
+        elif word.startswith("--o") and _OUTPUT.match(word):
+            field = call.arguments[index]
+            written.append(field.with_text(field.text.partition("=")[2]))
+    for entry in policy.outputs.get(call.name, ()):
+        written += _values(call, entry.options)
+        written += (call.fields[0].with_text(path) for path in _matches(call, entry.text))
+    for target in written:
+        judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
+
+
+def _values(call: Call, options: tuple[str, ...]) -> list[Field]:
+    """Return the values of options, which also may end a cluster or be attached to one."""
+    values: list[Field] = []
+    for index, word in enumerate(call.words if options else ()):
+        for option in options:
+            short = len(option) == 2
+            if word == option or (short and word.endswith(option[1]) and CLUSTER.match(word)):
+                values.extend(call.arguments[index + 1 : index + 2])
+            elif word.startswith(option if short else f"{option}="):
+                field = call.arguments[index]
+                values.append(field.with_text(field.text[len(option) :].removeprefix("=")))
+    return values
+
+
+def _matches(call: Call, expressions: tuple[str, ...]) -> Iterator[str]:
+    typed = call.stdin.known if call.stdin is not None and expressions else None
+    for text in [*call.words, *([] if typed is None else [typed])]:
+        for expression in expressions:
+            for found in re.finditer(expression, text):
+                yield found[found.lastindex or 0]
+
+
+def _judge_text(call: Call, language: str, text: str) -> None:
+    if language == "sh":
+        call.walk.program(text, call.state.copy(), call.span, call.stdin, lax=True)
+    else:
+        call.walk.code(language, text, call.state.copy(), call.span, None)
+
+
+def judge_named(call: Call) -> None:
+    """Judge the value of each option whose name says that it is a command."""
+    for index, word in enumerate(call.words):
+        name, equals, _ = word.partition("=")
+        if word.startswith("--") and _NAMED.fullmatch(name):
+            at = index if equals else index + 1
+            for field in call.arguments[at : at + 1]:
+                text = field.text.partition("=")[2] if equals else field.text
+                call.walk.program(text, _doubtful(call), call.span, lax=True)
+
+
+def judge_told(call: Call, policy: Policy, handlers: Handlers) -> None:
+    """Judge what a program that isn't known may be told to run."""
+    words = call.words
+    known = (handlers, policy.shells, policy.wrappers, policy.matcher.names)
+    for index, word in enumerate(words):
+        name = word.rpartition("/")[2]
+        option = "".join(words[index + 1 : index + 2])
+        starts_shell = name in policy.shells and _CODE.fullmatch(option)
+        if not starts_shell and not (index and _GIVES.fullmatch(words[index - 1])):
+            continue
+        if " " in word:
+            call.walk.program(call.arguments[index].text, _doubtful(call), call.span, lax=True)
+        elif any(name in names for names in known):
+            text = " ".join(quoted(field.text) for field in call.arguments[index:])
+            call.walk.program(text, _doubtful(call), call.span, lax=True)
+            break
+
+
+def _doubtful(call: Call) -> State:
+    state = call.state.copy()
+    if state.context is Context.HOST:
+        state.context = Context.MENTIONED
+    return state

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""Programs that are told to run or write something, by tables and by what their options say."""
+
+import re
+
+import pytest
+
+from tibet_nc_agent.safety import Decision, judge
+from tibet_nc_agent.safety.rules import load_rules
+
+ALLOW, ASK, DENY = Decision.ALLOW, Decision.NEEDS_APPROVAL, Decision.DENY
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "man -P reboot ls",
+        "man -Preboot ls",
+        "man -kP reboot ls",
+        "man --pager reboot ls",
+        "man --pager=reboot ls",
+        "man -P 'sh -c reboot' ls",
+    ],
+)
+def test_an_option_that_runs_its_value_is_found_in_every_spelling(line: str) -> None:
+    """A value stands behind its option, is attached to it, or follows a cluster that it ends."""
+    assert judge(line).decision is DENY
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("some-tool --exec reboot", ASK),
+        ("some-tool --post-command='rm -rf /etc'", ASK),
+        ("some-tool --on-finish reboot", ASK),
+        ("some-tool --password-command='sh -c reboot'", ASK),
+        ("some-tool -e reboot", ASK),
+        ("some-tool -x 'systemctl stop ssh'", ASK),
+        ("some-tool -v -- reboot", ASK),
+        ("some-tool exec sudo reboot", ASK),
+        ("some-tool anything sh -c reboot", ASK),
+        ("some-tool anything /bin/bash -lc 'rm -rf /'", ASK),
+        ("some-tool -e a -e b -e c -e d -e e -e f -e g -e h -e i -e j -e k -e l -e m", ALLOW),
+        ("some-tool --exec 'ls -l'", ALLOW),
+        ("some-tool --exec-prefix=/usr --script build", ALLOW),
+        ("some-tool reboot", ALLOW),
+        ("some-tool status shutdown", ALLOW),
+        ("some-tool --dry-run reboot", ALLOW),
+        ("some-tool run tests -- -k halt", ALLOW),
+        ("zgrep -e reboot /var/log/syslog.1.gz", ALLOW),
+    ],
+)
+def test_what_an_unknown_program_is_told_to_run_needs_an_approval(
+    line: str, expected: Decision
+) -> None:
+    """Nobody knows what such a program does with its words, so a dangerous command is asked for."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("xterm -hold -e reboot", DENY),
+        ("konsole --hold -e sh -c reboot", DENY),
+        ("gnome-terminal --tab -- reboot", DENY),
+        ("xfce4-terminal -e 'sh -c reboot'", DENY),
+        ("kitty -d /srv reboot", DENY),
+        ("wezterm start -- reboot", DENY),
+        ("su root -- -c reboot", DENY),
+        ("su -s /sbin/reboot", DENY),
+        ("env -P /sbin reboot", DENY),
+        ("devbox run reboot", DENY),
+        ("rpm -E '%(reboot)'", DENY),
+        ("echo 'syscmd(`reboot'\"'\"')' | m4", DENY),
+        ("printf '.sy reboot\\n' | groff -U", DENY),
+        ("tmux set-hook -g session-created 'run-shell reboot'", DENY),
+        ("tmux set -g default-command reboot", DENY),
+        ("tmux source-file <(echo 'run-shell reboot')", DENY),
+        ("screen -S x -X screen reboot", DENY),
+        ("tmux rename-window reboot", ALLOW),
+        ("tmux set -g status-right '#H'", ALLOW),
+        ("xterm -e 'less /var/log/syslog'", ALLOW),
+        ("su - deploy -- -c 'ls -l'", ALLOW),
+        ("rpm -E '%{_libdir}'", ALLOW),
+        ("echo 'define(x, 1)x' | m4", ALLOW),
+    ],
+)
+def test_programs_that_run_others_are_followed(line: str, expected: Decision) -> None:
+    """What a terminal, a macro processor or another shell is given to run is judged."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("some-tool --output=/etc/passwd", DENY),
+        ("some-tool --output-file=/dev/sda", DENY),
+        ("sqlite3 x.db \"select writefile('/etc/passwd', 'x')\"", DENY),
+        ("psql -c \"copy t to '/etc/passwd'\"", DENY),
+        ("vim -es -c 'w! /boot/x' -c q x", DENY),
+        ("tcpdump -w /dev/sda", DENY),
+        ("some-tool --output=/tmp/x", ALLOW),
+        ("psql -c \"copy t to '/tmp/x.csv'\"", ALLOW),
+        ("vim -es -c 'w /tmp/x' -c q x", ALLOW),
+        ("tcpdump -w /tmp/x.pcap", ALLOW),
+    ],
+)
+def test_files_that_programs_write_are_judged(line: str, expected: Decision) -> None:
+    """A file named in an option or in a program's own language is as good as one behind `>`."""
+    assert judge(line).decision is expected
+
+
+def test_every_expression_of_the_tables_is_one() -> None:
+    """Each expression compiles, and has a group for what is run or written."""
+    rules = load_rules()
+    texts = [entry.text for entry in rules.program_texts]
+    for expressions in [*texts, *(entry.text for entry in rules.outputs)]:
+        for expression in expressions:
+            assert re.compile(expression).groups or "(?=" in expression
