@@ -4,17 +4,16 @@
 import ast
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.call import Call, Span, Walk
 from tibet_nc_agent.safety.commands.mentioned import (
     judge_mentioned,
     judge_mentioned_paths,
     lines_of,
 )
-from tibet_nc_agent.safety.marks import UNKNOWN, without_marks
+from tibet_nc_agent.safety.commands.python_text import Known, aliases_of, constants_of, text_of
+from tibet_nc_agent.safety.marks import UNKNOWN
 from tibet_nc_agent.safety.values import Field, State, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
@@ -54,17 +53,6 @@ _DECODING = (
     "chr(",
 )
 _INPUT = ("stdin", "input(")
-_PERCENT = re.compile(r"%[-+ #0]{0,5}\d{0,4}(?:\.\d{1,4})?[a-zA-Z]")
-_FIELD = re.compile(r"\{[^{}]*\}")
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What the names of one program stand for, and `~`."""
-
-    names: dict[str, str]
-    lists: dict[str, list[ast.expr]]
-    home: str
 
 
 def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> bool:
@@ -74,8 +62,8 @@ def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-            aliases = _aliases(tree)
-            first, last = (_constants(tree, state, last=which) for which in (False, True))
+            aliases = aliases_of(tree)
+            first, last = (constants_of(tree, state, last=which) for which in (False, True))
             for known in (first,) if first == last else (first, last):
                 reader = _PythonReader(walk, state, span, stdin, known=known, aliases=aliases)
                 for call in calls:
@@ -84,102 +72,6 @@ def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
-
-
-def _constants(tree: ast.Module, state: State, *, last: bool) -> _Known:
-    """Return what names stand for; of several values the first or the last one."""
-    home = state.value("HOME")
-    known = _Known({}, {}, home if isinstance(home, str) else UNKNOWN)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target = node.targets[0]
-            if not isinstance(target, ast.Name) or (not last and target.id in known.names):
-                continue
-            value = _text(node.value, known)
-            if value is not None:
-                known.names[target.id] = value
-            elif isinstance(node.value, ast.List | ast.Tuple):
-                known.lists[target.id] = node.value.elts
-        elif isinstance(node, ast.AugAssign) and last and isinstance(node.target, ast.Name):
-            name = node.target.id
-            value = _text(ast.BinOp(node.target, node.op, node.value), known)
-            if value is not None:
-                known.names[name] = value
-            elif isinstance(node.value, ast.List | ast.Tuple) and name in known.lists:
-                known.lists[name] = [*known.lists[name], *node.value.elts]
-    return known
-
-
-def _aliases(tree: ast.Module) -> dict[str, str]:
-    """Return what functions are called here: `from os import system as s`, `s = os.system`."""
-    aliases: dict[str, str] = {}
-    for node in ast.walk(tree):
-        match node:
-            case ast.ImportFrom(names=names):
-                aliases.update((alias.asname, alias.name) for alias in names if alias.asname)
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Attribute(attr=function)):
-                aliases[name] = function
-            case _:
-                pass
-    return aliases
-
-
-def _text(node: ast.expr, known: _Known) -> str | None:
-    """Return the text of a constant expression; unknown pieces of an f-string are marked."""
-    match node:
-        case ast.Constant(value=str(value)):
-            return without_marks(value)
-        case ast.Constant(value=bytes(value)):
-            return without_marks(value.decode("latin-1"))
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            first, second = _text(left, known), _text(right, known)
-            if first is None or second is None or len(first) + len(second) > limits.MAX_COMPUTED:
-                return None
-            return first + second
-        case ast.Name(id=name):
-            return known.names.get(name)
-        case ast.Call(func=ast.Attribute(attr="expanduser"), args=[path]):
-            return _expanded(_text(path, known), known.home)
-        case ast.JoinedStr(values=values):
-            return _limited("".join(_text(value, known) or UNKNOWN for value in values))
-        case ast.BinOp(left=left, op=ast.Mod(), right=right):
-            values = right.elts if isinstance(right, ast.Tuple) else [right]
-            return _filled(_PERCENT, left, values, known)
-        case ast.Call(func=ast.Attribute(attr="format", value=template), args=values):
-            return _filled(_FIELD, template, values, known)
-        case ast.Call(
-            func=ast.Attribute(attr="join", value=separator), args=[ast.List() | ast.Tuple() as of]
-        ):
-            between = _text(separator, known)
-            texts = [_text(element, known) or UNKNOWN for element in of.elts]
-            return None if between is None else _limited(between.join(texts))
-        case _:
-            return None
-
-
-def _filled(
-    place: re.Pattern[str], template: ast.expr, values: Sequence[ast.expr], known: _Known
-) -> str | None:
-    """Return a template with its places filled; what isn't constant is marked as unknown."""
-    text = _text(template, known)
-    left = iter(values)
-
-    def fill(_: re.Match[str]) -> str:
-        value = next(left, None)
-        return UNKNOWN if value is None else _text(value, known) or UNKNOWN
-
-    return None if text is None else _limited(place.sub(fill, text))
-
-
-def _limited(text: str) -> str | None:
-    return text if len(text) <= limits.MAX_COMPUTED else None
-
-
-def _expanded(path: str | None, home: str) -> str | None:
-    """Return a path with `~` replaced; None for the home of another user, as when unknown."""
-    if path is None or not path.startswith("~"):
-        return path
-    return home + path[1:] if path[1:2] in ("", "/") else None
 
 
 def _names_a_shell_call(node: ast.AST) -> bool:
@@ -208,7 +100,7 @@ class _PythonReader:
         span: Span,
         stdin: Stream | None,
         *,
-        known: _Known,
+        known: Known,
         aliases: dict[str, str],
     ) -> None:
         self._walk = walk
@@ -231,7 +123,7 @@ class _PythonReader:
         elif isinstance(node.func, ast.Name):
             name = self._aliases.get(node.func.id, node.func.id)
         elif isinstance(node.func, ast.Call) and len(node.func.args) > 1:
-            name = _text(node.func.args[1], self._known) or ""  # getattr(os, "system")(…)
+            name = text_of(node.func.args[1], self._known) or ""  # getattr(os, "system")(…)
         if name in _SHELL_CALLS:
             self._runs(node, name)
         elif name in ("exec", "eval", "loads", "run_code"):
@@ -241,11 +133,11 @@ class _PythonReader:
         elif name == "rmtree" or name in _REMOVES:
             self._removes(node, recursive=name == "rmtree")
         elif name in _MOVES and node.args:
-            target = _text(node.args[0], self._known)
+            target = text_of(node.args[0], self._known)
             if target is not None and "/" in target:
                 self._remove(target, recursive=True)
         elif name in _COPIES and len(node.args) > 1:
-            target = _text(node.args[1], self._known)
+            target = text_of(node.args[1], self._known)
             if target is not None:
                 self._write(target, append=False)
         elif name in _LISTS:
@@ -276,14 +168,14 @@ class _PythonReader:
         if isinstance(first, ast.List | ast.Tuple):
             elements = first.elts
         if elements is not None:
-            fields = [self._field(_text(element, self._known)) for element in elements]
+            fields = [self._field(text_of(element, self._known)) for element in elements]
             if fields:
                 self._judged.add(node.func)
                 self._walk.run(fields, self._state.copy(), self._stdin)
             return
-        text = _text(first, self._known)
+        text = text_of(first, self._known)
         if text is None and isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute):
-            text = _text(first.func.value, self._known)  # "sudo reboot".split()
+            text = text_of(first.func.value, self._known)  # "sudo reboot".split()
         if text is not None:
             self._judged.add(node.func)
             self._walk.program(text, self._state.copy(), self._span, self._stdin)
@@ -298,11 +190,11 @@ class _PythonReader:
         texts: list[str | None] = []
         for argument in node.args[1:] or node.args:
             elements = argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
-            texts.extend(_text(element, self._known) for element in elements)
+            texts.extend(text_of(element, self._known) for element in elements)
         fields = [self._field(text) for text in texts if text is not None]
         if fields:
             self._walk.run(fields, self._state.copy(), self._stdin)
-        program = _text(node.args[0], self._known) if node.args else None
+        program = text_of(node.args[0], self._known) if node.args else None
         if program is not None and fields and fields[0].text.rpartition("/")[2] != program:
             named = [self._field(program), *fields[1:]]
             self._walk.run(named, self._state.copy(), self._stdin)
@@ -312,7 +204,7 @@ class _PythonReader:
             return
         argument = node.args[0]
         if isinstance(argument, ast.Constant):
-            text = _text(argument, self._known)
+            text = text_of(argument, self._known)
             if text is not None and name in ("exec", "eval"):
                 self._walk.code("python", text, self._state, self._span, self._stdin)
             return
@@ -337,7 +229,7 @@ class _PythonReader:
         if not node.args and owner is not None:
             target = self._path_text(owner)
         else:
-            target = _text(node.args[0], self._known) if node.args else None
+            target = text_of(node.args[0], self._known) if node.args else None
             if target is None and node.args and recursive:
                 target = self._path_text(node.args[0]) or UNKNOWN
         if target:
@@ -354,7 +246,7 @@ class _PythonReader:
         owner = node.func.value if isinstance(node.func, ast.Attribute) else None
         path = self._path_text(owner) if isinstance(owner, ast.Call) else None
         if path is None and node.args:
-            path = _text(node.args[0], self._known)
+            path = text_of(node.args[0], self._known)
         if path:
             self._listed.append(everything_in(path))
 
@@ -373,25 +265,25 @@ class _PythonReader:
         for node in nodes:
             match node:
                 case ast.List(elts=elements) | ast.Tuple(elts=elements):
-                    texts = [_text(element, self._known) for element in elements]
+                    texts = [text_of(element, self._known) for element in elements]
                     yield from lines_of([text for text in texts if text is not None])
                 case ast.Constant() | ast.BinOp():
-                    yield _text(node, self._known) or ""
+                    yield text_of(node, self._known) or ""
                 case _:
                     pass
 
     def _path_text(self, node: ast.expr) -> str | None:
         """Return the path of `Path("…")`."""
         if isinstance(node, ast.Call) and node.args:
-            return _text(node.args[0], self._known)
-        return _text(node, self._known)
+            return text_of(node.args[0], self._known)
+        return text_of(node, self._known)
 
     def _opens(self, node: ast.Call) -> None:
-        path = _text(node.args[0], self._known) if node.args else None
-        mode = _text(node.args[1], self._known) if len(node.args) > 1 else None
+        path = text_of(node.args[0], self._known) if node.args else None
+        mode = text_of(node.args[1], self._known) if len(node.args) > 1 else None
         for keyword in node.keywords:
             if keyword.arg == "mode":
-                mode = _text(keyword.value, self._known)
+                mode = text_of(keyword.value, self._known)
         if path and mode and any(letter in mode for letter in "wa+x"):
             append = "a" in mode
             self._write(path, append=append)
