@@ -40,6 +40,12 @@ def _texts(*lines: bytes) -> Alter:
     return lambda chain: chain.texts.write_bytes(b"".join(lines))
 
 
+def _damaged_at_the_end(chain: Chain) -> None:
+    chain.texts.write_bytes(DF + UP + b"{}\n")
+    *lines, last = chain.lines
+    chain.segments[0].write_bytes(b"\n".join([*lines, last[:-1], b""]))
+
+
 DF: Final = _text(1, "df", 1)
 UP: Final = _text(4, "uptime", 4)
 DECOY: Final = _text(1, "rm", 1)
@@ -60,6 +66,7 @@ DECOY: Final = _text(1, "rm", 1)
         (_texts(DF, UP[:-1]), 4),
         (_texts(DF, b'"\xff"\n', UP), 5),
         (_texts(b"{}\n"), 1),
+        (_damaged_at_the_end, 4),
     ],
 )
 def test_texts(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -> None:

@@ -101,6 +101,7 @@ class ChainCheck {
     this.findings = [];
     this.bad = new Map(); // record → reason
     this.believed = new Map(); // records that follow, or are signed → their rows
+    this.latest = 0; // the number of the last of those
     this.counts = { records: 0, links: 0, signatures: 0, checkpoints: 0, roots: 0, texts: 0,
       outputs: 0 };
   }
@@ -154,7 +155,7 @@ class ChainCheck {
   leave() {
     const { torn, no_texts, lacking } = this.file ?? {};
     if (torn) this.find(this.number, "the last line of the chain's file is incomplete");
-    if (no_texts) this.findNoTexts(lacking ?? Math.max(this.number - 1, 0), no_texts);
+    if (no_texts) this.findNoTexts(lacking ?? this.latest, no_texts);
   }
 
   // What isn't to be read among the texts is most likely the first text that isn't there.
@@ -201,7 +202,10 @@ class ChainCheck {
     const number = this.number;
     const fault = this.fault(record, number, signed);
     this.counts.records += 1;
-    if (signed || !fault) this.believed.set(record, this.row);
+    if (signed || !fault) {
+      this.believed.set(record, this.row);
+      this.latest = record.seq;
+    }
     if (fault) {
       this.find(number, ...fault);
       this.tree = null;
