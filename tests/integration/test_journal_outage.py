@@ -7,11 +7,13 @@ Each test has a journald of its own, in mounts of its own: nobody else's is stop
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -205,6 +207,25 @@ async def test_what_a_killed_executor_had_still_to_send(
         for entry in journald.entries("SYSLOG_IDENTIFIER=tibet-nc-executor")
     )
     assert {number for number, times in numbers.items() if times > 1 and number < before} == set()
+
+
+@pytest.mark.parametrize("pause", ["0", "0.01", "0.02", "0.03", "0.04"])
+async def test_what_was_sent_is_known_to_be(executor: Executor, pause: str) -> None:
+    """Soon after a command of any length nothing is left that the next start would send again."""
+    client = await Client.connect(executor)
+    assert isinstance(await client.run(f"sleep {pause}"), Finished)
+    await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+    assert isinstance(await client.receive(), StatusReport)
+    await client.close()
+    index = f"file:{executor.state / 'index.sqlite'}?mode=ro"
+    with closing(sqlite3.connect(index, uri=True)) as database:
+        end = time.monotonic() + SECONDS
+        while True:
+            (known,) = database.execute("SELECT length FROM journaled").fetchone()
+            if known == (length := len(whole_chain(executor))):
+                break
+            assert time.monotonic() < end, (known, length)
+            await asyncio.sleep(0.05)
 
 
 async def test_an_index_made_anew_sends_nothing_again(

@@ -446,15 +446,18 @@ class Archive:
             self._journal.send(record, head)
 
     def _index_later(self) -> None:
+        if self._unsent:  # the index is to say that the journal has those, too
+            self._indexing = self._loop.call_later(INDEX_AFTER_S, self._index_later)
+            return
         self._indexing = None
         with suppress(LedgerError):  # the disk may be full; whoever asks next is told
-            self._catch_up()
+            self._catch_up(sent=True)
 
-    def _catch_up(self) -> None:
-        """Bring the index up to what is on disk; raises LedgerError."""
+    def _catch_up(self, *, sent: bool = False) -> None:
+        """Bring the index up to what is on disk, or else to what was sent; raises LedgerError."""
         recent, self._unindexed = self._unindexed, []
         missing = self._durable - self._index.length
-        if missing <= 0:
+        if missing <= 0 and not sent:
             return
         records: Iterable[tuple[Record, str]] = recent
         if missing != len(recent):  # behind since an earlier failure
