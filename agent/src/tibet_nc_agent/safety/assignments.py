@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Assignments: the values they leave, and variables whose value is itself a command."""
+"""Assignments: what they make of the values of variables."""
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from tibet_nc_agent.safety.call import Walk
-from tibet_nc_agent.safety.expand import Expander, as_document
+from tibet_nc_agent.safety.expand import Expander
 from tibet_nc_agent.safety.grammar.nodes import (
     Assignment,
     Case,
@@ -23,43 +24,50 @@ from tibet_nc_agent.safety.grammar.nodes import (
     Subshell,
 )
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.values import Field, State, Value
-from tibet_nc_agent.safety.verdict import Decision, Family
+from tibet_nc_agent.safety.variables import store
 
-RUN_AS_COMMAND = frozenset(
-    [
-        "PROMPT_COMMAND",
-        "PAGER",
-        "MANPAGER",
-        "GIT_PAGER",
-        "EDITOR",
-        "VISUAL",
-        "GIT_EDITOR",
-        "GIT_SSH_COMMAND",
-        "GIT_EXTERNAL_DIFF",
-        "RSYNC_RSH",
-        "BROWSER",
-        "LESSOPEN",
-        "SYSTEMD_PAGER",
-        "SUDO_EDITOR",
-        "SUDO_ASKPASS",
-        "SSH_ASKPASS",
-        "GIT_ASKPASS",
-    ]
-)
-PROMPTS = frozenset(["PS0", "PS1", "PS2", "PS4"])
-# Variables that name files which run before anything else does, and what they are run with.
-RUN_AS_FILE = {"BASH_ENV": ("bash",), "ENV": ("sh",), "LD_PRELOAD": ()}
-_NAMES_OF_COMMANDS = frozenset(["BASH_ALIASES", "BASH_CMDS"])
-_FILES = re.compile(r"[: ]")
-_HISTORY_OFF = {
-    "HISTFILE": ("", "/dev/null"),
-    "HISTSIZE": ("0",),
-    "HISTFILESIZE": ("0",),
-}
 _ASSIGNING = frozenset(
     ["read", "export", "local", "declare", "typeset", "mapfile", "readarray", "let", "getopts"]
+)
+_DECLARING = frozenset(["declare", "export", "local", "readonly", "typeset"])
+_SPECIAL = frozenset(
+    [
+        ".",
+        ":",
+        "break",
+        "continue",
+        "eval",
+        "exec",
+        "export",
+        "readonly",
+        "return",
+        "set",
+        "shift",
+        "source",
+        "times",
+        "trap",
+        "unset",
+    ]
+)
+_IN_CURRENT_SHELL = frozenset(
+    [
+        *_SPECIAL,
+        *_DECLARING,
+        "alias",
+        "builtin",
+        "cd",
+        "command",
+        "getopts",
+        "let",
+        "mapfile",
+        "popd",
+        "printf",
+        "pushd",
+        "read",
+        "readarray",
+        "shopt",
+    ]
 )
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -77,81 +85,65 @@ def assign(walk: ExpandingWalk, node: Assignment, state: State) -> None:
     """Carry out an assignment in the abstract state."""
     if node.subscript is not None:
         walk.expander.run_inside(node.subscript, state)
+    name = node.name if node.subscript is None else f"{node.name}[]"
     value, fields = _value(walk, node, state)
-    for names, tainted in (
-        (state.downloaded, any(field.downloaded for field in fields)),
-        (state.decoded, any(field.decoded for field in fields)),
-    ):
-        if tainted:
-            names.add(f"${node.name}")
-        elif not node.append:
-            names.discard(f"${node.name}")
-    span = (node.start, node.end)
-    if node.name in _NAMES_OF_COMMANDS:
-        reason = f"{node.name} changes what a command name means"
-        walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
-        for field in fields:
-            walk.program(field.text, state.copy(), span, lax=True)
-    for field in fields:
-        judge_subscript(walk, field, state)  # arithmetic evaluates the value again
-        if node.name in RUN_AS_FILE and field.stream is not None:
-            walk.feed(field.stream, state, span)
-    if isinstance(value, str):
-        judge_special(walk, node.name, value, state, span)
-    state.variables[node.name] = None if node.subscript is not None else value
-
-
-def judge_subscript(walk: Walk, field: Field, state: State) -> None:
-    """Judge the substitution that a quoted subscript still runs."""
-    text = field.plain
-    inside = text[text.find("[") + 1 : text.rfind("]") + 1] if "[" in text else ""
-    if "$(" in inside or "`" in inside:
-        walk.program(as_document(inside), state.copy(), (field.start, field.end), lax=True)
-
-
-def judge_special(walk: Walk, name: str, value: str, state: State, span: tuple[int, int]) -> None:
-    """Judge the value of a variable that a shell or another program runs."""
-    if value in _HISTORY_OFF.get(name, ()):
-        reason = f"{name} switches the history of commands off"
-        walk.report(Decision.DENY, Family.LOGS, reason, span, state)
-    if name in RUN_AS_COMMAND:
-        walk.program(value.lstrip("|-") if name == "LESSOPEN" else value, state.copy(), span)
-    elif name in RUN_AS_FILE:
-        _judge_files(walk, RUN_AS_FILE[name], value, state, span)
-    elif name in PROMPTS:
-        walk.program(as_document(value), state.copy(), span)
-
-
-def _judge_files(
-    walk: Walk, program: tuple[str, ...], value: str, state: State, span: tuple[int, int]
-) -> None:
-    """Judge files that run before anything else, if the same command has made them.
-
-    Any other is as good as any other script: what is in it isn't known here.
-    """
-    for file in _FILES.split(value):
-        path = plain(resolve(file, state) or "")
-        if path in state.downloaded or path in state.decoded or path in state.files:
-            words = (*program, path)
-            walk.run([Field(word, *span) for word in words], state.copy(), None)
+    store(walk, name, value, fields, state)
 
 
 def _value(walk: ExpandingWalk, node: Assignment, state: State) -> tuple[Value, list[Field]]:
-    before = state.variables.get(node.name)
+    before: Value = ""
+    if node.append:
+        before = state.value(node.name) if node.subscript is None else None
     if isinstance(node.value, tuple):
         fields, elements = walk.expander.array(node.value, state)
-        if elements is not None and node.append and isinstance(before, tuple):
-            elements = before + elements
+        if elements is not None and node.append:
+            whole = state.value(node.name, "@")
+            elements = whole + elements if isinstance(whole, tuple) else None
         return elements, fields
     field = walk.expander.single(node.value, state)
-    if UNKNOWN in field.text:
-        # A value with known pieces stays useful: what surrounds the unknown is still seen.
-        known = field.text if field.text != UNKNOWN and not node.append else None
-        return known, [field]
-    text = plain(field.text)
-    if node.append:
-        return (before + text if isinstance(before, str) else None), [field]
+    # A value with known pieces stays useful: what surrounds the unknown is still seen.
+    text = appended(before, plain(field.text)) if node.append else plain(field.text)
+    if isinstance(before, tuple) or text == UNKNOWN:
+        return None, [field]
     return text, [field]
+
+
+@contextmanager
+def prefixed(
+    walk: ExpandingWalk, assignments: tuple[Assignment, ...], fields: list[Field], state: State
+) -> Iterator[State]:
+    """Yield the state in which a command runs that assignments stand before.
+
+    They end with the command, except that `export` and its kind keep what they name, and that a
+    shell in the mode of POSIX keeps what stands before a special builtin.
+    """
+    name = fields[0].text if fields else ""
+    if not assignments or name not in _IN_CURRENT_SHELL:
+        where = state.copy() if assignments else state
+        for assignment in assignments:
+            assign(walk, assignment, where)
+        yield where
+        return
+    before = state.variables.copy()
+    for assignment in assignments:
+        assign(walk, assignment, state)
+    during = state.variables.copy()
+    yield state
+    kept = {field.plain.partition("=")[0] for field in fields[1:]} if name in _DECLARING else set()
+    for variable in {assignment.name for assignment in assignments} - kept:
+        changed = state.variables.get(variable) != during.get(variable)
+        persists = "posix" in state.settings and name in _SPECIAL
+        if changed or persists:
+            state.variables[variable] = None
+        elif variable in before:
+            state.variables[variable] = before[variable]
+        else:
+            state.variables.pop(variable, None)
+
+
+def appended(before: Value, text: str) -> str:
+    """Return a value with text behind it, as far as it is known."""
+    return (before if isinstance(before, str) else UNKNOWN) + text
 
 
 def assigned_names(node: Sequence) -> set[str]:

@@ -85,6 +85,33 @@ class Call(Struct):
         """Whether one of these is literally an argument."""
         return any(option in self.words for option in options)
 
+    @property
+    def short_options(self) -> list[tuple[str, Field | None]]:
+        """The options of one letter up to the first operand, each with its value."""
+        found: list[tuple[str, Field | None]] = []
+        given = iter(self.arguments)
+        for field in given:
+            word = field.plain
+            if word == "--" or len(word) < 2 or word[0] != "-":
+                break
+            for position, letter in enumerate(word[1:], start=2):
+                value = None
+                if takes := f"-{letter}" in self.values:
+                    rest = field.text[position:]
+                    value = field.with_text(rest) if rest else next(given, None)
+                found.append((f"-{letter}", value))
+                if takes:
+                    break
+        return found
+
+    def gives(self, option: str) -> bool:
+        """Whether this is among the short options."""
+        return any(given == option for given, _ in self.short_options)
+
+    def value_of(self, option: str) -> Field | None:
+        """Return the value of a short option."""
+        return next((value for given, value in self.short_options if given == option), None)
+
     def deny(self, family: Family, reason: str) -> None:
         """Report that the whole command is refused."""
         self.walk.report(Decision.DENY, family, reason, self.span, self.state)

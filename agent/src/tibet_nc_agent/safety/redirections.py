@@ -2,13 +2,24 @@
 """Where a command reads from and writes to."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tibet_nc_agent.safety.assignments import ExpandingWalk
 from tibet_nc_agent.safety.call import Walk
 from tibet_nc_agent.safety.grammar.nodes import Literal, Redirection
-from tibet_nc_agent.safety.marks import plain
+from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
-from tibet_nc_agent.safety.values import FILE, Field, Source, State, Stream, text_stream
+from tibet_nc_agent.safety.values import (
+    EMPTY,
+    FILE,
+    Field,
+    Source,
+    State,
+    Stream,
+    text_stream,
+)
+from tibet_nc_agent.safety.variables import store
 from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import judge_write
 
@@ -20,7 +31,8 @@ _START_FILE = re.compile(
 _UNIT_FILE = re.compile(r"/systemd/.*\.service$")
 _UNIT_COMMAND = re.compile(r"^Exec\w*=[-@:+!|]*(.*)", re.MULTILINE)
 _STANDARD_INPUT = ("", "0")
-_OTHERS = tuple("123456789")  # of `{name}` nobody knows the number, so it may be read as well
+_STANDARD_OUTPUT = ("", "1")
+_FIRST_CHOSEN = 10  # of the numbers of `{name}`
 _NETWORK = ("/dev/tcp/", "/dev/udp/")
 
 
@@ -32,29 +44,97 @@ def inputs(
 ) -> Stream | None:
     """Return what the command reads, after its redirections."""
     for redirection in redirections:
+        descriptor = _number(walk, redirection, state)
         if redirection.document is not None:
             body = redirection.document.body
             if body is not None:
                 given = _stream_of(walk.expander.single(body, state), end="")
-                keep_open(redirection.descriptor, given, state)
-                stdin = stdin if redirection.descriptor[:1] in _OTHERS else given
+                stdin = _connect(descriptor, given, state, stdin)
         elif redirection.operator == "<<<":
             given = _stream_of(walk.expander.single(redirection.target, state), end="\n")
-            keep_open(redirection.descriptor, given, state)
-            stdin = stdin if redirection.descriptor[:1] in _OTHERS else given
+            stdin = _connect(descriptor, given, state, stdin)
         elif redirection.operator in ("<", "<>", "<&"):
-            stdin = _opened(walk, redirection, state, stdin)
-            if redirection.operator != "<&" and stdin is not None:
-                keep_open(redirection.descriptor, stdin, state)
+            opened = _opened(walk, redirection, state)
+            stdin = stdin if opened is None else _connect(descriptor, opened, state, stdin)
         elif redirection.operator in (">", ">&", "&>"):
             stdin = _connected(redirection, state, stdin)
+        if redirection.operator in _OUTPUTS:
+            _open_output(walk, redirection, descriptor, state)
     return stdin
 
 
-def keep_open(descriptor: str, stream: Stream, state: State) -> None:
-    """Remember what can be read from a descriptor beside the standard input."""
-    if descriptor not in _STANDARD_INPUT:
-        remember_descriptor(descriptor, stream, state)
+def _number(walk: ExpandingWalk, redirection: Redirection, state: State) -> str:
+    """Return the number of the descriptor, which bash chooses and keeps in a variable."""
+    descriptor = redirection.descriptor
+    if not descriptor.startswith("{"):
+        return descriptor
+    name = descriptor.strip("{}")
+    number = state.numbers.setdefault(name, str(_FIRST_CHOSEN + len(state.numbers)))
+    span = (redirection.start, redirection.end)
+    store(walk, name, number, [Field(number, *span)], state)
+    return number
+
+
+def _connect(descriptor: str, stream: Stream, state: State, stdin: Stream | None) -> Stream | None:
+    """Connect a stream to a descriptor, and return the standard input then."""
+    if descriptor in _STANDARD_INPUT:
+        return stream
+    remember_descriptor(descriptor, stream, state)
+    return stdin
+
+
+def _open_output(
+    walk: ExpandingWalk, redirection: Redirection, descriptor: str, state: State
+) -> None:
+    """Remember which file is written through a descriptor beside the standard output."""
+    field = next(iter(walk.expander.fields(redirection.target, state)), None)
+    if descriptor in _STANDARD_OUTPUT or field is None:
+        return
+    file = _file_of(redirection, field, state)
+    if file:
+        state.descriptors[descriptor] = file
+
+
+def _file_of(redirection: Redirection, field: Field, state: State) -> str:
+    if redirection.operator == ">&" and _DESCRIPTOR.fullmatch(field.text):
+        return state.descriptors.get(field.text.rstrip("-"), "")
+    return plain(resolve(field.text, state) or "")
+
+
+def redirect_shell(
+    walk: ExpandingWalk,
+    redirections: tuple[Redirection, ...],
+    source: Stream | None,
+    state: State,
+) -> None:
+    """Carry out `exec` with nothing but redirections, which last."""
+    if source is not None:
+        remember_descriptor("0", source, state)
+    for redirection in redirections:
+        if not _redirects_output(redirection):
+            continue
+        field = next(iter(walk.expander.fields(redirection.target, state)), None)
+        file = "" if field is None else _file_of(redirection, field, state)
+        if file:
+            state.descriptors["1"] = file
+        else:
+            state.descriptors.pop("1", None)
+
+
+def _redirects_output(redirection: Redirection) -> bool:
+    return redirection.operator in _OUTPUTS and redirection.descriptor in _STANDARD_OUTPUT
+
+
+@contextmanager
+def redirected(redirections: tuple[Redirection, ...], state: State) -> Iterator[None]:
+    """Let a compound command write to its own redirections instead of those of the shell."""
+    held = state.descriptors.get("1")
+    if held is None or not any(map(_redirects_output, redirections)):
+        yield
+        return
+    del state.descriptors["1"]
+    yield
+    state.descriptors["1"] = held
 
 
 def remember_descriptor(descriptor: str, stream: Stream, state: State) -> None:
@@ -69,10 +149,7 @@ def standing_input(state: State, stdin: Stream | None) -> Stream | None:
     """Return the standard input, also if `exec` has redirected it before."""
     if stdin is not None and stdin.source is not Source.TERMINAL:
         return stdin
-    if "/dev/fd/0" in state.downloaded:
-        return Stream(downloaded=True)
-    text = state.files.get("/dev/fd/0")
-    return stdin if text is None else text_stream(text)
+    return descriptor_input("0", state) or stdin
 
 
 def _connected(redirection: Redirection, state: State, stdin: Stream | None) -> Stream | None:
@@ -81,37 +158,40 @@ def _connected(redirection: Redirection, state: State, stdin: Stream | None) -> 
     if isinstance(target, Literal) and target.text.startswith(_NETWORK):
         state.downloaded.update((f"&{redirection.descriptor or '1'}", "&2"))
     elif redirection.operator == ">&" and redirection.descriptor == "0":
-        return _duplicated(redirection.target.plain or "", state, stdin)
+        return descriptor_input(redirection.target.plain or "", state) or stdin
     return stdin
 
 
-def _duplicated(descriptor: str, state: State, stdin: Stream | None) -> Stream | None:
-    if f"&{descriptor.rstrip('-')}" in state.downloaded:
+def descriptor_input(descriptor: str, state: State) -> Stream | None:
+    """Return what is read from a descriptor, None if nothing of this line is behind it."""
+    if UNKNOWN in descriptor:
+        return Stream(downloaded=any(name.startswith("&") for name in state.downloaded))
+    descriptor = descriptor.rstrip("-")
+    if f"&{descriptor}" in state.downloaded:
         return Stream(downloaded=True)
-    text = state.files.get(f"/dev/fd/{descriptor.rstrip('-')}")
-    return stdin if text is None else text_stream(text)
+    file = f"/dev/fd/{descriptor}"
+    decoded = file in state.decoded
+    text = state.files.get(file)
+    if text is None:
+        return Stream(decoded=True) if decoded else None
+    return Stream(text, Source.TEXT, decoded=decoded, kept=True)
 
 
 def _stream_of(field: Field, *, end: str) -> Stream:
     return text_stream(plain(field.text) + end, downloaded=field.downloaded, decoded=field.decoded)
 
 
-def _opened(
-    walk: ExpandingWalk, redirection: Redirection, state: State, stdin: Stream | None
-) -> Stream | None:
+def _opened(walk: ExpandingWalk, redirection: Redirection, state: State) -> Stream | None:
     fields = walk.expander.fields(redirection.target, state)
     if not fields:
-        return stdin
+        return None
     field = fields[0]
     if field.stream is not None:
-        if field.stream.downloaded:
-            state.downloaded.add(f"&{redirection.descriptor}")
         return field.stream
     if field.text.startswith(_NETWORK):
-        state.downloaded.add(f"&{redirection.descriptor}")
         return Stream(downloaded=True)
     if redirection.operator == "<&":
-        return _duplicated(field.text, state, stdin)
+        return descriptor_input(field.text, state)
     path = resolve(field.text, state)
     if path is None:
         return FILE
@@ -139,12 +219,28 @@ def outputs(
         if not fields:
             continue
         field = fields[0]
-        if redirection.operator == ">&" and _DESCRIPTOR.fullmatch(field.text):
+        if redirection.operator == ">&" and (field.unknown or _DESCRIPTOR.fullmatch(field.text)):
+            output = _passed_on(redirection, field, state, output)
             continue
         if field.stream is not None:
             continue
         output = _written(walk, redirection, field, state, output)
-    return output
+    standing = state.descriptors.get("1")
+    if standing is None or any(map(_redirects_output, redirections)):
+        return output
+    remember(state, standing, output, append=True)
+    return EMPTY
+
+
+def _passed_on(redirection: Redirection, field: Field, state: State, output: Stream) -> Stream:
+    """Write to a descriptor: if it is computed, to any that is open."""
+    if redirection.descriptor not in _STANDARD_OUTPUT:
+        return output
+    number = field.text.rstrip("-")
+    open_files = state.descriptors
+    for file in open_files.values() if field.unknown else [open_files.get(number, "")]:
+        remember(state, file, output, append=True)
+    return EMPTY if number in open_files else output
 
 
 def _written(

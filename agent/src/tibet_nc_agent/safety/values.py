@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the walk computes with: words after expansion, byte streams and the state of the shell."""
 
+import re
 from enum import Enum, auto
 
 from msgspec import Struct
@@ -10,6 +11,15 @@ from tibet_nc_agent.safety.marks import FOUND, STAR, UNKNOWN, is_glob, plain
 
 Value = str | tuple[str, ...] | None
 """A variable: text, an array, or None if it cannot be known."""
+
+ATTRIBUTES = "Acilnru"
+"""What `declare` can make of a name for good: -n another name for a variable, -l lower case, …"""
+
+UNSURE = "?"
+"""Beside attributes that a name may as well not have."""
+
+_MOST_REFERENCES = 8
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")  # behind a 0 it would be octal
 
 
 class Source(Enum):
@@ -59,6 +69,7 @@ class Stream(Struct, frozen=True):
     roots: tuple[Root, ...] = ()
     producer: str = ""  # the command that wrote it
     endless: bool = False
+    kept: bool = False  # from an open descriptor, of which something may have been read before
 
     @property
     def known(self) -> str | None:
@@ -137,6 +148,35 @@ class Field(Struct, frozen=True):
         )
 
 
+class Reading:
+    """How many lines have been read of streams that several commands read from."""
+
+    def __init__(self) -> None:
+        self._read: list[tuple[Stream, int | None]] = []
+
+    def line(self, stream: Stream, lines: list[str], *, sure: bool) -> str | None:
+        """Return the next of the lines; unless this is sure to run, nobody knows what follows."""
+        seen = (i for i, (known, _) in enumerate(self._read) if known is stream)
+        index = next(seen, len(self._read))
+        count = self._read[index][1] if index < len(self._read) else 0
+        if count is None or count >= len(lines):
+            return None
+        self._read[index:] = [(stream, count + 1 if sure else None), *self._read[index + 1 :]]
+        return lines[count]
+
+    @property
+    def total(self) -> int:
+        """How many lines have been read."""
+        return sum(count or 0 for _, count in self._read)
+
+
+def integer(value: Value) -> int | None:
+    """Return the number that a value is, None if it is none that is known."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return int(value)
+    return None
+
+
 class Context(Enum):
     """Whose system a command changes."""
 
@@ -152,18 +192,24 @@ class State:
     __slots__ = (
         "active",
         "aliases",
+        "attributes",
         "conditional",
         "context",
         "cwd",
         "cwd_downloaded",
         "decoded",
+        "descriptors",
         "downloaded",
         "files",
         "forked",
         "functions",
         "home",
         "leaves",
+        "numbers",
         "positional",
+        "reading",
+        "settings",
+        "traps",
         "variables",
     )
 
@@ -172,6 +218,7 @@ class State:
         self.cwd = cwd
         self.cwd_downloaded = False
         self.variables: dict[str, Value] = {}
+        self.attributes: dict[str, str] = {}
         self.positional: dict[str, str | None] = {}
         self.functions: dict[str, Command] = {}
         self.aliases: dict[str, str] = {}
@@ -181,17 +228,26 @@ class State:
         self.forked = False
         self.leaves = False  # a loop or a function, perhaps, before its end
         self.context = Context.HOST
+        self.settings: frozenset[str] = frozenset()  # of the shell, that change what it does
+        self.traps: tuple[tuple[str, tuple[int, int]], ...] = ()
+        self.descriptors: dict[str, str] = {}  # number → file that is written through it
         # Names of files, variables (`$x`) and descriptors (`&3`); what is downloaded or decoded in
         # one process is so in the others, hence copies share these.
         self.downloaded: set[str] = set()
         self.decoded: set[str] = set()
         self.files: dict[str, str] = {}
+        self.reading = Reading()
+        self.numbers: dict[str, str] = {}  # of the descriptors that bash chooses, by variable
 
     def copy(self) -> "State":
         """Return the state that a subshell starts with."""
         other = State(home=self.home, cwd=self.cwd)
         other.cwd_downloaded = self.cwd_downloaded
         other.variables = self.variables.copy()
+        other.attributes = self.attributes.copy()
+        other.settings = self.settings
+        other.traps = self.traps
+        other.descriptors = self.descriptors.copy()
         other.positional = self.positional
         other.functions = self.functions.copy()
         other.aliases = self.aliases.copy()
@@ -202,6 +258,8 @@ class State:
         other.downloaded = self.downloaded
         other.decoded = self.decoded
         other.files = self.files
+        other.reading = self.reading
+        other.numbers = self.numbers
         return other
 
     def fork(self) -> "State":
@@ -224,19 +282,53 @@ class State:
             before = self.variables.get(name)
             after = {other.variables.get(name, before) for other in others}
             self.variables[name] = before if after == {before} else None
+        for name in {name for state in (self, *others) for name in state.attributes}:
+            every = {state.attributes.get(name, "") for state in (self, *others)}
+            surely = UNSURE if len(every) > 1 else ""
+            self.attributes[name] = "".join(sorted({*"".join(every), *surely}))
         numbers = self.positional.keys() | {name for other in others for name in other.positional}
         if any(other.positional != self.positional for other in others):
             self.positional = dict.fromkeys(numbers)
         for other in others:
             self.functions.update(other.functions)
             self.aliases.update(other.aliases)
+            self.descriptors.update(other.descriptors)
+            self.settings |= other.settings
+            self.traps += tuple(trap for trap in other.traps if trap not in self.traps)
             self.cwd_downloaded |= other.cwd_downloaded
             self.leaves |= other.leaves
             if other.cwd != self.cwd:
                 self.cwd = None
 
+    def target(self, name: str) -> str | None:
+        """Return the variable that a name stands for, which is another behind `declare -n`.
+
+        "" if it stands for none yet; None if it cannot be known.
+        """
+        for _ in range(_MOST_REFERENCES):
+            attributes = self.attributes.get(name, "")
+            if "n" not in attributes:
+                return name
+            following = self.variables.get(name, "")
+            if UNSURE in attributes or not isinstance(following, str) or UNKNOWN in following:
+                return None
+            if not following:
+                return ""
+            name = following
+        return None
+
+    def forget(self) -> None:
+        """Make every variable unknown."""
+        self.variables = dict.fromkeys(self.variables)
+
     def value(self, name: str, subscript: str = "") -> Value:
         """Return the value of a parameter, None if it cannot be known."""
+        if self.attributes:
+            target = self.target(name)
+            if target is None:
+                return None
+            name, _, inside = target.partition("[")
+            subscript = subscript or inside.rstrip("]")
         if subscript:
             return self._element(name, subscript)
         if name in self.variables:
@@ -276,5 +368,13 @@ class State:
                 return "less"
             case "EDITOR" | "VISUAL":
                 return "vi"
+            case "PS1":
+                return r"\s-\v\$ "
+            case "PS2":
+                return "> "
+            case "PS4":
+                return "+ "
+            case "PATH":
+                return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
             case _:
                 return None

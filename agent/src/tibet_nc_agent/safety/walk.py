@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from tibet_nc_agent.safety import limits
-from tibet_nc_agent.safety.assignments import assign, assigned_names, judge_subscript
+from tibet_nc_agent.safety.assignments import assign, assigned_names, prefixed
 from tibet_nc_agent.safety.bombs import is_endless_spawner
 from tibet_nc_agent.safety.budget import Budget, TooComplexError
 from tibet_nc_agent.safety.call import Span
@@ -36,6 +36,8 @@ from tibet_nc_agent.safety.policy import Policy
 from tibet_nc_agent.safety.redirections import (
     inputs,
     outputs,
+    redirect_shell,
+    redirected,
     remember_descriptor,
     standing_input,
 )
@@ -49,9 +51,11 @@ from tibet_nc_agent.safety.values import (
     Source,
     State,
     Stream,
+    Value,
     joined,
     text_stream,
 )
+from tibet_nc_agent.safety.variables import judge_subscript, store
 from tibet_nc_agent.safety.verdict import Decision, Family, Finding
 
 _UNKNOWN_NAME = "__unknown"
@@ -61,31 +65,6 @@ _NOT_THE_HOST = {
     Context.PRIVATE_COPY: "a private copy",
     Context.MENTIONED: "if the program does that",
 }
-_IN_CURRENT_SHELL = frozenset(
-    [
-        "cd",
-        "pushd",
-        "popd",
-        "export",
-        "read",
-        "declare",
-        "typeset",
-        "local",
-        "readonly",
-        "set",
-        "eval",
-        "source",
-        ".",
-        "unset",
-        "alias",
-        "shift",
-        "printf",
-        "mapfile",
-        "readarray",
-        "getopts",
-        "let",
-    ]
-)
 
 
 class Walker:
@@ -169,6 +148,7 @@ class Walker:
         if body is None:
             return COMMAND
         state.forked = True
+        state.descriptors.pop("1", None)
         output = self.sequence(body, state, stdin)
         if output.endless and body.items:
             span = (body.items[0][0].start, body.items[-1][0].end)
@@ -245,6 +225,10 @@ class Walker:
         """Judge an inline program in another language."""
         judge_code(self, language, text, state, span, stdin=stdin)
 
+    def assign(self, name: str, value: Value, field: Field, state: State) -> None:
+        """Give a variable a value that a field holds."""
+        store(self, name, value, [field], state)
+
     def call_function(self, body: Command, state: State, stdin: Stream | None) -> Stream:
         """Walk the body of a function."""
         return self._command(body, state, stdin)
@@ -265,9 +249,22 @@ class Walker:
             if operator not in ("&&", "||"):
                 where = state.fork() if operator == "&" else state
                 streams.extend(self._and_or(node.items[start:end], where, stdin))
+                self._run_traps(where)
                 start = end
         self._depth -= 1
         return joined(streams) if streams else EMPTY
+
+    def _run_traps(self, state: State) -> None:
+        """Walk what `trap` has set: it may run behind every command."""
+        if not state.traps:
+            return
+        traps, state.traps = state.traps, ()
+        inner = state.branch()
+        for text, span in traps:
+            self.program(text, inner, span)
+        inner.leaves = False
+        state.merge([inner])
+        state.traps = traps
 
     def _and_or(
         self, items: tuple[tuple[Pipeline, str], ...], state: State, stdin: Stream | None
@@ -291,9 +288,14 @@ class Walker:
         if len(node.commands) == 1:
             return self._command(node.commands[0], state, stdin)
         stream = stdin if stdin is not None else TERMINAL
-        for command in node.commands:
-            stream = self._command(command, state.fork(), stream)
-        return stream if node.commands else EMPTY
+        for command in node.commands[:-1]:
+            where = state.fork()
+            where.descriptors.pop("1", None)  # it writes to the pipe
+            stream = self._command(command, where, stream)
+        if not node.commands:
+            return EMPTY
+        where = state if "lastpipe" in state.settings else state.fork()
+        return self._command(node.commands[-1], where, stream)
 
     def _command(self, node: Command, state: State, stdin: Stream | None) -> Stream:
         match node:
@@ -301,14 +303,15 @@ class Walker:
                 return self._simple(node, state, stdin)
             case Redirected():
                 source = inputs(self, node.redirections, state, stdin)
-                output = self._command(node.command, state, source)
+                with redirected(node.redirections, state):
+                    output = self._command(node.command, state, source)
                 return outputs(self, node.redirections, state, output)
             case Subshell():
                 return self.sequence(node.body, state.fork(), stdin)
             case Group():
                 return self.sequence(node.body, state, stdin)
             case Coprocess():
-                return self._coprocess(node, state, stdin)
+                return self._coprocess(node, state)
             case Loop():
                 return self._loop(node, state, stdin)
             case ForEach():
@@ -326,7 +329,8 @@ class Walker:
                 return EMPTY
             case Test():
                 for word in node.words:
-                    judge_subscript(self, self.expander.single(word, state), state)
+                    text = self.expander.single(word, state).plain
+                    judge_subscript(self, text, state, (word.start, word.end))
                 return EMPTY
 
     def _simple(self, node: SimpleCommand, state: State, stdin: Stream | None) -> Stream:
@@ -342,20 +346,15 @@ class Walker:
         for word in node.words:
             fields.extend(self.expander.fields(word, state))
         # An assignment before a command does not reach the expansion of its words.
-        where = state
-        if node.assignments:
-            in_shell = bool(fields) and fields[0].text in _IN_CURRENT_SHELL
-            where = state if in_shell else state.copy()
-            for assignment in node.assignments:
-                assign(self, assignment, where)
-        source = inputs(self, node.redirections, state, standing_input(state, stdin))
-        if len(fields) == 1 and fields[0].text == "exec" and source is not None:
-            remember_descriptor("0", source, state)
-        output = self.run(fields, where, source) if fields else EMPTY
+        with prefixed(self, node.assignments, fields, state) as where:
+            source = inputs(self, node.redirections, state, standing_input(state, stdin))
+            output = self.run(fields, where, source) if fields else EMPTY
+        if len(fields) == 1 and fields[0].text == "exec":
+            redirect_shell(self, node.redirections, source, state)
         return outputs(self, node.redirections, state, output)
 
-    def _coprocess(self, node: Coprocess, state: State, stdin: Stream | None) -> Stream:
-        output = self._command(node.body, state.fork(), stdin)
+    def _coprocess(self, node: Coprocess, state: State) -> Stream:
+        output = self._command(node.body, state.fork(), Stream())  # of whatever is written to it
         state.variables[node.name] = _COPROCESS
         remember_descriptor(_COPROCESS[0], output, state)
         return EMPTY
@@ -365,11 +364,15 @@ class Walker:
             self._bomb("an endless loop that starts background jobs", node.start, node.end, state)
         self._forget(node.condition, state)
         self._forget(node.body, state)
-        self.sequence(node.condition, state, stdin)
-        inner = state.branch()
-        output = self.sequence(node.body, inner, stdin)
-        state.merge([inner])
-        return Stream(downloaded=output.downloaded, decoded=output.decoded)
+        for _ in range(limits.MAX_LOOP_VALUES):
+            before = (state.variables.copy(), state.cwd, state.reading.total)
+            self.sequence(node.condition, state, stdin)
+            inner = state.branch()
+            output = self.sequence(node.body, inner, stdin)
+            state.merge([inner])
+            if before == (state.variables, state.cwd, state.reading.total):
+                return Stream(downloaded=output.downloaded, decoded=output.decoded)
+        raise TooComplexError
 
     def _for_each(self, node: ForEach, state: State, stdin: Stream | None) -> Stream:
         values: list[Field] | None = None
@@ -385,9 +388,8 @@ class Walker:
         before = state.copy()
         inner = before if all(value.unknown for value in values) else state
         for value in values:
-            inner.variables[node.name] = None if value.unknown else value.text
-            if value.downloaded:
-                inner.downloaded.add(f"${node.name}")
+            given = None if value.unknown else value.text
+            self.assign(node.name, given, value, inner)
             streams.append(self.sequence(node.body, inner, stdin))
         if inner is before or state.leaves:
             state.merge([before])

@@ -3,23 +3,20 @@
 
 import re
 
-from tibet_nc_agent.safety.assignments import RUN_AS_FILE, judge_special, judge_subscript
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.declarations import judge_subscripts
 from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.expand import as_document
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
-from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import EMPTY, Source, State, Stream, Value, text_stream
+from tibet_nc_agent.safety.values import EMPTY, State, Stream, text_stream
 from tibet_nc_agent.safety.verdict import Family
 
-_NAME = re.compile(r"[A-Za-z_]\w*")
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
 _COUNT = re.compile(r"[0-9]{1,4}")
-_ARRAY_OPTION = re.compile(r"-[a-z]*a")
-_ATTRIBUTE_OPTION = re.compile(r"-[a-zA-Z]*[aAilu][a-zA-Z]*")  # which changes what is assigned
-_REFERENCE_OPTION = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*")
-
-_SEVERITY = list(Level)  # the worst comes first
+# Settings under which other text runs than what is judged, and those that are followed.
+_REREADING = frozenset(["histexpand", "keyword"])
+_FOLLOWED = frozenset(["cdable_vars", "lastpipe", "nocasematch", "posix", "xpg_echo"])
+_SET_LETTERS = {"H": "histexpand", "k": "keyword"}
 
 
 def change_directory(call: Call) -> Stream:
@@ -35,7 +32,10 @@ def change_directory(call: Call) -> Stream:
     path = resolve(target.text, state)
     if plain(target.text) in state.downloaded or (path and plain(path) in state.downloaded):
         state.cwd_downloaded = True
-    if target.text == "-" or target.unknown or target.glob or (relative and state.cwd is None):
+    # Then a name may be found elsewhere, or be that of a variable.
+    searched = "cdable_vars" in state.settings or "CDPATH" in state.variables
+    elsewhere = relative and (state.cwd is None or (searched and not target.text.startswith(".")))
+    if target.text == "-" or target.unknown or target.glob or elsewhere:
         state.cwd = None
     else:
         state.cwd = path
@@ -53,81 +53,25 @@ def print_directory(call: Call) -> Stream:
     return text_stream(f"{call.state.cwd}\n") if call.state.cwd else Stream()
 
 
-def read(call: Call) -> Stream:
-    """`read`, `mapfile`, `getopts`: variables from the input."""
-    judge_subscripts(call)
-    names = [word for word in call.words if _NAME.fullmatch(word)] or ["REPLY"]
-    stdin = call.stdin
-    line = None
-    if len(names) == 1 and stdin is not None and stdin.source is Source.TEXT and stdin.known:
-        line = stdin.known.split("\n", 1)[0].strip()
-    value: Value = line
-    if line is None and len(names) == 1 and stdin is not None and stdin.roots:
-        found = min(
-            (root.found[-1] for root in stdin.roots),
-            key=lambda path: _SEVERITY.index(call.walk.place(path, call.state).level),
-        )
-        value = None if found == UNKNOWN else found
-    if line is not None and any(_ARRAY_OPTION.fullmatch(word) for word in call.words):
-        value = tuple(line.split()) if "IFS" not in call.state.variables else None
-    for name in names:
-        call.state.variables[name] = value
-        if stdin is not None and stdin.downloaded:
-            call.state.downloaded.add(f"${name}")
-    return EMPTY
-
-
-def declare(call: Call) -> Stream:
-    """`export`, `declare`, `local`, `readonly`; `-n` makes another name for a variable."""
-    judge_subscripts(call)
-    refers = any(_REFERENCE_OPTION.fullmatch(word) for word in call.words)
-    changes = any(_ATTRIBUTE_OPTION.fullmatch(word) for word in call.words)
-    for field in call.arguments:
-        found = _ASSIGNMENT.match(field.text)
-        if found is None:
-            continue
-        name, operator, value = found.groups()
-        if field.downloaded:
-            call.state.downloaded.add(f"${name}")
-        if name in RUN_AS_FILE and field.stream is not None:
-            call.walk.feed(field.stream, call.state, (field.start, field.end))
-        if refers:
-            call.state.variables[value] = None  # an assignment to either changes it
-        if changes and value.startswith("("):
-            call.walk.program(f": {plain(value)[1:-1]}", call.state.copy(), call.span, lax=True)
-        kept = not changes or field.elements is not None or plain(value).isdigit()
-        known = operator == "=" and UNKNOWN not in value and not refers and kept
-        call.state.variables[name] = (field.elements or plain(value)) if known else None
-        if known and not field.elements:
-            judge_special(call.walk, name, plain(value), call.state, (field.start, field.end))
-    return EMPTY
-
-
-def unset(call: Call) -> Stream:
-    """`unset`."""
-    judge_subscripts(call)
-    for word in call.words:
-        if word == "IFS":  # words are split at blanks again
-            call.state.variables.pop(word, None)
-        else:
-            call.state.variables[word] = ""
-        call.state.functions.pop(word, None)
-    return EMPTY
-
-
 def leave(call: Call) -> Stream:
     """`break`, `continue` and `return`: what follows may not run."""
     call.state.leaves = True
     return EMPTY
 
 
-def set_positional(call: Call) -> Stream:
-    """`set -- a b`."""
+def set_shell(call: Call) -> Stream:
+    """`set`: settings, and the positional parameters."""
     words = call.words
     index = 0
-    while index < len(words) and words[index][:1] in ("-", "+") and words[index] != "--":
-        index += 2 if words[index] in ("-o", "+o") else 1
-    if index < len(words) and words[index] == "--":
+    while index < len(words) and words[index][:1] in ("-", "+") and words[index] not in ("-", "--"):
+        word = words[index]
+        names = {_SET_LETTERS[letter] for letter in word[1:] if letter in _SET_LETTERS}
+        index += 1
+        if "o" in word:
+            names.update(words[index : index + 1])
+            index += 1
+        _switch(call, names, on=word[0] == "-")
+    if index < len(words) and words[index] in ("-", "--"):
         index += 1
     values = call.arguments[index:]
     if values:
@@ -136,6 +80,23 @@ def set_positional(call: Call) -> Stream:
             for position, field in enumerate(values, start=1)
         }
     return EMPTY
+
+
+def shell_options(call: Call) -> Stream:
+    """`shopt`."""
+    if call.gives("-s"):
+        _switch(call, {field.plain for field in call.operands}, on=True)
+    elif call.gives("-u"):
+        _switch(call, {field.plain for field in call.operands}, on=False)
+    return EMPTY
+
+
+def _switch(call: Call, names: set[str], *, on: bool) -> None:
+    if on and names & _REREADING:
+        call.ask(Family.TEXT, "a setting of the shell reads the text differently")
+    followed = names & _FOLLOWED
+    settings = call.state.settings
+    call.state.settings = settings | followed if on else settings - followed
 
 
 def shift(call: Call) -> Stream:
@@ -167,6 +128,29 @@ def alias(call: Call) -> Stream:
         call.walk.program(value, inner, (field.start, field.end))
         call.state.aliases[name] = value
     return EMPTY
+
+
+def complete(call: Call) -> Stream:
+    """`compgen` and `complete`: words that are expanded, commands and functions that are run."""
+    for option, field in call.short_options:
+        if option == "-W" and field is not None:
+            text = as_document(field.text)
+        elif option in ("-C", "-F") and field is not None:
+            text = field.text
+        else:
+            continue
+        call.walk.program(text, call.state.copy(), call.span, lax=True)
+    return Stream(producer=call.name)
+
+
+def fix_command(call: Call) -> Stream:
+    """`fc` runs again what the history holds, except with `-l`."""
+    if not call.gives("-l"):
+        call.ask(Family.OPAQUE, "runs a command of the history again")
+        editor = call.value_of("-e")
+        if editor is not None:
+            call.walk.program(f"{editor.text} {UNKNOWN}", call.state.copy(), call.span)
+    return Stream(producer="fc")
 
 
 def hash_command(call: Call) -> Stream:
@@ -209,31 +193,19 @@ def nothing(call: Call) -> Stream:
     return EMPTY
 
 
-def judge_subscripts(call: Call) -> None:
-    """`test -v 'a[$(cmd)]'` and its kind evaluate the subscript, and so run the substitution."""
-    for field in call.arguments:
-        judge_subscript(call.walk, field, call.state)
-
-
 HANDLERS: Handlers = {
     "cd": change_directory,
     "pushd": change_directory,
     "popd": pop_directory,
     "pwd": print_directory,
-    "read": read,
-    "mapfile": read,
-    "readarray": read,
-    "getopts": read,
-    "export": declare,
-    "declare": declare,
-    "typeset": declare,
-    "local": declare,
-    "readonly": declare,
-    "unset": unset,
     "break": leave,
     "continue": leave,
     "return": leave,
-    "set": set_positional,
+    "set": set_shell,
+    "shopt": shell_options,
+    "compgen": complete,
+    "complete": complete,
+    "fc": fix_command,
     "shift": shift,
     "alias": alias,
     "hash": hash_command,

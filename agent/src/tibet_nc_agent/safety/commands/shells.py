@@ -4,6 +4,8 @@
 import itertools
 import re
 
+import msgspec
+
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
@@ -30,11 +32,15 @@ _SCREEN_VALUES = frozenset(["-S", "-dmS", "-DmS", "-c", "-h", "-s", "-t", "-T", 
 
 def shell(call: Call) -> Stream:
     """`sh`, `bash` and the like: text, a script, or the input."""
+    call = msgspec.structs.replace(call, state=call.state.copy())
     index, takes_code, reads_input = _shell_options(call)
     if call.name not in _RUNS_WITH_N and any(
         re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", word) for word in call.words[:index]
     ):
         return COMMAND  # it only reads
+    call.state.settings = frozenset(word.lstrip("-") for word in call.words[:index])
+    if not call.name.startswith(("bash", "rbash")):
+        call.state.settings = frozenset(["posix", "xpg_echo"])
     for option, field in itertools.pairwise(call.arguments[:index]):
         if option.text in ("--rcfile", "--init-file"):
             run_script(call, field, [], "sh")
@@ -166,10 +172,10 @@ def source(call: Call) -> Stream:
 
 
 def trap(call: Call) -> Stream:
-    """`trap text signal`."""
+    """`trap text signal`: the text runs at some time behind it."""
     fields = call.arguments[1:] if call.words[:1] == ["--"] else call.arguments
-    if fields and fields[0].text and not fields[0].text.startswith("-"):
-        call.walk.program(fields[0].text, call.state.copy(), call.span)
+    if len(fields) > 1 and fields[0].text and not fields[0].text.startswith("-"):
+        call.state.traps += ((fields[0].text, call.span),)
     return EMPTY
 
 

@@ -14,6 +14,7 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import UNKNOWN, plain, without_marks
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.values import EMPTY, Source, Stream, text_stream, through
+from tibet_nc_agent.safety.variables import store
 from tibet_nc_agent.safety.verdict import Family
 
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|0[0-7]{0,3}|[0-7]{1,3}|u[0-9A-Fa-f]{1,4}|.)", re.DOTALL)
@@ -63,26 +64,26 @@ def _unescaped(found: re.Match[str]) -> str:
 
 def echo(call: Call) -> Stream:
     """`echo`, also with `-e`."""
-    index, escapes = 0, False
+    index, escapes, end = 0, "xpg_echo" in call.state.settings, "\n"
     while index < len(call.words) and _ECHO_OPTIONS.fullmatch(call.words[index]):
         escapes = escapes or "e" in call.words[index]
+        end = "" if "n" in call.words[index] else end
         index += 1
     fields = call.arguments[index:]
     text = " ".join(plain(field.text) for field in fields)
     hidden = escapes and _HIDING_ESCAPE.search(text) is not None
     if escapes:
         text = without_unknown_marks(unescape(text))
-    return _printed(call, text + "\n", hidden=hidden)
+    return _printed(call, text + end, hidden=hidden)
 
 
 def printf(call: Call) -> Stream:
     """`printf`, also with `-v name`."""
     fields = call.arguments
     variable = ""
-    if call.words[:1] == ["-v"] and len(fields) > 1:
-        if "$(" in call.words[1] or "`" in call.words[1]:
-            call.ask(Family.OPAQUE, "the subscript of a variable runs a command")
-        variable, fields = call.words[1], fields[2:]
+    if call.words and call.words[0].startswith("-v") and len(fields) > 1:
+        given = 1 if call.words[0] == "-v" else 0
+        variable, fields = call.words[given].removeprefix("-v"), fields[given + 1 :]
     if fields and fields[0].text == "--":
         fields = fields[1:]
     if not fields:
@@ -93,7 +94,8 @@ def printf(call: Call) -> Stream:
     else:
         text = without_unknown_marks(_formatted(template.plain, values))
     if variable:
-        call.state.variables[variable] = None if UNKNOWN in text else text
+        value = None if text == UNKNOWN else text
+        store(call.walk, variable, value, [fields[0].with_text(text)], call.state)
         return EMPTY
     hidden = any(_HIDING_ESCAPE.search(field.text) for field in fields)
     return _printed(call, text, hidden=hidden)

@@ -3,7 +3,6 @@
 
 import re
 
-from tibet_nc_agent.safety.assignments import judge_special
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.quoting import quoted
@@ -11,9 +10,10 @@ from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Runs, Wrapper
 from tibet_nc_agent.safety.values import COMMAND, FILE, Field, State, Stream, through
+from tibet_nc_agent.safety.variables import judge_special, store
 from tibet_nc_agent.safety.verdict import Family
 
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"([A-Za-z_][\w%()]*)=(.*)", re.DOTALL)  # `%%` for functions
 _SPLIT_STRING = re.compile(r"-[iv0]*S(.*)|--split-string=(.*)", re.DOTALL)
 _ENV_TAKES_NEXT = re.compile(r"-[iv0]*[uCaP]|--(?:unset|chdir|argv0)")
 _STARTS = re.compile(r"-[a-zA-Z]*S|--start$")
@@ -226,8 +226,10 @@ def env(call: Call) -> Stream:
             found = _ASSIGNMENT.match(call.arguments[index].text)
             if found is None:
                 break
-            state.variables[found.group(1)] = found.group(2)
-            judge_assignment(call, call.arguments[index])
+            name, value = found.groups()
+            field = call.arguments[index].with_text(value)
+            given = None if value == UNKNOWN else value
+            store(call.walk, name, given, [field], state)
         index += 1
     rest = call.arguments[index:]
     return _run_program(call, rest, state) if rest else COMMAND

@@ -10,6 +10,7 @@ from tibet_nc_agent.safety.budget import Budget
 from tibet_nc_agent.safety.expand.arithmetic import evaluate
 from tibet_nc_agent.safety.expand.braces import Atom, alternatives
 from tibet_nc_agent.safety.expand.parameters import replaced, transform
+from tibet_nc_agent.safety.expand.texts import as_document, as_prompt
 from tibet_nc_agent.safety.grammar.nodes import (
     Arithmetic,
     ArrayLiteral,
@@ -24,14 +25,13 @@ from tibet_nc_agent.safety.grammar.nodes import (
     Word,
 )
 from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle, without_marks
-from tibet_nc_agent.safety.values import TERMINAL, Field, State, Stream, Value
+from tibet_nc_agent.safety.values import TERMINAL, Field, State, Stream, Value, integer
 
 _SPECIAL = re.compile(r"[{*?\[\]~]")
 _TILDE = re.compile(r"~([A-Za-z0-9_.+-]*)(?=/|$)")
 _BLANKS = re.compile(r"[ \t\n]+")
 _NAME_IN_ARITHMETIC = re.compile(r"[A-Za-z_]\w*")
 _SUBSCRIPTED = re.compile(r"\[([^\]]*)\]=(.*)", re.DOTALL)
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")  # behind a 0 it would be octal
 _DEFAULTS = frozenset([":-", "-", ":=", "="])
 _ALTERNATES = frozenset([":+", "+"])
 
@@ -58,6 +58,9 @@ class Programs(Protocol):
 
     def doubt(self, reason: str, span: tuple[int, int]) -> None:
         """Report something that cannot be decided."""
+
+    def assign(self, name: str, value: Value, field: Field, state: State) -> None:
+        """Give a variable a value that a field holds."""
 
 
 class _Builder:
@@ -243,7 +246,7 @@ class Expander:
                 self._output(output, builder, quoted=part.quoted, split=split)
             case Arithmetic():
                 text = self.arithmetic_text(part.parts, state)
-                value = evaluate(text, lambda name: _integer(state.value(name)))
+                value = evaluate(text, lambda name: integer(state.value(name)))
                 builder.runs.append((Mode.QUOTED, UNKNOWN if value is None else str(value)))
             case ProcessSubstitution():
                 stdin = Stream() if part.direction == ">" else TERMINAL
@@ -285,8 +288,9 @@ class Expander:
         value, uncertain = self._parameter_value(part, state)
         builder.uncertain |= uncertain
         builder.quoted |= part.quoted
-        builder.downloaded |= f"${part.name}" in state.downloaded
-        builder.decoded |= f"${part.name}" in state.decoded
+        name = f"${state.target(part.name)}"
+        builder.downloaded |= name in state.downloaded
+        builder.decoded |= name in state.decoded
         mode = Mode.QUOTED if part.quoted else Mode.SPLIT
         if isinstance(value, tuple):
             for index, element in enumerate(value):
@@ -303,12 +307,9 @@ class Expander:
         value = state.value(part.name, part.subscript)
         if part.length:
             return (str(len(value)) if isinstance(value, str) else None), False
-        if part.indirect:
-            if isinstance(value, str) and value and UNKNOWN not in value and not part.operator:
-                return state.value(value), False
-            self.run_inside(part.argument, state)
-            return None, False
         operator = part.operator
+        if part.indirect:
+            value = self._indirect(part, value, state)
         if not operator:
             return value, False
         if operator in _DEFAULTS:
@@ -321,7 +322,7 @@ class Expander:
             return value, False
         if operator[0] == "/":
             pattern, replacement = self._halves(part, state)
-            if not isinstance(value, str):
+            if not isinstance(value, str) or "nocasematch" in state.settings:
                 return None, False
             return replaced(operator, value, pattern, replacement), False
         argument = self._argument(part, state)
@@ -334,6 +335,15 @@ class Expander:
             return None, False
         return transform(operator, value, argument), False
 
+    def _indirect(self, part: Parameter, value: Value, state: State) -> Value:
+        """Return the value of the variable that the value of another one names."""
+        names = part.operator == "*" or (part.operator == "@" and not part.argument)
+        is_reference = "n" in state.attributes.get(part.name, "")  # of which it is the name
+        if names or is_reference or not isinstance(value, str) or not value or UNKNOWN in value:
+            return None
+        name, _, subscript = value.partition("[")
+        return state.value(name, subscript.rstrip("]"))
+
     def _default(self, part: Parameter, value: Value, state: State) -> tuple[Value, bool]:
         operator = part.operator
         text = self._argument(part, state)
@@ -341,7 +351,10 @@ class Expander:
             return value, False
         if "=" in operator and (part.name not in state.variables or value == ""):
             certain = operator == ":=" or part.name not in state.variables
-            state.variables[part.name] = text if certain else None
+            name = f"{part.name}[]" if part.subscript else part.name
+            field = Field(text, part.start, part.end)
+            given = text if certain else None
+            self._programs.assign(name, given, field, state)
         return text, value is None or operator in ("-", "=")  # empty, or not set at all
 
     def _halves(self, part: Parameter, state: State) -> tuple[str, str]:
@@ -369,26 +382,17 @@ class Expander:
     def _prompt(self, value: Value, part: Parameter, state: State) -> None:
         """`${name@P}` expands the value like a prompt, which runs substitutions in it."""
         span = (part.start, part.end)
-        if isinstance(value, str) and UNKNOWN not in value:
-            self._programs.program(as_document(value), state.copy(), span)
-        else:
-            self._programs.doubt("a value that is not in the command is expanded as a prompt", span)
+        for text in value if isinstance(value, tuple) else (value,):
+            if text is None or UNKNOWN in text:
+                reason = "a value that is not in the command is expanded as a prompt"
+                self._programs.doubt(reason, span)
+            if text is not None:
+                self._programs.program(as_prompt(text), state.copy(), span)
 
 
 def _is_subscripted(word: Word) -> bool:
     first = word.parts[0] if word.parts else None
     return isinstance(first, Literal) and not first.quoted and first.text.startswith("[")
-
-
-def as_document(text: str) -> str:
-    """Return a program that only runs the substitutions in a text, whatever quotes it holds."""
-    return f": <<_END_OF_TEXT_\n{text}\n_END_OF_TEXT_\n"
-
-
-def _integer(value: Value) -> int | None:
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        return int(value)
-    return None
 
 
 def _assemble(builder: _Builder, separators: str) -> list[str]:

@@ -109,7 +109,7 @@ class ExpansionLexer(Scanner):
         """Return a literal part."""
         return Literal(text, quoted, *self.place.span(start, end))
 
-    def double_quoted(self, end: str = '"') -> tuple[Part, ...]:
+    def double_quoted(self, end: str = '"', *, document: bool = False) -> tuple[Part, ...]:
         """Read up to `end`, which is left; with "" the whole text (here-documents, arithmetic)."""
         buffer, text = LiteralBuffer(self, quoted=True), self.text
         escapable = '$`"\\' if end else "$`\\"
@@ -140,16 +140,16 @@ class ExpansionLexer(Scanner):
                     buffer.add("\\")
                     self.position += 1
             else:
-                self.expansion(buffer, quoted=True)
+                self.expansion(buffer, quoted=True, document=document)
         buffer.flush()
         return tuple(buffer.parts)
 
-    def expansion(self, buffer: LiteralBuffer, *, quoted: bool) -> None:
+    def expansion(self, buffer: LiteralBuffer, *, quoted: bool, document: bool = False) -> None:
         """Read one `$…` or backquote at the position; a lone `$` is a literal."""
         self.budget.token()
         if self.text[self.position] == "`":
             buffer.flush()
-            buffer.parts.append(self.backquoted(quoted=quoted))
+            buffer.parts.append(self.backquoted(quoted=quoted, document=document))
             return
         start = self.position
         following = self.peek(1)
@@ -240,12 +240,15 @@ class ExpansionLexer(Scanner):
         body = self._substituted_list()
         return ProcessSubstitution(direction, body, *self.place.span(start, self.position))
 
-    def backquoted(self, *, quoted: bool) -> CommandSubstitution:
-        """Read `` `…` ``; bash parses the text only when it runs it, so bad text is no error."""
+    def backquoted(self, *, quoted: bool, document: bool) -> CommandSubstitution:
+        """Read `` `…` ``; bash parses the text only when it runs it, so bad text is no error.
+
+        In a here-document, around which there are no quotes, a backslash before one stays.
+        """
         start, text = self.position, self.text
         pieces: list[str] = []
         self.position += 1
-        escapable = '$`\\"' if quoted else "$`\\"
+        escapable = '$`\\"' if quoted and not document else "$`\\"
         while True:
             if self.position >= self.length:
                 self.unterminated("`")

@@ -320,7 +320,7 @@ class WordLexer(ExpansionLexer):
         else:
             verbatim = verbatim and self.text.startswith(body, start)
             place = self.place.within(start) if verbatim else Place(fixed=span)
-            parts = self.nested(body, place).double_quoted("")
+            parts = self.nested(body, place).double_quoted("", document=True)
         document.body = Word(parts, *span)
 
     def _span_from(self, start: int) -> tuple[int, int]:

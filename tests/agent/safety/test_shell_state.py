@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""What lasts in a shell: attributes, traps, descriptors, settings. None of it holds up daily work.
+
+That it hides nothing is shown against bash itself, in `test_against_bash`.
+"""
+
+import pytest
+
+from tibet_nc_agent.safety import Decision, judge
+
+ALLOW, ASK, DENY = Decision.ALLOW, Decision.NEEDS_APPROVAL, Decision.DENY
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "declare -i n=0; for f in *.log; do n+=1; done; echo $n",
+        "declare -l name=README; cat $name",
+        "declare -A m=([a]=1); m[b]=2; echo ${!m[@]} ${m[b]}",
+        "f() { local -n out=$1; out=done; }; f x; echo $x",
+        'while IFS= read -r line; do echo "$line"; done < /etc/hosts',
+        "while IFS=: read -r u _ id _; do echo $u $id; done < /etc/passwd",
+        "while read -r h; do ssh $h uptime; done <<< $'a\\nb'",
+        "printf 'a\\nb\\n' | while read x; do rm -rf /tmp/build/$x; done",
+        "mapfile -t lines < list.txt; printf '%s\\n' \"${lines[@]}\"",
+        "{ read a; read b; } < f; echo $a $b",
+        "IFS=, read -r a b <<< 'x,y'; echo $b",
+        "IFS=, read -r a b <<< 'x,y'; c='-l /tmp'; ls $c",
+        "exec 3>log.txt; echo hi >&3; exec 3>&-",
+        "exec {fd}>log.txt; echo hi >&$fd; exec {fd}>&-",
+        "exec > >(tee log.txt) 2>&1; make",
+        "exec >log.txt 2>&1; date; ls -l",
+        "exec 2>&1; ls",
+        "t=$(mktemp -d); trap 'rm -rf \"$t\"' EXIT; cd $t && make",
+        "trap 'kill $(jobs -p)' EXIT; sleep 5 & wait",
+        "trap - INT; trap -p",
+        "PS4='+ ${BASH_SOURCE}:${LINENO}: '; set -x; ls",
+        "export PS1='\\u@\\h:\\w\\$ '",
+        'PS1="(venv) $PS1"',
+        "compgen -W 'start stop' -- st",
+        "compgen -c | sort | head",
+        "coproc cat; echo hi >&${COPROC[1]}",
+        "history | tail; fc -l",
+        "set -euo pipefail; shopt -s nullglob; for f in *.txt; do echo $f; done",
+        "shopt -s nocasematch; [[ $x == foo* ]] && echo yes",
+        "shopt -s lastpipe; ls | mapfile -t all; echo ${#all[@]}",
+        "readonly d=/tmp/a; rm -rf $d",
+        "printf -v stamp '%s' now; echo $stamp > $stamp.txt",
+        "unset 'a[0]'; unset -f f; unset -v x",
+        "sh -c 'echo \"a\\tb\" > f; cat f'",
+        "LC_ALL=C read x < f; echo $x",
+        "EDITOR=vim; FCEDIT=nano; PAGER=$x less f",
+        'cat <<X\n`echo "a" \\"b\\"`\nX',
+    ],
+)
+def test_daily_lines_are_allowed(line: str) -> None:
+    """Reading loops, temporary directories, logs and prompts stay as they are."""
+    assert judge(line).decision is ALLOW
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("d=/tmp/a; trap 'rm -rf $d' EXIT; d=/", DENY),
+        ("(trap 'rm -rf *' EXIT; cd /etc)", DENY),
+        ("printf '/tmp/a\\n/etc\\n' | while read d; do rm -rf $d; done", DENY),
+        ("{ read a; read d; rm -rf $d; } <<< $'/tmp/a\\n/etc'", DENY),
+        ("a && { read d; }; read d; rm -rf $d", ASK),
+        ("while a; do $x; printf -v x reboot; done", ASK),
+        ("while a; do rm -rf $d; f() { d=/; }; f; done", ASK),
+        ("PS4=$(cat prompt); set -x; ls", ASK),
+        ("readonly d=/etc; d=/tmp/a || rm -rf $d", DENY),
+        ("exec {a}<<<ls {b}<<<reboot; bash <&$b", DENY),
+        ("exec 3>f; echo reboot >&$n; bash f", DENY),
+        ("history -s ls; fc -s", ASK),
+        ("set -H", ASK),
+        ("set -k", ASK),
+        ("CDPATH=/; cd etc; rm -rf *", ASK),
+    ],
+)
+def test_what_lasts_is_followed(line: str, expected: Decision) -> None:
+    """A trap runs behind every command, a loop runs again, and each line is read once."""
+    assert judge(line, cwd="/tmp/work").decision is expected
