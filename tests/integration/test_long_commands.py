@@ -25,6 +25,11 @@ async def started(operator: Operator, event: str) -> Seen:
     )
 
 
+async def first_word(operator: Operator, event: str) -> Seen:
+    """Wait for whatever is said first about a message."""
+    return await operator.wait(lambda seen: seen.result.get("event_id") == event, ANSWER_SECONDS)
+
+
 async def asked(operator: Operator, room: str, body: str) -> Seen:
     """Send a message and return its final answer."""
     event = await operator.send_text(room, body)
@@ -74,6 +79,28 @@ async def test_nothing_is_sent_when_nothing_changed(
     notice = await started(operator, event)
     await operator.answer_to(event, ANSWER_SECONDS)
     assert operator.edits_of(notice.event_id) == []
+
+
+async def test_what_waits_behind_a_command_says_so(
+    host: Host, operator: Operator, room: str
+) -> None:
+    """A command or ``exit`` behind a long command is told which one it waits for, then answered.
+
+    A command whose wait is over is told to have started in the same message.
+    """
+    assert host.agent.running
+    first = await operator.send_text(room, "$ sleep 1000")
+    number = (await started(operator, first)).result["number"]
+    behind = [await operator.send_text(room, text) for text in ("$ sleep 2; pwd", "$ pwd", "exit")]
+    notices = [await first_word(operator, event) for event in behind]
+    told = f"waits until #{number} has ended · !cancel {number} interrupts that"
+    assert [notice.body for notice in notices] == [told] * 3
+    assert "3 running or waiting" in (await asked(operator, room, "status")).body
+    await asked(operator, room, f"!cancel {number}")
+    answers = [await operator.answer_to(event, ANSWER_SECONDS) for event in (first, *behind)]
+    assert [answer.result["verdict"] for answer in answers] == ["ran", "ran", "ran", "info"]
+    assert new_bodies(operator.edits_of(notices[0].event_id))[0].startswith("started · #")
+    assert [len(operator.answers_to(event)) for event in behind] == [1, 1, 1]
 
 
 async def test_a_rate_limit_costs_edits_and_no_answer(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tibet_nc_agent import walls
+from tibet_nc_agent.airlock import Message
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import with_block
 from tibet_nc_agent.desk import Desk, deliver, log_decision, mention
@@ -27,6 +28,10 @@ from tibet_nc_protocol.messages import Denied, Finished, Run, Started, Status, S
 
 STARTED_SECONDS: Final = 0.8
 """How long a command may take before the room is told that it started: within a second."""
+
+WAITING_SECONDS: Final = 2.0
+"""How long a message may wait for a command before it until that is told: longer than a burst of
+short ones takes, which a notice each would only delay."""
 
 MIMETYPE: Final = "text/plain"
 
@@ -90,6 +95,7 @@ class Command:
         ended = asyncio.Event()
 
         def on_start(news: Started) -> None:
+            self._turn.running = news.number
             if not started.done():  # after a new connection it is told again
                 started.set_result(news)
 
@@ -102,6 +108,8 @@ class Command:
                     return await self._desk.link.execute(request, on_start)
                 except LinkError as error:
                     log.info("asking again for %s: %s", self._message.event_id, error)
+                finally:
+                    self._turn.running = None
         except asyncio.CancelledError:  # the agent ends, and the homeserver may be away
             announcing.cancel()
             raise
@@ -111,6 +119,12 @@ class Command:
             await asyncio.wait([announcing])  # a notice that is being sent is not torn
 
     async def _announce(self, started: asyncio.Future[Started], ended: asyncio.Event) -> None:
+        notice = None
+        try:
+            async with asyncio.timeout(WAITING_SECONDS):
+                await asyncio.shield(started)
+        except TimeoutError:
+            notice = await tell_waiting(self._desk, self._message, self._turn)
         news = await started
         try:
             async with asyncio.timeout(STARTED_SECONDS):
@@ -118,7 +132,10 @@ class Command:
         except TimeoutError:
             message = self._message
             content = self._desk.answerer.started(message.event_id, news)
-            notice = await mention(self._desk, message, "started", content)
+            if notice is None:
+                notice = await mention(self._desk, message, "started", content)
+            else:
+                await self._desk.outbox.edit(message.room_id, notice, content)
             if notice is not None:
                 following = Following(self._desk, message, number=news.number, notice=notice)
                 await following.until(ended)
@@ -208,3 +225,12 @@ class Command:
         return answerer.finished(
             self._message.event_id, result, Attached(excerpt=view, name=name, problem=problem)
         )
+
+
+async def tell_waiting(desk: Desk, message: Message, turn: Turn) -> str | None:
+    """Say which command a message waits for, if one runs; return the notice's event id."""
+    number = turn.behind
+    if number is None:
+        return None
+    content = desk.answerer.waits(message.event_id, number)
+    return await mention(desk, message, "waits", content)

@@ -5,6 +5,7 @@ None of this waits for the operator's commands, but for the end of the session, 
 them. When the executor can't be asked, that is the answer.
 """
 
+import asyncio
 import time
 from typing import Final
 
@@ -27,6 +28,7 @@ from tibet_nc_agent.airlock import Message, Situation, malformed
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import Part, clip
 from tibet_nc_agent.desk import Desk
+from tibet_nc_agent.execution import WAITING_SECONDS, tell_waiting
 from tibet_nc_agent.lanes import Turn
 from tibet_nc_agent.link_error import LinkError
 from tibet_nc_agent.preview import Preview
@@ -95,7 +97,6 @@ class Inquiry:
             case StopAll():
                 return await self._stop_all()
             case Leave():
-                await self._turn.to_answer()
                 return await self._leave()
             case Execute():
                 raise ValueError("a command is no inquiry")
@@ -221,6 +222,12 @@ class Inquiry:
 
     async def _leave(self) -> JsonObject:
         message = self._message
+        try:
+            async with asyncio.timeout(WAITING_SECONDS):
+                await self._turn.to_answer()
+        except TimeoutError:
+            await tell_waiting(self._desk, message, self._turn)
+            await self._turn.to_answer()
         answer = await self._desk.link.ask(
             lambda number: CloseSession(
                 request=number, room=message.room_id, sender=message.sender

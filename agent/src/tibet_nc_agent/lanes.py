@@ -17,7 +17,14 @@ class Turn:
         self._before = tuple(lane)
         self._asked = asyncio.Event()
         self._done = asyncio.Event()
+        self.running: int | None = None
+        """The number of its command while that runs."""
         lane.append(self)
+
+    @property
+    def behind(self) -> int | None:
+        """The number of the command before it that runs now."""
+        return next((turn.running for turn in self._before if turn.running is not None), None)
 
     async def to_ask(self) -> None:
         """Wait until every command before was asked for, or needs no asking."""

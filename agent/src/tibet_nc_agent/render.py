@@ -86,6 +86,12 @@ class Answerer:
         text = f"started · #{started.number} · !cancel {started.number} interrupts it"
         return message(block, Part(text))
 
+    def waits(self, event_id: str, number: int) -> JsonObject:
+        """Say that a message is dealt with when the command of this number has ended."""
+        block = self._block(event_id, Verdict.INFO, final=False)
+        text = f"waits until #{number} has ended · !cancel {number} interrupts that"
+        return message(block, Part(text))
+
     def progress(self, event_id: str, report: TailReport, age_ms: int) -> JsonObject:
         """Say how far a running command is: the end of what a terminal would show now."""
         number = report.number

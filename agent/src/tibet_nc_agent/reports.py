@@ -77,7 +77,7 @@ def status(agent: AgentFacts, report: StatusReport | str) -> tuple[Part, ...]:
         f"session {session}",
         f"chain {counted(report.records, 'record')} · head {report.head[:SHORT_DIGEST]} · "
         f"{grouped(report.runs)} run, {grouped(report.refusals)} refused, "
-        f"{grouped(report.running)} running",
+        f"{grouped(report.running)} running or waiting",
         *journal,
         f"limits: a message {agent.timebox_ms / 1000:g} s old · a command "
         f"{duration(limits.idle_s * 1000)} without output, {duration(limits.total_s * 1000)} in "
