@@ -11,7 +11,15 @@ LINES = st.lists(
     st.one_of(
         st.binary(max_size=60),
         st.sampled_from(
-            [b"", b"x" * 500, "日本".encode() * 200, b"\x1b[31mred\x1b[0m", b"\x00" * 90]
+            [
+                b"",
+                b"x" * 500,
+                "日本".encode() * 200,
+                b"\x1b[31mred\x1b[0m",
+                b"\x00" * 90,
+                b"12 of 90\r\x1b[K9 of 9",
+                b"\x1b[2J\x1b[H",
+            ]
         ),
     ),
     max_size=200,
@@ -77,6 +85,25 @@ def test_characters_are_not_cut() -> None:
     """A line that has to be cut is cut between two characters."""
     view = cut("日本語".encode() * 5000, 4096)
     assert "\ufffd" not in view.head + view.tail
+
+
+def test_what_is_drawn_is_shown_as_it_ends() -> None:
+    """Of a long output that moves a cursor the end is shown as on a terminal, with no other line.
+
+    So it is wherever in the output the cursor is moved.
+    """
+    bar = b"".join(b"\r\x1b[K%d of 3000 done" % left for left in range(3000, 0, -1))
+    screens = b"".join(b"\x1b[H\x1b[2J%d\nload %d\n" % (2 * at, at) for at in range(2000))
+    log = b"".join(b"line %d\n" % number for number in range(2000))
+    last = [f"line {number}" for number in range(2000)][-EDGE_LINES:]
+    for data, shown in (
+        (bar + b"\nended\n", ["1 of 3000 done", "ended"]),
+        (screens, ["3998", "load 1999"]),
+        (bar + b"\n" + log, last),
+    ):
+        view = cut(data, 12_288)
+        assert (view.drawn, view.head, view.tail.splitlines()) == (True, "", shown)
+        assert view.hidden_bytes == len(data) - EDGE_BYTES
 
 
 def test_a_sequence_over_many_lines() -> None:

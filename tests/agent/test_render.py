@@ -9,8 +9,9 @@ from tibet_nc_agent import reports
 from tibet_nc_agent.airlock import Refused
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import RESULT_KEY, with_block
-from tibet_nc_agent.excerpt import Excerpt, whole
+from tibet_nc_agent.excerpt import EDGE_BYTES, Excerpt, excerpt, whole
 from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
+from tibet_nc_agent.units import grouped
 from tibet_nc_protocol.messages import Denied, Started, TailReport
 from tibet_nc_protocol.terms import DenialCode, Reason, Stage
 
@@ -179,6 +180,39 @@ def test_a_corrected_line_is_whole_or_not_there() -> None:
     assert "too long" in str(shown("$ " + "x" * 60_000)["body"])
     assert "can't be seen" in str(shown("$ a\u200bb")["body"])
     check_harmless(shown("$ " + "x" * 60_000))
+
+
+def test_what_of_a_drawn_output_is_shown() -> None:
+    """A terminal's screen is told to be its end; no line or byte between is made up (I12)."""
+    data = b"".join(b"\r\x1b[K%d of 3000 done" % left for left in range(3000, 0, -1)) + b"\n"
+    view = excerpt(
+        data[:EDGE_BYTES], data[-EDGE_BYTES:], size=len(data), lines=1, budget=OUTPUT_BUDGET
+    )
+    shown = Attached(excerpt=view, name="host-42.txt", problem=None)
+    body = str(ANSWERER.finished(EVENT, result(), shown)["body"])
+    assert body.splitlines()[0] == (
+        "below is the end of what a terminal would show; all of it is attached as host-42.txt"
+    )
+    assert body.splitlines()[2] == "1 of 3000 done"
+
+
+def test_a_long_line_has_no_lines_hidden() -> None:
+    """What is left out of one long line is counted in bytes alone."""
+    data = b"x" * 100_000
+    view = excerpt(
+        data[:EDGE_BYTES], data[-EDGE_BYTES:], size=len(data), lines=1, budget=OUTPUT_BUDGET
+    )
+    shown = Attached(excerpt=view, name="host-42.txt", problem=None)
+    body = str(ANSWERER.finished(EVENT, result(), shown)["body"])
+    assert f"\n… {grouped(view.hidden_bytes)} bytes not shown; all of it is attached" in body
+
+
+def test_the_newest_screen_is_whole() -> None:
+    """``!tail`` of a full-screen program shows all of its screen."""
+    data = b"\x1b[H\x1b[2J" + b"".join(b"row %d\n" % row for row in range(23))
+    report = TailReport(request=1, number=42, output_bytes=len(data), data=data)
+    body = str(ANSWERER.told(EVENT, *reports.tail(report))["body"])
+    assert body.splitlines()[:-1] == [f"row {row}" for row in range(23)]
 
 
 def test_tail() -> None:

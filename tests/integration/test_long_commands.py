@@ -103,6 +103,23 @@ async def test_what_waits_behind_a_command_says_so(
     assert [len(operator.answers_to(event)) for event in behind] == [1, 1, 1]
 
 
+async def test_a_long_drawing_is_answered_as_a_terminal_shows_its_end(
+    host: Host, operator: Operator, room: str
+) -> None:
+    """Of a progress bar that drew more than a message holds, only what was there last is shown."""
+    assert host.agent.running
+    answer = await asked(
+        operator,
+        room,
+        r"$ for n in $(seq 3000 -1 1); do printf '\r\033[K%d of 3000 left' $n; done; echo; pwd",
+    )
+    told, digest, bar, directory, _ = answer.body.split("\n")
+    assert told.startswith("below is the end of what a terminal would show; all of it is attached")
+    assert digest.startswith("SHA-256 of the output: ")
+    assert bar == "1 of 3000 left"
+    assert directory.startswith("/")
+
+
 async def test_a_rate_limit_costs_edits_and_no_answer(
     host: Host, operator: Operator, room: str, synapse: Synapse, bot: Account
 ) -> None:

@@ -36,13 +36,15 @@ _CONTINUATION_BYTES: Final = 3
 class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
     """Visible text of both ends, and how many lines and bytes of the output lie between.
 
-    ``hidden_lines`` is None when nobody has counted them.
+    ``hidden_lines`` is None when nobody has counted them. Of an output that is ``drawn`` there is
+    only the end, as a terminal shows it; hidden are the bytes that were not given to the terminal.
     """
 
     head: str
     tail: str
     hidden_lines: int | None
     hidden_bytes: int
+    drawn: bool = False
 
 
 def whole(data: bytes, budget: int) -> str | None:
@@ -60,8 +62,8 @@ def whole(data: bytes, budget: int) -> str | None:
     return text if cost(text, code=True) <= budget else None
 
 
-def newest(data: bytes, *, whole: bool) -> str:
-    """Return the last lines that a terminal shows after this output, for a message that changes.
+def newest(data: bytes, *, whole: bool, lines: int = NEWEST_LINES) -> str:
+    """Return the last lines that a terminal shows after this output.
 
     ``data`` is all of the output if ``whole``, else its end, cut anywhere.
     """
@@ -69,8 +71,8 @@ def newest(data: bytes, *, whole: bool) -> str:
         data = data[_clean_start(data) :]
     text = data.decode(errors="replace")
     text = settled(text) if moves(text) else visible(text)
-    lines = [clip(line, NEWEST_CHARACTERS) for line in text.rstrip("\n").split("\n")]
-    return "\n".join(lines[-NEWEST_LINES:])
+    rows = [clip(row, NEWEST_CHARACTERS) for row in text.rstrip("\n").split("\n")]
+    return "\n".join(rows[-lines:])
 
 
 def _clean_start(data: bytes) -> int:
@@ -88,8 +90,11 @@ def excerpt(head: bytes, tail: bytes, *, size: int, lines: int | None, budget: i
     """Cut both ends of an output of ``size`` bytes and ``lines`` lines down to ``budget``.
 
     ``head`` and ``tail`` are its first and last EDGE_BYTES, or all of it when it is shorter; when
-    its end isn't at hand, ``tail`` is empty. ``lines`` may be None, for not counted.
+    its end isn't at hand, ``tail`` is empty. ``lines`` may be None, for not counted. An output that
+    moves a cursor is drawn: pieces of it, printed as they are, would show what nobody ever saw.
     """
+    if tail and any(moves(edge.decode(errors="replace")) for edge in (head, tail)):
+        return _drawn(tail, size=size, budget=budget)
     first = _head(head, budget // 2)
     overlap = max(0, len(first) - (size - len(tail)))
     last = _tail(tail[overlap:], budget // 2)
@@ -101,6 +106,19 @@ def excerpt(head: bytes, tail: bytes, *, size: int, lines: int | None, budget: i
         tail=visible_bytes(last).removesuffix("\n"),
         hidden_lines=None if lines is None else max(0, lines - shown),
         hidden_bytes=size - len(first) - len(last),
+    )
+
+
+def _drawn(tail: bytes, *, size: int, budget: int) -> Excerpt:
+    rows = newest(tail, whole=len(tail) == size, lines=EDGE_LINES).split("\n")
+    while cost("\n".join(rows), code=True) > budget:
+        del rows[0]
+    return Excerpt(
+        head="",
+        tail="\n".join(rows),
+        hidden_lines=None,
+        hidden_bytes=size - len(tail),
+        drawn=True,
     )
 
 

@@ -247,9 +247,12 @@ def _output(output: str | Attached, result: Finished) -> list[Part]:
         return [Part(output, code=True)] if output else []
     excerpt = output.excerpt
     hidden = counted(excerpt.hidden_bytes, "byte")
-    if excerpt.hidden_lines is not None:
+    if excerpt.hidden_lines:
         hidden = f"{counted(excerpt.hidden_lines, 'line')} ({hidden})"
     hidden = f"… {hidden} not shown"
+    if excerpt.drawn:
+        end = "below is the end of what a terminal would show"
+        hidden = end if excerpt.tail else "a terminal would show nothing of it any more"
     if output.problem is None:
         where = f"all of it is attached as {output.name}"
     else:

@@ -7,7 +7,7 @@ import msgspec
 
 from tibet_nc_agent.action import PREFIX
 from tibet_nc_agent.content import Part, clip
-from tibet_nc_agent.excerpt import excerpt, newest
+from tibet_nc_agent.excerpt import EDGE_LINES, excerpt, newest
 from tibet_nc_agent.render import (
     OUTPUT_BUDGET,
     REASON_CHARACTERS,
@@ -149,7 +149,7 @@ def tail(report: TailReport) -> tuple[Part, ...]:
     size = len(report.data)
     told = f"#{report.number} has printed {counted(report.output_bytes, 'byte')} so far"
     if moves(report.data.decode(errors="replace")):
-        screen = newest(report.data, whole=size == report.output_bytes)
+        screen = newest(report.data, whole=size == report.output_bytes, lines=EDGE_LINES)
         return (Part(screen, code=True), Part(f"{told}; this is the end of what a terminal shows"))
     view = excerpt(
         b"", report.data, size=size, lines=report.data.count(b"\n") + 1, budget=OUTPUT_BUDGET
