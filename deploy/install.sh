@@ -100,21 +100,28 @@ plain() {
 # What the daemons would refuse at their start is refused before it is in settings that stay.
 check_values() {
     local value
-    case $homeserver in
-    '' | https://?*) ;;
-    http://?*)
-        [[ $homeserver =~ ^http://(localhost|127\.0\.0\.1|\[::1\])([:/]|$) ]] ||
-            die "homeserver: '$homeserver': http is only for a server on this very machine"
-        ;;
-    *) die "homeserver: '$homeserver' is no URL, such as https://matrix.example.org" ;;
-    esac
+    [ -z "$homeserver" ] || check_homeserver "${homeserver,,}"
     for value in ${user_id:+"$user_id"} "${operators[@]}"; do
-        [[ $value == @?*:?* ]] || die "'$value' is no Matrix user, such as @you:example.org"
+        [[ $value =~ ^@[^:[:space:]]+:[^[:space:]]+$ && ${#value} -le 255 ]] ||
+            die "'$value' is no Matrix user, such as @you:example.org"
     done
     for value in "${rooms[@]}"; do
-        [[ $value == '!'?* ]] ||
+        [[ $value =~ ^![^[:space:]]+$ && ${#value} -le 255 ]] ||
             die "'$value' is no room's id: that is in the room's settings, under Advanced, as !room:example.org"
     done
+    [[ -z $hostname || $hostname =~ ^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$ ]] ||
+        die "TIBET_NC_HOSTNAME: '$hostname' is no host name, such as web1.example.org"
+}
+
+# A server and perhaps a port and a path, and nothing else (the agent's config.py).
+check_homeserver() {
+    local form='^(https?)://([^][/?#@:[:space:]]+|\[[0-9a-f:.]+\])(:([0-9]{0,5}))?(/[^?#[:space:]]*)?$'
+    local port=0
+    if [[ $1 =~ $form ]]; then port=$((10#${BASH_REMATCH[4]:-443})); fi
+    ((0 < port && port < 65536)) ||
+        die "homeserver: '$homeserver' is no URL, such as https://matrix.example.org"
+    [[ ${BASH_REMATCH[1]} == https || ${BASH_REMATCH[2]} =~ ^(localhost|127\.0\.0\.1|\[::1\])$ ]] ||
+        die "homeserver: '$homeserver': http is only for a server on this very machine"
 }
 
 read_arguments() {
