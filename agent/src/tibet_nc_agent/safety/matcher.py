@@ -7,6 +7,7 @@ from functools import lru_cache
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.call import CLUSTER, Call
 from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle
+from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.patterns import PatternSet, pattern_set
 from tibet_nc_agent.safety.rules.model import Level, Rule, Rules
 from tibet_nc_agent.safety.sql import may_change, statements
@@ -79,7 +80,7 @@ def _decision(rule: Rule, call: Call, operands: tuple[Field, ...]) -> Decision |
         return None
     if rule.piped and (call.stdin is None or call.stdin.source is Source.TERMINAL):
         return None
-    if rule.downloaded and not (call.stdin is not None and call.stdin.downloaded):
+    if rule.downloaded and not _reads_download(call):
         return None
     certain = True
     if rule.verbs:
@@ -102,6 +103,18 @@ def _decision(rule: Rule, call: Call, operands: tuple[Field, ...]) -> Decision |
     if rule.target and not any(_is_target(rule.target, field, call) for field in operands):
         return None
     return rule.decision if certain else Decision.NEEDS_APPROVAL
+
+
+def _reads_download(call: Call) -> bool:
+    """Whether the input or a file among the arguments comes from the network."""
+    if call.stdin is not None and call.stdin.downloaded:
+        return True
+    return any(
+        field.downloaded
+        or (field.stream is not None and field.stream.downloaded)
+        or (resolve(field.text, call.state) or "") in call.state.downloaded
+        for field in call.arguments
+    )
 
 
 def _has_option(

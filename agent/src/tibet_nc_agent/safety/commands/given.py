@@ -23,7 +23,11 @@ _NAMED = re.compile(
     r"--(?:on-[a-z-]+|exec-[a-z-]+|run|(?:[a-z]+-)*(?:exec|execute|command|cmd|script|hook"
     r"|program|pager|editor|shell|rsh|ssh|spawn))"
 )
-_GIVES = re.compile(r"-[exc]|-exec|--|exec|execute|run|launch|spawn")
+_GIVES = re.compile(r"-[exc]|-exec|--|run|launch|spawn")
+_CALL = re.compile(
+    r"\b(?:system|exec\w{0,9}|popen\w?|spawn\w{0,9}|Process\.Start|Command::new|run)\s{0,9}[\s(]\s{0,9}"
+    r"([\"\x27])([^\"\x27]{1,999})\1|[\"\x27]([^\"\x27]{1,999})[\"\x27]\.!|`([^`]{1,999})`"
+)
 _CODE = re.compile(r"-[a-z]*c")
 
 
@@ -67,9 +71,10 @@ def _values(call: Call, options: tuple[str, ...]) -> list[Field]:
     return values
 
 
-def _matches(call: Call, expressions: tuple[str, ...]) -> Iterator[str]:
-    typed = call.stdin.known if call.stdin is not None and expressions else None
-    for text in [*call.words, *([] if typed is None else [typed])]:
+def _matches(call: Call, expressions: tuple[str | re.Pattern[str], ...]) -> Iterator[str]:
+    streams = [call.stdin, *(field.stream for field in call.arguments)] if expressions else []
+    typed = [stream.known for stream in streams if stream is not None]
+    for text in [*call.words, *(text for text in typed if text is not None)]:
         for expression in expressions:
             for found in re.finditer(expression, text):
                 yield found[found.lastindex or 0]
@@ -96,12 +101,17 @@ def judge_named(call: Call) -> None:
 def judge_told(call: Call, policy: Policy, handlers: Handlers) -> None:
     """Judge what a program that isn't known may be told to run."""
     words = call.words
+    executes = False
+    for text in _matches(call, (_CALL,)):
+        call.walk.program(text, _doubtful(call), call.span, lax=True)
     known = (handlers, policy.shells, policy.wrappers, policy.matcher.names)
     for index, word in enumerate(words):
         name = word.rpartition("/")[2]
         option = "".join(words[index + 1 : index + 2])
         starts_shell = name in policy.shells and _CODE.fullmatch(option)
-        if not starts_shell and not (index and _GIVES.fullmatch(words[index - 1])):
+        before = words[index - 1] if index else ""
+        executes = executes or before in ("exec", "execute")  # perhaps in something that is named
+        if not starts_shell and not executes and not _GIVES.fullmatch(before):
             continue
         if " " in word:
             call.walk.program(call.arguments[index].text, _doubtful(call), call.span, lax=True)

@@ -7,7 +7,7 @@ from tibet_nc_agent.safety.values import COMMAND, Stream
 
 _ANSIBLE_SHELLS = frozenset(["command", "shell", "raw", "win_shell", "win_command", "expect"])
 _SALT_SHELLS = frozenset(["cmd.run", "cmd.shell", "cmd.run_all", "cmd.run_stdout", "cmd.script"])
-_VALUES = "whHltpuAfogxeWX"
+_VALUES = "whHltpuAfogxeWXR"
 
 
 def ansible(call: Call) -> Stream:
@@ -29,7 +29,8 @@ def parallel_ssh(call: Call) -> Stream:
     """`pssh`, `pdsh`, `clush`: what stands behind their options."""
     words, index = call.words, 0
     while index < len(words) and words[index].startswith("-"):
-        index += 2 if len(words[index]) == 2 and words[index][1] in _VALUES else 1
+        takes = next((i for i, c in enumerate(words[index]) if i and c in _VALUES), 0)
+        index += 2 if takes == len(words[index]) - 1 else 1
     return _elsewhere(call, " ".join(words[index:]))
 
 
@@ -54,6 +55,8 @@ HANDLERS: Handlers = {
     "ansible": ansible,
     "salt": salt,
     "salt-call": salt,
+    "salt-run": salt,
+    "salt-ssh": salt,
     "pssh": parallel_ssh,
     "parallel-ssh": parallel_ssh,
     "pdsh": parallel_ssh,

@@ -62,7 +62,7 @@ class Rule(Struct, frozen=True, kw_only=True, rename="kebab"):
     produced_by: tuple[str, ...] = ()  # an operand is the output of one of these
     least_operands: int = 0
     exact_operands: int = -1
-    downloaded: bool = False  # only with input that comes from the network
+    downloaded: bool = False  # only with input or a file that comes from the network
     piped: bool = False  # only with input from a pipe, a file or a here-document
 
 
