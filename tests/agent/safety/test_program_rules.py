@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Rules for tools of storage, databases, packages, clusters and clouds: what each verdict is."""
+"""Rules for tools of the system, databases, packages, clusters and clouds, by their verdicts."""
 
 import pytest
 
@@ -129,4 +129,79 @@ def test_packages(line: str, expected: Decision) -> None:
 )
 def test_other_hosts(line: str, expected: Decision) -> None:
     """A command for other hosts is judged like one for this, and so is what ends machines."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ipmiutil power -c", DENY),
+        ("stonith_admin --reboot x", DENY),
+        ("fence_ipmilan -a h -o reboot", DENY),
+        ("pcs cluster destroy --all", DENY),
+        ("upsdrvctl shutdown", DENY),
+        ("ipmitool sel clear", DENY),
+        ("ipmitool -H h -U u mc reset cold", ASK),
+        ("chcpu -d 1", ASK),
+        ("pcs node standby x", ASK),
+        ("crm resource stop x", ASK),
+        ("nixos-rebuild switch", ASK),
+        ("snapper rollback", ASK),
+        ("ipmitool sel list", ALLOW),
+        ("ipmitool -I lanplus -H h -U u power status", ALLOW),
+        ("fence_ipmilan -a h -o status", ALLOW),
+        ("pcs status", ALLOW),
+        ("chcpu -e 1", ALLOW),
+        ("nixos-rebuild dry-build", ALLOW),
+        ("snapper list", ALLOW),
+    ],
+)
+def test_power_and_clusters(line: str, expected: Decision) -> None:
+    """What switches a machine off on any way is denied, what moves services is asked for."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ipvsadm -C", DENY),
+        ("iwconfig wlan0 txpower off", DENY),
+        ("ip -batch rules", ASK),
+        ("vtysh -c 'conf t' -c 'no router bgp 1'", ASK),
+        ("birdc disable all", ASK),
+        ("resolvectl dns eth0 192.0.2.1", ASK),
+        ("ip -br addr", ALLOW),
+        ("vtysh -c 'show bgp summary'", ALLOW),
+        ("birdc show protocols", ALLOW),
+        ("resolvectl dns", ALLOW),
+        ("ipvsadm -Ln", ALLOW),
+    ],
+)
+def test_network(line: str, expected: Decision) -> None:
+    """What cuts the host or what it balances off is held up, and a look at it isn't."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ssh-keygen -q -t rsa -N '' -f /etc/ssh/ssh_host_rsa_key", DENY),
+        ("ssh-keygen -t ed25519 -f ~/.ssh/id_ed25519", DENY),
+        ("kdb5_util destroy -f", DENY),
+        ("chattr -i /etc/passwd", ASK),
+        ("chattr -R -i /etc", DENY),
+        ("semanage permissive -a sshd_t", ASK),
+        ("update-alternatives --install /usr/bin/ssh ssh /tmp/x 100", ASK),
+        ("dpkg-divert --local --rename /bin/sh", ASK),
+        ("ssh-keygen -lf /etc/ssh/ssh_host_rsa_key.pub", ALLOW),
+        ("ssh-keygen -y -f ~/.ssh/id_rsa", ALLOW),
+        ("ssh-keygen -t ed25519 -f /tmp/key -N ''", ALLOW),
+        ("chattr -i /srv/x", ALLOW),
+        ("chattr +C /srv/vm", ALLOW),
+        ("update-alternatives --set editor /usr/bin/vim.basic", ALLOW),
+        ("semanage port -l", ALLOW),
+    ],
+)
+def test_accounts_and_keys(line: str, expected: Decision) -> None:
+    """Keys and files that decide who may log in are not written over, whatever the tool."""
     assert judge(line).decision is expected

@@ -22,6 +22,7 @@ from tibet_nc_agent.safety.writes import (
 _INFORMATION = frozenset(["--help", "--version"])
 _RM_LETTERS = re.compile(r"-[a-zA-Z]*[rR]")
 _MODE_OPTION = re.compile(r"-[RvcfHLPh]+")
+_TAKES_ATTRIBUTE = re.compile(r"-[aAcCdDeFijmPsStTux]+")
 _OWNER_ONLY = re.compile(r"0?[4-7]00|(?:og|go|o|g)(?:-[rwx]+|=)|u\+?=?[rwX]+,(?:og|go)(?:-rwx|=)")
 _TAKES_AWAY = re.compile(r"[ugoa]*-(?=[wX]*[rx])[rwxX]+|0{1,4}")
 _SHORTEST_USER = 3  # names of two letters begin too much
@@ -125,6 +126,8 @@ def change_mode(call: Call) -> Stream:
             recursive = recursive or "R" in word
         else:
             operands.append(field)
+    if call.name == "chattr" and any(_TAKES_ATTRIBUTE.fullmatch(word) for word in call.words):
+        reference = True  # `-i` is the mode
     targets = operands if reference else operands[1:]
     if call.name == "setfacl":
         targets = operands[-1:]
