@@ -24,7 +24,7 @@ _BACKQUOTES = re.compile(r"`((?:\\.|[^`\\]){0,2000}+)`", re.DOTALL)
 _LONG_BRACKET = re.compile(r"\[(={0,9})\[")  # Lua
 # Perl's q qq qx qw and Ruby's %q %Q %x %w %W %(…), up to what opens them.
 _GENERIC = {
-    "perl": re.compile(r"(?<![\w$@%&])(q[qxw]?)\s*([^\w\s,;=)])"),
+    "perl": re.compile(r"(?<![\w$@%&])(q[qxw]?)\s*([^\w\s,;=)\]}>])"),
     "ruby": re.compile(r"%([qQxwWiI]?)([^\w\s=])"),
 }
 _INTERPOLATES = frozenset(["perl", "ruby", "php", "tcl", "julia", "powershell"])

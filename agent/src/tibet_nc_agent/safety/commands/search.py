@@ -53,7 +53,7 @@ _TESTS = frozenset(
         "-cnewer",
     ]
 )
-_NAME_TESTS = frozenset(["-name", "-iname", "-path", "-wholename", "-ipath"])
+_NAME_TESTS = frozenset(["-name", "-iname", "-path", "-ipath", "-wholename", "-iwholename"])
 _SINGLES = frozenset(["-inum", "-samefile"])
 _MATCHES_ALL = frozenset(["*", "*.*", ".*", "/*", "*/*", "?*", "./*"])
 _EXECUTES = frozenset(["-exec", "-execdir", "-ok", "-okdir"])
@@ -147,14 +147,19 @@ def _judge_command(call: Call, command: list[Field], roots: list[Field], choice:
 
 
 def _program_text(call: Call, command: list[Field]) -> str:
-    """Return the name of the program, or all words if it is one that runs another."""
-    name = command[0].plain.rpartition("/")[2]
+    """Return the name of the program; with what follows, if that matters or runs another one."""
+    names = [field.plain.rpartition("/")[2] for field in command]
     rules = call.walk.rules
-    runs_others = name in ("env", "xargs", "command", *rules.languages.shells) or any(
-        name in wrapper.names for wrapper in rules.wrappers
+    runs_others = names[0] in ("env", "xargs", "command", *rules.languages.shells) or any(
+        names[0] in wrapper.names for wrapper in rules.wrappers
     )
-    changes = runs_others or name in _CHANGERS
-    return " ".join(field.text for field in command) if changes else name
+    texts = [field.text for field in command]
+    for index, name in enumerate(names if runs_others else names[:1]):
+        if name in rules.languages.shells:
+            break
+        if name in _CHANGERS:
+            return " ".join([name, *texts[index + 1 :]])
+    return " ".join(texts) if runs_others else names[0]
 
 
 def _example(call: Call, roots: list[Field]) -> str:
@@ -162,12 +167,15 @@ def _example(call: Call, roots: list[Field]) -> str:
     root, tests = roots[0], call.words
     if call.walk.place(root.text, call.state).level in (Level.LOG, Level.BOOT, Level.CRITICAL):
         return f"{root.text.rstrip('/')}{EACH}x"
+    devices = root.text.startswith("/dev") and not root.unknown
     if "-name" in tests[:-1]:
         name = tests[tests.index("-name") + 1]
         if _PLAIN_NAME.fullmatch(name):
+            if devices:
+                return f"{root.text.rstrip('/')}/{name}"
             folder = ".ssh/" if name.startswith("id_") else ""
             return f"/root/{folder}{name}" if name.startswith((".", "id_")) else f"{EACH}{name}"
-    if root.text.startswith("/dev") and not root.unknown:
+    if devices:
         return f"{root.text.rstrip('/')}/sd"
     return f"{EACH}x"
 
