@@ -20,7 +20,39 @@ from tibet_nc_agent.safety import Decision, judge
 
 LINES = commands("stand-in")
 NOBODY = 65534
-TOOLS = ("bash", "cat", "env", "ls", "printf", "rev", "sed", "sh", "sleep", "tr", "xargs")
+TOOLS = [
+    "awk",
+    "bash",
+    "cat",
+    "chmod",
+    "cp",
+    "cut",
+    "env",
+    "find",
+    "grep",
+    "head",
+    "ln",
+    "ls",
+    "mkdir",
+    "nice",
+    "nl",
+    "nohup",
+    "paste",
+    "printf",
+    "rev",
+    "sed",
+    "setsid",
+    "sh",
+    "sleep",
+    "sort",
+    "tail",
+    "tac",
+    "tee",
+    "timeout",
+    "tr",
+    "wc",
+    "xargs",
+]
 LIMITS = [
     str(shutil.which("prlimit")),
     "--nproc=256",

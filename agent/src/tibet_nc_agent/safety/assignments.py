@@ -17,7 +17,9 @@ from tibet_nc_agent.safety.grammar.nodes import (
     ForEach,
     Group,
     If,
+    Literal,
     Loop,
+    Part,
     Redirected,
     Sequence,
     SimpleCommand,
@@ -85,9 +87,17 @@ def assign(walk: ExpandingWalk, node: Assignment, state: State) -> None:
     """Carry out an assignment in the abstract state."""
     if node.subscript is not None:
         walk.expander.run_inside(node.subscript, state)
-    name = node.name if node.subscript is None else f"{node.name}[]"
+    name = node.name if node.subscript is None else f"{node.name}[{_index(node.subscript)}]"
     value, fields = _value(walk, node, state)
     store(walk, name, value, fields, state)
+
+
+def _index(subscript: tuple[Part, ...]) -> str:
+    match subscript:
+        case (Literal(text=text),) if text.isdigit():
+            return text
+        case _:
+            return UNKNOWN
 
 
 def _value(walk: ExpandingWalk, node: Assignment, state: State) -> tuple[Value, list[Field]]:

@@ -73,6 +73,19 @@ def resolve(text: str, state: State) -> str | None:
     return f"/{path}" if absolute else (path or ".")
 
 
+def made(text: str, state: State) -> str:
+    """Return the file of the same line that a path names or may name, else the path itself."""
+    path = resolve(text, state)
+    marked = text if path is None else path
+    directory, _, name = marked.rpartition("/")
+    if name.strip(UNKNOWN) and (is_unknown(marked) or is_glob(marked)):
+        somewhere = is_unknown(directory)
+        for file in sorted({*state.files, *state.downloaded, *state.decoded}):
+            if matching(*((name, [file.rpartition("/")[2]]) if somewhere else (marked, [file]))):
+                return file
+    return plain(path or "")
+
+
 def _is_root_link(parts: list[str]) -> bool:
     return (
         parts[0] == "proc"

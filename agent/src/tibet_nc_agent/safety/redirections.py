@@ -9,7 +9,7 @@ from tibet_nc_agent.safety.assignments import ExpandingWalk
 from tibet_nc_agent.safety.call import Walk
 from tibet_nc_agent.safety.grammar.nodes import Literal, Redirection
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.paths import made, resolve
 from tibet_nc_agent.safety.values import (
     EMPTY,
     FILE,
@@ -192,17 +192,15 @@ def _opened(walk: ExpandingWalk, redirection: Redirection, state: State) -> Stre
         return Stream(downloaded=True)
     if redirection.operator == "<&":
         return descriptor_input(field.text, state)
-    path = resolve(field.text, state)
-    if path is None:
-        return FILE
-    if plain(path) in state.downloaded:
+    path = made(field.text, state)
+    if path in state.downloaded:
         return Stream(downloaded=True)
-    if plain(path) in state.decoded:
-        return Stream(state.files.get(plain(path)), decoded=True)
-    written = state.files.get(plain(path))
-    if written is not None:
-        return text_stream(written)
-    return FILE
+    if path in state.decoded:
+        return Stream(state.files.get(path), decoded=True)
+    written = state.files.get(path)
+    if written is None:
+        return FILE
+    return Stream() if field.unknown or field.glob else text_stream(written)
 
 
 def outputs(
@@ -285,7 +283,7 @@ def remember(state: State, path: str, output: Stream, *, append: bool) -> None:
 
     What was in it before stays if this may not have run.
     """
-    if not path:
+    if path in ("", "/dev/null"):
         return
     replaced = not append and not state.conditional
     for names, tainted in (
@@ -296,10 +294,7 @@ def remember(state: State, path: str, output: Stream, *, append: bool) -> None:
             names.add(path)
         elif replaced:
             names.discard(path)
-    known = output.known
-    if replaced:
-        state.files.pop(path, None)
-    if known is not None:
-        before = state.files.get(path, "")
-        between = "\n" if before and not append else ""
-        state.files[path] = f"{before}{between}{known}"
+    text = UNKNOWN if output.text is None else output.text
+    before = "" if replaced else state.files.get(path, "")
+    between = "\n" if before and not append else ""
+    state.files[path] = f"{before}{between}{text}"

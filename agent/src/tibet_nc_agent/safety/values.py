@@ -300,6 +300,18 @@ class State:
             if other.cwd != self.cwd:
                 self.cwd = None
 
+    def knows(self, other: "State") -> bool:
+        """Whether nothing has changed since this copy of the other was made."""
+        return (
+            self.variables == other.variables
+            and self.attributes == other.attributes
+            and self.positional == other.positional
+            and self.cwd == other.cwd
+            and self.settings == other.settings
+            and self.descriptors == other.descriptors
+            and self.traps == other.traps
+        )
+
     def target(self, name: str) -> str | None:
         """Return the variable that a name stands for, which is another behind `declare -n`.
 

@@ -13,8 +13,8 @@ import re
 
 from tibet_nc_agent.safety.call import Span, Walk
 from tibet_nc_agent.safety.expand import as_document, as_prompt, evaluate
-from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.values import ATTRIBUTES, UNSURE, Field, State, Value, integer
 from tibet_nc_agent.safety.verdict import Decision, Family
 
@@ -84,7 +84,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 def store(walk: Walk, name: str, value: Value, fields: list[Field], state: State) -> None:
     """Give a variable its value, and judge what this runs; `fields` are what it is made of."""
     span = (fields[0].start, fields[-1].end) if fields else (0, 0)
-    base, bracket, _ = name.partition("[")
+    base, bracket, subscript = name.partition("[")
     if base.startswith(_EXPORTED_FUNCTION):
         for field in fields:
             walk.program(f"exported{field.text}", state.copy(), span)
@@ -99,8 +99,10 @@ def store(walk: Walk, name: str, value: Value, fields: list[Field], state: State
     if target == "":
         state.variables[base] = value if isinstance(value, str) else None
         return
-    target, indexed, _ = target.partition("[")
+    target, indexed, inside = target.partition("[")
     element = bool(bracket or indexed)
+    if element:
+        value = _with_element(state.variables.get(target), (inside or subscript)[:-1], value)
     _taint(target, fields, state, whole=not element)
     attributes = state.attributes.get(target, "")
     for text in (value,) if isinstance(value, str) else [field.plain for field in fields]:
@@ -111,10 +113,18 @@ def store(walk: Walk, name: str, value: Value, fields: list[Field], state: State
             if field.stream is not None:
                 walk.feed(field.stream, state, span)
     if "r" not in attributes:
-        unknown = element or target in _CHANGING or "A" in attributes
+        unknown = target in _CHANGING or "A" in attributes
         _set(target, None if unknown else value, attributes, state)
     elif UNSURE in attributes:
         _set(target, None, attributes, state)
+
+
+def _with_element(array: Value, index: str, value: Value) -> Value:
+    """Return an array with another value in one place, None if that cannot be known."""
+    place = integer(index)
+    if not isinstance(array, tuple) or not isinstance(value, str) or place is None:
+        return None
+    return None if place > len(array) else (*array[:place], value, *array[place + 1 :])
 
 
 def _set(name: str, value: Value, attributes: str, state: State) -> None:
@@ -171,7 +181,7 @@ def judge_subscript(walk: Walk, text: str, state: State, span: Span) -> None:
     """Judge the substitution that a quoted subscript still runs."""
     inside = text[text.find("[") + 1 : text.rfind("]") + 1] if "[" in text else ""
     if "$(" in inside or "`" in inside:
-        walk.program(as_document(inside), state.copy(), span, lax=True)
+        walk.program(as_document(inside), state.copy(), span)
 
 
 def judge_special(walk: Walk, name: str, value: str, state: State, span: Span) -> None:
@@ -203,10 +213,15 @@ def _judge_files(
 ) -> None:
     """Judge files that run before anything else, if the same command has made them.
 
-    Any other is as good as any other script: what is in it isn't known here.
+    Any other is as good as any other script: what is in it isn't known here. A shell expands the
+    name.
     """
+    if program and ("$" in value or "`" in value):
+        name = value.replace("\\", "\\\\").replace('"', '\\"')
+        walk.program(f'{program[0]} "{name}"', state.copy(), span)
+        return
     for file in _FILES.split(value):
-        path = plain(resolve(file, state) or "")
+        path = made(file, state)
         if path in state.downloaded or path in state.decoded or path in state.files:
             words = (*program, path)
             walk.run([Field(word, *span) for word in words], state.copy(), None)

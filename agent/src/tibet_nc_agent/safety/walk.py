@@ -365,12 +365,12 @@ class Walker:
         self._forget(node.condition, state)
         self._forget(node.body, state)
         for _ in range(limits.MAX_LOOP_VALUES):
-            before = (state.variables.copy(), state.cwd, state.reading.total)
+            before, lines = state.copy(), state.reading.total
             self.sequence(node.condition, state, stdin)
             inner = state.branch()
             output = self.sequence(node.body, inner, stdin)
             state.merge([inner])
-            if before == (state.variables, state.cwd, state.reading.total):
+            if before.knows(state) and lines == state.reading.total:
                 return Stream(downloaded=output.downloaded, decoded=output.decoded)
         raise TooComplexError
 

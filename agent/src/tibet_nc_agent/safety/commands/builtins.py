@@ -139,7 +139,7 @@ def complete(call: Call) -> Stream:
             text = field.text
         else:
             continue
-        call.walk.program(text, call.state.copy(), call.span, lax=True)
+        call.walk.program(text, call.state.copy(), call.span)
     return Stream(producer=call.name)
 
 

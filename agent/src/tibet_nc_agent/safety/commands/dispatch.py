@@ -33,7 +33,7 @@ from tibet_nc_agent.safety.commands.handler import Handler
 from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.grammar.nodes import Command
 from tibet_nc_agent.safety.marks import UNKNOWN, is_glob, is_unknown, matching, plain, shown
-from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.policy import Policy
 from tibet_nc_agent.safety.values import (
     COMMAND,
@@ -79,7 +79,6 @@ _SYSTEM_DIRECTORIES = frozenset(
         "/lib/systemd",
     ]
 )
-_ON_THE_PATH = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin")
 _PROGRAM_PATH = re.compile(r"(?:[\w-]*=)?/(?:usr/)?(?:local/)?s?bin/([\w.-]+)")
 _COMPLETIONS = frozenset(["completion", "completions", "autocomplete", "gen-completion"])
 _SEARCHES = frozenset(["find", "fd", "ls"])
@@ -127,14 +126,27 @@ def run_command(
     if first.uncertain:
         reason = "the command name depends on a variable"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, (first.start, first.end), state)
-    if "/" not in first.text:
-        found = next((d for d in _ON_THE_PATH if f"{d}/{base}" in state.downloaded), None)
-        if found is not None:
-            return _run_path(
-                walk, base, [first.with_text(f"{found}/{base}"), *fields[1:]], state, stdin
-            )
-        return _run_name(walk, base, fields, state, stdin)
-    return _run_path(walk, base, fields, state, stdin)
+    if "/" in first.text:
+        return _run_path(walk, base, fields, state, stdin)
+    found = _found_on_path(base, state)
+    if found:
+        output = _run_path(walk, base, [first.with_text(found), *fields[1:]], state.copy(), stdin)
+        if output.downloaded:
+            return output
+    return _run_name(walk, base, fields, state, stdin)
+
+
+def _found_on_path(name: str, state: State) -> str:
+    """Return the file of the same line that a command name may find, or ""."""
+    files = (state.files, state.downloaded, state.decoded)
+    if not any(files):
+        return ""
+    path = state.value("PATH")
+    for directory in path.split(":") if isinstance(path, str) else ():
+        file = made(f"{directory or '.'}/{name}", state)
+        if any(file in made_here for made_here in files):
+            return file
+    return ""
 
 
 def _run_unknown(
@@ -245,7 +257,7 @@ def _run_path(
 ) -> Stream:
     first = fields[0]
     span = (first.start, fields[-1].end)
-    path = plain(resolve(first.text, state) or "")
+    path = made(first.text, state)
     if path in state.downloaded:
         reason = "runs a file that was downloaded in the same command"
         walk.report(Decision.DENY, Family.PIPE_TO_SHELL, reason, span, state)

@@ -10,7 +10,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import STANDARD_INPUT, resolve
+from tibet_nc_agent.safety.paths import STANDARD_INPUT, made, resolve
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, State, Stream
 from tibet_nc_agent.safety.verdict import Family
 
@@ -94,8 +94,7 @@ def _shell_code(call: Call, rest: list[Field]) -> Stream:
 
 def run_script(call: Call, script: Field, arguments: list[Field], language: str) -> Stream:
     """Judge that a file is run as a program."""
-    path = resolve(script.text, call.state)
-    name = plain(path or "")
+    name = made(script.text, call.state)
     if (
         script.downloaded
         or name in call.state.downloaded
@@ -254,7 +253,7 @@ def _table(call: Call) -> Stream | None:
     file = call.arguments[-1]
     if file.stream is not None:
         return file.stream
-    name = plain(resolve(file.text, call.state) or "")
+    name = made(file.text, call.state)
     written = call.state.files.get(name)
     return Stream(written, downloaded=name in call.state.downloaded)
 

@@ -12,7 +12,7 @@ from tibet_nc_agent.safety.budget import TooComplexError, inserted
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import UNKNOWN, plain, without_marks
-from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.values import EMPTY, Source, Stream, text_stream, through
 from tibet_nc_agent.safety.variables import store
 from tibet_nc_agent.safety.verdict import Family
@@ -148,14 +148,13 @@ def cat(call: Call) -> Stream:
         return stdin if stdin is not None and stdin.text is not None else through(stdin)
     endless = any(field.text in ENDLESS_DEVICES for field in files)
     for field in files:
-        path = resolve(field.text, call.state)
-        if path is None:
-            continue
-        if plain(path) in call.state.downloaded:
+        path = made(field.text, call.state)
+        if path in call.state.downloaded:
             return Stream(downloaded=True)
-        if len(files) == 1 and plain(path) in call.state.files:
-            return text_stream(call.state.files[plain(path)])
-        if plain(path) in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
+        exact = not (field.unknown or field.glob)
+        if exact and len(files) == 1 and path in call.state.files:
+            return text_stream(call.state.files[path])
+        if path in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
             return stdin if stdin is not None else Stream()
     if call.has("-") and stdin is not None:
         return through(stdin)

@@ -9,7 +9,7 @@ from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Runs, Wrapper
-from tibet_nc_agent.safety.values import COMMAND, FILE, Field, State, Stream, through
+from tibet_nc_agent.safety.values import COMMAND, EMPTY, FILE, Field, State, Stream, through
 from tibet_nc_agent.safety.variables import judge_special, store
 from tibet_nc_agent.safety.verdict import Family
 
@@ -266,7 +266,7 @@ def execute(call: Call) -> Stream:
         if word == "--":
             break
     rest = call.arguments[index:]
-    return _run_program(call, rest, call.state) if rest else COMMAND
+    return _run_program(call, rest, call.state) if rest else EMPTY
 
 
 def network_tool(call: Call) -> Stream:

@@ -120,16 +120,16 @@ class Expander:
     ) -> tuple[list[Field], tuple[str, ...] | None]:
         """Return what stands between the parentheses of an array, and its elements if known."""
         fields: list[Field] = []
+        elsewhere = False
         for position, word in enumerate(words):
             whole = self.single(word, state) if _is_subscripted(word) else None
             found = _SUBSCRIPTED.fullmatch(whole.plain) if whole is not None else None
             if whole is None or found is None:
                 fields.extend(self.fields(word, state))
-            elif found.group(1) == str(position):
-                fields.append(whole.with_text(found.group(2)))
             else:
-                fields.append(whole.with_text(UNKNOWN))
-        known = not any(field.unknown for field in fields)
+                fields.append(whole.with_text(found.group(2)))
+                elsewhere = elsewhere or found.group(1) != str(position)
+        known = not elsewhere and not any(field.unknown for field in fields)
         return fields, tuple(field.plain for field in fields) if known else None
 
     def run_inside(self, parts: tuple[Part, ...], state: State) -> None:
@@ -167,8 +167,8 @@ class Expander:
 
     def _evaluated_names(self, text: str, state: State, parts: tuple[Part, ...]) -> None:
         """Bash evaluates the value of a name again, and so runs substitutions in its subscripts."""
-        for name in set(_NAME_IN_ARITHMETIC.findall(text)):
-            value = state.variables.get(name)
+        values = [state.value(name) for name in _NAME_IN_ARITHMETIC.findall(text)]
+        for value in dict.fromkeys([text, *values]):
             if isinstance(value, str) and ("$(" in value or "`" in value):
                 span = (parts[0].start, parts[-1].end)
                 self._programs.program(as_document(value), state.copy(), span)
@@ -266,7 +266,8 @@ class Expander:
                 builder.downloaded |= any(field.downloaded for field in fields)
                 builder.decoded |= any(field.decoded for field in fields)
                 if builder.elements is None:
-                    builder.runs.append((Mode.QUOTED, UNKNOWN))
+                    texts = " ".join(field.plain for field in fields)
+                    builder.runs.append((Mode.QUOTED, f"{UNKNOWN} {texts}"))
             case Literal():
                 builder.runs.append((Mode.QUOTED, part.text))
 
@@ -326,6 +327,8 @@ class Expander:
                 return None, False
             return replaced(operator, value, pattern, replacement), False
         argument = self._argument(part, state)
+        if operator == ":":
+            self._evaluated_names(plain(argument), state, part.argument)
         if operator == "@" and plain(argument) == "P":
             self._prompt(value, part, state)
             return None, False

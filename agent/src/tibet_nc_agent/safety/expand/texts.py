@@ -3,8 +3,8 @@
 
 import re
 
-_PROMPT_ESCAPE = re.compile(r"\\(?:([0-7]{3})|(.))", re.DOTALL)
-_IN_PROMPTS = {"\\": "", "n": "\n", "r": "\n"}
+_PROMPT_ESCAPE = re.compile(r"\\(?:([0-7]{3})|([][\\@!#adehjlnrstuvwADHTVW]))")
+_IN_PROMPTS = {"\\": "\\", "n": "\n", "r": "\n"}
 
 
 def as_document(text: str) -> str:
@@ -13,10 +13,10 @@ def as_document(text: str) -> str:
 
 
 def as_prompt(text: str) -> str:
-    """Return the same for a prompt, whose own escapes may write a substitution, but hide none."""
+    """Return the same for a prompt, whose own escapes are replaced first."""
     return as_document(_PROMPT_ESCAPE.sub(_character, text))
 
 
 def _character(found: re.Match[str]) -> str:
     octal, letter = found.groups()
-    return chr(int(octal, 8) & 0xFF) if octal else _IN_PROMPTS.get(letter, letter)
+    return chr(int(octal, 8) & 0xFF) if octal else _IN_PROMPTS.get(letter, "")
