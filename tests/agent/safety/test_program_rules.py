@@ -205,3 +205,35 @@ def test_network(line: str, expected: Decision) -> None:
 def test_accounts_and_keys(line: str, expected: Decision) -> None:
     """Keys and files that decide who may log in are not written over, whatever the tool."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("podman unshare reboot", DENY),
+        ("systemd-run -p ExecStartPre=/sbin/reboot true", DENY),
+        ("docker cp x:/passwd /etc/passwd", DENY),
+        ("virsh nodesuspend mem 60", DENY),
+        ("k3s server --cluster-reset", DENY),
+        ("docker run --privileged alpine mkfs.ext4 /dev/sda", DENY),
+        ("docker run --device /dev/sda alpine mkfs.ext4 /dev/sda", ASK),
+        ("docker run --mount type=bind,src=/etc,dst=/e alpine rm -rf /e", ASK),
+        ("apptainer exec --bind /:/host x rm -rf /host", ASK),
+        ("vagrant ssh -c 'sudo rm -rf /'", ASK),
+        ("kubectl debug node/n -it --image=busybox", ASK),
+        ("kubectl taint nodes --all x=y:NoExecute", ASK),
+        ("lxc config device add c d disk source=/ path=/host", ASK),
+        ("virsh attach-disk x /dev/sdb vdb", ASK),
+        ("flatpak enter x reboot", ASK),
+        ("docker cp x:/etc/nginx/nginx.conf /tmp/x", ALLOW),
+        ("docker run --mount type=bind,src=/etc,dst=/e,readonly alpine ls /e", ALLOW),
+        ("systemd-run -p MemoryMax=1G make", ALLOW),
+        ("kubectl debug pod/x -it --image=busybox", ALLOW),
+        ("kubectl taint nodes n x=y:NoExecute-", ALLOW),
+        ("vagrant ssh -c uptime", ALLOW),
+        ("virsh reboot vm", ALLOW),
+    ],
+)
+def test_containers_and_machines(line: str, expected: Decision) -> None:
+    """What gets out of a container or a machine is judged like the host's, what stays in is not."""
+    assert judge(line).decision is expected

@@ -38,6 +38,9 @@ class Matcher:
         """Every program that has rules of its own."""
         return frozenset(self._by_name)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name or name in self._patterns
+
     def rules_for(self, name: str) -> list[Rule]:
         """Return the rules for a program."""
         found = self._by_name.get(name, [])

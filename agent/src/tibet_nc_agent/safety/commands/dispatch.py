@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """From the first word of a command to what judges it."""
 
+import functools
 import re
 from typing import Protocol
 
@@ -345,6 +346,7 @@ def dispatch(
 
 def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
     policy, base = walk.policy, call.name
+    begins = functools.partial(_begins_command, policy)
     handler = HANDLERS.get(base)
     if handler is not None:
         return handler(call)
@@ -357,16 +359,21 @@ def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
     if wrapper is not None:
         return wrappers.wrap(call, wrapper)
     if base in policy.containers:
-        known = _dangerous(policy) | policy.wrappers.keys() | {"env"}
-        return containers.run_in_container(call, known, policy.data)
+        return containers.run_in_container(call, begins, policy.data)
     if base in policy.downloaders:
         return downloads.fetch(call)
     if base in policy.escapes:
         escapes.judge_editor_escapes(call)
     elif base not in policy.data:
         _judge_hidden_program(call, policy)
-        judge_told(call, policy, HANDLERS)
+        judge_told(call, policy, begins)
     return None
+
+
+def _begins_command(policy: Policy, name: str) -> bool:
+    """Whether a word is the name of a program that is judged."""
+    names = (policy.matcher, policy.shells, policy.wrappers, HANDLERS)
+    return any(name in known for known in names)
 
 
 def _judge_secrets(call: Call, policy: Policy) -> None:

@@ -8,10 +8,9 @@ they need an approval at most.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tibet_nc_agent.safety.call import CLUSTER, Call
-from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.policy import Policy
 from tibet_nc_agent.safety.values import Context, Field, State
@@ -33,12 +32,13 @@ _CODE = re.compile(r"-[a-z]*c")
 
 def judge_given(call: Call, policy: Policy) -> None:
     """Judge the commands in the arguments and the input of a program, as far as the tables say."""
+    inside = Context.CONTAINER if call.name in policy.containers else call.state.context
     for given in policy.program_options.get(call.name, ()):
         for value in _values(call, given.options):
-            _judge_text(call, "sh", value.text)
+            _judge_text(call, "sh", value.text, inside)
     for entry in policy.program_texts.get(call.name, ()):
         for text in _matches(call, entry.text):
-            _judge_text(call, entry.language, text)
+            _judge_text(call, entry.language, text, inside)
 
 
 def judge_outputs(call: Call, policy: Policy) -> None:
@@ -80,11 +80,13 @@ def _matches(call: Call, expressions: tuple[str | re.Pattern[str], ...]) -> Iter
                 yield found[found.lastindex or 0]
 
 
-def _judge_text(call: Call, language: str, text: str) -> None:
+def _judge_text(call: Call, language: str, text: str, context: Context) -> None:
+    state = call.state.copy()
+    state.context = context
     if language == "sh":
-        call.walk.program(text, call.state.copy(), call.span, call.stdin, lax=True)
+        call.walk.program(text, state, call.span, call.stdin, lax=True)
     else:
-        call.walk.code(language, text, call.state.copy(), call.span, None)
+        call.walk.code(language, text, state, call.span, None)
 
 
 def judge_named(call: Call) -> None:
@@ -98,13 +100,12 @@ def judge_named(call: Call) -> None:
                 call.walk.program(text, _doubtful(call), call.span, lax=True)
 
 
-def judge_told(call: Call, policy: Policy, handlers: Handlers) -> None:
-    """Judge what a program that isn't known may be told to run."""
+def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> None:
+    """Judge what a program that isn't known may be told to run; `begins` knows other programs."""
     words = call.words
     executes = False
     for text in _matches(call, (_CALL,)):
         call.walk.program(text, _doubtful(call), call.span, lax=True)
-    known = (handlers, policy.shells, policy.wrappers, policy.matcher.names)
     for index, word in enumerate(words):
         name = word.rpartition("/")[2]
         option = "".join(words[index + 1 : index + 2])
@@ -115,7 +116,7 @@ def judge_told(call: Call, policy: Policy, handlers: Handlers) -> None:
             continue
         if " " in word:
             call.walk.program(call.arguments[index].text, _doubtful(call), call.span, lax=True)
-        elif any(name in names for names in known):
+        elif begins(name):
             text = " ".join(quoted(field.text) for field in call.arguments[index:])
             call.walk.program(text, _doubtful(call), call.span, lax=True)
             break
