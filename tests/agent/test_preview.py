@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from hypothesis import given
 
+from tests.agent.airlock import RULES
 from tibet_nc_agent import preview
-from tibet_nc_agent.airlock import malformed
+from tibet_nc_agent.airlock import judged
 from tibet_nc_agent.content import MESSAGE_BYTES, json_bytes
 from tibet_nc_agent.preview import Preview
 from tibet_nc_agent.render import Answerer
-from tibet_nc_agent.safety import judge
 from tibet_nc_agent.units import size
 from tibet_nc_protocol.messages import Cage, Limits, StatusReport
 
@@ -53,11 +53,9 @@ REPORT: Final = StatusReport(
 
 def subject(command: str, report: StatusReport | str = REPORT) -> Preview:
     """Return what is known of a command that is asked about."""
-    fault = malformed(command)
     return Preview(
         command=command,
-        fault=fault,
-        verdict=judge(command) if fault is None else None,
+        judged=judged(command, RULES),
         sender="@op:example.org",
         device="QBUAZIFURK",
         age_ms=300,

@@ -197,6 +197,28 @@ def _starting(text: str, start: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(start)]
 
 
+@pytest.mark.parametrize(
+    ("pasted", "family"),
+    [
+        ("```\npwd\n```", "markup"),
+        ("operator@laptop:~$ pwd", "prompt"),
+        ("$ true\n$ pwd", "prompt"),
+        ("# pwd", "prompt"),
+    ],
+)
+async def test_what_was_pasted_is_given_back_as_it_was_meant(
+    pasted: str, family: str, host: Host, operator: Operator, room: str
+) -> None:
+    """Code marks and prompts run nothing of a message; the line in the answer does, sent as is."""
+    assert host.agent.running
+    refusal = await asked(operator, room, pasted)
+    assert (refusal.result["verdict"], refusal.result["family"]) == ("refused", family)
+    _, _, *meant, _ = refusal.body.split("\n")
+    answer = await asked(operator, room, "\n".join(meant))
+    assert answer.result["verdict"] == "ran"
+    assert answer.body.startswith("/")
+
+
 async def test_explain_runs_nothing(host: Host, operator: Operator, room: str) -> None:
     """``? cmd`` says every stage's verdict, place and limits; the chain doesn't grow by it."""
     assert host.agent.running

@@ -24,7 +24,7 @@ _CONTROL: Final = re.compile(
     r"!(?P<verb>[^\s(]\S*|\Z)(?:\s+#?(?P<number>\d{1,15})(?!\S))?(?:\s(?P<rest>.*))?\Z",
     re.DOTALL,
 )
-_CONTROLS: Final = "!jobs, !tail N, !in N text, !eof N, !cancel N, !kill N and !stop"
+_CONTROLS: Final = "!jobs, !tail N, !in N text, !eof N, !cancel N, !kill N and !stop (see help)"
 _SHOWN_CHARACTERS: Final = 30
 
 
@@ -121,6 +121,8 @@ def action_of(command: str) -> Action | None:
         return Tell(report=_WORDS[word])
     if word in _GOODBYES:
         return Leave()
+    if command == "?":
+        return Misused(hint="it is written ? command, as ? rm -rf x; help lists what there is")
     if command.startswith("? ") and command[2:].strip():
         return Explain(command=command[2:].strip().removeprefix(PREFIX).strip())
     control = _CONTROL.match(command)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final
 
-from tibet_nc_agent import typography
+from tibet_nc_agent import pasted, typography
 from tibet_nc_agent.action import PREFIX, Action, Execute, action_of
 from tibet_nc_agent.event import (
     Incoming,
@@ -33,6 +33,8 @@ from tibet_nc_protocol.terms import Stage
 
 _EDIT_MARK: Final = "* "
 """What clients put before the text of an edit, for programs that don't know edits."""
+
+_IF_MEANT: Final = "if you mean this, send it"
 
 type Message = TextMessage | Undecryptable | Unreadable | Replayed
 """What can be somebody's command; everything else is news of the room."""
@@ -58,6 +60,8 @@ class Cause(StrEnum):
     TOO_LONG = "too-long"
     CHARACTER = "character"
     TYPOGRAPHY = "typography"
+    MARKUP = "markup"
+    PROMPT = "prompt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +172,19 @@ def command_of(message: TextMessage) -> str:
     return _text_of(message).removeprefix(PREFIX).strip()
 
 
-def malformed(command: str) -> Refused | None:
-    """Return the safety stage's refusal of a text that isn't even judged, None if it may be."""
+def judged(command: str, rules: Rules) -> Verdict | Refused:
+    """Return the safety stage's verdict on a command, or its refusal of what isn't one."""
+    fault = _malformed(command)
+    if fault is not None:
+        return fault
+    verdict = rules.judge(command)
+    if verdict.decision is Safety.ALLOW and pasted.prompted(verdict.commands):
+        return _prompt("a prompt was copied as well: a shell would look for a program", command)
+    return verdict
+
+
+def _malformed(command: str) -> Refused | None:
+    """Return the refusal of a text that isn't even judged, None if it may be."""
     if len(command) > COMMAND_CHARACTERS:
         reason = f"{len(command)} characters; at most {COMMAND_CHARACTERS} are permitted"
         return _unsafe(Cause.TOO_LONG, reason, "put it into a script on the host", command)
@@ -182,11 +197,30 @@ def malformed(command: str) -> Refused | None:
         return _unsafe(
             Cause.TYPOGRAPHY,
             "it holds quotation marks, dashes or spaces that mean nothing to a shell",
-            "if you mean this, send it; to mean such a character itself, write it as $'\\u2019'",
+            f"{_IF_MEANT}; to mean such a character itself, write it as $'\\u2019'",
             command,
             meant=f"{PREFIX}{corrected.removeprefix(PREFIX)}",
         )
+    unmarked = pasted.unmarked(command)
+    if unmarked is not None:
+        return _unsafe(
+            Cause.MARKUP,
+            "it stands in code marks, which to a shell mean that what it prints is run",
+            _IF_MEANT,
+            command,
+            meant=f"{PREFIX}{unmarked.removeprefix(PREFIX)}",
+        )
+    if pasted.is_comment(command):
+        return _prompt("to a shell it is a comment, and no command", command)
     return None
+
+
+def _prompt(reason: str, command: str) -> Refused:
+    unprompted = pasted.unprompted(command)
+    if unprompted is None:
+        advice = "send the commands alone, without prompts and without what was printed"
+        return _unsafe(Cause.PROMPT, reason, advice, command)
+    return _unsafe(Cause.PROMPT, reason, _IF_MEANT, command, meant=f"{PREFIX}{unprompted}")
 
 
 # --- the stages -----------------------------------------------------------------------------------
@@ -317,16 +351,15 @@ def _safety(message: Message, rules: Rules) -> Passed | Refused:
     action = action_of(command)
     if action is not None:
         return Passed(action=action)
-    fault = malformed(command)
-    if fault is not None:
-        return fault
-    verdict = rules.judge(command)
+    verdict = judged(command, rules)
+    if isinstance(verdict, Refused):
+        return verdict
     if verdict.decision is Safety.ALLOW:
         return Passed(action=Execute(command=command))
-    return _judged(verdict, command)
+    return _objection(verdict, command)
 
 
-def _judged(verdict: Verdict, command: str) -> Refused:
+def _objection(verdict: Verdict, command: str) -> Refused:
     worst = verdict.worst
     if worst is None:  # a verdict that isn't ALLOW has findings; without one nothing may run
         return _unsafe("unknown", "the safety stage objects", "run it on the host itself", command)

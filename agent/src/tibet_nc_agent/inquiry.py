@@ -24,7 +24,7 @@ from tibet_nc_agent.action import (
     action_of,
 )
 from tibet_nc_agent.action import Report as Topic
-from tibet_nc_agent.airlock import Message, Situation, malformed
+from tibet_nc_agent.airlock import Message, Situation, judged
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import Part, clip
 from tibet_nc_agent.desk import Desk
@@ -153,11 +153,10 @@ class Inquiry:
         if action_of(command) is not None:
             text = "that is a word to the agent itself: it would never reach the shell"
             return self._told(Part(text))
-        desk, fault = self._desk, malformed(command)
+        desk = self._desk
         subject = Preview(
             command=command,
-            fault=fault,
-            verdict=desk.rules.judge(command) if fault is None else None,
+            judged=judged(command, desk.rules),
             sender=self._message.sender,
             device=self._situation.device,
             age_ms=self._situation.now_ms - self._message.sent_ms,

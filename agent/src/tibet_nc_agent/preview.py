@@ -34,13 +34,12 @@ _DECISIONS: Final = {
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """A command that is asked about, and all that is known of it; times are in milliseconds.
 
-    ``fault`` is why it isn't judged at all, else there is a ``verdict``. ``report`` is the
-    executor's, or why there is none.
+    ``judged`` is the verdict on it, or why it gets none. ``report`` is the executor's, or why there
+    is none.
     """
 
     command: str
-    fault: Refused | None
-    verdict: Verdict | None
+    judged: Verdict | Refused
     sender: str
     device: str | None
     age_ms: int
@@ -76,17 +75,16 @@ def _outcome(subject: Preview) -> str:
 
 
 def _is_safe(subject: Preview) -> bool:
-    return subject.verdict is not None and subject.verdict.decision is Decision.ALLOW
+    return isinstance(subject.judged, Verdict) and subject.judged.decision is Decision.ALLOW
 
 
 def _safety(subject: Preview) -> Iterator[Part]:
-    fault, verdict = subject.fault, subject.verdict
-    if fault is not None:
-        reason = clip(one_line(fault.reason), REASON_CHARACTERS)
-        yield Part(f"{Stage.SAFETY}: refused ({one_line(fault.family)}): {reason}")
-        yield Part(f"next: {clip(visible(fault.next_step), COMMAND_CHARACTERS)}")
-        yield from meant(fault)
-    if verdict is None:
+    verdict = subject.judged
+    if isinstance(verdict, Refused):
+        reason = clip(one_line(verdict.reason), REASON_CHARACTERS)
+        yield Part(f"{Stage.SAFETY}: refused ({one_line(verdict.family)}): {reason}")
+        yield Part(f"next: {clip(visible(verdict.next_step), COMMAND_CHARACTERS)}")
+        yield from meant(verdict)
         return
     yield Part(f"{Stage.SAFETY}: {_DECISIONS[verdict.decision]}")
     for finding in verdict.findings[:_FINDINGS]:
