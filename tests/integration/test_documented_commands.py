@@ -145,3 +145,23 @@ def test_every_warning_is_explained() -> None:
     }
     assert {*SecurityEvent, *alerts, "aborted", "key"} - named == set()
     assert len(alerts) >= 10
+
+
+def _asides() -> list[list[str]]:
+    lines = (ROOT / "docs/operations.md").read_text().splitlines()
+    return [line.split() for line in lines if line.startswith("mv ")]
+
+
+@pytest.mark.parametrize("words", _asides(), ids=lambda words: words[-2])
+def test_what_is_put_aside_may_have_been_before(tmp_path: Path, words: list[str]) -> None:
+    """However often a page has somebody move a state aside, it is away then, and all are kept."""
+    *command, source, target = words
+    state = tmp_path / source.lstrip("/")
+    for number in range(3):
+        (state / "chain").mkdir(parents=True)
+        (state / "chain" / f"{number}").touch()
+        subprocess.run([*command, state, tmp_path / target.lstrip("/")], check=True)
+        assert not state.exists()
+        kept = [path for path in state.parent.rglob("*") if path.is_file()]
+        assert sorted(path.name for path in kept) == [f"{one}" for one in range(number + 1)]
+        assert (tmp_path / target.lstrip("/") / "chain" / f"{number}").exists()
