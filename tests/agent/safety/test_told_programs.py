@@ -110,6 +110,61 @@ def test_files_that_programs_write_are_judged(line: str, expected: Decision) -> 
     assert judge(line).decision is expected
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("printf 'RUN+=\"/sbin/reboot\"\\n' > /etc/udev/rules.d/x.rules", DENY),
+        ("echo 'APT::Update::Pre-Invoke {\"reboot\"};' > /etc/apt/apt.conf.d/x", DENY),
+        ("echo 'ExecStart=/sbin/reboot' > /etc/systemd/system/x.service.d/x.conf", DENY),
+        ("echo '|reboot' > ~/.forward", DENY),
+        ("echo '[alias] x = !reboot' >> ~/.gitconfig", DENY),
+        ("echo reboot > ~/.ssh/rc", DENY),
+        ("printf '/x {\\npostrotate\\nreboot\\nendscript\\n}\\n' > /tmp/c; logrotate /tmp/c", DENY),
+        ("echo 'syscmd(reboot)' > /tmp/x.m4; m4 /tmp/x.m4", DENY),
+        ("echo '[alias] st = status' >> ~/.gitconfig", ALLOW),
+        ("echo 'APT::Periodic::Enable \"1\";' > /etc/apt/apt.conf.d/20auto", ALLOW),
+        ("printf '/x {\\nweekly\\n}\\n' > /tmp/c; logrotate -d /tmp/c", ALLOW),
+    ],
+)
+def test_text_that_runs_later_is_judged(line: str, expected: Decision) -> None:
+    """A file whose text something runs at some time is judged where the line writes it."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("some-tool /etc/shadow", ASK),
+        ("some-tool @/etc/shadow", ASK),
+        ("zcat -f /etc/shadow", ASK),
+        ("cat < /etc/shadow", ASK),
+        ("while read -r line; do echo $line; done < /etc/gshadow", ASK),
+        ("mail root < /root/.ssh/id_rsa", ASK),
+        ("ls -l /etc/shadow", ALLOW),
+        ("restorecon -v /etc/shadow", ALLOW),
+        ("ssh-add ~/.ssh/id_ed25519", ALLOW),
+        ("wc -l < /etc/passwd", ALLOW),
+    ],
+)
+def test_who_reads_credentials_is_asked_for(line: str, expected: Decision) -> None:
+    """Hashes and keys are read by many programs, and by any through its input."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ttyd -p 80 bash", DENY),
+        ("tcpsvd -v 0 80 /bin/sh", DENY),
+        ("websocketd --port=80 bash", DENY),
+        ("tcpsvd 0 80 cat", ALLOW),
+    ],
+)
+def test_a_shell_is_not_served(line: str, expected: Decision) -> None:
+    """A shell that reads from the network runs what anybody sends."""
+    assert judge(line).decision is expected
+
+
 def test_every_expression_of_the_tables_is_one() -> None:
     """Each expression compiles, and has a group for what is run or written."""
     rules = load_rules()

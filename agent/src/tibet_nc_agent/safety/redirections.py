@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tibet_nc_agent.safety.assignments import ExpandingWalk
-from tibet_nc_agent.safety.call import Walk
 from tibet_nc_agent.safety.grammar.nodes import Literal, Redirection
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import made, resolve
+from tibet_nc_agent.safety.paths import made, path_levels, resolve
+from tibet_nc_agent.safety.start_files import judge_start_file
 from tibet_nc_agent.safety.values import (
     EMPTY,
     FILE,
@@ -25,11 +25,6 @@ from tibet_nc_agent.safety.writes import judge_write
 
 _DESCRIPTOR = re.compile(r"\d+-?|-")
 _OUTPUTS = frozenset([">", ">>", ">|", "&>", "&>>", ">&", "<>"])
-_START_FILE = re.compile(
-    r"(?:^|/)\.git/hooks/[\w-]+$|/\.(?:bash(?:rc|_profile|_login|_logout|_aliases)|profile|z(?:shrc|profile|shenv|login)|kshrc|xprofile|xinitrc)$"
-)
-_UNIT_FILE = re.compile(r"/systemd/.*\.service$")
-_UNIT_COMMAND = re.compile(r"^Exec\w*=[-@:+!|]*(.*)", re.MULTILINE)
 _STANDARD_INPUT = ("", "0")
 _STANDARD_OUTPUT = ("", "1")
 _FIRST_CHOSEN = 10  # of the numbers of `{name}`
@@ -192,6 +187,10 @@ def _opened(walk: ExpandingWalk, redirection: Redirection, state: State) -> Stre
         return Stream(downloaded=True)
     if redirection.operator == "<&":
         return descriptor_input(field.text, state)
+    if path_levels(walk.rules.paths).is_secret(field.text, state):
+        reason = f"a command reads the credentials in {field.plain}"
+        span = (field.start, field.end)
+        walk.report(Decision.NEEDS_APPROVAL, Family.USERS, reason, span, state)
     path = made(field.text, state)
     if path in state.downloaded:
         return Stream(downloaded=True)
@@ -260,22 +259,6 @@ def _written(
 def _report_endless(walk: ExpandingWalk, path: str, span: tuple[int, int], state: State) -> None:
     reason = f"endless output fills the disk through {path}"
     walk.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, state)
-
-
-def judge_start_file(
-    walk: Walk, path: str, output: Stream, state: State, span: tuple[int, int]
-) -> None:
-    """Judge what is written to a file that a shell runs when it starts, or git at some time."""
-    if _UNIT_FILE.search(path):
-        for found in _UNIT_COMMAND.finditer(output.known or ""):
-            walk.program(found.group(1), state.copy(), span, lax=True)
-    if not _START_FILE.search(path):
-        return
-    if output.downloaded:
-        reason = "a shell will run what is downloaded when it starts"
-        walk.report(Decision.DENY, Family.PIPE_TO_SHELL, reason, span, state)
-    if output.known is not None:
-        walk.program(output.known, state.copy(), span, lax=True)
 
 
 def remember(state: State, path: str, output: Stream, *, append: bool) -> None:

@@ -81,6 +81,8 @@ _SYSTEM_DIRECTORIES = frozenset(
     ]
 )
 _PROGRAM_PATH = re.compile(r"(?:[\w-]*=)?/(?:usr/)?(?:local/)?s?bin/([\w.-]+)")
+_HASHES = re.compile(r"(?:^|=)/etc/(?:g?shadow-?|master\.passwd)$")
+_LABELLERS = frozenset(["restorecon", "setfiles", "pwck", "grpck", "inotifywait", "matchpathcon"])
 _COMPLETIONS = frozenset(["completion", "completions", "autocomplete", "gen-completion"])
 _SEARCHES = frozenset(["find", "fd", "ls"])
 _ENDLESS_OPTION = re.compile(r"-[a-zA-Z]{1000}")
@@ -366,6 +368,7 @@ def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
         escapes.judge_editor_escapes(call)
     elif base not in policy.data:
         _judge_hidden_program(call, policy)
+        _judge_hashes(call)
         judge_told(call, policy, begins)
     return None
 
@@ -392,6 +395,13 @@ def _judge_secrets(call: Call, policy: Policy) -> None:
                 (field.start, field.end),
                 call.state,
             )
+
+
+def _judge_hashes(call: Call) -> None:
+    """Report any program that is given the file of password hashes."""
+    for field in call.arguments if call.name not in _LABELLERS else ():
+        if _HASHES.search(made(field.text.lstrip("@"), call.state)):
+            call.ask(Family.USERS, f"{call.name} reads the password hashes in {field.plain}")
 
 
 def _judge_hidden_program(call: Call, policy: Policy) -> None:

@@ -8,7 +8,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import plain
 from tibet_nc_agent.safety.paths import resolve
-from tibet_nc_agent.safety.redirections import judge_start_file
+from tibet_nc_agent.safety.start_files import judge_start_file
 from tibet_nc_agent.safety.values import EMPTY, Field, Stream
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
 

@@ -8,8 +8,9 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import STANDARD_INPUT, resolve
-from tibet_nc_agent.safety.redirections import judge_start_file, remember
+from tibet_nc_agent.safety.redirections import remember
 from tibet_nc_agent.safety.rules.model import Level
+from tibet_nc_agent.safety.start_files import judge_start_file
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, Field, Stream, through
 from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import (

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from tibet_nc_agent.safety.call import CLUSTER, Call
 from tibet_nc_agent.safety.commands.quoting import quoted
+from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.policy import Policy
 from tibet_nc_agent.safety.values import Context, Field, State
 from tibet_nc_agent.safety.writes import judge_write
@@ -73,8 +74,11 @@ def _values(call: Call, options: tuple[str, ...]) -> list[Field]:
 
 def _matches(call: Call, expressions: tuple[str | re.Pattern[str], ...]) -> Iterator[str]:
     streams = [call.stdin, *(field.stream for field in call.arguments)] if expressions else []
-    typed = [stream.known for stream in streams if stream is not None]
-    for text in [*call.words, *(text for text in typed if text is not None)]:
+    texts = [stream.known for stream in streams if stream is not None]
+    if expressions:  # also of a file that the same line has written
+        names = (re.sub(r"^-{1,2}[\w-]*=", "", word) for word in call.words)
+        texts += [call.state.files.get(made(name, call.state)) for name in names]
+    for text in [*call.words, *(text for text in texts if text is not None)]:
         for expression in expressions:
             for found in re.finditer(expression, text):
                 yield found[found.lastindex or 0]

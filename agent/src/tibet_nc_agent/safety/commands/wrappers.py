@@ -23,6 +23,8 @@ _NUMBER_OPTION = re.compile(r"-{1,2}\d+|-n-?\d+")
 
 def wrap(call: Call, wrapper: Wrapper) -> Stream:
     """Judge what a wrapper runs."""
+    if wrapper.served:
+        call.stdin = Stream(downloaded=True)
     if wrapper.code:
         code = _code(call, wrapper, _code_end(call, wrapper))
         if code is not None:
