@@ -86,3 +86,34 @@ def test_daily_lines_are_allowed(line: str) -> None:
 def test_what_lasts_is_followed(line: str, expected: Decision) -> None:
     """A trap runs behind every command, a loop runs again, and each line is read once."""
     assert judge(line, cwd="/tmp/work").decision is expected
+
+
+@pytest.mark.parametrize(
+    "assigns",
+    [
+        "((d++))",
+        "((1 ? d = 1 : 0))",
+        "((a[0], d >>= 1))",
+        "let d=1",
+        "let 'd += 1'",
+        ": $((d += 1))",
+        ": $[d = 1]",
+        "for ((d = 1; d < 1;)); do :; done",
+        "[[ d++ -lt 9 ]]",
+        "a=abc; : ${a:d++}",
+        ": ${a[d++]}",
+        "a[d++]=1",
+        "declare -i n=d++",
+        "declare -i n; n=d++",
+        "n=d++; ((n))",
+        "n=d++; let n",
+        "test -v 'a[d++]'",
+        "read 'a[d++]' <<< 1",
+        "n='a[d++]'; echo ${!n}",
+        "f() { ((d++)); }; f",
+    ],
+)
+def test_arithmetic_assigns(assigns: str) -> None:
+    """What any kind of arithmetic assigns, the line doesn't know any more."""
+    assert judge(f"d=0; {assigns}; rm -rf $d").decision is ASK
+    assert judge("d=0; ((d == 1)); [[ $d == e=1 ]]; ((n++)); rm -rf $d").decision is ALLOW

@@ -86,7 +86,7 @@ class ExpandingWalk(Walk, Protocol):
 def assign(walk: ExpandingWalk, node: Assignment, state: State) -> None:
     """Carry out an assignment in the abstract state."""
     if node.subscript is not None:
-        walk.expander.run_inside(node.subscript, state)
+        walk.expander.arithmetic_text(node.subscript, state)
     name = node.name if node.subscript is None else f"{node.name}[{_index(node.subscript)}]"
     value, fields = _value(walk, node, state)
     store(walk, name, value, fields, state)

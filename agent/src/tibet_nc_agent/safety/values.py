@@ -329,9 +329,13 @@ class State:
             name = following
         return None
 
-    def forget(self) -> None:
-        """Make every variable unknown."""
-        self.variables = dict.fromkeys(self.variables)
+    def forget(self, name: str = "") -> None:
+        """Make a variable unknown, or every one if it isn't known which."""
+        target = self.target(name) if name else None
+        if target:
+            self.variables[target.partition("[")[0]] = None
+        else:
+            self.variables = dict.fromkeys(self.variables)
 
     def value(self, name: str, subscript: str = "") -> Value:
         """Return the value of a parameter, None if it cannot be known."""

@@ -12,7 +12,7 @@ Facts:
 import re
 
 from tibet_nc_agent.safety.call import Span, Walk
-from tibet_nc_agent.safety.expand import as_document, as_prompt, evaluate
+from tibet_nc_agent.safety.expand import as_document, as_prompt, assigned, evaluate, evaluated
 from tibet_nc_agent.safety.marks import UNKNOWN
 from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.values import ATTRIBUTES, UNSURE, Field, State, Value, integer
@@ -106,6 +106,8 @@ def store(walk: Walk, name: str, value: Value, fields: list[Field], state: State
     _taint(target, fields, state, whole=not element)
     attributes = state.attributes.get(target, "")
     for text in (value,) if isinstance(value, str) else [field.plain for field in fields]:
+        if "i" in attributes:
+            forget_assigned(text, state)
         shaped = _shaped(text, attributes, state)
         judge_special(walk, target, text if shaped is None else shaped, state, span)
     if target in RUN_AS_FILE:
@@ -151,6 +153,13 @@ def _taint(name: str, fields: list[Field], state: State, *, whole: bool) -> None
             names.discard(f"${name}")
 
 
+def forget_assigned(text: str, state: State) -> None:
+    """Make unknown what a text assigns that is evaluated as arithmetic."""
+    for evaluating in evaluated(text, state.value):
+        for name in assigned(evaluating):
+            state.forget(name)
+
+
 def _shaped(text: str, attributes: str, state: State) -> str | None:
     """Return what the attributes of a variable make of a value."""
     if not any(letter in attributes for letter in "luci"):
@@ -180,6 +189,7 @@ def set_attributes(name: str, on: str, off: str, state: State) -> None:
 def judge_subscript(walk: Walk, text: str, state: State, span: Span) -> None:
     """Judge the substitution that a quoted subscript still runs."""
     inside = text[text.find("[") + 1 : text.rfind("]") + 1] if "[" in text else ""
+    forget_assigned(inside, state)
     if "$(" in inside or "`" in inside:
         walk.program(as_document(inside), state.copy(), span)
 

@@ -10,12 +10,13 @@ from tibet_nc_agent.safety.expand import as_document
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.values import EMPTY, State, Stream, text_stream
+from tibet_nc_agent.safety.variables import forget_assigned
 from tibet_nc_agent.safety.verdict import Family
 
 _COUNT = re.compile(r"[0-9]{1,4}")
 # Settings under which other text runs than what is judged, and those that are followed.
 _REREADING = frozenset(["histexpand", "keyword"])
-_FOLLOWED = frozenset(["cdable_vars", "lastpipe", "nocasematch", "posix", "xpg_echo"])
+_FOLLOWED = frozenset(["cdable_vars", "extglob", "lastpipe", "nocasematch", "posix", "xpg_echo"])
 _SET_LETTERS = {"H": "histexpand", "k": "keyword"}
 
 
@@ -187,6 +188,14 @@ def bind(call: Call) -> Stream:
     return EMPTY
 
 
+def let(call: Call) -> Stream:
+    """`let`."""
+    judge_subscripts(call)
+    for field in call.arguments:
+        forget_assigned(field.plain, call.state)
+    return EMPTY
+
+
 def nothing(call: Call) -> Stream:
     """Print nothing (`true`, `:`, `test`); a subscript may still run a substitution."""
     judge_subscripts(call)
@@ -212,7 +221,7 @@ HANDLERS: Handlers = {
     "jobs": jobs,
     "enable": enable,
     "bind": bind,
-    "let": nothing,
+    "let": let,
     "test": nothing,
     "[": nothing,
     ":": nothing,

@@ -198,7 +198,7 @@ def unset(call: Call) -> Stream:
         elif name == "IFS":  # words are split at blanks again
             state.variables.pop(name, None)
         else:
-            state.variables[name] = ""
+            state.variables[name] = None if state.active else ""  # or what a local one has hidden
             state.attributes.pop(name, None)
             state.functions.pop(word, None)
     return EMPTY

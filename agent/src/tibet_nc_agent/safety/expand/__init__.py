@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """From words to fields: braces, tilde, parameters, substitutions, splitting, quote removal."""
 
-from tibet_nc_agent.safety.expand.arithmetic import evaluate
+from tibet_nc_agent.safety.expand.arithmetic import assigned, evaluate, evaluated
 from tibet_nc_agent.safety.expand.expander import Expander, Programs
 from tibet_nc_agent.safety.expand.texts import as_document, as_prompt
 
-__all__ = ["Expander", "Programs", "as_document", "as_prompt", "evaluate"]
+__all__ = ["Expander", "Programs", "as_document", "as_prompt", "assigned", "evaluate", "evaluated"]

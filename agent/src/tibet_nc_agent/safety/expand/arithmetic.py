@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""The value of simple arithmetic, so that `init $((3+3))` is seen."""
+"""The value of simple arithmetic, so that `init $((3+3))` is seen, and what any of it assigns."""
 
 import re
 from collections.abc import Callable
 
+from tibet_nc_agent.safety.values import Value
+
 _TOKEN = re.compile(r"\s*(?:(0|[1-9]\d{0,14})(?!\w)|([A-Za-z_]\w*)|([-+*/%()]))")
+_ASSIGNED = re.compile(
+    r"([A-Za-z_]\w*)(?:\[[^\]]*\])?\s*(?:\+\+|--|(?:[-+*/%&|^]|<<|>>)?=(?!=))"
+    r"|(?:\+\+|--)\s*([A-Za-z_]\w*)"
+)
+_NAME = re.compile(r"[A-Za-z_]\w*")
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "%": 2}
 _LONGEST = 80
+_MOST_EVALUATED = 16
 _LARGEST = 10**15
 
 
@@ -47,6 +55,22 @@ def evaluate(text: str, lookup: Callable[[str], int | None]) -> int | None:
         if not _reduce(values, operators.pop()):
             return None
     return values[0] if len(values) == 1 else None
+
+
+def assigned(text: str) -> set[str]:
+    """Return the names that arithmetic assigns."""
+    return {first or second for first, second in _ASSIGNED.findall(text)}
+
+
+def evaluated(text: str, lookup: Callable[[str], Value]) -> list[str]:
+    """Return the texts that bash evaluates: the values of names in it as well, and so on."""
+    texts = [text]
+    for evaluating in texts:
+        for name in _NAME.findall(evaluating):
+            value = lookup(name)
+            if isinstance(value, str) and value not in texts and len(texts) < _MOST_EVALUATED:
+                texts.append(value)
+    return texts
 
 
 def _tokens(text: str, lookup: Callable[[str], int | None]) -> list[int | str] | None:

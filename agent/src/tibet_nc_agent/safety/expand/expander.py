@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.budget import Budget
-from tibet_nc_agent.safety.expand.arithmetic import evaluate
+from tibet_nc_agent.safety.expand.arithmetic import assigned, evaluate, evaluated
 from tibet_nc_agent.safety.expand.braces import Atom, alternatives
 from tibet_nc_agent.safety.expand.parameters import replaced, transform
 from tibet_nc_agent.safety.expand.texts import as_document, as_prompt
@@ -30,8 +30,8 @@ from tibet_nc_agent.safety.values import TERMINAL, Field, State, Stream, Value, 
 _SPECIAL = re.compile(r"[{*?\[\]~]")
 _TILDE = re.compile(r"~([A-Za-z0-9_.+-]*)(?=/|$)")
 _BLANKS = re.compile(r"[ \t\n]+")
-_NAME_IN_ARITHMETIC = re.compile(r"[A-Za-z_]\w*")
 _SUBSCRIPTED = re.compile(r"\[([^\]]*)\]=(.*)", re.DOTALL)
+_EXTENDED = re.compile(r"[?*+@!]\(")
 _DEFAULTS = frozenset([":-", "-", ":=", "="])
 _ALTERNATES = frozenset([":+", "+"])
 
@@ -166,12 +166,13 @@ class Expander:
         return text
 
     def _evaluated_names(self, text: str, state: State, parts: tuple[Part, ...]) -> None:
-        """Bash evaluates the value of a name again, and so runs substitutions in its subscripts."""
-        values = [state.value(name) for name in _NAME_IN_ARITHMETIC.findall(text)]
-        for value in dict.fromkeys([text, *values]):
-            if isinstance(value, str) and ("$(" in value or "`" in value):
+        """Walk what bash evaluates as arithmetic: it runs substitutions, and assigns."""
+        for value in evaluated(text, state.value):
+            if "$(" in value or "`" in value:
                 span = (parts[0].start, parts[-1].end)
                 self._programs.program(as_document(value), state.copy(), span)
+            for name in assigned(value):
+                state.forget(name)
 
     # One word without braces
 
@@ -286,6 +287,8 @@ class Expander:
 
     def _parameter(self, part: Parameter, builder: _Builder, state: State, *, split: bool) -> None:
         self.run_inside(part.inner, state)
+        if part.subscript:
+            self._evaluated_names(part.subscript, state, part.inner)
         value, uncertain = self._parameter_value(part, state)
         builder.uncertain |= uncertain
         builder.quoted |= part.quoted
@@ -323,7 +326,7 @@ class Expander:
             return value, False
         if operator[0] == "/":
             pattern, replacement = self._halves(part, state)
-            if not isinstance(value, str) or "nocasematch" in state.settings:
+            if not isinstance(value, str) or self._reads_otherwise(operator, pattern, state):
                 return None, False
             return replaced(operator, value, pattern, replacement), False
         argument = self._argument(part, state)
@@ -334,7 +337,7 @@ class Expander:
             return None, False
         if isinstance(value, tuple):
             return (value if operator == ":" and argument.strip() == "0" else None), False
-        if value is None:
+        if value is None or self._reads_otherwise(operator, argument, state):
             return None, False
         return transform(operator, value, argument), False
 
@@ -346,6 +349,13 @@ class Expander:
             return None
         name, _, subscript = value.partition("[")
         return state.value(name, subscript.rstrip("]"))
+
+    @staticmethod
+    def _reads_otherwise(operator: str, pattern: str, state: State) -> bool:
+        """Whether a setting of the shell makes another pattern of this one."""
+        if operator[0] == "/" and "nocasematch" in state.settings:
+            return True
+        return "extglob" in state.settings and _EXTENDED.search(plain(pattern)) is not None
 
     def _default(self, part: Parameter, value: Value, state: State) -> tuple[Value, bool]:
         operator = part.operator

@@ -5,6 +5,7 @@ import re
 from abc import abstractmethod
 
 from tibet_nc_agent.safety.grammar.nodes import (
+    Arithmetic,
     ArithmeticCommand,
     Case,
     Command,
@@ -56,9 +57,14 @@ RESERVED = frozenset(
 _COMPOUND_WORDS = frozenset(["{", "[[", "case", "for", "if", "select", "until", "while"])
 _EMPTY_PARENTHESES = re.compile(r"\([ \t]*\)")
 _UNARY_TEST = re.compile(r"-[a-zA-Z]")
-_BINARY_TEST = frozenset(
-    ["=", "==", "!=", "=~", "-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-nt", "-ot", "-ef"]
-)
+_COMPARES_NUMBERS = frozenset(["-eq", "-ne", "-lt", "-le", "-gt", "-ge"])
+_BINARY_TEST = _COMPARES_NUMBERS | {"=", "==", "!=", "=~", "-nt", "-ot", "-ef"}
+
+
+def _evaluated(word: Word) -> Word:
+    """Return what a word is where bash evaluates it as arithmetic."""
+    number = Arithmetic(word.parts, True, word.start, word.end)
+    return Word((number,), word.start, word.end)
 
 
 class CompoundParser(WordLexer):
@@ -372,6 +378,8 @@ class CompoundParser(WordLexer):
         self.blanks()
         mode = WordMode.REGULAR_EXPRESSION if operator == "=~" else WordMode.PATTERN
         self._test_word(words, mode)
+        if operator in _COMPARES_NUMBERS:
+            words[-2:] = [_evaluated(word) for word in words[-2:]]
 
     def _test_word(self, words: list[Word], mode: WordMode) -> Word:
         word = self.word(mode)
