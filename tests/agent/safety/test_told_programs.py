@@ -134,6 +134,30 @@ def test_text_that_runs_later_is_judged(line: str, expected: Decision) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
+        ("KUBE_EDITOR=reboot kubectl edit deploy x", DENY),
+        ("export BAT_PAGER='sh -c reboot'; bat x", DENY),
+        ("env SYSTEMD_EDITOR=reboot systemctl edit x", DENY),
+        ("FZF_DEFAULT_COMMAND='rm -rf /' fzf", DENY),
+        ("FZF_DEFAULT_OPTS='--preview reboot' fzf", DENY),
+        ("TAR_OPTIONS='--checkpoint=1 --checkpoint-action=exec=reboot' tar cf x y", DENY),
+        ("SHELL=/sbin/reboot vim", DENY),
+        ("KUBE_EDITOR=nano kubectl edit deploy x", ALLOW),
+        ("SYSTEMD_PAGER= systemctl status", ALLOW),
+        ("FZF_DEFAULT_COMMAND='fd --type f' fzf", ALLOW),
+        ("TAR_OPTIONS=--owner=0 tar cf x y", ALLOW),
+        ("SHELL=/bin/bash tmux new -s x", ALLOW),
+        ("LESS=-R git log", ALLOW),
+        ("MY_EDITOR='the best one!' ./app", ALLOW),
+    ],
+)
+def test_variables_that_programs_run_are_judged(line: str, expected: Decision) -> None:
+    """A variable that is named like an editor, a pager or a shell is run by its program."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
         ("some-tool /etc/shadow", ASK),
         ("some-tool @/etc/shadow", ASK),
         ("zcat -f /etc/shadow", ASK),

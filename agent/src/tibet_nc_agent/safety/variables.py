@@ -40,6 +40,19 @@ RUN_AS_COMMAND = frozenset(
         "GIT_ASKPASS",
     ]
 )
+# And any other that is named like one of these: BAT_PAGER, KUBE_EDITOR, CVS_RSH.
+_NAMED_LIKE_A_COMMAND = re.compile(
+    r"(?:[A-Z][A-Z0-9]*_)*(?:PAGER|CRASHPAGER|EDITOR|VISUAL|ASKPASS|RSH|BROWSER|TERMINAL|SHELL"
+    r"|LESSCLOSE|DEFAULT_COMMAND|SSH_COMMAND|EXTERNAL_DIFF|PROXY_COMMAND)"
+)
+# Variables that hold options, and whose.
+_OPTIONS_OF = {
+    "FZF_DEFAULT_OPTS": "fzf",
+    "GIT_CONFIG_PARAMETERS": "git -c",
+    "LESS": "less",
+    "MAKEFLAGS": "make",
+    "TAR_OPTIONS": "tar",
+}
 PROMPTS = frozenset(["PS0", "PS1", "PS2", "PS4"])
 # Variables that name files which run before anything else does, and what they are run with.
 RUN_AS_FILE = {"BASH_ENV": ("bash",), "ENV": ("sh",), "LD_PRELOAD": ()}
@@ -201,6 +214,10 @@ def judge_special(walk: Walk, name: str, value: str, state: State, span: Span) -
         walk.report(Decision.DENY, Family.LOGS, reason, span, state)
     if name in RUN_AS_COMMAND and value != UNKNOWN:
         walk.program(value.lstrip("|-") if name == "LESSOPEN" else value, state.copy(), span)
+    elif _NAMED_LIKE_A_COMMAND.fullmatch(name):
+        walk.program(value, state.copy(), span, lax=True)
+    elif name in _OPTIONS_OF:
+        walk.program(f"{_OPTIONS_OF[name]} {value}", state.copy(), span, lax=True)
     elif name in RUN_AS_FILE:
         _judge_files(walk, RUN_AS_FILE[name], value, state, span)
     elif name in PROMPTS:
