@@ -244,3 +244,32 @@ def test_accounts_and_keys(line: str, expected: Decision) -> None:
 def test_containers_and_machines(line: str, expected: Decision) -> None:
     """What gets out of a container or a machine is judged like the host's, what stays in is not."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("tarsnap --nuke", DENY),
+        ("gitlab-ctl cleanse", DENY),
+        ("borg delete /srv/repo", ASK),
+        ("restic forget latest", ASK),
+        ("kopia snapshot delete x --delete", ASK),
+        ("bconsole <<< 'purge volume=x'", ASK),
+        ("postsuper -d ALL", ASK),
+        ("doveadm expunge -A mailbox INBOX all", ASK),
+        ("s3cmd rb s3://x", ASK),
+        ("ntpdate example.org", ASK),
+        ("chronyc -a makestep", ASK),
+        ("exportfs -ua", ASK),
+        ("borg prune --keep-daily=7 /srv/repo", ALLOW),
+        ("restic forget --keep-last 7 --prune", ALLOW),
+        ("bconsole <<< 'status dir'", ALLOW),
+        ("postsuper -d 4F2A1", ALLOW),
+        ("ntpdate -q example.org", ALLOW),
+        ("chronyc tracking", ALLOW),
+        ("exportfs -ra", ALLOW),
+    ],
+)
+def test_what_is_stored(line: str, expected: Decision) -> None:
+    """Backups, mail and shares go with an approval only; keeping to a rule is everyday work."""
+    assert judge(line).decision is expected
