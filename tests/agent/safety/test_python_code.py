@@ -68,3 +68,60 @@ def test_what_a_program_may_run_or_delete_needs_an_approval(code: str) -> None:
 def test_what_harms_nothing_runs(code: str) -> None:
     """A program that only mentions a command, or runs a harmless one, is allowed."""
     assert judge(f"python3 -c {shlex.quote(code)}").decision is ALLOW
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import shutil; shutil.copytree('/srv/x', '/etc/passwd')", DENY),
+        ("import shutil; shutil.copy('/srv/x', '/etc/passwd')", DENY),
+        ("import os; os.rmdir('/etc')", ASK),
+        ("import os; os.unlink('/etc/passwd')", DENY),
+        ("import os; os.truncate('/etc/passwd', 0)", DENY),
+        ("import os; os.rename('/etc', '/srv/etc')", DENY),
+        ("import os; os.rename('a', 'b')", ALLOW),
+        ("import shutil; shutil.move('/etc/passwd', '/srv')", DENY),
+        ("import pty; pty.spawn('reboot')", DENY),
+        ("open('/etc/passwd', 'w')", DENY),
+        ("open('/etc/passwd', mode='a')", DENY),
+        ("open('/etc/passwd')", ALLOW),
+        ("open('/var/log/syslog', 'a')", ALLOW),
+        ("open('/var/log/syslog', 'w')", DENY),
+        ("import os; os.open('/etc/passwd', os.O_WRONLY)", DENY),
+        ("import os; os.open('/etc/passwd', os.O_RDONLY)", ALLOW),
+        ("from pathlib import Path; Path('/etc/passwd').write_text('x')", DENY),
+        ("from pathlib import Path; Path('/etc/passwd').touch()", DENY),
+        ("from pathlib import Path; Path('/etc/passwd').read_text()", ALLOW),
+        ("from pathlib import Path; Path('/etc/passwd').unlink()", DENY),
+        ("import os; os.execv('/sbin/reboot', ['reboot'])", DENY),
+        ("import os; os.execlp('reboot', 'reboot')", DENY),
+        ("import os; os.execvp('x', ['reboot'])", DENY),
+        ("import os; os.posix_spawn('/sbin/reboot', ['reboot'], {})", DENY),
+        ("import os; os.kill(-1, 9)", DENY),
+        ("import os; os.kill(1, 9)", DENY),
+        ("import os; os.kill(1234, 9)", ALLOW),
+        ("import marshal; exec(marshal.loads(b'x'))", DENY),
+        ("import json; json.loads('reboot')", ALLOW),
+        ("import glob, os; [os.remove(p) for p in glob.glob('/etc/*')]", DENY),
+        ("import os; [os.remove(p) for p in os.listdir('/etc')]", DENY),
+        ("import glob, os; [os.remove(p) for p in glob.glob('/*')]", DENY),
+        ("import os; p = os.path.expanduser('~/x'); os.remove(p)", ALLOW),
+        ("import shutil, os; shutil.rmtree(os.path.expanduser('~'))", DENY),
+        ("import shutil, os; shutil.rmtree(os.path.expanduser('~somebody'))", DENY),
+        ("import shutil, os; shutil.rmtree(os.path.expanduser('~root/'))", DENY),
+        ("import shutil; shutil.rmtree(f'/etc/{x}')", ASK),
+        ("import shutil; shutil.rmtree('/tmp/' + x)", ASK),
+        ("a, b = 'x', 'y'; print(a)", ALLOW),
+        ("a = b = 'reboot'; import os; os.system(a)", ASK),
+    ],
+)
+def test_what_a_call_does(code: str, expected: Decision) -> None:
+    """Each kind of call that runs, deletes, moves or writes, beside what only looks like it."""
+    assert judge(f"python3 -c {shlex.quote(code)}").decision is expected
+
+
+def test_what_is_fed_to_exec_is_judged() -> None:
+    """A program that runs its input is judged by what the line feeds it."""
+    feed = "echo \"import os; os.system('{}')\" | python3 -c 'exec(input())'"
+    assert judge(feed.format("reboot")).decision is DENY
+    assert judge(feed.format("uptime")).decision is ALLOW

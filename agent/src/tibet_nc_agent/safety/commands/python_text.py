@@ -113,7 +113,10 @@ def _limited(text: str) -> str | None:
 
 
 def _expanded(path: str | None, home: str) -> str | None:
-    """Return a path with `~` replaced; None for the home of another user, as when unknown."""
+    """Return a path with `~` replaced, and `~name` by the home that somebody usually has."""
     if path is None or not path.startswith("~"):
         return path
-    return home + path[1:] if path[1:2] in ("", "/") else None
+    name, slash, rest = path[1:].partition("/")
+    if name:
+        home = "/root" if name == "root" else f"/home/{name}"
+    return f"{home}{slash}{rest}"
