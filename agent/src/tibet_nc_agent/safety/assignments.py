@@ -2,7 +2,7 @@
 """Assignments: what they make of the values of variables."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -121,7 +121,7 @@ def _value(walk: ExpandingWalk, node: Assignment, state: State) -> tuple[Value, 
 @contextmanager
 def prefixed(
     walk: ExpandingWalk, assignments: tuple[Assignment, ...], fields: list[Field], state: State
-) -> Iterator[State]:
+) -> Generator[State]:
     """Yield the state in which a command runs that assignments stand before.
 
     They end with the command, except that `export` and its kind keep what they name, and that a
@@ -139,7 +139,8 @@ def prefixed(
         assign(walk, assignment, state)
     during = state.variables.copy()
     yield state
-    kept = {field.plain.partition("=")[0] for field in fields[1:]} if name in _DECLARING else set()
+    named = fields[1:] if name in _DECLARING else []
+    kept = {field.plain.partition("=")[0] for field in named}
     for variable in {assignment.name for assignment in assignments} - kept:
         changed = state.variables.get(variable) != during.get(variable)
         persists = "posix" in state.settings and name in _SPECIAL

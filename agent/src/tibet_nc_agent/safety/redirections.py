@@ -2,7 +2,7 @@
 """Where a command reads from and writes to."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from tibet_nc_agent.safety.assignments import ExpandingWalk
@@ -121,7 +121,7 @@ def _redirects_output(redirection: Redirection) -> bool:
 
 
 @contextmanager
-def redirected(redirections: tuple[Redirection, ...], state: State) -> Iterator[None]:
+def redirected(redirections: tuple[Redirection, ...], state: State) -> Generator[None]:
     """Let a compound command write to its own redirections instead of those of the shell."""
     held = state.descriptors.get("1")
     if held is None or not any(map(_redirects_output, redirections)):
