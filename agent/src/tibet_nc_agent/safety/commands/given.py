@@ -28,6 +28,7 @@ _CALL = re.compile(
     r"\b(?:system|exec\w{0,9}|popen\w?|spawn\w{0,9}|Process\.Start|Command::new|run)\s{0,9}[\s(]\s{0,9}"
     r"([\"\x27])([^\"\x27]{1,999})\1|[\"\x27]([^\"\x27]{1,999})[\"\x27]\.!|`([^`]{1,999})`"
 )
+_OPTION_NAME = re.compile(r"^-{1,2}[\w-]*=")
 _CODE = re.compile(r"-[a-z]*c")
 
 
@@ -73,12 +74,17 @@ def _values(call: Call, options: tuple[str, ...]) -> list[Field]:
 
 
 def _matches(call: Call, expressions: tuple[str | re.Pattern[str], ...]) -> Iterator[str]:
-    streams = [call.stdin, *(field.stream for field in call.arguments)] if expressions else []
-    texts = [stream.known for stream in streams if stream is not None]
-    if expressions:  # also of a file that the same line has written
-        names = (re.sub(r"^-{1,2}[\w-]*=", "", word) for word in call.words)
-        texts += [call.state.files.get(made(name, call.state)) for name in names]
-    for text in [*call.words, *(text for text in texts if text is not None)]:
+    """Yield what is found in the arguments, the input, and files that the same line has written."""
+    if not expressions:
+        return
+    streams = [call.stdin, *(field.stream for field in call.arguments)]
+    names = (_OPTION_NAME.sub("", word) for word in (call.words if call.state.files else ()))
+    texts = [
+        *call.words,
+        *(stream.known for stream in streams if stream is not None),
+        *(call.state.files.get(made(name, call.state)) for name in names),
+    ]
+    for text in dict.fromkeys(text for text in texts if text is not None):
         for expression in expressions:
             for found in re.finditer(expression, text):
                 yield found[found.lastindex or 0]
