@@ -158,6 +158,32 @@ def test_variables_that_programs_run_are_judged(line: str, expected: Decision) -
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
+        ("vim.basic -c ':!reboot'", DENY),
+        ("gcc-12 -wrapper /bin/sh,-c,reboot x.c", DENY),
+        ("emacs-nox --eval '(shell-command \"reboot\")'", DENY),
+        ("grm -rf /", DENY),
+        ("gdd if=/dev/zero of=/dev/sda", DENY),
+        ("sudo.ws reboot", DENY),
+        ("/usr/bin/less.gnu '+!reboot' x", DENY),
+        ("kubectl-1.28 delete ns x", DENY),
+        ("terraform1.5 destroy", DENY),
+        ("docker.io run -v /:/h x rm -rf /h", ASK),
+        ("helm3 uninstall x", ASK),
+        ("./reboot2 now", ALLOW),
+        ("reboot-notifier --status", ALLOW),
+        ("gcc-12 -c x.c", ALLOW),
+        ("vim.basic +12 x", ALLOW),
+        ("gls -l", ALLOW),
+    ],
+)
+def test_a_variant_is_known_by_its_usual_name(line: str, expected: Decision) -> None:
+    """What distributions add to a name, a version or who made it, makes it no other program."""
+    assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
         ("some-tool /etc/shadow", ASK),
         ("some-tool @/etc/shadow", ASK),
         ("zcat -f /etc/shadow", ASK),

@@ -64,6 +64,10 @@ HANDLERS: dict[str, Handler] = {
 _GUARDED = frozenset([*files.HANDLERS, *archives.HANDLERS, *processes.HANDLERS, "find", "eval"])
 _PATTERN_FIRST = frozenset(["grep", "egrep", "fgrep", "zgrep", "rg", "ag", "sed", "awk", "gawk"])
 _VERSIONED_SHELL = re.compile(r"(?:bash|zsh|ksh|dash)-?[\d.]+")
+_VARIANT = re.compile(
+    r"(?:[-.]?\d[\d.]*|[-.](?:basic|tiny|nox|gtk3?|huge|real|distrib|ws|gnu|static|io|exe|bin"
+    r"|multiarch|remote|x86_64|util-linux))$"
+)
 _VERSION = re.compile(r"[\d.]+$")
 _SYSTEM_DIRECTORIES = frozenset(
     [
@@ -208,7 +212,7 @@ def _run_name(
         return output
     body = state.functions.get(base)
     if body is None:
-        return dispatch(walk, base, fields, state, stdin)
+        return dispatch(walk, _usual_name(walk.policy, base), fields, state, stdin)
     _judge_namesake(walk, base, fields, state, stdin)
     if base in state.active:
         return _recursion(walk, base, fields, state)
@@ -274,7 +278,7 @@ def _run_path(
         service = [first.with_text("service"), first.with_text(base), *fields[1:]]
         return dispatch(walk, "service", service, state, stdin)
     if _is_system_program(first.text, path):
-        return dispatch(walk, base, fields, state, stdin)
+        return dispatch(walk, _usual_name(walk.policy, base), fields, state, stdin)
     if shells.is_in_download(first.text, state):
         reason = "runs a program of a tree that was downloaded in the same command"
         walk.report(Decision.NEEDS_APPROVAL, Family.PIPE_TO_SHELL, reason, span, state)
@@ -371,6 +375,25 @@ def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
         _judge_hashes(call)
         judge_told(call, policy, begins)
     return None
+
+
+def _usual_name(policy: Policy, name: str) -> str:
+    """Return the name that the tables know a variant by: `vim.basic`, `gcc-12`, `grm`."""
+    if _is_known(policy, name):
+        return name
+    usual = _VARIANT.sub("", name)
+    if usual != name and _is_known(policy, usual):
+        return usual
+    return name[1:] if name[0] == "g" and name[1:] in HANDLERS else name
+
+
+def _is_known(policy: Policy, name: str) -> bool:
+    tables = (policy.interpreters, policy.containers, policy.downloaders, policy.data)
+    return (
+        _begins_command(policy, name)
+        or any(name in table for table in tables)
+        or any(name == argv[0] for argv in policy.allowed)
+    )
 
 
 def _begins_command(policy: Policy, name: str) -> bool:
