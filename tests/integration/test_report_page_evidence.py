@@ -11,6 +11,7 @@ import pytest
 from tests.audit.chains import CHUNK, Chain, add, salt
 from tests.harness.browser import Page
 from tests.integration.report import export, findings, verdict
+from tibet_nc_audit.payloads import DIFFERS
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import PAYLOADS_CODEC, RECORDINGS, Payload, recording_name
@@ -184,3 +185,15 @@ def test_the_text_that_is_shown(page: Page, tmp_path: Path) -> None:
     assert "df" in shown
     assert "rm" not in shown.split()
     assert "never asked for" not in shown
+
+
+def test_another_text_is_not_shown(page: Page, tmp_path: Path) -> None:
+    """What stands in the place of a text is named, and shown as little as by log and show."""
+    chain = Chain(tmp_path / "state")
+    number = chain.intent("df")
+    chain.texts.write_bytes(_text(number, "never-typed", 1))
+    assert _first_bad(page, chain) == number
+    assert page.evaluate("document.querySelector('.command .remark').innerText") == DIFFERS
+    search = "document.getElementById('search')"
+    page.evaluate(f"({search}.value = 'never-typed', {search}.dispatchEvent(new Event('input')))")
+    assert page.evaluate("document.getElementById('timeline').innerText") == "Nothing fits."

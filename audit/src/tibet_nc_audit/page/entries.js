@@ -125,9 +125,11 @@ function entriesOf(lines, records, start, texts, recordings) {
       return;
     }
     const seq = record ? record.seq : start + row;
+    const text = textOf(record, texts);
+    const differs = Boolean(text?.digest) && text.digest !== record.command;
     const entry = { seq, record, end: null, lines: [line], verdict: verdictOf(record),
       time: record?.time ?? "", operator: record?.sender ?? "", session: record?.session ?? "",
-      text: textOf(record, texts),
+      text: differs ? undefined : text, differs,
       recording: record?.kind === "remainder" ? recordings.get(recordingName(record)) : null };
     entries.push(entry);
     if (record?.kind === "intent") open.set(seq, entry);

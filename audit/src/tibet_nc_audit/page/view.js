@@ -209,7 +209,10 @@ function entryElement(entry, view) {
 function commandLine(entry) {
   const line = make("div", "command");
   if (entry.text) line.append(safe("code", "", entry.text.command));
-  else if (entry.record?.command) line.append(make("span", "remark", "[no text here]"));
+  else if (entry.record?.command) {
+    line.append(make("span", "remark", entry.differs ? "[not the text that the record commits to]"
+      : "[no text here]"));
+  }
   line.append(make("span", "badge", ending(entry)));
   return line;
 }
