@@ -200,12 +200,12 @@ def test_damaged_file_is_our_error(
 
 
 def test_other_format_is_refused(open_inbox: Callable[[], Inbox], tmp_path: Path) -> None:
-    """An inbox of another version is not guessed at."""
+    """An inbox of another version is not guessed at, and the line says what to do with it."""
     open_inbox().close()
     database = sqlite3.connect(tmp_path / FILE_NAME)
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(InboxError, match="format 99; this version knows 1"):
+    with pytest.raises(InboxError, match=r"format 99, and this version knows 1; .*move it away"):
         open_inbox()
 
 

@@ -198,6 +198,25 @@ async def test_a_chain_that_no_crash_leaves_is_not_gone_on_with(executor: Execut
         await _command(executor)
 
 
+async def test_a_newer_version_s_record_stops_the_start_and_changes_nothing(
+    executor: Executor,
+) -> None:
+    """Who goes back to a version that doesn't know a record is told so; the chain stays whole."""
+    await _two_commands(executor)
+    path = _last(executor)
+    whole = path.read_bytes()
+    newer = whole.splitlines(keepends=True)[-1].replace(b'"kind":"', b'"kind":"newer-')
+    path.write_bytes(whole + newer)
+    said = _refusal(executor)
+    number = whole.count(b"\n")
+    assert f"record {number} of the chain is damaged, or one of a newer version: " in said
+    assert said.count("\n") == 1
+    assert path.read_bytes() == whole + newer
+    path.write_bytes(whole)
+    with executor:
+        await _command(executor)
+
+
 def test_a_group_that_tells_commands_apart_is_not_given_to_all() -> None:
     """A number of `shell.groups` out of the runs' own stops the start, in one line (I6)."""
     first = first_group(choose_uids().shell, GID_MAP.read_text())

@@ -35,14 +35,14 @@ class StateDatabase:
             path.chmod(0o600)
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
-                self._prepare(schema, version)
+                self._prepare(schema, version, hint)
             except BaseException:
                 self._database.close()
                 raise
         except (sqlite3.Error, OSError) as failure:
             raise error(f"{path}: {failure}{hint}") from None
 
-    def _prepare(self, schema: str, version: int) -> None:
+    def _prepare(self, schema: str, version: int, hint: str) -> None:
         run = self._database.execute
         mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
@@ -56,7 +56,8 @@ class StateDatabase:
                 f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;"
             )
         elif found != version:
-            raise self._error(f"{self.path}: format {found}; this version knows {version}")
+            problem = f"{self.path}: format {found}, and this version knows {version}"
+            raise self._error(f"{problem}{hint}")
 
     def close(self) -> None:
         """Close the file; what a transaction was left open with is undone."""

@@ -220,7 +220,9 @@ class Index:
         try:
             return self._database.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise LedgerError(f"the index can't be read: {error}; it can be deleted") from None
+            raise LedgerError(
+                f"the index can't be read: {error}; {self._path} can be deleted"
+            ) from None
 
     def copy_tree(self) -> Frontier:
         """Return the tree over the lines of these records, to go on with."""

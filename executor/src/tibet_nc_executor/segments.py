@@ -143,7 +143,9 @@ def _decode(line: bytes, number: int) -> Record:
     try:
         return RECORDS.decode(line)
     except ProtocolError as error:
-        raise LedgerError(f"record {number} of the chain is damaged: {error}") from None
+        raise LedgerError(
+            f"record {number} of the chain is damaged, or one of a newer version: {error}"
+        ) from None
 
 
 def _follow(line: bytes, number: int, head: str) -> Record:
