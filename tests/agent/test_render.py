@@ -229,7 +229,9 @@ def test_started_is_not_final() -> None:
     """The notice of a start is no answer yet."""
     started = Started(request=1, run="0" * 32, number=42, head="0" * 64)
     content = ANSWERER.started(EVENT, started)
-    assert content["body"] == "started · #42 · !cancel 42 interrupts it"
+    assert content["body"] == (
+        "started · #42 · !cancel 42 interrupts it, !in 42 text types into it"
+    )
     assert (block(content).final, block(content).number) == (False, 42)
 
 

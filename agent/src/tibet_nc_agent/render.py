@@ -83,8 +83,7 @@ class Answerer:
     def started(self, event_id: str, started: Started) -> JsonObject:
         """Say that a command takes longer than a moment."""
         block = self._block(event_id, Verdict.INFO, final=False, number=started.number)
-        text = f"started · #{started.number} · !cancel {started.number} interrupts it"
-        return message(block, Part(text))
+        return message(block, Part(f"started · #{started.number} · {_handles(started.number)}"))
 
     def waits(self, event_id: str, number: int) -> JsonObject:
         """Say that a message is dealt with when the command of this number has ended."""
@@ -104,7 +103,7 @@ class Answerer:
         )
         told = (
             f"#{number} is running · sent {duration(age_ms)} ago · "
-            f"{counted(report.output_bytes, 'byte')} so far · !cancel {number} interrupts it"
+            f"{counted(report.output_bytes, 'byte')} so far · {_handles(number)}"
         )
         screen = newest(report.data, whole=report.output_bytes == len(report.data))
         parts = [Part(screen, code=True)] if screen else []
@@ -240,6 +239,11 @@ def meant(refusal: Refused) -> tuple[Part, ...]:
     if cost(line, code=True) > OUTPUT_BUDGET:
         return (Part("(it is too long to be shown: put it into a script on the host)"),)
     return (Part(line, code=True),)
+
+
+def _handles(number: int) -> str:
+    """Return how a running command is ended, and how a question that it asks is answered."""
+    return f"!cancel {number} interrupts it, !in {number} text types into it"
 
 
 def _output(output: str | Attached, result: Finished) -> list[Part]:
