@@ -198,6 +198,19 @@ async def test_a_chain_that_no_crash_leaves_is_not_gone_on_with(executor: Execut
         await _command(executor)
 
 
+@needs_root
+async def test_a_file_of_somebody_else_is_named(executor: Executor) -> None:
+    """What the executor may not open stops the start with its name and the reason."""
+    await _two_commands(executor)
+    for path in (_last(executor), executor.state / "lock"):
+        owner = path.stat()
+        os.chown(path, 0, 0)
+        said = _refusal(executor)
+        assert said.endswith(f"the chain can't be opened: {path}: Permission denied\n")
+        assert said.count("\n") == 1
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
 async def test_a_newer_version_s_record_stops_the_start_and_changes_nothing(
     executor: Executor,
 ) -> None:

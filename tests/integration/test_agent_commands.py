@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Account, Operator, Seen, Synapse
-from tests.harness.host import Host
+from tests.harness.host import Host, HostError
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -217,6 +217,22 @@ async def test_what_was_pasted_is_given_back_as_it_was_meant(
     answer = await asked(operator, room, "\n".join(meant))
     assert answer.result["verdict"] == "ran"
     assert answer.body.startswith("/")
+
+
+@pytest.mark.parametrize("name", ["identities.json", "matrix/lock", "cross-signing.json"])
+async def test_a_file_of_somebody_else_is_named(
+    name: str, host: Host, operator: Operator, room: str
+) -> None:
+    """What the agent may not open, as after a restore, ends it with its name and the reason."""
+    await asked(operator, room, "$ true")
+    await asyncio.to_thread(host.agent.stop)
+    path = host.directory / "agent" / name
+    path.touch()
+    os.chown(path, 0, 0)
+    path.chmod(0o600)
+    with pytest.raises(HostError) as failure:
+        await asyncio.to_thread(host.start_agent)
+    assert str(failure.value).endswith(f"tibet-nc-agent: {path}: Permission denied")
 
 
 async def test_explain_runs_nothing(host: Host, operator: Operator, room: str) -> None:

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tibet-nc-agent: {error}", file=sys.stderr)
         return USAGE
     except _FAILURES as error:
-        print(f"tibet-nc-agent: {error}", file=sys.stderr)
+        print(f"tibet-nc-agent: {_text(error)}", file=sys.stderr)
         return BAD
     except KeyboardInterrupt:
         print("tibet-nc-agent: interrupted", file=sys.stderr)
@@ -143,9 +143,16 @@ def _fail_together(group: BaseExceptionGroup[BaseException]) -> int:
     if rest is not None:
         raise rest
     leaves = _leaves(group if expected is None else expected)
-    for text in dict.fromkeys(str(error) for error in leaves):
+    for text in dict.fromkeys(map(_text, leaves)):
         print(f"tibet-nc-agent: {text}", file=sys.stderr)
     return USAGE if any(isinstance(error, _UNUSABLE) for error in leaves) else BAD
+
+
+def _text(error: BaseException) -> str:
+    """Return what an error says; of a file that can't be used its name, and why."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

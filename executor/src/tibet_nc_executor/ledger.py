@@ -130,7 +130,8 @@ class Ledger:
                 self._open_segment(first)
                 failed.pop_all()
         except OSError as error:
-            raise LedgerError(f"the chain can't be opened: {error}") from None
+            where = "" if error.filename is None else f"{error.filename}: "
+            raise LedgerError(f"the chain can't be opened: {where}{error.strerror}") from None
 
     def _lock(self, directory: Path) -> None:
         make_directory(self._chain)
