@@ -62,10 +62,10 @@ def test_what_is_a_command_is_left_alone(command: str) -> None:
 @given(st.text(alphabet=st.sampled_from("ab@ $#`\n[:")))
 def test_no_correction_is_refused_for_the_same(command: str) -> None:
     """What is offered in place of a prompt or a mark has no such mark at its beginning any more."""
-    found = judged(command.strip() or "x", RULES)
+    command = command.strip() or "x"
+    found = judged(command, RULES)
     if isinstance(found, Refused) and found.family is Cause.PROMPT and found.meant is not None:
-        assert found.meant != command
-        assert len(found.meant) <= len(command) + len("$ ")
+        assert len(found.meant) < len(f"$ {command}")
 
 
 def test_a_lone_question_mark_is_explained() -> None:
