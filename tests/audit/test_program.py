@@ -296,9 +296,11 @@ def test_the_state_can_stand_before_or_after_the_verb(root: Path) -> None:
 @pytest.mark.parametrize(
     "verb", ["", "verify", "log", "show", "replay", "export", "checkpoint", "crosscheck"]
 )
-def test_help(verb: str) -> None:
-    """Every verb has help."""
+def test_help(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verb has help, which fits a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
     done = process(*verb.split(), "--help")
+    assert max(map(len, done.out.splitlines())) < 80
     assert (done.status, done.err) == (0, "")
     assert "--state DIR" in done.out
 

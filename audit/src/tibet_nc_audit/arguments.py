@@ -306,7 +306,13 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
         help="from a time on: 2026-11-25, 2026-11-25T10:00+01:00 (UTC unless said), 2h (ago)",
     )
     group.add_argument("--until", metavar="TIME", help="before a time")
-    group.add_argument("--kind", type=_one_of(Kind), choices=list(Kind))
+    group.add_argument(
+        "--kind",
+        type=_one_of(Kind),
+        choices=list(Kind),
+        metavar="KIND",
+        help=f"of this kind: {', '.join(Kind)}",
+    )
     group.add_argument("--session", metavar="ID", help="in this session")
     group.add_argument("--verdict", type=_one_of(Verdict), choices=list(Verdict))
 
