@@ -21,7 +21,7 @@ async def answered(site: Site) -> int:
 
 
 async def test_backup_and_restore(site: Site) -> None:
-    """The backup is enough, with the settings lost and over a state that went on since it."""
+    """The backup is enough, with settings lost or added, and over a state that went on since it."""
     machine = site.machine
     verify = "tibet-nc-audit verify --key $(cat /etc/tibet-nc/executor.pub)"
     async with await site.login() as operator:
@@ -35,7 +35,7 @@ async def test_backup_and_restore(site: Site) -> None:
         site.follow("Back up and restore", 0)
         await number()
         machine.run("systemctl", "kill", "--signal=KILL", *UNITS)
-        machine.sh("rm -rf /etc/tibet-nc")
+        machine.sh("rm -r /etc/tibet-nc/*; touch /etc/tibet-nc/newer.toml")
         unpacked, started = blocks("docs/operations.md", "Back up and restore")[1].split("# if", 1)
         enter(machine, unpacked, {})
         machine.sh("mv /var/lib/tibet-nc-agent/matrix /var/lib/tibet-nc-agent/matrix.lost")
@@ -46,7 +46,8 @@ async def test_backup_and_restore(site: Site) -> None:
     machine.run("rm", "/etc/credstore.encrypted/tibet-nc.password")
     machine.sh(f"{verify}; {verify} --state /var/lib/tibet-nc.before")
     modes = machine.sh(f"stat -c '%a %U %n' {STATES}").splitlines()
-    machine.sh("rm -r /var/lib/tibet-nc.before /var/lib/tibet-nc-agent.before")
+    assert "newer.toml" not in machine.sh("ls /etc/tibet-nc")
+    machine.sh("rm -r /var/lib/tibet-nc.before /var/lib/tibet-nc-agent.before /etc/tibet-nc.before")
     assert modes == [
         "755 root /etc/tibet-nc",
         "700 tibet-nc-executor /var/lib/tibet-nc",

@@ -28,7 +28,7 @@ async def test_another_host(site: Site) -> None:
     machine.run(INSTALL, "--purge", "--yes")
     site.install("--wheels", "/root/wheels")
     site.follow("Back up and restore", 1)
-    machine.sh("rm -r /var/lib/tibet-nc.before /var/lib/tibet-nc-agent.before")
+    machine.sh("rm -r /var/lib/tibet-nc.before /var/lib/tibet-nc-agent.before /etc/tibet-nc.before")
     (next_answer,) = await site.ask("$ echo moved")
     assert next_answer.result["number"] > answer.result["number"]
     assert machine.sh("cat /var/lib/tibet-nc-agent/matrix/login.json") == device
