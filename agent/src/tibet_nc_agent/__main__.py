@@ -16,7 +16,7 @@ import msgspec
 from tibet_nc_agent import VERSION, explain, keyfile, login_dialog, starting, trust
 from tibet_nc_agent.assembly import prepare_state
 from tibet_nc_agent.check import Check
-from tibet_nc_agent.config import DEFAULT_PATH, Config, load, rules_file
+from tibet_nc_agent.config import DEFAULT_PATH, Config, load, operators_file, rules_file
 from tibet_nc_agent.config_error import ConfigError
 from tibet_nc_agent.console import ConsoleError
 from tibet_nc_agent.descent import DescentError, become_owner
@@ -76,6 +76,14 @@ def _run_verb(arguments: Sequence[str] | None) -> int:
         options.rules = options.rules or rules_file(path, required=given)
         explain.explain(options, out=sys.stdout)
         return GOOD
+    if options.verb in ("untrust", "operators"):
+        pins = operators_file(path, required=given)
+        os.umask(0o077)
+        if options.verb == "untrust":
+            trust.untrust(pins, options.user, out=sys.stdout)
+        else:
+            trust.operators(pins, as_json=options.json, out=sys.stdout)
+        return GOOD
     config = load(path, os.environ, required=given)
     os.umask(0o077)
     return _carry_out(options, config)
@@ -101,10 +109,6 @@ def _carry_out(options: argparse.Namespace, config: Config) -> int:
                 trust.trust_by_emoji(config, options.user, out=sys.stdout)
             else:
                 trust.trust(config, options.user, options.fingerprint, out=sys.stdout)
-        case "untrust":
-            trust.untrust(config, options.user, out=sys.stdout)
-        case "operators":
-            trust.operators(config, as_json=options.json, out=sys.stdout)
         case _:  # doctor, as the parser has seen to it
             return asyncio.run(_doctor(config, as_json=options.json))
     return GOOD

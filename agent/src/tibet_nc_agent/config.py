@@ -199,6 +199,14 @@ def rules_file(path: Path, *, required: bool) -> Path | None:
     return _Loader(path, {}).rules_file(required=required)
 
 
+def operators_file(path: Path, *, required: bool) -> Path:
+    """Return the file of the pinned operators; raises ConfigError.
+
+    No other setting is looked at: who is taken out in an emergency is, whatever is wrong there.
+    """
+    return _Loader(path, {}).operators_file(required=required)
+
+
 def read_executor_key(config: Config) -> PublicKey:
     """Return the key by which the executor is known; raises ConfigError.
 
@@ -239,13 +247,21 @@ class _Loader:
         return self._check(file)
 
     def rules_file(self, *, required: bool) -> Path | None:
-        section = self._read(required=required).get("airlock")
-        file = section.get("rules_file") if isinstance(section, dict) else None
+        return self._single_path("airlock", "rules_file", required=required)
+
+    def operators_file(self, *, required: bool) -> Path:
+        file = self._single_path("operators", "file", required=required)
+        return Path(OperatorsSection().file) if file is None else file
+
+    def _single_path(self, table: str, name: str, *, required: bool) -> Path | None:
+        """Return one path, None if it isn't set, whatever the other settings are."""
+        section = self._read(required=required).get(table)
+        file = section.get(name) if isinstance(section, dict) else None
         if file is None:
             return None
         if not isinstance(file, str):
-            raise self._wrong("airlock.rules_file", "expected a text")
-        return self._path_of("airlock.rules_file", file)
+            raise self._wrong(f"{table}.{name}", "expected a text")
+        return self._path_of(f"{table}.{name}", file)
 
     def _read(self, *, required: bool) -> TomlTable:
         try:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, TextIO
 
 import msgspec
@@ -109,15 +110,15 @@ def _pin(config: Config, user: str, master_key: str, how: How, out: TextIO) -> N
         out.write("but [operators] allowed names others only: until it names this one too, no\n")
 
 
-def untrust(config: Config, user: str, *, out: TextIO) -> None:
+def untrust(operators_file: Path, user: str, *, out: TextIO) -> None:
     """Take a pin back; raises PinsError."""
-    unpin(config.operators_file, user)
+    unpin(operators_file, user)
     out.write(f"{user} is no operator of this host any more\n")
 
 
-def operators(config: Config, *, as_json: bool, out: TextIO) -> None:
+def operators(operators_file: Path, *, as_json: bool, out: TextIO) -> None:
     """List the pinned operators; raises PinsError."""
-    pins = PinFile(config.operators_file).pins()
+    pins = PinFile(operators_file).pins()
     if as_json:
         out.write(msgspec.json.encode(list(pins.values())).decode() + "\n")
         return
