@@ -221,18 +221,14 @@ def judge_special(walk: Walk, name: str, value: str, state: State, span: Span) -
     elif name in RUN_AS_FILE:
         _judge_files(walk, RUN_AS_FILE[name], value, state, span)
     elif name in PROMPTS:
-        _judge_prompt(walk, value, state, span)
+        if UNKNOWN in value and name == "PS4":  # a shell without a terminal shows no other
+            reason = "a value that is not in the command is expanded as a prompt"
+            walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
+        walk.program(as_prompt(value), state.copy(), span)
     elif name in _NAMES_OF_COMMANDS:
         reason = f"{name} changes what a command name means"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
         walk.program(value, state.copy(), span, lax=True)
-
-
-def _judge_prompt(walk: Walk, value: str, state: State, span: Span) -> None:
-    if UNKNOWN in value:
-        reason = "a value that is not in the command is expanded as a prompt"
-        walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
-    walk.program(as_prompt(value), state.copy(), span)
 
 
 def _judge_files(
