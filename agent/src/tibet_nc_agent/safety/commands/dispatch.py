@@ -62,6 +62,15 @@ HANDLERS: dict[str, Handler] = {
     **hosts.HANDLERS,
 }
 _GUARDED = frozenset([*files.HANDLERS, *archives.HANDLERS, *processes.HANDLERS, "find", "eval"])
+# Where these are not the system's own, a `g` is put before their names.
+_GNU = frozenset(
+    [
+        *files.HANDLERS,
+        *text.HANDLERS,
+        *processes.HANDLERS,
+        *("env", "find", "nice", "nohup", "tar", "xargs"),
+    ]
+)
 _PATTERN_FIRST = frozenset(["grep", "egrep", "fgrep", "zgrep", "rg", "ag", "sed", "awk", "gawk"])
 _VERSIONED_SHELL = re.compile(r"(?:bash|zsh|ksh|dash)-?[\d.]+")
 _VARIANT = re.compile(
@@ -384,7 +393,7 @@ def _usual_name(policy: Policy, name: str) -> str:
     usual = _VARIANT.sub("", name)
     if usual != name and _is_known(policy, usual):
         return usual
-    return name[1:] if name[0] == "g" and name[1:] in HANDLERS else name
+    return name[1:] if name[0] == "g" and name[1:] in _GNU else name
 
 
 def _is_known(policy: Policy, name: str) -> bool:
