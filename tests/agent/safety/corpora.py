@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-r"""The sample lines: a command (with `\\n`, `\\t` and `\\\\` escaped), a family, a note."""
+r"""The sample lines: a command (with `\\n`, `\\t` and `\\\\` escaped), a family, a note.
+
+Dangerous ones have the verdict that they get at least before the note.
+"""
 
 import re
 from pathlib import Path
@@ -20,6 +23,15 @@ def commands(name: str) -> list[str]:
 
 def families() -> dict[str, str]:
     """Return the family that each dangerous command is filed under."""
+    return _column(1)
+
+
+def verdicts() -> dict[str, str]:
+    """Return the verdict that each dangerous command gets at least."""
+    return _column(2)
+
+
+def _column(number: int) -> dict[str, str]:
     lines = (_FOLDER / "dangerous.tsv").read_text(encoding="utf-8").splitlines()
     columns = [line.split("\t") for line in lines[1:]]
-    return dict(zip(commands("dangerous"), [column[1] for column in columns], strict=True))
+    return dict(zip(commands("dangerous"), [column[number] for column in columns], strict=True))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The two columns: what must never be allowed, and what must not be in the way."""
 
-from tests.agent.safety.corpora import commands, families
+from tests.agent.safety.corpora import commands, families, verdicts
 from tibet_nc_agent.safety import Decision, Family, judge
 
 DANGEROUS = commands("dangerous")
@@ -14,6 +14,16 @@ LEAST_SHARE_IN_FAMILY = 0.9
 def test_no_dangerous_line_is_allowed() -> None:
     """No line of the dangerous column is allowed."""
     assert [line for line in DANGEROUS if judge(line).decision is Decision.ALLOW] == []
+
+
+def test_no_dangerous_line_gets_a_weaker_verdict() -> None:
+    """What is denied doesn't become a matter of approval by a change that meant something else."""
+    weaker = [
+        command
+        for command, least in verdicts().items()
+        if judge(command).decision.rank < Decision(least).rank
+    ]
+    assert weaker == []
 
 
 def test_every_harmless_line_is_allowed() -> None:
