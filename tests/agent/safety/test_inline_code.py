@@ -125,3 +125,21 @@ def test_what_harms_nothing_runs(program: str, code: str) -> None:
 def test_what_awk_tells_a_shell_runs(code: str, expected: Decision) -> None:
     """A line that awk prints into a shell, wherever that is, is judged; a computed one asks."""
     assert judge(f"awk {shlex.quote(code)}").decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("pwsh -Command 'rm -rf /'", DENY),
+        ("pwsh -NoProfile -com reboot", DENY),
+        ("pwsh -c reboot", DENY),
+        ("pwsh -EncodedCommand cgBlAGIAbwBvAHQA", DENY),
+        ("pwsh -enc cgBlAGIAbwBvAHQA", DENY),
+        ("pwsh -Command uptime", ALLOW),
+        ("pwsh -Command 'Get-Process | Select-Object -First 3'", ALLOW),
+        ("pwsh -ExecutionPolicy Bypass -c uptime", ALLOW),
+    ],
+)
+def test_powershell_takes_its_options_cut_off(line: str, expected: Decision) -> None:
+    """What stands behind -Command, in any case and length, is run; what is encoded hides it."""
+    assert judge(line).decision is expected

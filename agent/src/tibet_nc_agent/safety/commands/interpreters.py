@@ -31,6 +31,9 @@ _ATTACHED = {
 }
 # Options of more than one letter behind a single hyphen, which don't hold code.
 _LONG_NAMES = {"erlang": re.compile(r"-(?!e$|eval$)[a-z]\w+")}
+# PowerShell takes its options in any case and cut off anywhere.
+_POWERSHELL_CODE = re.compile(r"-c(?:o(?:m(?:m(?:a(?:n(?:d)?)?)?)?)?)?", re.IGNORECASE)
+_POWERSHELL_ENCODED = re.compile(r"-(?:e|ec|en[a-z]*)", re.IGNORECASE)
 _MODULE = re.compile(r"-[^WX]*m")
 _IN_PLACE = re.compile(r"-[lnpw0]*i")
 _NETWORK = re.compile(
@@ -41,6 +44,8 @@ _NETWORK = re.compile(
 
 def interpret(call: Call, language: str) -> Stream:
     """Judge a run of an interpreter."""
+    if language == "powershell" and any(map(_POWERSHELL_ENCODED.fullmatch, call.words)):
+        call.deny(Family.ENCODED, f"{call.name} runs encoded code")
     codes, script, module = _arguments(call, language)
     if language in ("perl", "ruby") and any(_IN_PLACE.match(word) for word in call.words):
         for field in call.arguments:
@@ -85,7 +90,9 @@ def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, bo
             return codes, field, False
         if word == "--":
             return codes, following[0] if following else None, False
-        if word in _LONG_CODE:
+        if word in _LONG_CODE or (
+            language == "powershell" and _POWERSHELL_CODE.fullmatch(word) is not None
+        ):
             codes.extend(following)
             index += 2
         elif word.startswith(("--eval=", "--print=", "--execute=")):
