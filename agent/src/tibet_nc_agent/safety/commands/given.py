@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from tibet_nc_agent.safety.call import CLUSTER, Call
+from tibet_nc_agent.safety.commands.mentioned import as_mentioned
 from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.policy import Policy
-from tibet_nc_agent.safety.values import Context, Field, State
+from tibet_nc_agent.safety.values import Context, Field
 from tibet_nc_agent.safety.writes import judge_write
 
 _OUTPUT_OPTIONS = frozenset(["-o", "-O", "-of", "-out", "--out", "--output", "--output-file"])
@@ -107,7 +108,7 @@ def judge_named(call: Call) -> None:
             at = index if equals else index + 1
             for field in call.arguments[at : at + 1]:
                 text = field.text.partition("=")[2] if equals else field.text
-                call.walk.program(text, _doubtful(call), call.span, lax=True)
+                call.walk.program(text, as_mentioned(call.state), call.span, lax=True)
 
 
 def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> None:
@@ -115,7 +116,7 @@ def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> Non
     words = call.words
     executes = False
     for text in _matches(call, (_CALL,)):
-        call.walk.program(text, _doubtful(call), call.span, lax=True)
+        call.walk.program(text, as_mentioned(call.state), call.span, lax=True)
     for index, word in enumerate(words):
         name = word.rpartition("/")[2]
         option = "".join(words[index + 1 : index + 2])
@@ -125,15 +126,10 @@ def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> Non
         if not starts_shell and not executes and not _GIVES.fullmatch(before):
             continue
         if " " in word:
-            call.walk.program(call.arguments[index].text, _doubtful(call), call.span, lax=True)
+            call.walk.program(
+                call.arguments[index].text, as_mentioned(call.state), call.span, lax=True
+            )
         elif begins(name):
             text = " ".join(quoted(field.text) for field in call.arguments[index:])
-            call.walk.program(text, _doubtful(call), call.span, lax=True)
+            call.walk.program(text, as_mentioned(call.state), call.span, lax=True)
             break
-
-
-def _doubtful(call: Call) -> State:
-    state = call.state.copy()
-    if state.context is Context.HOST:
-        state.context = Context.MENTIONED
-    return state

@@ -18,7 +18,7 @@ _AROUND = "| \t\n-"  # `open(F, "reboot|")`
 def judge_mentioned(walk: Walk, texts: Iterable[str], state: State, span: Span) -> None:
     """Judge texts as commands that may run."""
     for text in dict.fromkeys(text.strip(_AROUND) for text in texts):
-        walk.program(text, _mentioned(state), span, lax=True)
+        walk.program(text, as_mentioned(state), span, lax=True)
 
 
 def judge_mentioned_paths(walk: Walk, texts: Iterable[str], state: State, span: Span) -> None:
@@ -26,13 +26,15 @@ def judge_mentioned_paths(walk: Walk, texts: Iterable[str], state: State, span: 
     for text in dict.fromkeys(texts):
         if text.startswith("/"):
             target = Field(text, *span, quoted=True)
-            call = Call(walk, "rmtree", [target], [], _mentioned(state), None)
+            call = Call(walk, "rmtree", [target], [], as_mentioned(state), None)
             judge_removal(call, [target], "an inline program deletes", recursive=True)
 
 
-def _mentioned(state: State) -> State:
+def as_mentioned(state: State) -> State:
+    """Return the state for what may run as well not: of the host's it needs an approval at most."""
     inner = state.copy()
-    inner.context = Context.MENTIONED
+    if inner.context is Context.HOST:
+        inner.context = Context.MENTIONED
     return inner
 
 
