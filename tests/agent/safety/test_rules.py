@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: MIT
 """The rules as data: a host can make them stricter, and every mistake in its file has a line."""
 
+import re
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
+import tibet_nc_agent.safety
 from tibet_nc_agent.safety import Decision, Family, RulesError, judge, load_rules
+from tibet_nc_agent.safety.rules.model import Level, Rule
+
+PAGE = Path(__file__).parents[3] / "docs/safety.md"
 
 
 def site(folder: Path, text: str) -> Path:
@@ -218,3 +225,22 @@ def test_every_rule_names_a_reason() -> None:
     for rule in load_rules().rules:
         assert rule.reason[0].islower()
         assert not rule.reason.endswith(".")
+
+
+def test_each_file_of_rules_holds_the_rules_of_one_family() -> None:
+    """What is said of a family is in the file that has its name."""
+    files = sorted(Path(tibet_nc_agent.safety.__file__).parent.glob("tables/rules/*.toml"))
+    assert len(files) > 1
+    for file in files:
+        rules = tomllib.loads(file.read_text(encoding="utf-8"))["rule"]
+        assert {rule["family"] for rule in rules} == {file.stem}
+
+
+def test_the_page_has_every_condition_of_a_rule() -> None:
+    """Who writes a rule finds each condition and each level of a path in docs/safety.md."""
+    rows = re.findall(r"^\| `.*", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    named = set(re.findall(r"`([a-z-]+)(?: = true)?`", " ".join(rows)))
+    says = {"family", "decision", "reason", "advice"}
+    conditions = {info.encode_name for info in msgspec.structs.fields(Rule)} - says
+    assert conditions <= named
+    assert {level.value for level in Level} <= named

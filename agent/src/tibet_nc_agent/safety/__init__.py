@@ -4,7 +4,7 @@
 It guards against mistakes and is not what holds an attacker: scripts, compiled programs and links
 are not looked into. `judge` reads the command with the grammar of bash, walks it in the order of
 execution through wrappers, substitutions and nested programs, and compares every command that
-would run with the rules in `safety.toml`.
+would run with the rules in `tables/`.
 """
 
 from tibet_nc_agent.safety.judge import judge

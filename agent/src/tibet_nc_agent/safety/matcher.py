@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Applies the rules of `safety.toml` to one command."""
+"""Applies the rules of `tables/rules/` to one command."""
 
 import re
 from functools import lru_cache

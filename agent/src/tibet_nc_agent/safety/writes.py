@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What writing, deleting or moving a path means: the effects of `safety.toml` applied."""
+"""What writing, deleting or moving a path means: the actions of `tables/paths.toml` applied."""
 
 from tibet_nc_agent.safety.call import Call, Span, Walk
 from tibet_nc_agent.safety.marks import FOUND, UNKNOWN

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Reads the shipped rules and a host's own file, and says exactly what is wrong in it."""
+"""Reads the shipped tables and a host's own file, and says exactly what is wrong in it."""
 
 import difflib
 import functools
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,21 +34,8 @@ from tibet_nc_agent.toml import Toml, TomlTable
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_SHIPPED = Path(__file__).parent.parent / "safety.toml"
+_TABLES = Path(__file__).parent.parent / "tables"
 _PLACE = re.compile(r" - at `\$\.?([A-Za-z0-9_-]*)")
-_SHIPPED_TABLES = (
-    "family",
-    "rule",
-    "arity",
-    "program-option",
-    "program-text",
-    "output",
-    "wrapper",
-    "languages",
-    "programs",
-    "paths",
-    "actions",
-)
 _SITE_TABLES = ("family", "rule", "allow", "paths")
 
 
@@ -143,27 +131,46 @@ def load_rules(path: Path | str | None = None) -> Rules:
 
 @functools.cache
 def _shipped() -> Rules:
-    file = _File(_SHIPPED)
-    file.known_tables(_SHIPPED_TABLES)
-    rules = file.array(Rule, "rule")
-    _check_rules(file, rules)
+    texts = _shipped_file("texts", "program-option", "program-text", "output")
+    languages = _shipped_file("languages", "languages", "programs")
+    paths = _shipped_file("paths", "paths", "actions")
+    return Rules(
+        families=_families(_shipped_file("families", "family")),
+        rules=tuple(_shipped_rules()),
+        arities=_arities(_shipped_file("arities", "arity")),
+        program_options=texts.array(ProgramOption, "program-option"),
+        program_texts=texts.array(ProgramText, "program-text"),
+        outputs=texts.array(Output, "output"),
+        wrappers=_shipped_file("wrappers", "wrapper").array(Wrapper, "wrapper"),
+        languages=languages.table(Languages, "languages"),
+        programs=languages.table(Programs, "programs"),
+        paths=paths.table(Paths, "paths"),
+        actions=paths.table(Actions, "actions"),
+    )
+
+
+def _shipped_file(name: str, *tables: str) -> _File:
+    file = _File(_TABLES / f"{name}.toml")
+    file.known_tables(tables)
+    return file
+
+
+def _shipped_rules() -> Iterator[Rule]:
+    for family in Family:
+        if family is Family.TEXT:  # that one is for the grammar, not for rules
+            continue
+        file = _shipped_file(f"rules/{family}", "rule")
+        rules = file.array(Rule, "rule")
+        _check_rules(file, rules)
+        yield from rules
+
+
+def _families(file: _File) -> dict[Family, FamilyText]:
     families = file.families(FamilyText)
     for family in Family:
         if family not in families:
             raise file.error(("family", family.value), "is missing")
-    return Rules(
-        families=families,
-        rules=rules,
-        arities=_arities(file),
-        program_options=file.array(ProgramOption, "program-option"),
-        program_texts=file.array(ProgramText, "program-text"),
-        outputs=file.array(Output, "output"),
-        wrappers=file.array(Wrapper, "wrapper"),
-        languages=file.table(Languages, "languages"),
-        programs=file.table(Programs, "programs"),
-        paths=file.table(Paths, "paths"),
-        actions=file.table(Actions, "actions"),
-    )
+    return families
 
 
 def _arities(file: _File) -> dict[str, frozenset[str]]:

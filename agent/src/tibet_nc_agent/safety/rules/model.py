@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The shape of the rules: what `safety.toml` may say.
+"""The shape of the rules: what the files in `tables/` and a host's own file may say.
 
-Every table of the file is one of these structs; keys are written with hyphens (`least-operands`).
+Every table of them is one of these structs; keys are written with hyphens (`least-operands`).
 """
 
 from enum import StrEnum
