@@ -81,7 +81,7 @@ class _File:
         """Return a table as a struct."""
         if not isinstance(value, dict):
             raise self.error(where, "must be a table")
-        names = [info.encode_name for info in msgspec.structs.fields(shape)]
+        names = _keys(shape)
         for key in value:
             if key not in names:
                 raise self.error((*where, key), _unknown(key, names))
@@ -118,6 +118,11 @@ class _File:
                 raise self.error(("family", name), _unknown(name, [*Family]))
             found[Family(name)] = self.one(shape, ("family", name), value)
         return found
+
+
+@functools.cache
+def _keys(shape: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(info.encode_name for info in msgspec.structs.fields(shape))
 
 
 def load_rules(path: Path | str | None = None) -> Rules:
@@ -157,12 +162,8 @@ def _shipped_file(name: str, *tables: str) -> _File:
 
 def _shipped_rules() -> Iterator[Rule]:
     for family in Family:
-        if family is Family.TEXT:  # that one is for the grammar, not for rules
-            continue
-        file = _shipped_file(f"rules/{family}", "rule")
-        rules = file.array(Rule, "rule")
-        _check_rules(file, rules)
-        yield from rules
+        if family is not Family.TEXT:  # that one is for the grammar, not for rules
+            yield from _shipped_file(f"rules/{family}", "rule").array(Rule, "rule")
 
 
 def _families(file: _File) -> dict[Family, FamilyText]:
