@@ -251,7 +251,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     if show.faults:
-        show.fault(f"{show.faults} things are not as they should be; see {directory}")
+        show.fault(f"not all is as it should be; see {directory}")
         sys.exit(1)
     show.good(f"all as it should be; everything is in {directory}")
 
