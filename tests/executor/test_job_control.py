@@ -3,9 +3,17 @@
 
 import pytest
 
-from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Connect, Executor, records
+from tests.executor.rig import (
+    OPERATOR,
+    OTHER_OPERATOR,
+    ROOM,
+    Client,
+    Connect,
+    Executor,
+    records,
+)
 from tests.executor.shell.driver import until
-from tibet_nc_protocol.limits import OPEN_RUNS
+from tibet_nc_protocol.limits import NOTES, OPEN_RUNS
 from tibet_nc_protocol.messages import (
     CloseSession,
     Control,
@@ -118,6 +126,16 @@ async def test_no_more_than_so_many_run_or_wait(executor: Executor, connect: Con
     assert (refusal.seq, refusal.event, refusal.stage) == (denied.number, last.event, Stage.CHAIN)
 
 
+async def _shown(client: Client, number: int, output: bytes) -> None:
+    """Wait until a command has printed just that."""
+    shown = b""
+    while shown != output:
+        await client.send(Tail(request=client.number(), number=number))
+        report = await client.receive()
+        assert isinstance(report, TailReport)
+        shown = report.data
+
+
 async def test_input_is_typed_and_the_newest_output_shown(
     executor: Executor, connect: Connect
 ) -> None:
@@ -126,12 +144,7 @@ async def test_input_is_typed_and_the_newest_output_shown(
     await client.send(client.request("echo name?; read name; echo hello $name; cat"))
     started = await client.receive()
     assert isinstance(started, Started)
-    shown = b""
-    while shown != b"name?\n":
-        await client.send(Tail(request=client.number(), number=started.number))
-        report = await client.receive()
-        assert isinstance(report, TailReport)
-        shown = report.data
+    await _shown(client, started.number, b"name?\n")
     await client.type(started.number, "Ann\nmore\n", end=True)
     answers = [await client.receive(), await client.receive()]
     (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
@@ -166,6 +179,32 @@ async def test_what_is_typed_is_kept_nowhere(executor: Executor, connect: Connec
     executor.stop()
     for path in (*executor.state.rglob("*"), executor.log):
         assert path.is_dir() or b"s3cret" not in path.read_bytes(), path
+
+
+async def test_who_typed_is_on_record_however_often_was_interrupted(
+    executor: Executor, connect: Connect
+) -> None:
+    """Nothing that an operator can do to a command takes the room of who typed how much into it."""
+    client = await connect(executor)
+    await client.send(client.request("trap '' INT; echo ready; read -r line"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    await _shown(client, started.number, b"ready\n")
+    for _ in range(NOTES + 1):
+        await client.send(
+            Control(
+                request=client.number(),
+                room=ROOM,
+                sender=OPERATOR,
+                number=started.number,
+                signal=Signal.INTERRUPT,
+            )
+        )
+        assert isinstance(await client.receive(), Done)
+    await client.type(started.number, "s3cret\n")
+    answers = [await client.receive() for _ in range(2)]
+    (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
+    assert finished.notes == (f"7 bytes of input by {OPERATOR}", f"interrupt by {OPERATOR}")
 
 
 async def test_strangers_neither_type_nor_stop(executor: Executor, connect: Connect) -> None:

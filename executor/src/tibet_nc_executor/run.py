@@ -158,7 +158,7 @@ class Execution:
         """Interrupt or kill the command for an operator; raises DeniedError if it doesn't run."""
         if self._command is None:
             raise DeniedError(DenialCode.UNKNOWN, "the command has not started yet")
-        self._notes.append(f"{signal} by {sender}"[:NOTE_CHARACTERS])
+        self.note(f"{signal} by {sender}")
         if signal is Signal.INTERRUPT:
             self._command.interrupt()
         else:
@@ -320,7 +320,8 @@ class Execution:
             f"{counted(count, 'byte')} of input by {sender}"
             for sender, count in self._typed.items()
         )
-        notes = [*self._notes, *typed, *ending.notes]
+        # First: nothing else is on record of it, and there is room for so many notes only.
+        notes = [*typed, *self._notes, *ending.notes]
         if recorder.failure is not None:
             notes.append(recorder.failure)
         token = provenance.resolved(
