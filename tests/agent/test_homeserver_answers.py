@@ -161,9 +161,10 @@ async def test_pages_without_end_are_a_gap(monkeypatch: pytest.MonkeyPatch) -> N
     event: JsonObject = {"event_id": "$known", "type": "m.room.message"}
     page = json.dumps({"chunk": [event], "end": "further"}).encode()
     update = RoomUpdate(room_id="!room", state=(), timeline=(event,), gap_start="here")
+    until = asyncio.get_running_loop().time() + 60
     async with answering(*[answer(200, page)] * 10) as (homeserver, requests):
         filled, complete = await sync.fill_gap(
-            homeserver, update, user_id="@bot:example.org", since="before"
+            homeserver, update, user_id="@bot:example.org", since="before", until=until
         )
     assert not complete
     assert filled.timeline == (event,)

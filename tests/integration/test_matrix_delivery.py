@@ -20,6 +20,8 @@ from tibet_nc_agent import sync
 from tibet_nc_agent.event import KeysChanged, Missed, Replayed, TextMessage, Undecryptable
 from tibet_nc_agent.matrix_errors import Refused
 
+ALWAYS = sys.maxsize
+
 
 def _has_id(event_id: str, event: Replayed) -> bool:
     return event.event_id == event_id
@@ -82,6 +84,23 @@ async def test_gap_that_stays_is_told(operator: Operator, agent: Agent) -> None:
     await agent.stop()
     async with Proxy(agent.settings.homeserver) as proxy:
         proxy.refuse("/messages", status=403)
+        agent.settings = replace(agent.settings, homeserver=proxy.url, timeline_events=3)
+        sent = [await operator.send_text(agent.room_id, f"$ {number}") for number in range(12)]
+        await agent.listen()
+        await agent.text(sent[-1])
+        await agent.stop()
+    told = [type(event) for event in agent.events if not isinstance(event, KeysChanged)]
+    assert told == [Missed, *[TextMessage] * 3]
+
+
+async def test_a_gap_that_only_fails_ends(
+    operator: Operator, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room whose history the homeserver fails over is missed, and keeps nothing else waiting."""
+    monkeypatch.setattr(sync, "GAP_SECONDS", 0.1)
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        proxy.refuse("/messages", status=500, body={}, times=ALWAYS)
         agent.settings = replace(agent.settings, homeserver=proxy.url, timeline_events=3)
         sent = [await operator.send_text(agent.room_id, f"$ {number}") for number in range(12)]
         await agent.listen()

@@ -253,13 +253,14 @@ class Matrix:
         user_id = self._login.user_id
         whole: list[sync.RoomUpdate] = []
         missed: list[Incoming] = []
+        until = asyncio.get_running_loop().time() + sync.GAP_SECONDS
         for update in updates:
             if update.room_id not in self._settings.rooms:
                 continue
             filled, complete = update, True
             if update.gap_start is not None and since is not None:
                 filled, complete = await sync.fill_gap(
-                    self._homeserver, update, user_id=user_id, since=since
+                    self._homeserver, update, user_id=user_id, since=since, until=until
                 )
             if not complete:
                 missed.append(Missed(room_id=update.room_id))

@@ -6,6 +6,7 @@ from ``/messages``, backwards, until the token of the previous sync. Messages fr
 agent joined a room are not for the agent, and are cut off.
 """
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Collection
@@ -36,6 +37,10 @@ GAP_EVENTS: Final = 5_000
 GAP_PAGES: Final = 50
 """Most requests that fill a gap: a homeserver may give few events a page, or the same ones for
 ever."""
+
+GAP_SECONDS: Final = 120.0
+"""How long the gaps of one answer may take: nothing else is received meanwhile, and a homeserver
+can fail over one room's history for good."""
 
 _log = logging.getLogger(__name__)
 
@@ -157,11 +162,12 @@ async def invitations(
 
 
 async def fill_gap(
-    homeserver: Homeserver, update: RoomUpdate, *, user_id: str, since: str
+    homeserver: Homeserver, update: RoomUpdate, *, user_id: str, since: str, until: float
 ) -> tuple[RoomUpdate, bool]:
     """Return the update with the left-out messages before its own, and whether they are all there.
 
-    Raises as :meth:`Homeserver.request`, but for a refusal: then nothing more can be had.
+    ``until`` is a time of the event loop's clock. Raises as :meth:`Homeserver.request`, but for a
+    refusal: then, and when the time is over, nothing more can be had.
     """
     position, older = update.gap_start, list[JsonObject]()
     known = {as_text(event.get("event_id")) for event in update.timeline}
@@ -171,9 +177,11 @@ async def fill_gap(
         query = {"from": position, "to": since, "dir": "b", "limit": str(PAGE_EVENTS)}
         path = f"{CLIENT}/rooms/{quoted(update.room_id)}/messages?{urlencode(query)}"
         try:
-            page = await homeserver.request("GET", path)
-        except Refused as error:
-            _log.warning("messages of %s can't be had: %s", update.room_id, error)
+            async with asyncio.timeout_at(until):
+                page = await homeserver.request("GET", path)
+        except (Refused, TimeoutError) as error:
+            reason = error if isinstance(error, Refused) else "it takes too long"
+            _log.warning("messages of %s can't be had: %s", update.room_id, reason)
             break
         chunk = [as_object(event) for event in as_list(page.get("chunk"))]
         older += [event for event in chunk if as_text(event.get("event_id")) not in known]
