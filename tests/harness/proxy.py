@@ -51,6 +51,7 @@ class Proxy:
         self._changes: list[tuple[str, Change]] = []
         self._hang: _Hang | None = None
         self._closing = asyncio.Event()
+        self._came = asyncio.Condition()
         self._runner: web.AppRunner | None = None
         self._session: ClientSession | None = None
         self.seen: Final[list[tuple[str, str]]] = []
@@ -101,6 +102,11 @@ class Proxy:
         self._hang = _Hang(len(self.seen) + number, heard, asyncio.Event())
         return self._hang.reached
 
+    async def reached(self, part: str, *, times: int = 1) -> None:
+        """Wait until so many requests have come whose path has ``part`` in it."""
+        async with self._came:
+            await self._came.wait_for(lambda: sum(part in path for _, path in self.seen) >= times)
+
     def pass_all(self) -> None:
         """Forget all rules."""
         self._hang = None
@@ -110,8 +116,10 @@ class Proxy:
     async def _handle(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path
         self.seen.append((request.method, path))
-        hang = self._hang
-        if hang is not None and hang.number != len(self.seen):
+        number, hang = len(self.seen), self._hang
+        async with self._came:
+            self._came.notify_all()
+        if hang is not None and hang.number != number:
             hang = None
         if hang is not None and not hang.heard:
             return await self._never(hang)

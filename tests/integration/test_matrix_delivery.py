@@ -15,9 +15,10 @@ import pytest
 from tests.harness import Operator, Synapse
 from tests.harness.proxy import Proxy
 from tests.integration import forge
-from tests.integration.agent import Agent
+from tests.integration.agent import WAIT_SECONDS, Agent
 from tibet_nc_agent import sync
 from tibet_nc_agent.event import KeysChanged, Missed, Replayed, TextMessage, Undecryptable
+from tibet_nc_agent.homeserver import quoted
 from tibet_nc_agent.matrix_errors import Refused
 
 ALWAYS = sys.maxsize
@@ -185,6 +186,31 @@ async def test_failing_homeserver_is_waited_out(operator: Operator, agent: Agent
         paths = [path for _, path in proxy.seen if "/send/m.room.encrypted/" in path]
         assert len(paths) == 2
         assert len(set(paths)) == 1
+        await agent.stop()
+
+
+async def test_a_room_that_takes_nothing_holds_up_no_other(
+    operator: Operator, agent: Agent
+) -> None:
+    """While the homeserver fails over one room, what is sent to another room arrives."""
+    await agent.stop()
+    other = await operator.create_room(invite=[agent.account.user_id])
+    async with Proxy(agent.settings.homeserver) as proxy:
+        rooms = (agent.room_id, other)
+        agent.settings = replace(agent.settings, homeserver=proxy.url, rooms=rooms)
+        await (await agent.open()).join(other)
+        await agent.listen()
+        await agent.until(lambda: all(map(agent.matrix.members, rooms)))
+        proxy.refuse(f"/rooms/{quoted(agent.room_id)}/send/", status=500, body={}, times=ALWAYS)
+        content = {"msgtype": "m.notice", "body": "x"}
+        waiting = asyncio.create_task(agent.matrix.send(agent.room_id, dict(content), "t1"))
+        async with asyncio.timeout(WAIT_SECONDS):
+            await proxy.reached("/send/m.room.encrypted/")
+            sent = await agent.matrix.send(other, dict(content), "t2")
+        assert (await operator.wait(lambda seen: seen.event_id == sent)).decrypted
+        assert not waiting.done()
+        proxy.pass_all()
+        await waiting
         await agent.stop()
 
 

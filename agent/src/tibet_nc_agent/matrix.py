@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The agent on Matrix: one login that receives in batches and sends one message at a time.
+"""The agent on Matrix: one login that receives in batches, and sends a room's messages in order.
 
 The life of a batch. :meth:`Matrix.batches` fetches a sync answer, fills its gaps, and decrypts:
 room keys first, then messages. It yields the batch. Only when the caller asks for the next,
@@ -11,6 +11,7 @@ is a replay.
 import asyncio
 import json
 import logging
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -53,7 +54,6 @@ from tibet_nc_agent.statefile import DirectoryLock
 
 EVENT_BYTES: Final = 63 * 1024
 """Largest encrypted content; an event has 64 KiB in all, with its envelope."""
-
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Matrix:
         self._rooms = rooms
         self._keyring = keyring
         self._resources = resources
-        self._sending = asyncio.Lock()
+        self._sending = defaultdict[str, asyncio.Lock](asyncio.Lock)
         self._master: str | None = None
         self._media = Media(homeserver)
 
@@ -318,13 +318,13 @@ class Matrix:
 
         Also the member ``also`` may read this one message, pinned or not.
 
-        Messages are sent one at a time, in the order of the calls. Waits out whatever may pass;
-        the homeserver takes the same ``txn_id`` once only. Not ``patient``, it tries once and
-        raises :class:`Unreachable` or :class:`RateLimited`. Raises :class:`SendError` when it must
-        not be sent (not in the room, not encrypted, strangers there, nobody who could read it, too
-        large), :class:`Refused` or :class:`TokenRevoked`.
+        The messages of a room are sent one at a time, in the order of the calls. Waits out whatever
+        may pass; the homeserver takes the same ``txn_id`` once only. Not ``patient``, it tries once
+        and raises :class:`Unreachable` or :class:`RateLimited`. Raises :class:`SendError` when it
+        must not be sent (not in the room, not encrypted, strangers there, nobody who could read it,
+        too large), :class:`Refused` or :class:`TokenRevoked`.
         """
-        async with self._sending:
+        async with self._sending[room_id]:
             async with self._keyring.lock:
                 await self._keyring.ready(self._sendable(room_id), also)
                 room = self._sendable(room_id)  # somebody may have come in the meantime
