@@ -2,10 +2,11 @@
 """Nothing is lost and nothing comes twice: crashes, gaps, replays, late keys, a busy homeserver."""
 
 import asyncio
+import itertools
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.harness import Operator, Synapse
 from tests.harness.proxy import Proxy
 from tests.integration import forge
 from tests.integration.agent import WAIT_SECONDS, Agent
-from tibet_nc_agent import sync
+from tibet_nc_agent import matrix, sync
 from tibet_nc_agent.event import KeysChanged, Missed, Replayed, TextMessage, Undecryptable
 from tibet_nc_agent.homeserver import quoted
 from tibet_nc_agent.matrix_errors import Refused
@@ -212,6 +213,29 @@ async def test_a_room_that_takes_nothing_holds_up_no_other(
         proxy.pass_all()
         await waiting
         await agent.stop()
+
+
+async def test_a_sync_that_stands_still_is_not_hurried(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that comes at once and moves nothing on is waited after, ever longer."""
+    pauses: list[int] = []
+
+    def counted() -> Iterator[float]:
+        for number in itertools.count():
+            pauses.append(number)
+            yield 0.01
+
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        monkeypatch.setattr(matrix, "waits", counted)
+        proxy.refuse("/sync", status=200, body={"next_batch": agent.token}, times=ALWAYS)
+        await agent.listen()
+        async with asyncio.timeout(WAIT_SECONDS):
+            await proxy.reached("/sync", times=20)
+        await agent.stop()
+    assert pauses[:18] == list(range(18))
 
 
 async def test_killed_process_loses_no_message(

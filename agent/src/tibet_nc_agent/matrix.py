@@ -55,6 +55,10 @@ from tibet_nc_agent.statefile import DirectoryLock
 EVENT_BYTES: Final = 63 * 1024
 """Largest encrypted content; an event has 64 KiB in all, with its envelope."""
 
+HURRY_SECONDS: Final = 1.0
+"""A sync that brings no new token is held for longer than this by a homeserver (sync.POLL_MS); by a
+cache in front of it, it isn't."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -219,8 +223,9 @@ class Matrix:
         Ask for the next batch only when this one is stored. Waits out whatever may pass. Raises
         :class:`TokenRevoked`, :class:`Refused` or :class:`StoreDamaged`, and can't go on then.
         """
-        full_state, pauses = True, waits()
+        full_state, pauses, clock = True, waits(), asyncio.get_running_loop().time
         while True:
+            asked = clock()
             try:
                 answer = await sync.fetch(
                     self._homeserver,
@@ -233,7 +238,7 @@ class Matrix:
                 _log.warning("%s", error)
                 await asyncio.sleep(next(pauses))
                 continue
-            pauses = waits()
+            hurried = answer.token == since and not full_state and clock() - asked < HURRY_SECONDS
             updates, events = await self._whole(answer.rooms, since)
             self._machine.count_keys(
                 one_time_keys=answer.one_time_keys, has_fallback_key=answer.has_fallback_key
@@ -245,6 +250,12 @@ class Matrix:
             yield Batch(token=answer.token, events=tuple(events), initial=since is None)
             since, full_state = answer.token, False
             await self._keyring.keep()
+            if hurried:
+                pause = next(pauses)
+                _log.warning("a sync came at once and moved nothing on; waiting %.1f s", pause)
+                await asyncio.sleep(pause)
+            else:
+                pauses = waits()
 
     async def _whole(
         self, updates: tuple[sync.RoomUpdate, ...], since: str | None
