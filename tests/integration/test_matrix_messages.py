@@ -4,6 +4,7 @@
 import asyncio
 import hashlib
 import secrets
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,18 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.harness.proxy import Proxy
-from tests.integration.agent import Agent, invited_agent
+from tests.integration.agent import WAIT_SECONDS, Agent, invited_agent
+from tibet_nc_agent import media
 from tibet_nc_agent.event import MemberRemoved, TextMessage
-from tibet_nc_agent.matrix_errors import NobodyCanRead, NotJoined, TooLarge, Unreachable
+from tibet_nc_agent.matrix_errors import (
+    NobodyCanRead,
+    NotJoined,
+    SendError,
+    TooLarge,
+    Unreachable,
+)
+
+ALWAYS = sys.maxsize
 
 
 async def test_command_and_answer(operator: Operator, agent: Agent) -> None:
@@ -117,6 +127,62 @@ async def test_upload_that_nobody_could_fetch_fails(agent: Agent, tmp_path: Path
         with pytest.raises(Unreachable, match="no address"):
             await agent.matrix.upload(file, "output.txt", "text/plain", offset=0, size=1)
         await agent.stop()
+
+
+async def test_a_homeserver_that_knows_no_limit_takes_a_file(
+    operator: Operator, agent: Agent, tmp_path: Path
+) -> None:
+    """A homeserver that can't be asked how much it takes is given the file all the same."""
+    file = tmp_path / "output"
+    file.write_bytes(b"x")
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        proxy.refuse("/media/config", status=404, body={"errcode": "M_UNRECOGNIZED"}, times=ALWAYS)
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await agent.until(lambda: agent.matrix.members(agent.room_id))
+        content = await agent.matrix.upload(file, "output.txt", "text/plain", offset=0, size=1)
+        sent = await agent.matrix.send(agent.room_id, content, "t1")
+        seen = await operator.wait(lambda seen: seen.event_id == sent)
+        await agent.stop()
+    assert await operator.download(seen) == b"x"
+
+
+@pytest.mark.parametrize("part", ["/media/config", "/media/v3/upload"])
+async def test_a_file_that_is_not_taken_is_given_up(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """A homeserver that fails over files alone isn't waited for without end: an answer waits."""
+    monkeypatch.setattr(media, "PATIENCE_SECONDS", 1.5)
+    file = tmp_path / "output"
+    file.write_bytes(b"x")
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        proxy.refuse(part, status=502, body={}, times=ALWAYS)
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.open()
+        async with asyncio.timeout(WAIT_SECONDS):
+            with pytest.raises(SendError, match="502"):
+                await agent.matrix.upload(file, "output.txt", "text/plain", offset=0, size=1)
+        await agent.stop()
+
+
+async def test_a_homeserver_that_is_away_is_waited_out_with_a_file(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a homeserver is away as a whole, the file is taken when it is back (I12)."""
+    monkeypatch.setattr(media, "PATIENCE_SECONDS", 3.5)
+    file = tmp_path / "output"
+    file.write_bytes(b"x")
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.open()
+        proxy.refuse("/media/v3/upload", status=502, body={}, times=2)
+        proxy.refuse("/account/whoami", status=502, body={}, times=3)
+        content = await agent.matrix.upload(file, "output.txt", "text/plain", offset=0, size=1)
+        await agent.stop()
+    assert content["msgtype"] == "m.file"
 
 
 async def test_file_over_the_limit_is_refused_before_sending(agent: Agent, tmp_path: Path) -> None:

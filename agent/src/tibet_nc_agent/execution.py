@@ -167,8 +167,11 @@ class Command:
 
     async def _attach(self, result: Finished, spool: Spool, missing: str | None) -> JsonObject:
         message, answerer = self._message, self._desk.answerer
-        pieces = spool.pieces(await self._desk.outbox.upload_limit())
-        problem = missing if missing is not None else await self._upload(result, spool, pieces)
+        limit = missing if missing is not None else await self._desk.outbox.upload_limit()
+        if isinstance(limit, str):
+            return self._cut(result, limit)
+        pieces = spool.pieces(limit)
+        problem = await self._upload(result, spool, pieces)
         if problem is not None:
             return self._cut(result, problem)
         name = answerer.file_names(result.number, len(pieces))

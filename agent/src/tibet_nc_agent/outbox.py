@@ -91,12 +91,16 @@ class Outbox:
             return 0.0
         return None
 
-    async def upload_limit(self) -> int | None:
-        """Return how long a file may be, None if nobody says; raises TokenRevoked."""
+    async def upload_limit(self) -> int | str | None:
+        """Return how long a file may be, None if nobody says, or why there can be none.
+
+        Raises TokenRevoked.
+        """
         try:
             return await self._matrix.upload_limit()
-        except Refused:
-            return None
+        except SendError as error:
+            log.warning("there will be no attachment: %s", error)
+            return str(error)
 
     async def upload(
         self, path: Path, *, name: str, mimetype: str, offset: int, size: int
