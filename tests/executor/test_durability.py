@@ -126,6 +126,14 @@ def calls_of(program: Path, directory: Path, word: str) -> str:
     return trace
 
 
+def open_when_synced(disk: Disk, trace: str, folder: Path) -> Iterator[set[str]]:
+    """Yield what contents would be lost each time that a file in a folder has been synced."""
+    for _, call, arguments, result in calls(trace):
+        disk.apply(call, arguments, result)
+        if call in {"fsync", "fdatasync"} and f"<{folder}/" in arguments:
+            yield set(disk.contents)
+
+
 @pytest.mark.parametrize("pace", ["once", "thread", "burst"])
 def test_no_intent_or_outcome_is_told_of_that_could_be_lost(tmp_path: Path, pace: str) -> None:
     """Records, their texts, new segments and all directories are synced before anybody knows."""
@@ -151,6 +159,18 @@ def test_what_a_killed_one_left_is_synced_before_anything_is_told(tmp_path: Path
     assert told == [set()] * 3
 
 
+@pytest.mark.parametrize("pace", ["once", "thread"])
+def test_a_text_is_on_disk_before_its_record(tmp_path: Path, pace: str) -> None:
+    """A power cut between two syncs leaves no record whose text it takes, in whichever order."""
+    directory = tmp_path / "state"
+    directory.mkdir()
+    disk = Disk(directory)
+    trace = calls_of(WRITER, directory, pace)
+    found = list(open_when_synced(disk, trace, directory / CHAIN))
+    assert len(found) >= 3
+    assert not any(found)
+
+
 @pytest.mark.parametrize("number", ["1", "5"])
 def test_an_erasure_is_told_of_when_it_is_for_good(tmp_path: Path, number: str) -> None:
     """What was said to be erased doesn't come back, and what is written later stays."""
@@ -171,19 +191,25 @@ def lasting(found: Iterable[str]) -> set[str]:
     return set(found) - {RECORDINGS}
 
 
-async def test_no_result_is_told_of_that_could_be_lost(place: Path) -> None:
-    """With an answer are on disk its records, its text, its token and all of its recording."""
+@pytest.mark.parametrize("printed", ["seq 1 100", "seq 1 100000"])
+async def test_no_result_is_told_of_that_could_be_lost(place: Path, printed: str) -> None:
+    """With an answer are on disk its records, its text, its token and all of its recording.
+
+    The end of a recording, which may be all of it, is synced with the outcome, and before that.
+    """
     with Executor(place) as executor:
         client = await Client.connect(executor)
         assert isinstance(await client.run("echo first"), Finished)
         await asyncio.sleep(0.3)  # what is written after an answer
         disk = Disk(executor.state)
         with traced(executor.pid, place / "trace", f"trace={CALLS}"):
-            assert isinstance(await client.run("seq 1 100000"), Finished)
+            assert isinstance(await client.run(printed), Finished)
         await client.close()
-        told = open_at_each_word(disk, (place / "trace").read_text(), executor.pid)
+        trace = (place / "trace").read_text()
+        told = open_at_each_word(disk, trace, executor.pid)
         *others, last = map(lasting, told)
-    assert last == set()
+        *_, with_outcome = open_when_synced(Disk(executor.state), trace, executor.state / CHAIN)
+    assert last == with_outcome == set()
     assert others
     assert not any(name.startswith((CHAIN, PAYLOADS)) for each in others for name in each)
 
