@@ -20,6 +20,8 @@ CALLS = "execve,fdatasync,sendto"
 FORGED = r"printf '\0expr order\0' >&63; trap - EXIT"
 """Has a session bring back a state that runs a program."""
 COMMAND = "expr order"
+SLOWLY = "inject=fdatasync:delay_enter=300000"
+"""Has a sync take so long, in microseconds, that a command which doesn't wait for it has begun."""
 
 
 @contextmanager
@@ -27,7 +29,8 @@ def traced(executor: Executor, trace: Path) -> Generator[None]:
     """Have strace write down what the executor and what descends from it ask for."""
     pids = [executor.pid, *children_of(executor.pid)]
     words = [word for pid in pids for word in ("-p", str(pid))]
-    argv = ["strace", "-f", "-y", "-s", "256", "-e", f"trace={CALLS}", "-o", str(trace), *words]
+    expressions = ("-e", f"trace={CALLS}", "-e", SLOWLY)
+    argv = ["strace", "-f", "-y", "-s", "256", *expressions, "-o", str(trace), *words]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         told = ""
