@@ -225,7 +225,9 @@ async def test_strangers_neither_type_nor_stop(executor: Executor, connect: Conn
             text="theirs\n",
             end=False,
         )
-        for request in (typing, Stop(request=client.number(), room=room, sender=sender)):
+        stop = Stop(request=client.number(), room=room, sender=sender)
+        close = CloseSession(request=client.number(), room=room, sender=sender)
+        for request in (typing, stop, close):
             await client.send(request)
             denied = await client.receive()
             assert isinstance(denied, Denied)

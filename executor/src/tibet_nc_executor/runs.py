@@ -243,10 +243,11 @@ class Runs:
         return self._sessions.get(room, sender)
 
     async def close_session(self, room: str, sender: str) -> tuple[int, str]:
-        """End a session; return number and digest of the record.
+        """End an operator's session; return number and digest of the record.
 
         Raises DeniedError, or LedgerError if the end, which is one all the same, isn't recorded.
         """
+        self._check_operator(room, sender)
         session = self._sessions.get(room, sender)
         if session is None or not session.recorded:
             raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
