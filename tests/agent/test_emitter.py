@@ -184,10 +184,21 @@ async def test_a_service_that_is_away(tmp_path: Path) -> None:
         await until(lambda: "ClientConnectorError" in emitter.state)
         assert emitter.state.startswith("2 wait")
     async with emitting(port, tmp_path) as emitter:
+        assert emitter.state == "2 wait, 0 lost"
         note(emitter, 2, 3)  # asked again after the restart, the executor gives the result again
         await until(lambda: emitter.state.startswith("3 wait"))
         async with serving(service, port):
             await until(lambda: service.numbers == [1, 2, 3])
+
+
+async def test_what_is_on_its_way_to_the_disk_waits_too(tmp_path: Path) -> None:
+    """At no moment does the state leave out what was noted and not told yet."""
+    async with emitting(1, tmp_path) as emitter, asyncio.timeout(20):
+        note(emitter, 1, 2)
+        while "ClientConnectorError" not in emitter.state:
+            assert emitter.state.startswith("2 wait, 0 lost")
+            await asyncio.sleep(0)
+        assert emitter.state.startswith("2 wait, 0 lost")
 
 
 async def test_a_slow_service_delays_nobody(tmp_path: Path) -> None:

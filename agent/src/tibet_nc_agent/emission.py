@@ -99,8 +99,11 @@ class EmissionQueue:
         """Close the file; nothing is lost without it."""
         self._database.close()
 
-    def add(self, emissions: Sequence[Emission]) -> None:
-        """Add what isn't waiting already; what there is no room for is lost, oldest first."""
+    def add(self, emissions: Sequence[Emission]) -> tuple[int, int]:
+        """Add what isn't waiting already; what there is no room for is lost, oldest first.
+
+        Return the counts from then on.
+        """
         with self._database.transaction() as run:
             for one in emissions:
                 run.execute(
@@ -115,18 +118,23 @@ class EmissionQueue:
                     (surplus,),
                 )
                 run.execute(_LOSE, (surplus,))
+            return self.counts()
 
     def oldest(self) -> Waiting | None:
         """Return what is to be told next."""
         row = self._database.row("SELECT number, body FROM queue ORDER BY number LIMIT 1")
         return None if row is None else Waiting(number=row[0], body=row[1])
 
-    def done(self, number: int, *, lost: bool = False) -> None:
-        """Forget one that was taken, or that will never be: then it counts as lost."""
+    def done(self, number: int, *, lost: bool = False) -> tuple[int, int]:
+        """Forget one that was taken, or that will never be: then it counts as lost.
+
+        Return the counts from then on.
+        """
         with self._database.transaction() as run:
             run.execute("DELETE FROM queue WHERE number = ?", (number,))
             if lost:
                 run.execute(_LOSE, (1,))
+            return self.counts()
 
     def counts(self) -> tuple[int, int]:
         """Return how many wait, and how many were ever lost."""

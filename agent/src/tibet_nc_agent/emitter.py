@@ -58,12 +58,14 @@ class Emitter:
         self._news = asyncio.Event()
         self._stored = asyncio.Event()
         self._failure = ""
+        self._storing = 0
         self._waiting = 0
         self._lost = 0
         self._unstored = 0
         self._queue: EmissionQueue | None = None
         try:
             self._queue = EmissionQueue(state, limit=limit)
+            self._waiting, self._lost = self._queue.counts()
         except EmissionError as error:  # no reason to serve no commands
             self._failed(str(error))
 
@@ -77,9 +79,10 @@ class Emitter:
     @property
     def state(self) -> str:
         """One line for people: how many wait, how many were lost, and what is wrong."""
+        waiting = self._waiting + self._storing + len(self._noted)
         lost = self._lost + self._unstored
         wrong = f" · {self._failure}" if self._failure else ""
-        return f"{self._waiting + len(self._noted)} wait, {lost} lost{wrong}"
+        return f"{waiting} wait, {lost} lost{wrong}"
 
     async def run(self) -> None:
         """Store and post until cancelled."""
@@ -112,12 +115,14 @@ class Emitter:
         if self._queue is None:
             self._unstored += len(noted)
             return
+        self._storing = len(noted)
         try:
-            await self._disk(self._queue.add, noted)
-            self._waiting, self._lost = await self._disk(self._queue.counts)
+            self._waiting, self._lost = await self._disk(self._queue.add, noted)
         except EmissionError as error:
             self._unstored += len(noted)
             self._failed(str(error))
+        finally:
+            self._storing = 0
 
     async def _post(self, session: aiohttp.ClientSession) -> None:
         pauses = waits()
@@ -133,8 +138,9 @@ class Emitter:
                         await asyncio.sleep(next(pauses))
                         continue
                     pauses = waits()
-                    await self._disk(self._queue.done, waiting.number, lost=status in _POISON)
-                    self._waiting, self._lost = await self._disk(self._queue.counts)
+                    poison = status in _POISON
+                    done = await self._disk(self._queue.done, waiting.number, lost=poison)
+                    self._waiting, self._lost = done
             except EmissionError as error:  # the next that is stored tries again
                 self._failed(str(error))
 
