@@ -3,13 +3,14 @@
 
     python writer.py DIRECTORY SOCKET_FD thread|once|burst
 
-The last word says how it syncs, whatever the disk is like: by a thread, or at once. A burst is of
-many commands at the same time, over some segments, which share a sync by a thread.
+The last word says how it syncs, whatever the disk is like: by a thread, or at once. In
+bursts some commands come at the same time, which share a sync by a thread, over some segments.
 ``run N`` is sent when record N is said to be on disk, which is when a command would start. The
 socket keeps the program's own words apart from its writes to files, which are made to fail.
 """
 
 import asyncio
+import itertools
 import os
 import socket
 import sys
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.executor import chainkit as kit
 
 COMMANDS = 3
-BURST = 9
+BURST = 4
 SALT = bytes(16)
 
 
@@ -48,7 +49,8 @@ async def write(directory: Path, say: socket.socket, *, burst: bool) -> None:
     if ledger.length == 0 and await attempt(ledger.append(kit.genesis), say, "genesis") is None:
         return
     if burst:
-        await asyncio.gather(*(command(ledger, say, number) for number in range(BURST)))
+        for numbers in itertools.batched(range(COMMANDS * BURST), BURST, strict=True):
+            await asyncio.gather(*(command(ledger, say, number) for number in numbers))
         return
     for number in range(COMMANDS):
         if (record := await command(ledger, say, number)) is not None:

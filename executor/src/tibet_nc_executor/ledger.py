@@ -12,6 +12,9 @@ The life of a record
    written while a sync was under way share the next one.
 5. Only then is the caller told.
 
+A next segment is begun only while nothing waits for its sync: where a power cut takes the end of
+the last segment, none comes after it, or records would be missing in the middle of the chain.
+
 A crash before 3 leaves nothing, or a payload without a record, which is harmless, or a torn one,
 which the next start cuts off. A crash in 3 leaves a torn line, which the next start cuts off and
 records. A crash between 3 and 5 leaves a record whose caller was never told: an intent that did not
@@ -252,8 +255,7 @@ class Ledger:
             os.fsync(folder)
 
     def _next_segment(self) -> None:
-        # Rare (once in thousands of records), so the syncs may hold up the loop. What was written
-        # to the old files is synced with its records, as always.
+        # Rare (once in thousands of records), so the syncs may hold up the loop.
         old = (self._payload_file, self._chain_file)
         self._open_segment(self.length)
         for descriptor in old:
@@ -261,7 +263,7 @@ class Ledger:
 
     def _write(self, number: int, line: bytes, text: Text | None) -> None:
         """Write a record; raises OSError and leaves the files as they were."""
-        if self._chain_end >= self._segment_bytes:
+        if self._chain_end >= self._segment_bytes and self._syncing is None:
             self._next_segment()
         payload = b"" if text is None else _payload(number, text)
         payload_end = durable.append(self._payload_file, self._payload_end, payload)
