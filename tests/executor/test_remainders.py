@@ -12,9 +12,20 @@ from tests.executor.rig import OPERATOR, ROOM, UNRESTRICTED, Client, Executor, r
 from tests.executor.shell.driver import until
 from tibet_nc_executor.command import FULL
 from tibet_nc_executor.recording import read_output
+from tibet_nc_protocol.framing import frame
 from tibet_nc_protocol.layout import RECORDINGS
 from tibet_nc_protocol.limits import BACKGROUND_RUNS
-from tibet_nc_protocol.messages import CloseSession, Denied, Done, Recorded, Stop, Tail, TailReport
+from tibet_nc_protocol.messages import (
+    CloseSession,
+    Denied,
+    Done,
+    Jobs,
+    JobsReport,
+    Recorded,
+    Stop,
+    Tail,
+    TailReport,
+)
 from tibet_nc_protocol.records import Outcome, Remainder, Session
 from tibet_nc_protocol.terms import Reason, Signal
 
@@ -133,6 +144,22 @@ async def test_it_ends_with_its_session(executor: Executor, client: Client, end:
         kinds = [type(record) for record in records(executor)]
         assert kinds.index(Remainder) < len(kinds) - 1 - kinds[::-1].index(Session)
         assert kinds[::-1].index(Session) < kinds[::-1].index(Remainder)
+
+
+async def test_it_runs_until_that_it_does_not_is_on_record(
+    executor: Executor, client: Client
+) -> None:
+    """What ends with its session is shown until its remainder is recorded, which it still needs."""
+    left = await run(client, "sleep 4758 & true")
+    close = CloseSession(request=client.number(), room=ROOM, sender=OPERATOR)
+    both = (close, Jobs(request=client.number()))
+    await client.send_raw(b"".join(frame(client.sealer.seal(request)) for request in both))
+    report = await client.receive()
+    assert isinstance(report, JobsReport)
+    assert [job.number for job in report.jobs] == [left.number]
+    assert isinstance(await client.receive(), Recorded)
+    assert [remainder.intent for remainder in remainders(executor)] == [left.number]
+    assert await jobs(client) == ()
 
 
 async def test_killed_with_the_executor_it_is_aborted(executor: Executor, client: Client) -> None:

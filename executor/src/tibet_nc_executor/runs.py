@@ -61,6 +61,8 @@ class Runs:
         self._rules = rules
         self._clock = clock
         self._active: dict[str, Execution] = {}
+        self._leftovers: set[Leftover] = set()
+        """Also those of a session that is ending, until their remainder is on record."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = sessions
         self._stopping = False
@@ -179,7 +181,7 @@ class Runs:
         return task
 
     def _may_leave(self) -> bool:
-        return not self._stopping and len(self._sessions.leftovers()) < BACKGROUND_RUNS
+        return not self._stopping and len(self._leftovers) < BACKGROUND_RUNS
 
     async def _in_turn(self, execution: Execution, session: OperatorSession) -> None:
         async with session.turn:
@@ -210,6 +212,7 @@ class Runs:
             await execution.perform(session.id, shell)
 
     def _go_on(self, leftover: Leftover, session: OperatorSession) -> None:
+        self._leftovers.add(leftover)
         session.leftovers[leftover] = self._keep(self._to_its_end(leftover, session))
 
     async def _to_its_end(self, leftover: Leftover, session: OperatorSession) -> None:
@@ -219,6 +222,7 @@ class Runs:
             return
         finally:
             session.leftovers.pop(leftover, None)
+            self._leftovers.discard(leftover)
 
     def make_ready(self, session: OperatorSession | None = None) -> None:
         """Have the executor make ready for the next command when nothing runs.
@@ -321,12 +325,12 @@ class Runs:
         return len(running)
 
     def _everything(self) -> list[Execution | Leftover]:
-        return [*self._active.values(), *self._sessions.leftovers()]
+        return [*self._active.values(), *self._leftovers]
 
     def _numbered(self) -> list[Execution | Leftover]:
         """Return what has a number; a command that waits for its turn has none yet."""
         started = (execution for execution in self._active.values() if execution.is_started)
-        return [*started, *self._sessions.leftovers()]
+        return [*started, *self._leftovers]
 
     def _check_operator(self, room: str, sender: str) -> None:
         admitted = admit(sender, room, self._rules.now())

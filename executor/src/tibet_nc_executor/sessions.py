@@ -175,11 +175,6 @@ class Sessions:
         session.end(execution, self._clock())
         self._changed.set()
 
-    def leftovers(self) -> list[Leftover]:
-        """Return what commands have left running, oldest first."""
-        found = [left for session in self._sessions.values() for left in session.leftovers]
-        return sorted(found, key=lambda left: left.number)
-
     async def enter(self, session: OperatorSession) -> SessionShell:
         """Return a session's shell; at first that is made, and the session recorded.
 
