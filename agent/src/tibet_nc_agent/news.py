@@ -125,23 +125,25 @@ class News:
         except (Refused, Unreachable, RateLimited) as error:
             log.warning("invitations can't be asked for: %s", error)
             return
-        for room_id, sender in invitations.items():
-            await self._invited(room_id, sender)
+        async with asyncio.TaskGroup() as group:  # a room's own server may be away
+            for room_id, sender in invitations.items():
+                group.create_task(self._invited(room_id, sender))
 
     async def follow_pins(self) -> None:
         """Act on the pins as they are and on each change, for ever; raises TokenRevoked."""
         operators = self._desk.operators
         known: Pins | None = None
-        while True:
-            pins = operators.pins()
-            if pins != known:
-                log.info("operators: %s", ", ".join(pins) or "nobody is pinned")
-                await self.join_invited()
-                for user_id, pin in pins.items():
-                    if known is None or pin != known.get(user_id):
-                        await self._watch.look_at(user_id)
-                known = pins
-            await asyncio.sleep(PINS_SECONDS)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                pins = operators.pins()
+                if pins != known:
+                    log.info("operators: %s", ", ".join(pins) or "nobody is pinned")
+                    group.create_task(self.join_invited())
+                    for user_id, pin in pins.items():
+                        if known is None or pin != known.get(user_id):
+                            await self._watch.look_at(user_id)
+                    known = pins
+                await asyncio.sleep(PINS_SECONDS)
 
     async def _arrived(self, room_id: str, user_id: str) -> None:
         """Tell that somebody has come who may be here."""
