@@ -28,7 +28,7 @@ from tibet_nc_agent.matrix_errors import RateLimited, Refused, SendError, Unreac
 from tibet_nc_agent.operators import Standing
 from tibet_nc_agent.visible import one_line
 from tibet_nc_agent.watch import Watch
-from tibet_nc_protocol.messages import SessionNotice
+from tibet_nc_protocol.messages import Announcement, SessionNotice
 from tibet_nc_protocol.pins import Pins
 
 PINS_SECONDS: Final = 2.0
@@ -102,18 +102,21 @@ class News:
 
         A session that ends is told in its room. A checkpoint goes into the dedicated room: whoever
         can read that then holds a head of the chain that the host can't take back (I8). One that
-        can't be sent is not kept: the next one covers it.
+        can't be sent is not kept, and one that waits isn't sent if there is a newer one, which
+        covers it.
         """
         desk = self._desk
         while True:
-            announced = await desk.link.announcements.get()
-            if isinstance(announced, SessionNotice):
-                if announced.room in desk.rules.rooms:
-                    notice = desk.answerer.told(None, *reports.session(announced), final=False)
-                    await desk.outbox.mention(announced.room, notice, secrets.token_hex(16))
-                continue
-            content = desk.answerer.told(None, *reports.checkpoint(announced), final=False)
-            await desk.outbox.mention(desk.rules.dedicated_room, content, announced.root)
+            announced = [await desk.link.announcements.get()]
+            while not desk.link.announcements.empty():  # of the time when nothing could be sent
+                announced.append(desk.link.announcements.get_nowait())
+            for ended in announced:
+                if isinstance(ended, SessionNotice) and ended.room in desk.rules.rooms:
+                    notice = desk.answerer.told(None, *reports.session(ended), final=False)
+                    await desk.outbox.mention(ended.room, notice, secrets.token_hex(16))
+            for newest in [each for each in announced if isinstance(each, Announcement)][-1:]:
+                content = desk.answerer.told(None, *reports.checkpoint(newest), final=False)
+                await desk.outbox.mention(desk.rules.dedicated_room, content, newest.root)
 
     async def join_invited(self) -> None:
         """Join the configured rooms that an operator has invited the agent to.
