@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from tibet_nc_agent.config_error import ConfigError
+from tibet_nc_agent.regular import open_regular
 from tibet_nc_agent.secret import Secret, find_secret
 from tibet_nc_agent.selftest import Wall
 from tibet_nc_agent.toml import Toml, TomlTable
@@ -215,7 +216,8 @@ def read_executor_key(config: Config) -> PublicKey:
     path = config.executor_key_file
     right = "what `tibet-nc-executor identity` prints: 64 hexadecimal digits"
     try:
-        return PublicKey.from_hex(path.read_text(encoding="ascii").strip())
+        with open_regular(path) as file:
+            return PublicKey.from_hex(file.read().decode("ascii").strip())
     except OSError as error:
         problem = f"can't be read: {error.strerror}"
         raise ConfigError(str(path), "executor.key_file", problem, right) from None
@@ -265,7 +267,7 @@ class _Loader:
 
     def _read(self, *, required: bool) -> TomlTable:
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 return tomllib.load(file)
         except FileNotFoundError:
             if not required:

@@ -109,7 +109,7 @@ async def _login(config: Config, homeserver: Homeserver) -> Check:
     file = config.state / STORE_NAME / LOGIN_NAME
     try:
         login = saved(file)
-    except (OSError, StoreDamaged) as error:
+    except StoreDamaged as error:
         return Check(name=name, ok=False, detail=str(error), fix=fix)
     if login is None or not login.access_token:
         return Check(name=name, ok=False, detail="there is no login yet", fix=fix)

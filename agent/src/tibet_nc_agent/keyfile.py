@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_agent.config_error import ConfigError
+from tibet_nc_agent.regular import open_regular
 from tibet_nc_agent.statefile import sync_directory
 from tibet_nc_protocol.signing import KEY_BYTES, Identity
 
@@ -41,11 +42,11 @@ def key(path: Path) -> bytes:
     try:
         if not path.exists():
             _make(path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(KEY_BYTES + 1)
     except OSError as error:
-        problem = f"{error.filename or path}: {error.strerror}"
+        problem = error.strerror or type(error).__name__
         raise ConfigError(str(path), "state.directory", problem) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         problem = f"mode {stat.S_IMODE(mode):04o} lets others at a secret key"

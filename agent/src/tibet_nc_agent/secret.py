@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_agent.config_error import ConfigError
+from tibet_nc_agent.regular import open_regular
 
 _MAX_BYTES: Final = 64 * 1024
 """Longest secret file; access tokens have some hundred bytes, signed ones a few thousand."""
@@ -37,7 +38,7 @@ def read_secret(path: Path, key: str) -> Secret:
     file in /etc is given to a service.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:

@@ -10,7 +10,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from tibet_nc_agent.matrix_errors import StoreInUse
+from tibet_nc_agent.matrix_errors import StoreDamaged, StoreInUse
+from tibet_nc_agent.regular import open_regular
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -28,11 +29,14 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def read_private(path: Path) -> bytes | None:
-    """Return what is in ``path``, or None if there is no such file."""
+    """Return what is in ``path``, or None if there is no such file; raises StoreDamaged."""
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StoreDamaged(f"{path} can't be read: {error.strerror}") from None
 
 
 def make_private(path: Path) -> None:

@@ -18,6 +18,7 @@ from msgspec import Meta
 from tibet_nc_executor.errors import ConfigError
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.policy import Rules
+from tibet_nc_executor.regular import open_regular
 from tibet_nc_executor.selftest import Wall
 from tibet_nc_executor.settings import SEARCH_PATH
 from tibet_nc_protocol.layout import CHAIN
@@ -183,7 +184,7 @@ _VARIABLES: Final = {
 def load(path: Path, environment: Mapping[str, str]) -> Config:
     """Read the settings; raises ConfigError with one line that names file, key and fault."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             values = tomllib.load(file)
     except FileNotFoundError:
         raise ConfigError(
@@ -320,9 +321,8 @@ def read_key(path: Path, *, private: bool = True) -> bytes:
     A ``private`` one must be readable by its owner alone. systemd guards credentials by itself.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with os.fdopen(descriptor, "rb") as file:
-            if private and os.fstat(descriptor).st_mode & 0o077:
+        with open_regular(path, os.O_NOFOLLOW) as file:
+            if private and os.fstat(file.fileno()).st_mode & 0o077:
                 raise ConfigError(f"{path}: others can read this key; chmod 600, or make a new one")
             secret = bytes.fromhex(file.read().decode("ascii").strip())
     except FileNotFoundError:

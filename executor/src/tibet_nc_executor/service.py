@@ -23,6 +23,7 @@ from tibet_nc_executor.errors import ConfigError, LedgerError, ShellError
 from tibet_nc_executor.monitor import Role
 from tibet_nc_executor.office import Facts, Office
 from tibet_nc_executor.provenance import AppendStore
+from tibet_nc_executor.regular import open_regular
 from tibet_nc_executor.retention import DAY_S, Limits, Retention
 from tibet_nc_executor.run import Tools
 from tibet_nc_executor.rungroups import GID_MAP, RUN_GROUPS, first_group
@@ -45,7 +46,8 @@ def agent_key(config: Config) -> PublicKey:
     """Return the enrolled agent's public key; raises ConfigError."""
     path = Path(config.agent.key_file)
     try:
-        return PublicKey.from_hex(path.read_text(encoding="ascii").strip())
+        with open_regular(path) as file:
+            return PublicKey.from_hex(file.read().decode("ascii").strip())
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no agent is enrolled; enrol it with: tibet-nc-executor enrol-agent KEY"
