@@ -3,13 +3,23 @@
 
 import ctypes
 import os
+from pathlib import Path
 
 import pytest
 
 from tests.executor.exchange import jobs, run
-from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, UNRESTRICTED, Client, Executor
+from tests.executor.rig import (
+    OPERATOR,
+    OTHER_OPERATOR,
+    ROOM,
+    UNRESTRICTED,
+    Client,
+    Executor,
+    records,
+)
 from tests.executor.shell.driver import until
-from tibet_nc_protocol.messages import Finished, Started, Status, StatusReport
+from tibet_nc_protocol.messages import CloseSession, Finished, Started, Status, StatusReport
+from tibet_nc_protocol.records import Session, SessionState
 
 pytestmark = pytest.mark.executor(shell=UNRESTRICTED)
 
@@ -24,6 +34,22 @@ async def test_a_session_survives_the_agent(executor: Executor, client: Client) 
     back = await Client.connect(executor)
     assert (await run(back, "echo $a")).output == b"kept\n"
     assert [job.number for job in await jobs(back)] == [left.number]
+    await back.close()
+
+
+async def test_a_session_ends_though_who_asked_for_it_has_left(
+    executor: Executor, client: Client
+) -> None:
+    """All of it goes, and that is recorded, if the agent leaves before it can be told."""
+    home = Path((await run(client, "sleep 4760 & echo $PWD")).output.decode().strip())
+    await client.send(CloseSession(request=client.number(), room=ROOM, sender=OPERATOR))
+    await client.close()
+    back = await Client.connect(executor)
+    await run(back, "true")
+    executor.stop()
+    states = [record.state for record in records(executor) if isinstance(record, Session)]
+    assert sorted(states) == [SessionState.CLOSED] * 2 + [SessionState.OPENED] * 2
+    assert not home.exists()
     await back.close()
 
 

@@ -63,7 +63,7 @@ class Runs:
         self._active: dict[str, Execution] = {}
         self._leftovers: set[Leftover] = set()
         """Also those of a session that is ending, until their remainder is on record."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._sessions = sessions
         self._stopping = False
         self._next: OperatorSession | None = None
@@ -174,7 +174,7 @@ class Runs:
         self._active[run] = execution
         session.begin(execution, self._keep(self._in_turn(execution, session)))
 
-    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _keep[T](self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -257,11 +257,17 @@ class Runs:
             raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
         if session.executions:
             raise DeniedError(DenialCode.BUSY, "a command is running in this session")
-        closed = await self._sessions.close(session, LEFT_BY_OPERATOR)
+        # Whoever asked may be gone before it has ended.
+        closed = await asyncio.shield(self._keep(self._leave(session)))
         if closed is None:
             raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
-        self._session_gone()
         return closed
+
+    async def _leave(self, session: OperatorSession) -> tuple[int, str] | None:
+        try:
+            return await self._sessions.close(session, LEFT_BY_OPERATOR)
+        finally:
+            self._session_gone()
 
     def _noticed(self, notice: SessionNotice) -> None:
         if not notice.seconds:
