@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What operators do with what runs and what waits: interrupt, kill, stop, type, watch, close."""
 
+import asyncio
+import time
+
 import pytest
 
+from tests.executor import exchange
 from tests.executor.rig import (
     OPERATOR,
     OTHER_OPERATOR,
@@ -102,6 +106,22 @@ async def test_stop_ends_what_runs_and_what_waits(executor: Executor, connect: C
     assert finished.reason is Reason.KILLED
     assert [answer.code for answer in denied] == [DenialCode.CANCELLED] * 2
     assert len([record for record in records(executor) if isinstance(record, Intent)]) == 1
+
+
+async def test_a_command_runs_since_its_turn_has_come(client: Client) -> None:
+    """How long a command runs is counted without the time for which it has waited for another."""
+    await client.send(client.request("read -r line"))
+    first = await client.receive()
+    assert isinstance(first, Started)
+    await client.send(client.request("sleep 4761"))
+    await asyncio.sleep(1.2)
+    begin = time.monotonic()
+    await client.type(first.number, "\n")
+    while not isinstance(second := await client.receive(), Started):
+        pass
+    (job,) = await exchange.jobs(client)
+    assert job.number == second.number
+    assert job.seconds <= time.monotonic() - begin
 
 
 async def test_no_more_than_so_many_run_or_wait(executor: Executor, connect: Connect) -> None:

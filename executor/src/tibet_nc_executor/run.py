@@ -105,7 +105,8 @@ class Execution:
         """How many bytes each operator has typed into the command."""
         self._commitment = ""
         self._cancelled: str | None = None
-        self.since: Final = time.monotonic()
+        self.since = 0.0
+        """When the command's turn came, once the intent is on disk."""
         self.started: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         """Number and digest of the intent, when the command is about to start."""
         self.done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -240,6 +241,7 @@ class Execution:
             )
         except LedgerError as error:  # I7
             raise DeniedError(DenialCode.UNRECORDED, f"nothing was run: {error}") from None
+        self.since = time.monotonic()
         self.started.set_result((record.seq, head))
         return record.seq
 
