@@ -187,6 +187,12 @@ def _altered(name: str, **content: object) -> Alter:
     return alter
 
 
+def _not_final(room: list[Event]) -> list[Event]:
+    (answer,) = [one for one in room if one["event_id"] == "$answer2"]
+    answer["content"]["nc.tibet.result"]["final"] = False
+    return room
+
+
 ALTERED: list[tuple[Alter, tuple[str, int | None, str]]] = [
     (
         _altered("$event2", body="$ df -h /srv"),
@@ -201,6 +207,7 @@ ALTERED: list[tuple[Alter, tuple[str, int | None, str]]] = [
         ("missing", 2, "what it came from is not in the room"),
     ),
     (_without("$answer2"), ("missing", 2, "it was never answered in the room")),
+    (_not_final, ("missing", 2, "it was never answered in the room")),
     (
         lambda room: [*room[:5], event("$odd", ALICE, 60_000, body="$ id"), *room[5:]],
         ("extra", None, "a command that was neither recorded nor answered"),
@@ -211,7 +218,7 @@ ALTERED: list[tuple[Alter, tuple[str, int | None, str]]] = [
 @pytest.mark.parametrize(
     ("alter", "expected"),
     ALTERED,
-    ids=["text", "answered twice", "gone", "not answered", "not recorded"],
+    ids=["text", "answered twice", "gone", "not answered", "not finally", "not recorded"],
 )
 def test_what_was_asked_is_what_ran(
     chain: Chain, alter: Alter, expected: tuple[str, int | None, str]
