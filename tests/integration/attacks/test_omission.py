@@ -102,6 +102,21 @@ async def test_gap_loses_nothing(attack: Attack) -> None:
     assert attack.ran() == [first, *sent]
 
 
+async def test_gap_that_stays_is_told(attack: Attack) -> None:
+    """What the homeserver won't give out is told in the room and recorded, and never run."""
+    (first,) = attack.ran()
+    attack.proxy.rewrite("/sync", with_gap(attack))
+    attack.proxy.refuse("/messages", status=403)
+    lost = await attack.command("$ echo lost")
+    record = await attack.security(lambda each: each.detail.startswith("gap: "))
+    assert (record.what, record.room) == (SecurityEvent.AGENT, attack.room)
+    notice = await attack.operator.wait(lambda seen: "left messages out" in seen.body)
+    assert "send it again" in notice.body
+    sent = await attack.runs("$ echo again", "again\n")
+    assert attack.ran() == [first, sent]
+    assert attack.operator.answers_to(lost) == []
+
+
 async def test_rewritten_history(attack: Attack, new_operator: NewOperator, bot: Account) -> None:
     """What fills a gap, made up, relabelled or repeated, is refused as everything else would be."""
     (first,) = attack.ran()
