@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Ciphertexts are remembered on disk."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_garbage_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(StoreDamaged, match="move it away"):
         ReplayGuard.open(file)
     assert file.read_bytes() == b"garbage " * 1_000
+
+
+def test_what_can_not_be_opened_is_our_error(tmp_path: Path) -> None:
+    """What isn't even opened as a table, as a named pipe, is an error of the same kind."""
+    os.mkfifo(tmp_path / "replay.db", 0o600)
+    with pytest.raises(StoreDamaged, match="disk I/O error; move it away"):
+        ReplayGuard.open(tmp_path / "replay.db")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ last word (I3), has the ciphertext in a record on its disk before the command st
 import hashlib
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -41,15 +41,17 @@ class ReplayGuard:
     def open(cls, path: Path) -> Self:
         """Open or make the table; raise :class:`StoreDamaged` if the file isn't one."""
         make_private(path)  # SQLite gives its journal the same mode
-        database = sqlite3.connect(path, autocommit=True)
         try:
-            database.execute("pragma journal_mode = wal")
-            database.execute("pragma synchronous = normal")
-            database.execute(f"pragma cache_size = {CACHE}")
-            database.execute(_SCHEMA)
-            database.autocommit = False
-        except sqlite3.DatabaseError as error:
-            database.close()
+            with ExitStack() as undo:
+                database = sqlite3.connect(path, autocommit=True)
+                undo.callback(database.close)
+                database.execute("pragma journal_mode = wal")
+                database.execute("pragma synchronous = normal")
+                database.execute(f"pragma cache_size = {CACHE}")
+                database.execute(_SCHEMA)
+                database.autocommit = False
+                undo.pop_all()
+        except sqlite3.Error as error:
             raise StoreDamaged(f"{path} can't be read: {error}; move it away to go on") from error
         return cls(database)
 
