@@ -47,6 +47,9 @@ def store(config: Config) -> Check:
         detail = "there are no keys yet"
         return Check(name=name, ok=False, detail=detail, fix="tibet-nc-agent login")
     for path in (config.state / STORE_NAME / DATABASE, config.state / INBOX_NAME):
+        if not path.is_file():  # SQLite would wait for a named pipe
+            detail = f"{path}: not a regular file"
+            return Check(name=name, ok=False, detail=detail, fix=_MEND)
         try:
             with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
                 found = database.execute("PRAGMA quick_check(1)").fetchone()[0]

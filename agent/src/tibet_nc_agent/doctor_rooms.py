@@ -12,7 +12,8 @@ from tibet_nc_agent.canonical import JsonObject, as_list, as_object, as_text
 from tibet_nc_agent.check import Check
 from tibet_nc_agent.config import Config
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted
-from tibet_nc_agent.matrix_errors import MatrixError, Refused
+from tibet_nc_agent.matrix_errors import MatrixError, Refused, StoreDamaged
+from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.rooms import Room
 from tibet_nc_agent.units import counted
 from tibet_nc_agent.visible import one_line
@@ -25,10 +26,14 @@ JOIN_SECONDS: Final = 10
 
 
 async def rooms(config: Config, homeserver: Homeserver) -> AsyncIterator[Check]:
-    """Yield one check for each configured room."""
-    invitations = await _waiting_invitations(config, homeserver)
+    """Yield one check for each configured room; none while it isn't known who may be there."""
+    try:
+        who = operators_of(config)
+    except StoreDamaged:  # which was told of the operators
+        return
+    invitations = await _waiting_invitations(config, homeserver, who)
     for room_id in config.rooms:
-        yield await _room(config, homeserver, room_id, invitations.get(room_id))
+        yield await _room(config, homeserver, who, room_id, invitations.get(room_id))
 
 
 async def _invitations(config: Config, homeserver: Homeserver) -> dict[str, str]:
@@ -38,9 +43,11 @@ async def _invitations(config: Config, homeserver: Homeserver) -> dict[str, str]
     return {}
 
 
-async def _waiting_invitations(config: Config, homeserver: Homeserver) -> dict[str, str]:
+async def _waiting_invitations(
+    config: Config, homeserver: Homeserver, who: Operators
+) -> dict[str, str]:
     """Return the invitations that are left when the agent had the time to accept what it may."""
-    pins = operators_of(config).pins()
+    pins = who.pins()
     for _ in range(JOIN_SECONDS):
         invitations = await _invitations(config, homeserver)
         if pins.keys().isdisjoint(invitations.values()):
@@ -49,12 +56,14 @@ async def _waiting_invitations(config: Config, homeserver: Homeserver) -> dict[s
     return await _invitations(config, homeserver)
 
 
-async def _room(config: Config, homeserver: Homeserver, room_id: str, inviter: str | None) -> Check:
+async def _room(
+    config: Config, homeserver: Homeserver, who: Operators, room_id: str, inviter: str | None
+) -> Check:
     name = f"room {room_id}"
     path = f"{CLIENT}/rooms/{quoted(room_id)}"
     if inviter is not None:
         detail = f"not joined; {one_line(inviter)} has invited the agent"
-        if inviter in operators_of(config).pins():
+        if inviter in who.pins():
             fix = "have the agent run, which then joins: systemctl status tibet-nc-agent"
         else:
             detail += ", and must be pinned"
@@ -83,7 +92,7 @@ async def _room(config: Config, homeserver: Homeserver, room_id: str, inviter: s
         detail = f"no answer can be sent there: the agent's power level is {has}, {needs} is needed"
         fix = f"give {config.user_id} that level in the room's settings"
         return Check(name=name, ok=False, detail=detail, fix=fix)
-    strangers = sorted(members - operators_of(config).members() - {config.user_id})
+    strangers = sorted(members - who.members() - {config.user_id})
     if strangers:
         detail = (
             "nothing runs and nothing is said there, since it has members that are no operators: "
