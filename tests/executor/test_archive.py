@@ -53,6 +53,17 @@ async def test_what_the_index_missed_is_taken_from_the_chain(
     assert failures == []
 
 
+async def test_a_chain_without_a_beginning_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Where the first record is no genesis, every verifier would refuse what came after it."""
+    archive = Archive(
+        tmp_path, kit.IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
+    )
+    await archive.security(SecurityEvent.AGENT, "the first")
+    with pytest.raises(LedgerError, match="its first record is no genesis"):
+        await archive.begin(host="host", version="0", agent_key=kit.IDENTITY.public_key)
+    await archive.close()
+
+
 async def test_nothing_is_recorded_after_a_change_of_key(archive: Archive, tmp_path: Path) -> None:
     """The record of the new key stays the last, though the journal has a gap that is found then."""
     await archive.change_key(Identity(b"another key".ljust(32, b".")))

@@ -2,13 +2,16 @@
 """A chain goes on with another key, which the old one has signed into it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import written
 from tests.executor.rig import Connect, Executor, records
+from tibet_nc_protocol.records import Genesis, Key, Security
 from tibet_nc_protocol.signing import PublicKey
 
 
@@ -32,22 +35,30 @@ async def test_the_chain_goes_on_with_another_key(executor: Executor, connect: C
 
 
 async def test_a_change_of_key_needs_a_chain_and_cuts_what_is_torn(place: Path) -> None:
-    """Without a chain nothing could attest another key; a torn line is cut off as at any start."""
+    """Without a record nothing could attest another key; a torn line is cut off, on record."""
     executor = Executor(place)
     key = (executor.state / "executor.key").read_bytes()
-    with pytest.raises(AssertionError, match="there is no chain yet"):
-        executor.verb("identity", "--rotate")
-    assert (executor.state / "executor.key").read_bytes() == key
-    assert not (executor.state / "executor.key.new").exists()
+    chain = executor.state / "chain"
+    for torn in (None, b"", b'{"agent":'):  # what a start leaves that is cut short
+        if torn is not None:
+            chain.mkdir(exist_ok=True)
+            (chain / "000000000000.jsonl").write_bytes(torn)
+        with pytest.raises(AssertionError, match="there is no chain yet"):
+            executor.verb("identity", "--rotate")
+        assert (executor.state / "executor.key").read_bytes() == key
+        assert not (executor.state / "executor.key.new").exists()
+    shutil.rmtree(chain)
     executor.start()
     executor.kill()
     with (executor.state / "chain" / "000000000000.jsonl").open("ab") as file:
         file.write(b'{"torn')
+    first = executor.key
     executor.verb("identity", "--rotate")
     assert (executor.state / "executor.key").read_bytes() != key
-    executor.key = PublicKey.from_hex(executor.verb("identity").split()[-1])
     with executor:
         pass
+    kinds = [type(record) for record in written.whole_chain(executor.state, first)]
+    assert kinds[:3] == [Genesis, Security, Key]
 
 
 def _as_root(executor: Executor, *verb: str) -> subprocess.CompletedProcess[str]:

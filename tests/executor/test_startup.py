@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.directories import reachable_directory
-from tests.executor.rig import Client, Executor, records, whole_chain
+from tests.executor.rig import Client, Executor, records, security, whole_chain
 from tests.mounts import mount_memory, private_mounts, remount
 from tests.separation import choose_uids
 from tibet_nc_executor.rungroups import GID_MAP, RUN_GROUPS, first_group
@@ -114,13 +114,25 @@ async def test_what_a_crash_leaves_is_cut_off_and_recorded(
     damage(executor)
     with executor:
         await _command(executor)
-    torn = [
-        record
-        for record in records(executor)
-        if isinstance(record, Security) and record.what is SecurityEvent.TORN_RECORD
-    ]
-    assert len(torn) == 1
-    assert "SHA-256" in torn[0].detail
+    (torn,) = _torn_records(executor)
+    assert "SHA-256" in torn.detail
+
+
+def _torn_records(executor: Executor) -> list[Security]:
+    return [record for record in security(executor) if record.what is SecurityEvent.TORN_RECORD]
+
+
+async def test_what_is_cut_off_is_recorded_though_nothing_is_served(executor: Executor) -> None:
+    """A start that fails over something else leaves the record of what it has cut off."""
+    await _two_commands(executor)
+    _half(executor)
+    failing = Executor(executor.directory, shell='groups = ["there-is-no-such-group"]')
+    with pytest.raises(AssertionError, match="there-is-no-such-group"):
+        failing.start()
+    assert len(_torn_records(executor)) == 1
+    with Executor(executor.directory):
+        pass
+    assert len(_torn_records(executor)) == 1
 
 
 def _empty_segment(executor: Executor, length: int) -> None:

@@ -76,6 +76,7 @@ class Archive:
         self._ledger = Ledger(
             directory, identity, clock=clock, segment_bytes=segment_bytes, after=self._recorded
         )
+        self._torn = self._ledger.torn
         self._identity = identity
         self._handed_over = False
         self._origin = ""
@@ -176,16 +177,23 @@ class Archive:
                 )
             )
         first = next(segments.read_from(self._chain, 0))[0]
-        self._origin = first.executor if isinstance(first, Genesis) else ""
-        if torn := self._ledger.torn:
-            await self.security(
-                SecurityEvent.TORN_RECORD,
-                f"{counted(torn.bytes, 'byte')} cut off the end, SHA-256 {torn.sha256}",
-            )
+        if not isinstance(first, Genesis):
+            raise LedgerError("the chain has no beginning: its first record is no genesis")
+        self._origin = first.executor
+        await self.own_up()
         for number, run in self.index.unfinished():
             await self.abort(number, run, "the executor ended while the command ran")
         for number, run, session in self.index.leftovers():
             await self._abort_remainder(number, run, session)
+
+    async def own_up(self) -> None:
+        """Record what was cut off the end when the chain was opened, once; raises LedgerError."""
+        torn, self._torn = self._torn, None
+        if torn is not None:
+            await self.security(
+                SecurityEvent.TORN_RECORD,
+                f"{counted(torn.bytes, 'byte')} cut off the end, SHA-256 {torn.sha256}",
+            )
 
     async def append[R: Record](
         self,

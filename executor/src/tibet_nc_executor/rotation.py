@@ -18,8 +18,9 @@ from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.config import Config, check_owner, read_key
 from tibet_nc_executor.durable import sync_directory, write_new
 from tibet_nc_executor.errors import ConfigError
-from tibet_nc_executor.segments import newest_key
+from tibet_nc_executor.segments import newest
 from tibet_nc_protocol.layout import CHAIN
+from tibet_nc_protocol.records import Key
 from tibet_nc_protocol.signing import KEY_BYTES, Identity
 
 
@@ -41,12 +42,14 @@ def _rotate(config: Config, directory: Path) -> Identity:
     if not path.exists():
         raise ConfigError(f"{path}: there is no key file here; a credential is changed where it is")
     old = Identity(read_key(path))
-    if not (directory / CHAIN).exists():
+    chain = directory / CHAIN
+    last = newest(chain) if chain.exists() else None
+    if last is None:
         raise ConfigError(f"{directory}: there is no chain yet that could attest another key")
     if not beside.exists():
         write_new(beside, os.urandom(KEY_BYTES).hex().encode() + b"\n")
     new = Identity(read_key(beside))
-    if newest_key(directory / CHAIN) != new.public_key.hex:
+    if not (isinstance(last, Key) and last.key == new.public_key.hex):
         asyncio.run(_attest(config, directory, old, new))
     beside.replace(path)
     sync_directory(directory)
@@ -62,5 +65,6 @@ async def _attest(config: Config, directory: Path, old: Identity, new: Identity)
         segment_bytes=config.audit.segment_bytes,
         checkpoint_records=config.audit.checkpoint_records,
     )
+    await archive.own_up()
     await archive.change_key(new)
     await archive.close()

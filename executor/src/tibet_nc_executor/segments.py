@@ -100,18 +100,16 @@ def _read_from(directory: Path, start: int) -> Iterator[tuple[Record, str]]:
             number += 1
 
 
-def newest_key(directory: Path) -> str | None:
-    """Return the key that the last record names, None if it is not a key record.
+def newest(directory: Path) -> Record | None:
+    """Return the last record of a chain, None if it has none; raises LedgerError or OSError.
 
     A line that a crash has torn is no record; whoever opens the chain cuts it off.
     """
-    segments = firsts(directory)
-    if not segments:
-        return None
-    whole, _, _ = (directory / segment_name(segments[-1])).read_bytes().rpartition(b"\n")
-    line = whole.rpartition(b"\n")[2]
-    last = _decode(line, segments[-1] + whole.count(b"\n")) if line else None
-    return last.key if isinstance(last, Key) else None
+    for first in reversed(firsts(directory)):
+        whole, _, _ = (directory / segment_name(first)).read_bytes().rpartition(b"\n")
+        if whole:
+            return _decode(whole.rpartition(b"\n")[2], first + whole.count(b"\n"))
+    return None
 
 
 def mend(path: Path) -> Torn | None:

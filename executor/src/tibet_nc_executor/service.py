@@ -144,6 +144,8 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         segment_bytes=config.audit.segment_bytes,
         checkpoint_records=config.audit.checkpoint_records,
     )
+    if archive.length:  # at once, since what comes next may fail and the line is gone
+        await archive.own_up()
     # With the chain's lock held: no other executor's commands can be among what is ended.
     shell = await caged(config)
     await archive.begin(host=config.host.name, version=VERSION, agent_key=trusted)
