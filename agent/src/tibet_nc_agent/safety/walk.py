@@ -291,11 +291,18 @@ class Walker:
         for command in node.commands[:-1]:
             where = state.fork()
             where.descriptors.pop("1", None)  # it writes to the pipe
-            stream = self._command(command, where, stream)
+            stream = self._alone(command, where, stream)
         if not node.commands:
             return EMPTY
-        where = state if "lastpipe" in state.settings else state.fork()
-        return self._command(node.commands[-1], where, stream)
+        if "lastpipe" in state.settings:
+            return self._command(node.commands[-1], state, stream)
+        return self._alone(node.commands[-1], state.fork(), stream)
+
+    def _alone(self, node: Command, state: State, stdin: Stream | None) -> Stream:
+        """Walk what a shell of its own runs, which ends behind it."""
+        output = self._command(node, state, stdin)
+        self._run_traps(state)
+        return output
 
     def _command(self, node: Command, state: State, stdin: Stream | None) -> Stream:
         match node:
@@ -354,7 +361,7 @@ class Walker:
         return outputs(self, node.redirections, state, output)
 
     def _coprocess(self, node: Coprocess, state: State) -> Stream:
-        output = self._command(node.body, state.fork(), Stream())  # of whatever is written to it
+        output = self._alone(node.body, state.fork(), Stream())  # of whatever is written to it
         state.variables[node.name] = _COPROCESS
         remember_descriptor(_COPROCESS[0], output, state)
         return EMPTY
