@@ -201,8 +201,8 @@ def wrapped(draw: st.DrawFn) -> str:
     for _ in range(draw(st.integers(1, 3))):
         kind = draw(st.integers(0, 2))
         if kind == 0:
-            keyword = text.startswith(("!", "coproc", "A=b"))
-            if keyword or any(character in text for character in "\n;&|(){}<>#`"):
+            own = text.startswith(("!", "coproc", "A=b", "trap"))  # words that only a shell knows
+            if own or any(character in text for character in "\n;&|(){}<>#`"):
                 text = f"sh -c {single_quoted(text)}"
             text = f"{draw(st.sampled_from(PREFIXES))} {text}"
             if text.startswith("find "):
@@ -211,7 +211,8 @@ def wrapped(draw: st.DrawFn) -> str:
             text = draw(st.sampled_from(AROUND)).format(text if "`" not in text else "reboot")
         else:
             template = draw(st.sampled_from(QUOTED))
-            if template == "x={}; $x":  # the value is split, but not parsed again
+            if template == "x={}; $x" or (template == "x={}; eval $x" and "\n" in text):
+                # The value is split at blanks and line ends; the first isn't even parsed again.
                 text = " ".join(draw(denied))
             if template == "{interpreter}":
                 text = draw(st.sampled_from(INTERPRETERS)).format(" ".join(draw(denied)))
