@@ -121,16 +121,11 @@ async def caged(config: Config) -> Shell:
     return shell
 
 
-async def serve(config: Config, environment: Mapping[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT.
+async def _opened(config: Config, identity: Identity) -> tuple[AppendStore, Archive]:
+    """Open the tokens and the chain; raises LedgerError.
 
-    Raises ConfigError, LedgerError or SelfTestError when it can't or must not.
+    What was cut off of the chain is recorded at once: whatever comes next may fail.
     """
-    _prepare()
-    breaches = enforce(frozenset(config.walls.accepted))
-    identity = Identity(secret_key(config, environment))
-    trusted = agent_key(config)
-    agent_uid = _agent_apart(config)
     directory = Path(config.state.directory)
     try:
         make_directory(directory / RECORDINGS)
@@ -144,8 +139,23 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
         segment_bytes=config.audit.segment_bytes,
         checkpoint_records=config.audit.checkpoint_records,
     )
-    if archive.length:  # at once, since what comes next may fail and the line is gone
+    if archive.length:  # otherwise the genesis comes first
         await archive.own_up()
+    return tokens, archive
+
+
+async def serve(config: Config, environment: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises ConfigError, LedgerError or SelfTestError when it can't or must not.
+    """
+    _prepare()
+    breaches = enforce(frozenset(config.walls.accepted))
+    identity = Identity(secret_key(config, environment))
+    trusted = agent_key(config)
+    agent_uid = _agent_apart(config)
+    directory = Path(config.state.directory)
+    tokens, archive = await _opened(config, identity)
     # With the chain's lock held: no other executor's commands can be among what is ended.
     shell = await caged(config)
     await archive.begin(host=config.host.name, version=VERSION, agent_key=trusted)
