@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""``tibet-nc-executor doctor``: whatever is wrong is named, with a fix, and nothing else is."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.executor.rig import Executor
+from tests.mounts import mount_memory, private_mounts
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the executor's own")
+
+OTHERWISE = {"journal"}
+"""What this machine, and not the executor, may be without."""
+
+
+def failed(executor: Executor) -> dict[str, str]:
+    """Return what the doctor finds wrong, each with its detail; its exit status says the same."""
+    done = subprocess.run(
+        [*executor.argv(), "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    wrong = [check for check in json.loads(done.stdout) if not check["ok"]]
+    assert done.returncode == (1 if wrong else 0)
+    assert all(check["fix"] for check in wrong)
+    return {check["name"]: check["detail"] for check in wrong if check["name"] not in OTHERWISE}
+
+
+def _open_the_network(executor: Executor) -> None:
+    path = executor.directory / "executor.toml"
+    path.write_text(path.read_text().replace('"network", ', ""))
+
+
+FAULTS: dict[str, tuple[Callable[[Executor], object], str, str]] = {
+    "no agent": (
+        lambda executor: (executor.directory / "agent.pub").unlink(),
+        "agent",
+        "no agent is enrolled",
+    ),
+    "no key": (lambda executor: (executor.state / "executor.key").unlink(), "key", "executor.key"),
+    "nobody pinned": (lambda executor: executor.pin(), "operators", "nobody who may command"),
+    "pins of others": (lambda executor: executor.pins.chmod(0o666), "operators", "operators.toml"),
+    "an open chain": (lambda executor: executor.state.chmod(0o755), "state", "lets others at"),
+    "open homes": (
+        lambda executor: (executor.directory / "home").chmod(0o777),
+        "home",
+        "is 777 of uid",
+    ),
+    "an open socket": (lambda executor: executor.socket.chmod(0o666), "socket", "lets everybody"),
+    "not running": (lambda executor: executor.stop(), "socket", "No such file"),
+    "a wall that nobody gave up": (_open_the_network, "walls", "network: a socket of"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named(executor: Executor, fault: str) -> None:
+    """A host that serves has no fault, and one that is made is the only one."""
+    assert failed(executor) == {}
+    make, name, detail = FAULTS[fault]
+    make(executor)
+    (found,) = failed(executor).items()
+    assert found[0] == name
+    assert detail in found[1]
+
+
+def test_little_room_is_named(place: Path) -> None:
+    """A disk on which a few recordings find no room fails before it is full."""
+    state = place / "state"
+    state.mkdir()
+    with private_mounts():
+        mount_memory(state, "size=400m")
+        with Executor(place) as executor:
+            (found,) = failed(executor).items()
+    assert found[0] == "disk"
+    assert "MiB free below" in found[1]
