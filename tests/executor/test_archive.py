@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from tests.executor import chainkit as kit
 from tests.executor.injection import file_bytes_left
+from tibet_nc_executor import ledger
 from tibet_nc_executor.archive import INDEX_AFTER_S, Archive
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.journal import Gap
@@ -86,3 +87,24 @@ async def test_an_erasure_that_failed_is_to_be_done_again(archive: Archive, tmp_
     in_the_way.rmdir()
     await archive.erase(intent.seq, "a test", None)
     assert path.read_bytes() == b""
+
+
+async def test_an_erasure_is_done_though_who_asked_for_it_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on record as erased is gone, also if nobody waits for that on a slow disk."""
+    monkeypatch.setattr(ledger, "AT_ONCE_S", 0.0)
+    archive = Archive(
+        tmp_path, kit.IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
+    )
+    await archive.begin(host="host", version="0", agent_key=kit.IDENTITY.public_key)
+    text = Text(salt=bytes(16), command="secret")
+    intent, _ = await archive.append(kit.intent("$event"), text=text)
+    erasing = asyncio.create_task(archive.erase(intent.seq, "a test", None))
+    while archive.length == intent.seq + 1:  # noqa: ASYNC110 - until it is written, unsynced
+        await asyncio.sleep(0)
+    erasing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await erasing
+    await archive.close()
+    assert (tmp_path / PAYLOADS / segment_name(0)).read_bytes() == b""

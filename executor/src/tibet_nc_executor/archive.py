@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -104,7 +104,8 @@ class Archive:
         self._ledger.tree = self._index.copy_tree()
         for record, head in segments.read_from(self._chain, begin):
             self._journal.send(record, head)
-        self._telling: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[object]] = set()
+        """What has to be done to its end, whoever waits for it."""
         start = max(0, self._ledger.length - CHAIN_TAIL)
         self.newest: Final = deque(segments.read_from(self._chain, start), maxlen=CHAIN_TAIL)
         """The newest records with their digests, oldest first."""
@@ -327,8 +328,13 @@ class Archive:
 
         It is recorded first: a crash in between leaves a text that is to be erased again, never
         one that vanished without a trace. Raises LookupError when there is nothing to erase, and
-        LedgerError.
+        LedgerError. What was begun is done, also if whoever has asked is gone.
         """
+        return await asyncio.shield(self._keep(self._erase(number, reason, recordings)))
+
+    async def _erase(
+        self, number: int, reason: str, recordings: Path | None
+    ) -> tuple[Security, str]:
         names = (recording_name(number), remainder_name(number))
         found = [] if recordings is None else [recordings / name for name in names]
         found = [path for path in found if path.exists()]
@@ -380,8 +386,8 @@ class Archive:
 
         After a change of key nothing can be recorded any more: the key's record stays the last.
         """
-        if self._telling:
-            await asyncio.wait(self._telling)
+        if self._under_way:
+            await asyncio.wait(self._under_way)
         self._send()
         gap = await asyncio.to_thread(self._journal.close)
         if gap is not None:
@@ -417,9 +423,13 @@ class Archive:
     def _tell(self, gap: Gap) -> None:
         if self._handed_over:
             return
-        task = asyncio.create_task(self._record_gap(gap))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._keep(self._record_gap(gap))
+
+    def _keep[T](self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     async def _record_gap(self, gap: Gap) -> None:
         with suppress(LedgerError):  # whoever wants to run something is told
