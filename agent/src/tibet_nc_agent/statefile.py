@@ -36,7 +36,7 @@ def read_private(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StoreDamaged(f"{path} can't be read: {error.strerror}") from None
+        raise StoreDamaged(f"{path}: {error.strerror}") from None
 
 
 def make_private(path: Path) -> None:
