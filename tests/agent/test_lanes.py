@@ -8,7 +8,7 @@ import weakref
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from tibet_nc_agent.lanes import Lanes, Turn
+from tibet_nc_agent.lanes import Lanes, Turn, Waiting
 
 
 @given(st.permutations(range(6)), st.permutations(range(6)), st.sets(st.integers(0, 5)))
@@ -82,6 +82,22 @@ async def test_asking_does_not_wait_for_answers() -> None:
     async with asyncio.timeout(5):
         await waiting
     second.done()
+
+
+async def test_what_waits_is_known() -> None:
+    """Of each operator the commands behind one that runs are told, and nothing else."""
+    lanes = Lanes()
+    running, asks, waits, other = (
+        lanes.turn("!room", sender) for sender in ("@op", "@op", "@op", "@other")
+    )
+    running.command, waits.command, other.command = "make", "make install", "uptime"
+    assert lanes.waiting() == []
+    running.running = 42
+    assert lanes.waiting() == [Waiting(sender="@op", command="make install", behind=42)]
+    running.command = running.running = None
+    assert lanes.waiting() == []
+    for turn in (running, asks, waits, other):
+        turn.done()
 
 
 def test_what_is_over_is_forgotten() -> None:

@@ -8,6 +8,7 @@ from tests.agent.answers import ANSWERER, EVENT, check_harmless, result
 from tibet_nc_agent import reports
 from tibet_nc_agent.airlock import Refused
 from tibet_nc_agent.excerpt import excerpt, whole
+from tibet_nc_agent.lanes import Waiting
 from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
 from tibet_nc_agent.reports import AgentFacts
 from tibet_nc_protocol.messages import (
@@ -167,11 +168,14 @@ def test_any_report_is_harmless_and_fits(
             for text in texts
         ),
     )
+    nothing = JobsReport(request=1, jobs=())
+    waiting = [Waiting(sender="@" + "x" * 254, command=text, behind=number) for text in texts]
     for parts in (
         reports.status(agent, status),
         reports.status(agent, name),
         reports.chain(chain),
-        reports.jobs(jobs),
+        reports.jobs(jobs, ()),
+        reports.jobs(nothing, waiting),
         reports.session(
             SessionNotice(
                 room="!room:example.org",

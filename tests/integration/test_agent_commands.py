@@ -94,6 +94,24 @@ async def test_a_long_command_is_told_typed_into_looked_at_and_ended(
     assert answer.result["exit"] == 0
 
 
+async def test_what_waits_behind_a_command_is_listed(
+    host: Host, operator: Operator, colleague: Operator, room: str
+) -> None:
+    """Whoever asks what runs is told what waits for that, too, until it doesn't."""
+    assert host.agent.running
+    long = await operator.send_text(room, "$ sleep 4772")
+    number = await started(operator, long)
+    short = await operator.send_text(room, "$ echo later")
+    await operator.wait(lambda seen: seen.body.startswith("waits until"))
+    lines = (await asked(colleague, room, "!jobs")).body.splitlines()
+    assert lines[0].startswith(f"#{number} ")
+    assert lines[1] == f"waits for #{number} · {operator.user_id} · echo later"
+    await asked(operator, room, f"!kill {number}")
+    for event in (long, short):
+        await operator.answer_to(event)
+    assert (await asked(colleague, room, "!jobs")).body == "nothing is running"
+
+
 async def test_what_a_command_leaves_running(host: Host, operator: Operator, room: str) -> None:
     """The room is told that it goes on, and lists, looks at and ends it by the command's number."""
     assert host.agent.running

@@ -75,8 +75,9 @@ async def handled(desk: Desk, agent: Agent, operator: Operator, text: str) -> Se
     sent = await operator.send_text(agent.room_id, text)
     message = await agent.text(sent)
     desk.inbox.accept("token", [item_of(message)])
-    turn = Lanes().turn(agent.room_id, operator.user_id)
-    await Exchanges(desk, Watch(desk)).handle(message, turn, device=None, provisional=False)
+    lanes = Lanes()
+    turn = lanes.turn(agent.room_id, operator.user_id)
+    await Exchanges(desk, Watch(desk), lanes).handle(message, turn, device=None, provisional=False)
     assert desk.inbox.pending() == []
     return await operator.answer_to(sent)
 

@@ -32,7 +32,7 @@ from tibet_nc_agent.event import TextMessage, Undecryptable
 from tibet_nc_agent.execution import Command
 from tibet_nc_agent.inbox import InboxError
 from tibet_nc_agent.inquiry import Inquiry
-from tibet_nc_agent.lanes import Turn
+from tibet_nc_agent.lanes import Lanes, Turn
 from tibet_nc_agent.matrix_errors import (
     IdentityChanged,
     IdentityError,
@@ -66,9 +66,10 @@ log: Final = logging.getLogger(__name__)
 class Exchanges:
     """Takes messages from their arrival to the note that they were answered."""
 
-    def __init__(self, desk: Desk, watch: Watch) -> None:
+    def __init__(self, desk: Desk, watch: Watch, lanes: Lanes) -> None:
         self._desk = desk
         self._watch = watch
+        self._lanes = lanes
         self._told: dict[tuple[str, Standing], float] = {}
         self._open = 0
 
@@ -164,7 +165,14 @@ class Exchanges:
                 return await command.perform(again=False)
             case Passed(action=action):
                 log_decision(message, type(action).__name__.lower())
-                inquiry = Inquiry(desk, message, turn, waiting=self._open - 1, situation=situation)
+                inquiry = Inquiry(
+                    desk,
+                    message,
+                    turn,
+                    lanes=self._lanes,
+                    unanswered=self._open - 1,
+                    situation=situation,
+                )
                 return await inquiry.answer(action)
 
     async def _situation(self, message: Message) -> Situation:

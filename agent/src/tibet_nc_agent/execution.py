@@ -57,6 +57,7 @@ class Command:
         """
         message, desk = self._message, self._desk
         request = self._request()
+        self._turn.command = self._command
         await self._turn.to_ask()
         await desk.executor_up(message.room_id)
         if not again:
@@ -114,6 +115,7 @@ class Command:
             announcing.cancel()
             raise
         finally:
+            self._turn.command = None
             ended.set()
             started.cancel()
             await asyncio.wait([announcing])  # a notice that is being sent is not torn

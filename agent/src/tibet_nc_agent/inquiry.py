@@ -29,7 +29,7 @@ from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import Part, clip
 from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.execution import WAITING_SECONDS, tell_waiting
-from tibet_nc_agent.lanes import Turn
+from tibet_nc_agent.lanes import Lanes, Turn
 from tibet_nc_agent.link_error import LinkError
 from tibet_nc_agent.preview import Preview
 from tibet_nc_agent.render import REASON_CHARACTERS
@@ -64,12 +64,20 @@ class Inquiry:
     """One message that asks for something else than a command."""
 
     def __init__(
-        self, desk: Desk, message: Message, turn: Turn, *, waiting: int, situation: Situation
+        self,
+        desk: Desk,
+        message: Message,
+        turn: Turn,
+        *,
+        lanes: Lanes,
+        unanswered: int,
+        situation: Situation,
     ) -> None:
         self._desk = desk
         self._message = message
         self._turn = turn
-        self._waiting = waiting
+        self._lanes = lanes
+        self._unanswered = unanswered
         self._situation = situation
 
     async def answer(self, action: Action) -> JsonObject:
@@ -121,7 +129,7 @@ class Inquiry:
                 jobs = await link.ask(lambda number: Jobs(request=number), JobsReport)
                 if isinstance(jobs, Denied):
                     return self._denied(jobs)
-                return self._told(*reports.jobs(jobs))
+                return self._told(*reports.jobs(jobs, self._lanes.waiting()))
 
     async def _status(self) -> JsonObject:
         desk = self._desk
@@ -131,7 +139,7 @@ class Inquiry:
             uptime_ms=max(0, int(time.time() * 1000) - desk.listening_since_ms),
             timebox_ms=desk.rules.timebox_ms,
             skew_ms=desk.matrix.skew_ms,
-            waiting=self._waiting,
+            waiting=self._unanswered,
             given_up=desk.given_up,
             emission="" if desk.emitter is None else desk.emitter.state,
         )

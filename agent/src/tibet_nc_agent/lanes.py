@@ -7,6 +7,16 @@ Different operators, and different rooms, don't wait for one another.
 """
 
 import asyncio
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """A command that the one of the number ``behind`` keeps waiting."""
+
+    sender: str
+    command: str
+    behind: int
 
 
 class Turn:
@@ -19,6 +29,8 @@ class Turn:
         self._done = asyncio.Event()
         self.running: int | None = None
         """The number of its command while that runs."""
+        self.command: str | None = None
+        """Its command until that has run."""
         lane.append(self)
 
     @property
@@ -60,3 +72,12 @@ class Lanes:
         for key in [key for key, lane in self._lanes.items() if not lane]:
             del self._lanes[key]
         return Turn(self._lanes.setdefault((room_id, sender), []))
+
+    def waiting(self) -> list[Waiting]:
+        """Return the commands that wait for one that runs, those of an operator in their order."""
+        return [
+            Waiting(sender=sender, command=turn.command, behind=turn.behind)
+            for (_, sender), lane in self._lanes.items()
+            for turn in lane
+            if turn.command is not None and turn.running is None and turn.behind is not None
+        ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the agent says when it is asked about itself: status, chain, jobs and help."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from tibet_nc_agent.action import PREFIX
 from tibet_nc_agent.content import Part, clip
 from tibet_nc_agent.excerpt import EDGE_LINES, excerpt, newest
+from tibet_nc_agent.lanes import Waiting
 from tibet_nc_agent.render import (
     OUTPUT_BUDGET,
     REASON_CHARACTERS,
@@ -112,18 +114,23 @@ def chain(report: ChainReport) -> tuple[Part, ...]:
     )
 
 
-def jobs(report: JobsReport) -> tuple[Part, ...]:
-    """Return the answer to ``!jobs``."""
-    if not report.jobs:
-        return (Part("nothing is running"),)
+def jobs(report: JobsReport, waiting: Iterable[Waiting]) -> tuple[Part, ...]:
+    """Return the answer to ``!jobs``: what runs, and what waits for it."""
     lines = [
         f"#{job.number} {duration(job.seconds * 1000)} · {_left(job)}"
         f"{counted(job.output_bytes, 'byte')} · "
         f"{one_line(job.sender)} · {clip(one_line(job.command), _SUMMARY_CHARACTERS)}"
-        for job in report.jobs[:_JOBS]
+        for job in report.jobs
     ]
-    if len(report.jobs) > _JOBS:
-        lines.append(f"… and {len(report.jobs) - _JOBS} more")
+    lines += [
+        f"waits for #{one.behind} · {one_line(one.sender)} · "
+        f"{clip(one_line(one.command), _SUMMARY_CHARACTERS)}"
+        for one in waiting
+    ]
+    if not lines:
+        return (Part("nothing is running"),)
+    if len(lines) > _JOBS:
+        lines[_JOBS:] = [f"… and {len(lines) - _JOBS} more"]
     return (Part("\n".join(lines), code=True), Part("!cancel N interrupts, !kill N kills"))
 
 
@@ -176,7 +183,7 @@ def help_text(*, dedicated: bool) -> tuple[Part, ...]:
         (f"{PREFIX}df -h", what),
         (f"{mark}status", "versions, session, chain, limits"),
         (f"{mark}chain", "the newest records"),
-        (f"{mark}!jobs", "what runs"),
+        (f"{mark}!jobs", "what runs, and what waits for it"),
         (f"{mark}!tail 42", "the newest output of #42"),
         (f"{mark}!in 42 text", "type a line into #42; without a text, just Enter"),
         (f"{mark}!eof 42", "end the input of #42"),

@@ -57,12 +57,12 @@ class Service:
         self._desk = desk
         self._supervisor = supervisor
         watch = Watch(desk)
-        self._exchanges = Exchanges(desk, watch)
+        self._lanes = Lanes()
+        self._exchanges = Exchanges(desk, watch, self._lanes)
         self._news = News(desk, watch)
         self._verifier = Verifier(
             Scene(rules=desk.rules, matrix=desk.matrix, alert=self._news.not_verified), state
         )
-        self._lanes = Lanes()
         self._synced = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
