@@ -14,6 +14,7 @@ from tibet_nc_agent.matrix_errors import (
     AuthenticationNeeded,
     IdentityError,
     RateLimited,
+    Refused,
     Unreachable,
 )
 from tibet_nc_agent.operators import Operators
@@ -76,11 +77,11 @@ async def _open(
 
 
 async def _cross_sign(config: Config, matrix: Matrix) -> None:
-    """Have our device signed; what the account objects to is only logged.
+    """Have our device signed; what the account or its homeserver objects to is only logged.
 
     Clients that are not that careful still work without it.
     """
     try:
         await cross_sign(config, matrix)
-    except (AuthenticationNeeded, IdentityError) as error:
+    except (AuthenticationNeeded, IdentityError, Refused) as error:
         log.warning("this device is not cross-signed: %s", error)
