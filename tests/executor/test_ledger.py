@@ -171,9 +171,12 @@ def test_a_flip_in_the_last_segment_is_never_taken_for_a_crash(
     assert path.read_bytes() == bytes(whole)
 
 
-async def test_another_executors_chain_is_refused(tmp_path: Path) -> None:
-    """A chain that another key signed is not gone on with."""
+@pytest.mark.parametrize("begun", [False, True])
+async def test_another_executors_chain_is_refused(tmp_path: Path, begun: bool) -> None:
+    """A chain that another key signed is not gone on with, nor in a segment that is still empty."""
     await fill(tmp_path, 2)
+    if begun:
+        (tmp_path / CHAIN / "000000000002.jsonl").touch()
     with pytest.raises(LedgerError, match="not signed by this executor"):
         Ledger(
             tmp_path,

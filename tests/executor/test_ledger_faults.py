@@ -276,7 +276,7 @@ async def test_a_segment_that_does_not_follow_is_not_gone_on_with(
     else:
         path.write_bytes(damaged[damage])
     before = opened(), kit.lines(tmp_path)
-    with pytest.raises(LedgerError, match=r"missing|does not end with|broken at record"):
+    with pytest.raises(LedgerError, match=r"missing|does not end with|is damaged"):
         kit.open_ledger(tmp_path)
     assert (opened(), kit.lines(tmp_path)) == before
 

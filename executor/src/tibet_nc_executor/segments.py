@@ -59,8 +59,14 @@ def recover(directory: Path, key: PublicKey) -> Tail:
     path = directory / segment_name(first)
     torn = mend(path)
     length = first
-    head = _head_before(directory, segments)
+    head = FIRST_PREV
     last: Record | None = None
+    if first > 0:
+        line = _line_before(directory, segments)
+        last = _decode(line, first - 1)
+        if last.seq != first - 1:
+            raise LedgerError(f"records before record {first} are missing")
+        head = digest(line)
     for line in _lines(path):
         last = _follow(line, length, head)
         head = digest(line)
@@ -155,11 +161,9 @@ def _follow(line: bytes, number: int, head: str) -> Record:
     return record
 
 
-def _head_before(directory: Path, segments: list[int]) -> str:
-    """Return the digest that the last segment's first line follows, reading only what it must."""
+def _line_before(directory: Path, segments: list[int]) -> bytes:
+    """Return the line that the last segment's first one follows, reading only what it must."""
     *others, first = segments
-    if first == 0:
-        return FIRST_PREV
     if not others:
         raise LedgerError(f"the segments before record {first} are missing")
     with (directory / segment_name(others[-1])).open("rb") as file:
@@ -168,5 +172,4 @@ def _head_before(directory: Path, segments: list[int]) -> str:
         end = file.read()
     if not end.endswith(b"\n"):
         raise LedgerError(f"the segment before record {first} does not end with a whole line")
-    line = end[:-1].rpartition(b"\n")[2]
-    return digest(line)
+    return end[:-1].rpartition(b"\n")[2]
