@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -96,6 +97,24 @@ async def serving(service: Service, port: int = 0) -> AsyncGenerator[int]:
     finally:
         service.released.set()
         await runner.cleanup()
+
+
+async def test_what_waits_for_the_disk_at_the_end_is_kept(tmp_path: Path) -> None:
+    """What the disk had no time for before the agent was stopped is told by the next one."""
+    emitter, gate = Emitter("http://127.0.0.1:1", tmp_path, host="web1"), threading.Event()
+    holding = asyncio.create_task(emitter._disk(gate.wait))
+    running = asyncio.create_task(emitter.run())
+    emitter.note(result(1), sender=SENDER)
+    while emitter._noted:
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    gate.set()
+    await holding
+    await emitter.close()
+    queue = EmissionQueue(tmp_path)
+    assert queue.counts() == (1, 0)
+    queue.close()
 
 
 @asynccontextmanager
