@@ -105,8 +105,7 @@ async def test_what_waits_for_the_disk_at_the_end_is_kept(tmp_path: Path) -> Non
     holding = asyncio.create_task(emitter._disk(gate.wait))
     running = asyncio.create_task(emitter.run())
     emitter.note(result(1), sender=SENDER)
-    while emitter._noted:
-        await asyncio.sleep(0)
+    await until(lambda: not emitter._noted)
     running.cancel()
     await asyncio.wait([running])
     gate.set()
