@@ -169,6 +169,28 @@ async def test_damaged_store_is_told_and_recovered_from(
     assert signed_devices(synapse, bot, master) == {first.shown("device"), again.shown("device")}
 
 
+@pytest.mark.parametrize("verb", ["run", "login"])
+async def test_lost_pickle_key_is_told_and_recovered_from(
+    synapse: Synapse, bot: Account, program: AgentProgram, verb: str
+) -> None:
+    """It opens the kept identity, too, so another is made, as the page says that is named."""
+    await program.run("login")
+    (program.state / "pickle.key").unlink()
+    noticed = await program.run(verb)
+    assert noticed.status == 1
+    page = 'docs/operations.md, "When the agent\'s keys are lost"'
+    assert noticed.told.endswith(f"restore both from the same backup, or see {page}")
+    looked = await program.run("doctor", "--json")
+    (device,) = (check for check in json.loads(looked.out) if check["name"] == "device")
+    assert (page in device["detail"], device["fix"]) == (True, "see there")
+    for name in ("cross-signing.json", "matrix"):
+        (program.state / name).rename(program.state / f"{name}.lost")
+    again = await program.run("login", "--reset-identity", "--yes")
+    assert again.status == 0, again.err
+    vouched = signed_devices(synapse, bot, again.shown("cross-signing"))
+    assert vouched == {again.shown("device")}
+
+
 async def test_foreign_store_is_told(
     program: AgentProgram,
     tmp_path: Path,

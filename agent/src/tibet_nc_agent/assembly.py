@@ -62,6 +62,8 @@ async def logged_in(
     ``renew`` replaces a token that was revoked.
     """
     pickle_key = keyfile.pickle_key(config.state)
+    if (config.state / CROSS_SIGNING_NAME).exists():
+        cross_signing_keys(config)  # no new device while nothing could vouch for it
     matrix = await Matrix.open(
         MatrixSettings(
             homeserver=config.homeserver,

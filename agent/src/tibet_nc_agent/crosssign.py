@@ -21,6 +21,7 @@ from tibet_nc_agent.homeserver import CLIENT, Homeserver
 from tibet_nc_agent.identity import Identity, master_key_of, verify_identity, without_signatures
 from tibet_nc_agent.interactive_auth import PASSWORD, Challenge
 from tibet_nc_agent.matrix_errors import (
+    ANOTHER_IDENTITY,
     AuthenticationNeeded,
     IdentityError,
     OtherIdentity,
@@ -66,8 +67,8 @@ class CrossSigning:
             return cls({use: Account.from_pickle(stored[use], pickle_key) for use in Use})
         except (ValueError, KeyError) as error:  # msgspec's and vodozemac's are ValueErrors, too
             raise StoreDamaged(
-                f"{file} can't be read with this pickle key ({type(error).__name__}):"
-                " restore both from the same backup"
+                f"{file} can't be read with the pickle.key that is here ({type(error).__name__}):"
+                f" restore both from the same backup, or see {ANOTHER_IDENTITY}"
             ) from error
 
     def public_key(self, use: Use) -> str:

@@ -78,6 +78,8 @@ async def device(config: Config, homeserver: Homeserver) -> Check:
     except OtherIdentity as error:
         fix = "systemctl stop tibet-nc-agent, then tibet-nc-agent login --reset-identity"
         return Check(name=name, ok=False, detail=str(error).partition(": ")[0], fix=fix)
+    except StoreDamaged as error:
+        return Check(name=name, ok=False, detail=str(error), fix="see there")
     except (MatrixError, ConfigError) as error:
         fix = 'docs/operations.md, "Keys", the agent\'s Matrix device'
         return Check(name=name, ok=False, detail=str(error), fix=fix)

@@ -4,9 +4,13 @@
 # ruff: noqa: N818 - the names say what is the case; that it is an error is where they are raised
 
 from pathlib import Path
+from typing import Final
 
 from tibet_nc_agent.interactive_auth import Challenge
 from tibet_nc_agent.visible import one_line
+
+ANOTHER_IDENTITY: Final = 'docs/operations.md, "When the agent\'s keys are lost"'
+"""Where it is said how to go on without the kept identity."""
 
 
 def start_anew(store: Path) -> str:
