@@ -114,6 +114,7 @@ async def test_a_chain_gets_no_key_but_its_own(executor: Executor) -> None:
     )
     (told,) = [line for line in done.stdout.splitlines() if line.startswith("FAIL  key: ")]
     assert "init" not in told
+    assert told.count("goes on with its own only") == 1
     assert not key.exists()
     (executor.state / "elsewhere").rename(key)
     with executor:

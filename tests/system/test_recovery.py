@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Crashes, hangs, stops and reboots of the real units."""
 
+import re
 import signal
 
 import pytest
 
+from tests.system.documented import enter
 from tests.system.machine import wait_until
+from tests.system.pages import blocks
 from tests.system.site import ANSWER_SECONDS, SOCKET, UNITS, Site
 
 EXECUTOR, AGENT = UNITS
@@ -76,6 +79,18 @@ def test_never_without_the_socket(site: Site) -> None:
     assert not machine.exists("/run/tibet-nc/executor.sock")
     machine.run("systemctl", "start", "--no-block", AGENT)
     machine.wait_active(SOCKET, AGENT)
+    site.start()
+
+
+def test_doctor_says_how_to_switch_it_on(site: Site) -> None:
+    """What the executor's doctor says of a host that was switched off, typed, mends all of it."""
+    machine = site.machine
+    (switched_off, *_) = blocks("docs/operations.md", "Switch it off")
+    enter(machine, switched_off, {})
+    told = machine.run("tibet-nc-executor", "doctor", check=False).stdout
+    for fix in re.findall(r"^FAIL .*; fix: (.*)$", told, re.MULTILINE):
+        machine.sh(fix)
+    machine.run("tibet-nc-executor", "doctor")
     site.start()
 
 

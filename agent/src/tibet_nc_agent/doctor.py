@@ -64,7 +64,10 @@ def _walls(config: Config) -> Check:
     refused = [breach for breach in breaches if breach.wall not in config.accepted_walls]
     if refused:
         detail = "; ".join(map(str, refused))
-        fix = "systemctl start tibet-nc-agent, which has them; or name the wall in walls.accepted"
+        fix = (
+            "systemctl start tibet-nc-agent, which has them, or systemctl status tibet-nc-agent,"
+            " where it doesn't start; or name the wall in walls.accepted"
+        )
         return Check(name="walls", ok=False, detail=detail, fix=fix)
     detail = "; ".join(f"accepted: {breach}" for breach in breaches) or "all hold"
     return Check(name="walls", ok=True, detail=detail)

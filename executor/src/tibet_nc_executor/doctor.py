@@ -86,7 +86,8 @@ def _key(config: Config, environment: Mapping[str, str]) -> Check:
     except ConfigError as error:
         if not (directory / "executor.key").exists() and os.path.exists(SEALED_KEY):
             return Check(name=name, ok=True, detail=f"{SEALED_KEY} has it, for the unit alone")
-        return Check(name=name, ok=False, detail=str(error), fix=how_to_get_a_key(directory))
+        fix = how_to_get_a_key(directory)
+        return Check(name=name, ok=False, detail=str(error).removesuffix(f"; {fix}"), fix=fix)
     return Check(name=name, ok=True, detail=f"this executor is {key}")
 
 
@@ -213,7 +214,7 @@ def _gaps(config: Config) -> str:
 
 
 def _unit() -> Check:
-    name, fix = "walls", f"systemctl status {UNIT}"
+    name = "walls"
     done = subprocess.run(  # noqa: S603 - a fixed program
         [SYSTEMCTL, "show", UNIT, "--property=ActiveState,StatusText"],
         capture_output=True,
@@ -223,6 +224,7 @@ def _unit() -> Check:
     shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     state = shown.get("ActiveState", "unknown")
     if state != "active":
+        fix = f"systemctl {'start' if state == 'inactive' else 'status'} {UNIT}"
         return Check(name=name, ok=False, detail=f"{UNIT} is {state}", fix=fix)
     return Check(name=name, ok=True, detail=f"{UNIT}: {shown.get('StatusText', '')}")
 
