@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A recording holds exactly what is said of it, wherever its disk was full (I12)."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -31,7 +32,8 @@ CHARACTERS = st.text("\U0001f600\u00e9", max_size=30).map(lambda text: text.enco
 def test_as_much_is_recorded_as_is_said(chunks: list[bytes], room: int, limit: int) -> None:
     """The file has the output's beginning, to the byte, up to where the disk was full or it ended.
 
-    Characters are cut anywhere, by the chunks, by the limit and by the failure.
+    Of all of it there is the digest. Characters are cut anywhere, by the chunks, by the limit and
+    by the failure.
     """
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "recording.cast"
@@ -48,6 +50,7 @@ def test_as_much_is_recorded_as_is_said(chunks: list[bytes], room: int, limit: i
         kept = b"".join(read_output(path)) if recorder.recorded else b""
         marked = path.exists() and b'"m","recording limit reached"' in path.read_bytes()
     assert recorder.bytes == len(whole)
+    assert recorder.sha256 == hashlib.sha256(whole).hexdigest()
     assert kept == whole[: recorder.recorded]
     if recorder.failure is None:
         assert recorder.recorded == min(len(whole), limit)
