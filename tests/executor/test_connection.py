@@ -22,6 +22,7 @@ from tests.executor.rig import (
 from tests.executor.shell.driver import until
 from tests.separation import FOREIGN_UID, as_agent
 from tibet_nc_executor.connection import REQUESTS_AT_ONCE
+from tibet_nc_executor.server import FOREIGN_RECORDS
 from tibet_nc_protocol.envelope import Opener
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.framing import FrameReader, frame
@@ -157,27 +158,45 @@ async def test_a_message_of_another_connection_does_not_verify(
     await writer.wait_closed()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another uid")
-async def test_another_uid_is_turned_away_by_the_kernels_word(executor: Executor) -> None:
-    """With every file mode open, another uid still gets nothing but a closed socket (I2)."""
+async def connected_as_another(executor: Executor, times: int = 1) -> tuple[int, bytes]:
+    """Connect as another uid, with every file mode open; return exit status and what was heard."""
     executor.socket.parent.chmod(0o755)
     executor.socket.chmod(0o666)
     script = (
-        "import socket,sys\n"
-        "s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'x'*8)\n"
-        "sys.stdout.buffer.write(s.recv(100))\n"
+        "import contextlib, socket, sys\n"
+        "for _ in range(int(sys.argv[2])):\n"
+        "    s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
+        "    with contextlib.suppress(OSError):\n"
+        "        s.sendall(b'x' * 8)\n"
+        "        sys.stdout.buffer.write(s.recv(100))\n"
     )
     other = replace(executor.uids, agent=FOREIGN_UID)
+    words = [sys.executable, "-I", "-c", script, str(executor.socket), str(times)]
     done = await asyncio.to_thread(
-        subprocess.run,
-        [*as_agent(other), sys.executable, "-I", "-c", script, str(executor.socket)],
-        capture_output=True,
-        check=False,
+        subprocess.run, [*as_agent(other), *words], capture_output=True, check=False
     )
-    assert (done.returncode, done.stdout) in {(0, b""), (1, b"")}, done.stderr
+    assert done.stderr == b""
+    return done.returncode, done.stdout
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another uid")
+async def test_another_uid_is_turned_away_by_the_kernels_word(executor: Executor) -> None:
+    """With every file mode open, another uid still gets nothing but a closed socket (I2)."""
+    assert await connected_as_another(executor) == (0, b"")
     await until(lambda: bool(security(executor)))
     (record,) = security(executor)
     assert (record.what, record.uid) == (SecurityEvent.PEER, FOREIGN_UID)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another uid")
+async def test_others_who_come_again_and_again_do_not_fill_the_chain(
+    executor: Executor, connect: Connect
+) -> None:
+    """So many are recorded one by one; all are turned away, and the agent is served."""
+    assert await connected_as_another(executor, FOREIGN_RECORDS + 20) == (0, b"")
+    assert isinstance(await (await connect(executor)).run("true"), Finished)
+    executor.stop()
+    assert len(security(executor)) == FOREIGN_RECORDS
 
 
 def test_the_challenge_is_signed_by_the_executor(executor: Executor) -> None:
