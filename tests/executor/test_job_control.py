@@ -245,9 +245,16 @@ async def test_strangers_neither_type_nor_stop(executor: Executor, connect: Conn
             text="theirs\n",
             end=False,
         )
+        kill = Control(
+            request=client.number(),
+            room=room,
+            sender=sender,
+            number=started.number,
+            signal=Signal.KILL,
+        )
         stop = Stop(request=client.number(), room=room, sender=sender)
         close = CloseSession(request=client.number(), room=room, sender=sender)
-        for request in (typing, stop, close):
+        for request in (typing, kill, stop, close):
             await client.send(request)
             denied = await client.receive()
             assert isinstance(denied, Denied)
