@@ -52,6 +52,21 @@ async def test_calls_keep_their_order() -> None:
     disk.close()
 
 
+async def test_a_call_is_made_whoever_waits_for_it() -> None:
+    """A stop takes nothing back from the disk, so that what was sent is noted as sent (I4)."""
+    disk, gate, made = Disk(), threading.Event(), list[int]()
+    holding = asyncio.create_task(disk(gate.wait))
+    waiting = asyncio.create_task(disk(made.append, 1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    gate.set()
+    await holding
+    disk.close()
+    assert made == [1]
+
+
 async def test_errors_come_back() -> None:
     """What a call raises is raised to the one who waits for it, from either place."""
     disk = Disk()

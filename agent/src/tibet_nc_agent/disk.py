@@ -26,7 +26,7 @@ class Disk:
     async def __call__[**P, T](self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a call returns, or raise what it raises.
 
-        A call that has begun ends, even when the one who waits for it is cancelled.
+        A call is made even when the one who waits for it is cancelled before its turn comes.
         """
 
         def timed() -> T:
@@ -40,8 +40,8 @@ class Disk:
         if self._usual_s < AT_ONCE_SECONDS and (self._last is None or self._last.done()):
             return timed()
         self._last = last = self._thread.submit(timed)
-        return await asyncio.wrap_future(last)
+        return await asyncio.shield(asyncio.wrap_future(last))
 
     def close(self) -> None:
-        """Wait for what was begun."""
+        """Wait for all calls."""
         self._thread.shutdown()

@@ -121,9 +121,6 @@ class Emitter:
         except EmissionError as error:
             self._unstored += len(noted)
             self._failed(str(error))
-        except asyncio.CancelledError:  # the disk may not have come to it; twice is once there
-            self._noted.extendleft(reversed(noted))
-            raise
         finally:
             self._storing = 0
 
