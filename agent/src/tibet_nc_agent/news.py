@@ -144,7 +144,7 @@ class News:
                     group.create_task(self.join_invited())
                     for user_id, pin in pins.items():
                         if known is None or pin != known.get(user_id):
-                            await self._watch.look_at(user_id)
+                            group.create_task(self._watch.look_at(user_id))
                     known = pins
                 await asyncio.sleep(PINS_SECONDS)
 

@@ -8,6 +8,7 @@ the executor's chain, then told in the rooms where the operator is: each once, a
 
 import asyncio
 import logging
+from collections import defaultdict
 from typing import Final
 
 from tibet_nc_agent.content import Part, clip, transaction
@@ -30,16 +31,16 @@ class Watch:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time = defaultdict[str, asyncio.Lock](asyncio.Lock)  # of each user
 
     async def look_at(self, user_id: str) -> None:
         """Look at an operator's identity as the homeserver shows it now; raises TokenRevoked."""
-        async with self._one_at_a_time:
+        async with self._one_at_a_time[user_id]:
             await self._look_at(user_id)
 
     async def pause(self, user_id: str, change: IdentityChanged) -> None:
         """Let an operator command nothing until pinned anew; raises TokenRevoked."""
-        async with self._one_at_a_time:
+        async with self._one_at_a_time[user_id]:
             await self._pause(user_id, change)
 
     async def _look_at(self, user_id: str) -> None:
