@@ -2,11 +2,13 @@
 """What operators do with what runs and what waits: interrupt, kill, stop, type, watch, close."""
 
 import asyncio
+import os
 import time
 
 import pytest
 
 from tests.executor import exchange
+from tests.executor.injection import injected
 from tests.executor.rig import (
     OPERATOR,
     OTHER_OPERATOR,
@@ -17,6 +19,7 @@ from tests.executor.rig import (
     records,
 )
 from tests.executor.shell.driver import until
+from tibet_nc_protocol.layout import RECORDINGS, recording_name
 from tibet_nc_protocol.limits import NOTES, OPEN_RUNS
 from tibet_nc_protocol.messages import (
     CloseSession,
@@ -89,6 +92,37 @@ async def test_only_operators_end_commands(executor: Executor, connect: Connect)
         denied = await client.receive()
         assert isinstance(denied, Denied)
         assert denied.code is code
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_what_comes_too_late_for_a_command_is_denied(
+    executor: Executor, connect: Connect
+) -> None:
+    """While an outcome is on its way to the disk nothing is typed or signalled, nor said to be."""
+    client = await connect(executor)
+    await client.send(client.request("read -r line; seq 1 100000"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    recording = executor.state / RECORDINGS / recording_name(started.number)
+    with injected(executor, "fdatasync:delay_enter=2000000", [recording]):
+        await client.type(started.number, "\n")
+        while isinstance(late := await client.receive(), Done):
+            await client.type(started.number, "late\n")
+        assert isinstance(late, Denied)
+        assert late.reason == f"#{started.number} is just beginning or ending"
+        await client.send(
+            Control(
+                request=client.number(),
+                room=ROOM,
+                sender=OPERATOR,
+                number=started.number,
+                signal=Signal.KILL,
+            )
+        )
+        assert isinstance(await client.receive(), Denied)
+        finished = await client.receive()
+    assert isinstance(finished, Finished)
+    assert not any(note.startswith("kill") for note in finished.notes)
 
 
 async def test_stop_ends_what_runs_and_what_waits(executor: Executor, connect: Connect) -> None:

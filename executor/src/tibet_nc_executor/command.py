@@ -111,6 +111,11 @@ class Command:
         self._timer = self._loop.call_later(self._pause(self._begun), self._tick)
         self._life: Final = self._loop.create_task(self._live())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its shell has ended, so that it takes neither input nor signals."""
+        return self._done.done()
+
     # What others ask for
 
     def interrupt(self) -> None:

@@ -127,11 +127,10 @@ class Execution:
 
         That it was is recorded, and not what: it may be a password.
         """
-        if self._command is None:
-            raise DeniedError(DenialCode.UNKNOWN, "the command has not started yet")
+        command = self._running()
         try:
             data = text.encode()
-            self._command.write(data, end=end)
+            command.write(data, end=end)
             self._typed[sender] = self._typed.get(sender, 0) + len(data)
         except (InputError, UnicodeEncodeError) as error:
             raise DeniedError(DenialCode.BUSY, f"nothing was typed: {error}") from None
@@ -157,13 +156,18 @@ class Execution:
 
     def signal(self, signal: Signal, sender: str) -> None:
         """Interrupt or kill the command for an operator; raises DeniedError if it doesn't run."""
-        if self._command is None:
-            raise DeniedError(DenialCode.UNKNOWN, "the command has not started yet")
+        command = self._running()
         self.note(f"{signal} by {sender}")
         if signal is Signal.INTERRUPT:
-            self._command.interrupt()
+            command.interrupt()
         else:
-            self._command.kill()
+            command.kill()
+
+    def _running(self) -> Command:
+        if self._command is None or self._command.is_over:
+            reason = f"#{self.number} is just beginning or ending"
+            raise DeniedError(DenialCode.UNKNOWN, reason)
+        return self._command
 
     def note(self, note: str) -> None:
         """Have the outcome and the answer say something besides."""
