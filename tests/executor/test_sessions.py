@@ -14,6 +14,7 @@ from tests.executor.rig import (
     ROOM,
     UNRESTRICTED,
     Client,
+    Connect,
     Executor,
     records,
 )
@@ -108,6 +109,30 @@ async def test_sessions_do_not_reach_each_other_s_processes(
     assert ("sessions apart" in report.cage.walls) == SCOPES
     assert ("NO wall between sessions' processes" in report.cage.walls) != SCOPES
     assert words[-2:] == ["own", "self"]
+
+
+class _OnAnOlderKernel(Executor):
+    """An executor that the kernel refuses Landlock, as one before Linux 6.12 does its scopes."""
+
+    def argv(self) -> list[str]:
+        """Return the start of its command line, under a tracer that is not its parent."""
+        refused = "inject=landlock_create_ruleset:error=ENOSYS"
+        return ["strace", "-D", "-f", "-o", "/dev/null", "-e", refused, *super().argv()]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the shell's own")
+async def test_where_sessions_are_not_kept_apart_that_is_said(
+    place: Path, connect: Connect
+) -> None:
+    """Without Landlock's scopes commands run all the same, and each status says what is missing."""
+    with _OnAnOlderKernel(place) as executor:
+        client = await connect(executor)
+        assert (await run(client, "echo served")).output == b"served\n"
+        await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+        report = await client.receive()
+    assert isinstance(report, StatusReport)
+    assert "NO wall between sessions' processes" in report.cage.walls
+    assert "sessions apart" not in report.cage.walls
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the shell's own")
