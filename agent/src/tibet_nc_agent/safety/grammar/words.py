@@ -26,6 +26,7 @@ _REDIRECTION = re.compile(
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=)")
 _SPECIAL = re.compile(r"[\s|&;()<>'\"\\$`]")
 _ASSIGNMENT_TAIL = re.compile(r"\+?=")
+_QUOTE = re.compile(r"['\"]|\\(.)", re.DOTALL)
 _NO_TARGET = frozenset(["", "\n", ";", "|", "&", ")"])
 
 
@@ -277,22 +278,26 @@ class WordLexer(ExpansionLexer):
             self.fail(f"unexpected {descriptor_follows}")
         if following in _NO_TARGET or (following in "<>" and self.peek(1) != "("):
             self.fail("a redirection without a target")
+        begin = self.position
         target = self.word()
         if not target.parts:
             self.fail(f"unexpected {following}")
         span = self.place.span(start, self.position)
         if operator not in ("<<", "<<-"):
             return Redirection(operator, descriptor, target, None, *span)
-        document = self._announce_document(target, strip_tabs=operator == "<<-")
+        written = self.text[begin : self.position]
+        document = self._announce_document(target, written, strip_tabs=operator == "<<-")
         return Redirection(operator, descriptor, target, document, *span)
 
-    def _announce_document(self, target: Word, *, strip_tabs: bool) -> HereDocument:
-        pieces = [
-            part.text if isinstance(part, Literal) else self.text[part.start : part.end]
-            for part in target.parts
-        ]
-        quoted = any(isinstance(part, Literal) and part.quoted for part in target.parts)
-        document = HereDocument("".join(pieces), quoted, strip_tabs)
+    def _announce_document(self, target: Word, written: str, *, strip_tabs: bool) -> HereDocument:
+        literals = [part for part in target.parts if isinstance(part, Literal)]
+        if len(literals) == len(target.parts):
+            delimiter = "".join(part.text for part in literals)
+            quoted = any(part.quoted for part in literals)
+        else:  # nothing is expanded in it
+            delimiter = _QUOTE.sub(r"\1", written)
+            quoted = delimiter != written
+        document = HereDocument(delimiter, quoted, strip_tabs)
         self.pending.append(document)
         return document
 
