@@ -190,10 +190,12 @@ def yes(call: Call) -> Stream:
 
 
 def _filter(
-    transform: Callable[[Call, str], str | None], *, decodes: bool
+    transform: Callable[[Call, str], str | None], *, decodes: bool, files: bool = False
 ) -> Callable[[Call], Stream]:
+    """Return the handler of a program that changes its input, or with `files` those it names."""
+
     def handler(call: Call) -> Stream:
-        stdin = call.stdin
+        stdin = cat(call) if files and call.operands else call.stdin
         text = stdin.known if stdin is not None else None
         downloaded = stdin is not None and stdin.downloaded
         decoded = decodes or (stdin is not None and stdin.decoded)
@@ -215,7 +217,7 @@ def base_decoder(call: Call) -> Stream:
     decodes = any(_DECODE_OPTION.fullmatch(word) for word in call.words)
     if not decodes:
         return through(call.stdin)
-    return _filter(_decode_base, decodes=True)(call)
+    return _filter(_decode_base, decodes=True, files=True)(call)
 
 
 def _decode_base(call: Call, text: str) -> str | None:
@@ -234,6 +236,7 @@ def hex_dump(call: Call) -> Stream:
     return _filter(
         lambda _, text: bytes.fromhex(re.sub(r"\s", "", text)).decode("utf-8", "replace"),
         decodes=True,
+        files=True,
     )(call)
 
 
@@ -257,7 +260,7 @@ def _lines_backwards(_: Call, text: str) -> str:
 def backwards(call: Call) -> Stream:
     """`tac`."""
     ask_if_endless(call)
-    return _filter(_lines_backwards, decodes=False)(call)
+    return _filter(_lines_backwards, decodes=False, files=True)(call)
 
 
 def ask_if_endless(call: Call) -> None:
@@ -324,7 +327,7 @@ HANDLERS: Handlers = {
     "basenc": base_decoder,
     "xxd": hex_dump,
     "openssl": openssl,
-    "uudecode": _filter(lambda _call, _text: None, decodes=True),
-    "rev": _filter(_reversed_lines, decodes=True),
+    "uudecode": _filter(lambda _call, _text: None, decodes=True, files=True),
+    "rev": _filter(_reversed_lines, decodes=True, files=True),
     "tr": _filter(_translate, decodes=True),
 }
