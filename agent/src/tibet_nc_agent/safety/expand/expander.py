@@ -362,7 +362,7 @@ class Expander:
         text = self._argument(part, state)
         if isinstance(value, tuple) or value:
             return value, False
-        if "=" in operator and (part.name not in state.variables or value == ""):
+        if "=" in operator:
             certain = operator == ":=" or part.name not in state.variables
             name = f"{part.name}[]" if part.subscript else part.name
             field = Field(text, part.start, part.end)
