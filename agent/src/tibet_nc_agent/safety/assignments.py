@@ -27,7 +27,7 @@ from tibet_nc_agent.safety.grammar.nodes import (
 )
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.values import Field, State, Value
-from tibet_nc_agent.safety.variables import store
+from tibet_nc_agent.safety.variables import set_attributes, store
 
 _ASSIGNING = frozenset(
     ["read", "export", "local", "declare", "typeset", "mapfile", "readarray", "let", "getopts"]
@@ -132,6 +132,7 @@ def prefixed(
         where = state.copy() if assignments else state
         for assignment in assignments:
             assign(walk, assignment, where)
+            set_attributes(assignment.name, "x", "", where)
         yield where
         return
     before = state.variables.copy()

@@ -12,11 +12,30 @@ from tibet_nc_agent.safety.marks import FOUND, STAR, UNKNOWN, is_glob, plain
 Value = str | tuple[str, ...] | None
 """A variable: text, an array, or None if it cannot be known."""
 
-ATTRIBUTES = "Acilnru"
+ATTRIBUTES = "Acilnrux"
 """What `declare` can make of a name for good: -n another name for a variable, -l lower case, …"""
 
 UNSURE = "?"
 """Beside attributes that a name may as well not have."""
+
+_ENVIRONMENT = frozenset(
+    [
+        "EDITOR",
+        "HOME",
+        "LANG",
+        "LOGNAME",
+        "OLDPWD",
+        "PAGER",
+        "PATH",
+        "PWD",
+        "SHELL",
+        "TERM",
+        "TMPDIR",
+        "USER",
+        "VISUAL",
+    ]
+)
+"""What a shell has exported from its start."""
 
 _MOST_REFERENCES = 8
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")  # behind a 0 it would be octal
@@ -268,6 +287,28 @@ class State:
         other.forked = True
         return other
 
+    def started(self) -> "State":
+        """Return the state of a shell that another program is: it gets what is exported alone.
+
+        What an earlier line may have exported is unknown there, like all that this one has.
+        """
+        other = self.elsewhere()
+        other.attributes = {n: "x" for n, letters in self.attributes.items() if "x" in letters}
+        for name, value in self.variables.items():
+            letters = self.attributes.get(name, "")
+            exported = name in _ENVIRONMENT or ("x" in letters and UNSURE not in letters)
+            if exported and isinstance(value, str):
+                other.variables[name] = value
+        return other
+
+    def elsewhere(self) -> "State":
+        """Return the state of a shell on another host: it gets none of the variables."""
+        other = self.copy()
+        other.variables = {name: None for name in self.variables if name != "IFS"}
+        other.attributes = {}
+        other.positional = {}
+        return other
+
     def branch(self) -> "State":
         """Return the state of a branch that may not be taken."""
         other = self.copy()
@@ -328,6 +369,13 @@ class State:
                 return ""
             name = following
         return None
+
+    def forget_local(self, name: str) -> None:
+        """Forget what a variable was before it became one of a function, or of an alias's text."""
+        if name == "IFS":
+            self.variables.pop(name, None)
+        else:
+            self.variables[name] = None
 
     def forget(self, name: str = "") -> None:
         """Make a variable unknown, or every one if it isn't known which."""

@@ -223,7 +223,7 @@ def parallel(call: Call) -> Stream:
             text = inserted(_PLACEHOLDER.sub("{}", template), "{}", quoted(value))
         else:
             text = f"{template} {quoted(value)}"
-        call.walk.program(text, call.state.copy(), call.span)
+        call.walk.program(text, call.state.started(), call.span)
     return COMMAND
 
 

@@ -19,6 +19,7 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*(?:\[.*?\])?)(\+?=)(.*)", re.DOTALL)
 _SWITCHES = re.compile(r"[-+][A-Za-z]+")
 _BLANKS = re.compile(r"[ \t]+")
 _MOST_ELEMENTS = 256
+_MAKES_LOCAL = frozenset(["declare", "local", "typeset"])  # in a function
 # With one of these it isn't the first line, or not all of it.
 _READS_OTHERWISE = ("-d", "-e", "-i", "-n", "-N", "-t")
 _SEVERITY = list(Level)  # the worst comes first
@@ -127,14 +128,18 @@ def declare(call: Call) -> Stream:
     """`declare`, `local`, `export`, `readonly`: values, and what lasts for all later ones."""
     judge_subscripts(call)
     on, off, index = _switches(call)
-    if call.name in ("export", "readonly"):
-        on = {*on, "r"} - {"n"} if call.name == "readonly" else on & {"f", "p"}
+    if call.name == "readonly":
+        on = {*on, "r"} - {"n"}
+    elif call.name == "export":
+        on, off = (on - {"n"}, {"x"}) if "n" in on else (on | {"x"}, off)
     if on & {"f", "F", "p"}:
         return EMPTY
     for field in call.arguments[index:]:
         found = _ASSIGNMENT.fullmatch(field.text)
         name = found.group(1) if found is not None else field.plain.partition("=")[0]
         base = name.partition("[")[0]
+        if call.name in _MAKES_LOCAL and call.state.active and "g" not in on:
+            call.state.forget_local(base)
         if found is not None and "n" not in on:
             set_attributes(base, "".join(on - {"r"}), "".join(off), call.state)
             _declared(call, field, found, on)

@@ -321,7 +321,7 @@ def _run_written(
         if language is not None:
             walk.code(language, content, state, span, stdin)
             return COMMAND
-    inner = state.copy()
+    inner = state.started()
     inner.positional = {
         str(index): None if field.unknown else field.text
         for index, field in enumerate(fields[1:], start=1)

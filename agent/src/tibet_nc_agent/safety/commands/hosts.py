@@ -47,7 +47,7 @@ def _value(words: list[str], *options: str) -> str:
 
 
 def _elsewhere(call: Call, text: str) -> Stream:
-    call.walk.program(text, call.state.copy(), call.span, lax=True)
+    call.walk.program(text, call.state.elsewhere(), call.span, lax=True)
     return Stream(downloaded=True)
 
 

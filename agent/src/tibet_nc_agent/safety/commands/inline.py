@@ -131,12 +131,12 @@ def judge_code(
     if language == "python" and judge_python(walk, text, state, span, stdin):
         return
     if language == "powershell":
-        walk.program(text, state.copy(), span, lax=True)
+        walk.program(text, state.started(), span, lax=True)
     if language in ("tcl", "perl"):
         for found in _BARE_EXEC.finditer(text):
-            walk.program(found.group(1), state.copy(), span, stdin, lax=True)
+            walk.program(found.group(1), state.started(), span, stdin, lax=True)
     for found in _BACKQUOTED.finditer(text) if language in BACKQUOTES_RUN else ():
-        walk.program(found.group(1), state.copy(), span, stdin, lax=True)
+        walk.program(found.group(1), state.started(), span, stdin, lax=True)
     plain = canonical(language, text)
     judged: set[str] = set()
     for program in dict.fromkeys((text, plain)):
@@ -162,7 +162,7 @@ def _judge_flow(walk: Walk, text: str, state: State, span: Span, stdin: Stream |
         reason = "an inline program runs what it decodes"
         walk.report(Decision.DENY, Family.ENCODED, reason, span, state)
         for found in _BASE64_TEXT.finditer(text):
-            walk.program(_decoded(found.group(1)), state.copy(), span, lax=True)
+            walk.program(_decoded(found.group(1)), state.started(), span, lax=True)
     if _FORK.search(text) and _FOREVER.search(text):
         reason = "an inline program forks in a loop"
         walk.report(Decision.DENY, Family.BOMB, reason, span, state)
@@ -194,14 +194,14 @@ def _judge_calls(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
         ]
         judged.update(values)
         if len(values) == 1:
-            walk.program(values[0].lstrip("|"), state.copy(), span, stdin, lax=True)
+            walk.program(values[0].lstrip("|"), state.started(), span, stdin, lax=True)
         elif values:
             fields = [Field(without_marks(value), *span, quoted=True) for value in values]
             walk.run(fields, state.copy(), stdin)
-            walk.program(values[0], state.copy(), span, stdin, lax=True)
-            walk.program(values[-1], state.copy(), span, stdin, lax=True)
+            walk.program(values[0], state.started(), span, stdin, lax=True)
+            walk.program(values[-1], state.started(), span, stdin, lax=True)
     for found in _RUN_STRING.finditer(text):
-        walk.program(unescape(found.group(1)[1:-1]), state.copy(), span, stdin, lax=True)
+        walk.program(unescape(found.group(1)[1:-1]), state.started(), span, stdin, lax=True)
     if _COMPUTED.search(text) or _COMPUTED_NAME.search(text):
         reason = "an inline program runs text that it computes"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)

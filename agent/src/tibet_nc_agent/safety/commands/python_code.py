@@ -178,7 +178,7 @@ class _PythonReader:
             text = text_of(first.func.value, self._known)  # "sudo reboot".split()
         if text is not None:
             self._judged.add(node.func)
-            self._walk.program(text, self._state.copy(), self._span, self._stdin)
+            self._walk.program(text, self._state.started(), self._span, self._stdin)
         elif name in _ALWAYS_SHELL:
             reason = "an inline program runs text that is not in the command"
             self._walk.report(

@@ -32,7 +32,7 @@ _SCREEN_VALUES = frozenset(["-S", "-dmS", "-DmS", "-c", "-h", "-s", "-t", "-T", 
 
 def shell(call: Call) -> Stream:
     """`sh`, `bash` and the like: text, a script, or the input."""
-    call = msgspec.structs.replace(call, state=call.state.copy())
+    call = msgspec.structs.replace(call, state=call.state.started())
     index, takes_code, reads_input = _shell_options(call)
     if call.name not in _RUNS_WITH_N and any(
         re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", word) for word in call.words[:index]
@@ -102,10 +102,16 @@ def run_script(call: Call, script: Field, arguments: list[Field], language: str)
     ):
         call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs a download")
         return Stream(downloaded=True)
+    state = call.state.copy()
+    if arguments or call.name not in ("source", "."):
+        state.positional = {
+            str(index): None if field.unknown else field.text
+            for index, field in enumerate(arguments, start=1)
+        }
     if script.stream is not None:
-        return call.walk.feed(script.stream, call.state, call.span, language)
+        return call.walk.feed(script.stream, state, call.span, language)
     if script.plain in STANDARD_INPUT:
-        return call.walk.feed(call.stdin, call.state, call.span, language)
+        return call.walk.feed(call.stdin, state, call.span, language)
     if name in call.state.decoded:
         call.deny(Family.ENCODED, f"{call.name} runs decoded data")
     written = call.state.files.get(name)
@@ -113,11 +119,6 @@ def run_script(call: Call, script: Field, arguments: list[Field], language: str)
         if language != "sh":
             call.walk.code(language, written, call.state, call.span, call.stdin)
             return COMMAND
-        state = call.state.copy()
-        state.positional = {
-            str(index): None if field.unknown else field.text
-            for index, field in enumerate(arguments, start=1)
-        }
         return call.walk.program(written, state, call.span, call.stdin)
     if is_in_download(script.text, call.state):
         call.ask(Family.PIPE_TO_SHELL, f"{call.name} runs a script of a downloaded tree")
@@ -199,7 +200,7 @@ def ssh(call: Call) -> Stream:
         else:
             break
     rest = call.arguments[index:]
-    state = call.state.copy()
+    state = call.state.elsewhere()
     state.cwd = state.home
     if rest:
         if any(field.downloaded for field in rest):
@@ -216,7 +217,7 @@ def _ssh_option(call: Call, index: int) -> None:
     value = word[2:] if len(word) > 2 else " ".join(call.words[index + 1 : index + 2])
     found = re.match(r"(?i)(?:ProxyCommand|LocalCommand|KnownHostsCommand)[= ](.*)", value)
     if word.startswith("-o") and found is not None:
-        call.walk.program(found.group(1), call.state.copy(), call.span)
+        call.walk.program(found.group(1), call.state.started(), call.span)
 
 
 def at(call: Call) -> Stream:
@@ -226,7 +227,7 @@ def at(call: Call) -> Stream:
     if "-f" in call.words:
         given = call.arguments[call.words.index("-f") + 1 :][:1]
         return run_script(call, given[0], [], "sh") if given else COMMAND
-    return call.walk.feed(call.stdin, call.state, call.span)
+    return call.walk.feed(call.stdin, call.state.started(), call.span)
 
 
 def crontab(call: Call) -> Stream:
@@ -242,7 +243,7 @@ def crontab(call: Call) -> Stream:
         for line in table.text.replace(UNKNOWN, "\n").split("\n"):
             found = _CRON_LINE.match(line)
             if found is not None:
-                call.walk.program(found.group(1), call.state.copy(), call.span)
+                call.walk.program(found.group(1), call.state.elsewhere(), call.span)
     return COMMAND
 
 
@@ -277,13 +278,13 @@ def tmux(call: Call) -> Stream:
         index += 1
     texts = [field.text for field in fields]
     for text in [*texts, " ".join(texts)] if len(texts) > 1 else texts:
-        call.walk.program(text, call.state.copy(), call.span, lax=True)
+        call.walk.program(text, call.state.started(), call.span, lax=True)
         if nested and _TMUX_RUNS.match(text):
             call.walk.program(f"tmux {text}", call.state.copy(), call.span, lax=True)
     for field in fields:
         if field.stream is not None and field.stream.known is not None:
             lines = "".join(f"tmux {line}\n" for line in field.stream.known.split("\n") if line)
-            call.walk.program(lines, call.state.copy(), call.span, lax=True)
+            call.walk.program(lines, call.state.started(), call.span, lax=True)
     return COMMAND
 
 
@@ -293,7 +294,7 @@ def screen(call: Call) -> Stream:
     for index, word in enumerate(words[:-1]):
         if word in ("stuff", "exec"):
             keys = call.arguments[index + 1].text.replace("\\n", "\n").replace("^M", "\n")
-            call.walk.program(keys, call.state.copy(), call.span, lax=True)
+            call.walk.program(keys, call.state.started(), call.span, lax=True)
     if "-X" in words:
         rest = call.arguments[words.index("-X") + 1 :]
         if rest and rest[0].plain == "screen":

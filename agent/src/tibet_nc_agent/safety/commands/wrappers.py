@@ -10,7 +10,7 @@ from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Runs, Wrapper
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, FILE, Field, State, Stream, through
-from tibet_nc_agent.safety.variables import judge_special, store
+from tibet_nc_agent.safety.variables import judge_special, set_attributes, store
 from tibet_nc_agent.safety.verdict import Family
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][\w%()]*)=(.*)", re.DOTALL)  # `%%` for functions
@@ -44,7 +44,7 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
     rest = call.arguments[index:]
     if not rest or wrapper.runs is Runs.NOTHING:
         if wrapper.feeds_shell or any(word in wrapper.shell for word in call.words):
-            return call.walk.feed(call.stdin, call.state, call.span)
+            return call.walk.feed(call.stdin, call.state.started(), call.span)
         return through(call.stdin)
     if wrapper.runs is Runs.SHELL:
         shell = call.fields[0].with_text("sh")
@@ -105,7 +105,7 @@ def _run_text(call: Call, text: str, fields: list[Field]) -> Stream:
     if text.strip() == UNKNOWN:
         call.ask(Family.OPAQUE, f"{call.name} runs text that is not in the command")
         return COMMAND
-    return call.walk.program(text, call.state.copy(), call.span, call.stdin)
+    return call.walk.program(text, call.state.started(), call.span, call.stdin)
 
 
 def _code_end(call: Call, wrapper: Wrapper) -> int:
@@ -232,6 +232,7 @@ def env(call: Call) -> Stream:
             field = call.arguments[index].with_text(value)
             given = None if value == UNKNOWN else value
             store(call.walk, name, given, [field], state)
+            set_attributes(name, "x", "", state)
         index += 1
     rest = call.arguments[index:]
     return _run_program(call, rest, state) if rest else COMMAND
