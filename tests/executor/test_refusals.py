@@ -3,9 +3,18 @@
 
 from msgspec.structs import replace
 
-from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records
+from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records, security
 from tibet_nc_protocol.limits import TEXT_CHARACTERS
-from tibet_nc_protocol.messages import Alert, Denied, Finished, Recorded, Refuse, Started
+from tibet_nc_protocol.messages import (
+    Alert,
+    Denied,
+    Finished,
+    Recorded,
+    Refuse,
+    Started,
+    Status,
+    StatusReport,
+)
 from tibet_nc_protocol.records import Intent, Refusal, Security
 from tibet_nc_protocol.terms import DenialCode, Stage
 
@@ -62,6 +71,23 @@ async def test_whatever_the_agent_reports_fits_a_record(
     assert alarm.detail == f"identity: {longest}"[:TEXT_CHARACTERS]
     assert isinstance(refused, Refusal)
     assert refused.detail == longest
+
+
+async def test_whatever_is_wrong_with_the_pins_is_an_answer(
+    executor: Executor, connect: Connect
+) -> None:
+    """Who commands is told that nobody may, on record, however long what is wrong there is."""
+    client = await connect(executor)
+    executor.pins.write_text(f"{'x' * 3000} = 1\n")
+    denied = await client.run("true")
+    assert isinstance(denied, Denied)
+    assert denied.code is DenialCode.SENDER
+    assert denied.reason.startswith("nobody may command this host: ")
+    assert [record.seq for record in security(executor)] == [denied.number]
+    await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+    report = await client.receive()
+    assert isinstance(report, StatusReport)
+    assert report.denial == denied.reason
 
 
 async def test_what_runs_or_ran_is_not_refused(executor: Executor, connect: Connect) -> None:

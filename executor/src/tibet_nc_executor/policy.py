@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_protocol.errors import PinsError
+from tibet_nc_protocol.limits import TEXT_CHARACTERS
 from tibet_nc_protocol.messages import Run
 from tibet_nc_protocol.terms import DenialCode
 
@@ -78,7 +79,7 @@ def admit(sender: str, room: str, policy: Policy) -> Allowed | Refused:
     elif policy.only and sender not in policy.only:
         why = f"{sender} is pinned, but not in policy.operators of this host"
     if why:
-        return Refused(code=DenialCode.SENDER, reason=why)
+        return Refused(code=DenialCode.SENDER, reason=why[:TEXT_CHARACTERS])
     if room not in policy.rooms:
         return Refused(code=DenialCode.ROOM, reason=f"{room} is not a room of this host")
     return Allowed()
