@@ -88,6 +88,18 @@ def test_what_comes_after_is_still_checked(state: Path, alter: Alter, first: int
     assert (17, "the signature does not verify") in {(f.record, f.reason) for f in found.findings}
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_what_a_forged_record_speaks_of_is_not_looked_for(state: Path, last: bool) -> None:
+    """One fault is one finding: what nobody has signed says nothing of texts and tokens (I8)."""
+    lines = lines_of(state)
+    at = max(n for n, line in enumerate(lines) if b'"token_sha256":"' in line)
+    before, _, after = lines[at].partition(b'"token_sha256":"')
+    lines[at] = before + b'"token_sha256":"' + b"0" * 64 + after[64:]
+    put(state, lines[: at + 1] if last else lines)
+    found = report(state)
+    assert [(f.record, f.reason) for f in found.findings] == [(at, "the signature does not verify")]
+
+
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_two_verifiers_agree(scratch: Path, data: st.DataObject) -> None:
