@@ -11,6 +11,8 @@ import pytest_asyncio
 
 from tests.executor import chainkit as kit
 from tests.executor.injection import file_bytes_left
+from tests.executor.rig import ROOM
+from tests.executor.test_refusals import refusal
 from tibet_nc_executor import ledger
 from tibet_nc_executor.archive import INDEX_AFTER_S, Archive
 from tibet_nc_executor.errors import LedgerError
@@ -19,6 +21,7 @@ from tibet_nc_executor.ledger import Text
 from tibet_nc_protocol.layout import PAYLOADS, segment_name
 from tibet_nc_protocol.records import Key, SecurityEvent
 from tibet_nc_protocol.signing import Identity
+from tibet_nc_protocol.terms import Stage, run_id
 
 
 @pytest_asyncio.fixture
@@ -108,3 +111,23 @@ async def test_an_erasure_is_done_though_who_asked_for_it_has_left(
         await erasing
     await archive.close()
     assert (tmp_path / PAYLOADS / segment_name(0)).read_bytes() == b""
+
+
+async def test_an_event_is_refused_once_however_often_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal that is still on its way to a slow disk is the answer to the next one, too."""
+    monkeypatch.setattr(ledger, "AT_ONCE_S", 0.0)
+    archive = Archive(
+        tmp_path, kit.IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
+    )
+    await archive.begin(host="host", version="0", agent_key=kit.IDENTITY.public_key)
+    asked = [
+        archive.refuse(refusal(number, "$event"), stage=Stage.SAFETY, reason="no")
+        for number in range(3)
+    ]
+    answers = await asyncio.gather(*asked)
+    assert answers == [(1, archive.head)] * 3
+    assert await archive.refusal(run_id(ROOM, "$event")) == answers[0]
+    assert archive.length == 2
+    await archive.close()

@@ -106,6 +106,8 @@ class Archive:
             self._journal.send(record, head)
         self._under_way: set[asyncio.Task[object]] = set()
         """What has to be done to its end, whoever waits for it."""
+        self._refusing: dict[str, asyncio.Task[tuple[int, str]]] = {}
+        """By the run that each event could have started."""
         start = max(0, self._ledger.length - CHAIN_TAIL)
         self.newest: Final = deque(segments.read_from(self._chain, start), maxlen=CHAIN_TAIL)
         """The newest records with their digests, oldest first."""
@@ -254,27 +256,43 @@ class Archive:
 
         Return number and digest of the record. ``command`` is the commitment to ``text``.
         """
-        known = self.index.refusal(run_id(message.room, message.event))
+        run = run_id(message.room, message.event)
+        known = await self.refusal(run)
         if known is not None:
             return known
-        record, head = await self.append(
-            lambda place: Refusal(
-                seq=place.seq,
-                prev=place.prev,
-                time=place.time,
-                room=message.room,
-                event=message.event,
-                sender=message.sender,
-                actor=actor(message.sender),
-                stage=stage,
-                detail=reason,
-                device=message.device,
-                family=family,
-                command=command,
-            ),
-            text=text,
-        )
-        return record.seq, head
+
+        async def record() -> tuple[int, str]:
+            record, head = await self.append(
+                lambda place: Refusal(
+                    seq=place.seq,
+                    prev=place.prev,
+                    time=place.time,
+                    room=message.room,
+                    event=message.event,
+                    sender=message.sender,
+                    actor=actor(message.sender),
+                    stage=stage,
+                    detail=reason,
+                    device=message.device,
+                    family=family,
+                    command=command,
+                ),
+                text=text,
+            )
+            return record.seq, head
+
+        refusing = self._refusing[run] = self._keep(record())
+        refusing.add_done_callback(lambda _: self._refusing.pop(run))
+        return await asyncio.shield(refusing)
+
+    async def refusal(self, run: str) -> tuple[int, str] | None:
+        """Return number and digest of the record that refused an event, None if there is none.
+
+        Waits only for one that is on its way to the disk. Raises LedgerError.
+        """
+        if (refusing := self._refusing.get(run)) is not None:
+            return await asyncio.shield(refusing)
+        return self.index.refusal(run)
 
     async def abort(self, number: int, run: str, detail: str) -> None:
         """Record that nothing more will be known of a command; raises LedgerError."""

@@ -124,7 +124,7 @@ class Runs:
                 DenialCode.REPLAY,
                 "this very ciphertext was already given to run under another event id",
             )
-        if (refused := self._archive.index.refusal(run)) is not None:
+        if (refused := await self._archive.refusal(run)) is not None:
             reason = "this message was refused before"
             raise DeniedError(DenialCode.REFUSED, reason, refused[0])
         if busy := self._busy():
