@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The end of an installation, another without an index, and the package: after all other tests."""
 
+import re
 import subprocess
 
 import pytest
 
 from tests.system.documented import enter
-from tests.system.pages import blocks, dead_links
+from tests.system.pages import ROOT, blocks, dead_links
 from tests.system.site import ENV_FILE, INSTALL, SOCKET, UNITS, Site, environment
 
 LEFT = (
@@ -66,7 +67,7 @@ async def test_from_wheels(site: Site) -> None:
 
 @pytest.mark.debian13  # whose Python 3.13 it depends on
 async def test_package(site: Site) -> None:
-    """The Debian package installs with apt and serves, keeps all on removal, goes on a purge."""
+    """The Debian package installs with apt, serves, and leaves disabled what was disabled."""
     machine = site.machine
     machine.sh("mkdir -p /root/kept; cp -p /etc/tibet-nc/*.toml /root/kept/")
     machine.run(INSTALL, "--purge", "--yes")
@@ -102,10 +103,47 @@ async def test_package(site: Site) -> None:
     machine.sh("apt-get install -y -qq --reinstall /srv/tibet-nc/dist/*.deb")
     assert not machine.is_active(SOCKET)
     assert machine.sh(f"systemctl is-enabled {UNITS[0]}", check=False).strip() == "disabled"
+    machine.run("systemctl", "enable", "--now", SOCKET, *UNITS)
+
+
+@pytest.mark.debian13
+async def test_package_of_an_older_version(site: Site) -> None:
+    """What the page says of the way back puts that version in, and what ran goes on with it.
+
+    Also where the homeserver is away just then: the agent waits for it, apt doesn't.
+    """
+    machine = site.machine
+    machine.sh(
+        "cd /srv/tibet-nc\n"
+        "sed -i 's/^VERSION: Final = .*/VERSION: Final = \"0.9\"/' executor/src/*/__init__.py\n"
+        "scripts/deb /root/wheels /usr/bin/python3.13"
+    )
+    (typed,) = re.findall(
+        r"`apt (install --allow-downgrades .*?)`", (ROOT / "docs/operations.md").read_text()
+    )
+    site.homeserver.stop()
+    try:
+        machine.sh(f"cd /srv/tibet-nc; apt-get -y -qq {typed}")
+    finally:
+        site.homeserver.start()
+    assert machine.sh("dpkg-query --show tibet-nc").split() == ["tibet-nc", "0.9"]
+    machine.wait_active(*UNITS)
+    (answer,) = await site.ask("$ echo older")
+    assert answer.result["exit"] == 0
+
+
+@pytest.mark.debian13
+def test_package_is_removed(site: Site) -> None:
+    """A removal keeps all, and who installs again is told to start it; a purge leaves nothing."""
+    machine = site.machine
     machine.sh("apt-get remove -y -qq tibet-nc")
     assert machine.sh("pgrep -u tibet-nc-agent,tibet-nc-executor", check=False) == ""
     assert not machine.exists("/usr/lib/tibet-nc")
     assert machine.exists("/etc/tibet-nc/executor.toml")
     assert machine.exists("/var/lib/tibet-nc/executor.key")
+    said = machine.sh("apt-get install -y -qq /srv/tibet-nc/dist/*.deb")
+    (start,) = re.findall(r"^tibet-nc: start it: (.*)$", said, re.MULTILINE)
+    machine.sh(start)
+    machine.wait_active(*UNITS)
     machine.sh("apt-get purge -y -qq tibet-nc")
     assert machine.sh(LEFT, check=False) == ""
