@@ -458,7 +458,7 @@ system_files() {
     # To PAM the accounts have ended: neither cron nor a lingering service manager runs anything
     # for them. The units don't ask PAM.
     for account in tibet-nc-agent tibet-nc-executor tibet-nc-shell; do
-        do_it usermod --expiredate 1 "$account"
+        do_it chage --expiredate 1 "$account"
     done
     do_it systemd-tmpfiles --create tibet-nc.conf
     do_it journalctl --update-catalog
@@ -570,6 +570,11 @@ Installed. Next:
   3. systemctl start tibet-nc-executor tibet-nc-agent
   4. $trust
   5. tibet-nc-executor doctor; runuser -u tibet-nc-agent -- tibet-nc-agent doctor
+NEXT
+    elif [ "$(systemctl is-active tibet-nc-agent.service)" != inactive ]; then
+        cat <<NEXT
+Installed. See that every line says ok:
+  tibet-nc-executor doctor; runuser -u tibet-nc-agent -- tibet-nc-agent doctor
 NEXT
     else
         cat <<NEXT

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The installer on a host that has been installed: again, anew, away, and back."""
 
+import asyncio
+
 import pytest
 
-from tests.system.machine import Machine
-from tests.system.site import INSTALL, SOCKET, UNITS, Site
+from tests.system.machine import Machine, wait_until
+from tests.system.site import ANSWER_SECONDS, INSTALL, SOCKET, UNITS, Site
 
 LISTING = (
     "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log"
@@ -30,7 +32,7 @@ def test_again(site: Site) -> None:
     """A second run finds everything in place: no file is written and nothing is restarted."""
     pids = [site.machine.pid(unit) for unit in UNITS]
     said = site.install("--homeserver", site.homeserver.url)
-    assert [line for line in said.splitlines() if line.startswith("· /")] == [
+    assert said.partition("\n\n")[0].splitlines() == [
         "· /etc/tibet-nc/agent.toml is there and stays as it is",
         "· /etc/tibet-nc/executor.toml is there and stays as it is",
     ]
@@ -52,12 +54,24 @@ def test_what_was_disabled_stays_so(site: Site) -> None:
 
 
 async def test_upgrade(site: Site) -> None:
-    """--upgrade puts the new programs in force; settings, keys and chain stay."""
+    """--upgrade puts the new programs in force; settings, keys and chain stay.
+
+    I3, I4: what runs and what waits at that moment have one answer each, which says what became
+    of it; what the installer says afterwards is for a host that is set up.
+    """
     machine = site.machine
     keys = machine.sh("sha256sum /etc/tibet-nc/* /var/lib/tibet-nc*/*.key")
     pids = [machine.pid(unit) for unit in UNITS]
-    site.install("--upgrade")
-    machine.wait_active(*UNITS)
+    async with await site.login() as operator:
+        await operator.wait_member(site.room, site.bot.user_id)
+        events = [await operator.send_text(site.room, text) for text in ("$ sleep 9876", "$ true")]
+        wait_until(lambda: machine.sh("pgrep -f 'sleep 9876'", check=False) != "", "it runs")
+        said = await asyncio.to_thread(site.install, "--upgrade")
+        ran, waited = [await operator.answer_to(event, ANSWER_SECONDS) for event in events]
+        assert "the executor was stopped" in ran.body
+        assert waited.result["final"] is True
+        assert [len(operator.answers_to(event)) for event in events] == [1, 1]
+    assert ("doctor" in said, "trust" in said) == (True, False)
     assert all(machine.pid(unit) != pid for unit, pid in zip(UNITS, pids, strict=True))
     assert machine.sh("sha256sum /etc/tibet-nc/* /var/lib/tibet-nc*/*.key") == keys
     (answer,) = await site.ask("$ echo upgraded")
