@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.executor.injection import file_bytes_left
+from tests.executor.injection import file_bytes_left, traced
 from tibet_nc_executor.recording import Recorder, read_output
+from tibet_nc_executor.writeback import STEP_BYTES
 from tibet_nc_protocol.errors import DecodeError
 
 PIECES = [b"a", b"\n", b"\xff", *(bytes([byte]) for byte in "\U0001f600\u00e9".encode())]
@@ -77,3 +78,16 @@ def test_an_emptied_recording_is_none(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(DecodeError, match="no header"):
         list(read_output(path))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_what_the_disk_lost_on_the_way_is_not_said_to_be_kept(tmp_path: Path) -> None:
+    """A sync that failed while a recording grew is an error before it is said to be kept (I1)."""
+    path = tmp_path / "recording.cast"
+    recorder = Recorder(path, title="#1", columns=80, rows=24, limit_bytes=2 * STEP_BYTES)
+    with traced(os.getpid(), tmp_path / "trace", "inject=fdatasync:error=EIO:when=1", [path]):
+        recorder.feed(b"x" * STEP_BYTES)
+        recorder.finish("0")
+        with pytest.raises(OSError, match="Input/output error"):
+            await recorder.settle()
+    recorder.close()
