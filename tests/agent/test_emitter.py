@@ -180,10 +180,11 @@ async def test_a_failing_service_is_asked_again(tmp_path: Path, status: int) -> 
         await until(lambda: service.numbers == [1, 2])
 
 
-async def test_what_will_never_be_taken_holds_nothing_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+async def test_what_will_never_be_taken_holds_nothing_up(tmp_path: Path, status: int) -> None:
     """A token that the service refuses as such is counted as lost, and the next is told."""
     service = Service()
-    service.status = 422
+    service.status = status
     async with serving(service) as port, emitting(port, tmp_path) as emitter:
         note(emitter, 1)
         await until(lambda: emitter.state.startswith("0 wait, 1 lost"))
