@@ -23,7 +23,6 @@ from tibet_nc_executor.journal import Gap, Journal
 from tibet_nc_executor.ledger import Ledger, Place, Text
 from tibet_nc_executor.reserve import Reserve
 from tibet_nc_protocol import note
-from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import CHAIN, recording_name, remainder_name
 from tibet_nc_protocol.limits import CHAIN_TAIL, TEXT_CHARACTERS
 from tibet_nc_protocol.messages import Refuse, Run
@@ -136,8 +135,7 @@ class Archive:
 
         Records from before the start count if they are among the newest.
         """
-        gap = self._journal.gap
-        if gap is not None:
+        if (gap := self._journal.gap) is not None:
             return f"{gap} so far"
         return None if self._gap is None else f"record #{self._gap.seq}: {self._gap.detail}"
 
@@ -193,10 +191,7 @@ class Archive:
         """Record what was cut off the end when the chain was opened, once; raises LedgerError."""
         torn, self._torn = self._torn, None
         if torn is not None:
-            await self.security(
-                SecurityEvent.TORN_RECORD,
-                f"{counted(torn.bytes, 'byte')} cut off the end, SHA-256 {torn.sha256}",
-            )
+            await self.security(SecurityEvent.TORN_RECORD, str(torn))
 
     async def append[R: Record](
         self,
@@ -257,8 +252,7 @@ class Archive:
         Return number and digest of the record. ``command`` is the commitment to ``text``.
         """
         run = run_id(message.room, message.event)
-        known = await self.refusal(run)
-        if known is not None:
+        if (known := await self.refusal(run)) is not None:
             return known
 
         async def record() -> tuple[int, str]:
@@ -439,9 +433,8 @@ class Archive:
             self._gap = record
 
     def _tell(self, gap: Gap) -> None:
-        if self._handed_over:
-            return
-        self._keep(self._record_gap(gap))
+        if not self._handed_over:
+            self._keep(self._record_gap(gap))
 
     def _keep[T](self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

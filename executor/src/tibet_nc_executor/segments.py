@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tibet_nc_executor.durable import cut
 from tibet_nc_executor.errors import LedgerError
+from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import ProtocolError
 from tibet_nc_protocol.layout import segment_first, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
@@ -29,6 +30,10 @@ class Torn:
 
     bytes: int
     sha256: str
+
+    def __str__(self) -> str:
+        """Say it for the record."""
+        return f"{counted(self.bytes, 'byte')} cut off the end, SHA-256 {self.sha256}"
 
 
 @dataclass(frozen=True, kw_only=True)
