@@ -5,8 +5,9 @@ import json
 
 import pytest
 
+from tests.system.documented import enter
 from tests.system.machine import wait_until
-from tests.system.pages import ROOT
+from tests.system.pages import ROOT, blocks
 from tests.system.site import SOCKET, UNITS, Site
 
 EXECUTOR, AGENT = UNITS
@@ -85,15 +86,22 @@ async def test_the_units_walls_are_explained(site: Site) -> None:
 
 
 async def test_host_network(dropping: Site) -> None:
-    """host-network.conf: ip and ss show the host's network, and nothing can use it."""
-    dropping.drop_in(
-        EXECUTOR, shipped("host-network.conf"), settings='[walls]\naccepted = ["network-view"]'
-    )
-    dropping.machine.wait_active(*UNITS)
-    port = dropping.homeserver.port
-    seen, used = await dropping.ask(
-        "$ ip -br addr; ss -tln", f"$ bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'"
-    )
+    """host-network.conf, put in force as the page says: ip and ss show the host's network.
+
+    Nothing can use it.
+    """
+    machine, port = dropping.machine, dropping.homeserver.port
+    (accepted,) = blocks("docs/hardening.md", "The self-test")
+    (install,) = blocks("docs/hardening.md", "Drop-ins")
+    settings = "/etc/tibet-nc/executor.toml"
+    machine.sh(f"cp -p {settings} {settings}.kept; cat >>{settings} <<'EOF'\n{accepted}EOF")
+    try:
+        enter(machine, install, {})
+        seen, used = await dropping.ask(
+            "$ ip -br addr; ss -tln", f"$ bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'"
+        )
+    finally:
+        machine.run("rm", f"/etc/systemd/system/{EXECUTOR}.d/host-network.conf")
     assert "127.0.0.1/8" in seen.body
     assert f"127.0.0.1:{port}" in seen.body
     assert used.result["exit"] != 0
