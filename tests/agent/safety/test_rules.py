@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The rules as data: a host can make them stricter, and every mistake in its file has a line."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -122,6 +123,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff")
     with pytest.raises(RulesError, match="is not UTF-8"):
         load_rules(binary)
+    pipe = tmp_path / "pipe.toml"
+    os.mkfifo(pipe)
+    with pytest.raises(RulesError, match="cannot be read: not a regular file"):
+        load_rules(pipe)
 
 
 def test_a_host_adds_rules(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from tibet_nc_agent.regular import open_regular
 from tibet_nc_agent.safety.rules.lines import line_numbers
 from tibet_nc_agent.safety.rules.model import (
     Actions,
@@ -49,7 +50,8 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            text = path.read_text(encoding="utf-8")
+            with open_regular(path) as file:
+                text = file.read().decode()
         except OSError as error:
             raise RulesError(f"{path}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
