@@ -24,14 +24,19 @@ from tibet_nc_protocol.signing import Identity
 from tibet_nc_protocol.terms import Stage, run_id
 
 
+async def begun(directory: Path) -> Archive:
+    """Return an archive with its first record."""
+    made = Archive(
+        directory, kit.IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
+    )
+    await made.begin(host="host", version="0", agent_key=kit.IDENTITY.public_key)
+    return made
+
+
 @pytest_asyncio.fixture
 async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
     """Make an archive of a few records, which are in its index."""
-    made = Archive(
-        tmp_path, kit.IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
-    )
-    key = kit.IDENTITY.public_key
-    await made.begin(host="host", version="0", agent_key=key)
+    made = await begun(tmp_path)
     for _ in range(8):
         await made.security(SecurityEvent.AGENT, "one more")
         assert made.index.length == made.length
@@ -92,42 +97,37 @@ async def test_an_erasure_that_failed_is_to_be_done_again(archive: Archive, tmp_
     assert path.read_bytes() == b""
 
 
+@pytest_asyncio.fixture
+async def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    """Begin an archive that hands each sync to a thread, as on a slow disk."""
+    monkeypatch.setattr(ledger, "AT_ONCE_S", 0.0)
+    return await begun(tmp_path)
+
+
 async def test_an_erasure_is_done_though_who_asked_for_it_has_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, slow: Archive
 ) -> None:
     """What is on record as erased is gone, also if nobody waits for that on a slow disk."""
-    monkeypatch.setattr(ledger, "AT_ONCE_S", 0.0)
-    archive = Archive(
-        tmp_path, kit.IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
-    )
-    await archive.begin(host="host", version="0", agent_key=kit.IDENTITY.public_key)
     text = Text(salt=bytes(16), command="secret")
-    intent, _ = await archive.append(kit.intent("$event"), text=text)
-    erasing = asyncio.create_task(archive.erase(intent.seq, "a test", None))
-    while archive.length == intent.seq + 1:  # noqa: ASYNC110 - until it is written, unsynced
+    intent, _ = await slow.append(kit.intent("$event"), text=text)
+    erasing = asyncio.create_task(slow.erase(intent.seq, "a test", None))
+    while slow.length == intent.seq + 1:  # noqa: ASYNC110 - until it is written, unsynced
         await asyncio.sleep(0)
     erasing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await erasing
-    await archive.close()
+    await slow.close()
     assert (tmp_path / PAYLOADS / segment_name(0)).read_bytes() == b""
 
 
-async def test_an_event_is_refused_once_however_often_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_event_is_refused_once_however_often_at_a_time(slow: Archive) -> None:
     """A refusal that is still on its way to a slow disk is the answer to the next one, too."""
-    monkeypatch.setattr(ledger, "AT_ONCE_S", 0.0)
-    archive = Archive(
-        tmp_path, kit.IDENTITY, clock=time.time, segment_bytes=1 << 20, checkpoint_records=1000
-    )
-    await archive.begin(host="host", version="0", agent_key=kit.IDENTITY.public_key)
     asked = [
-        archive.refuse(refusal(number, "$event"), stage=Stage.SAFETY, reason="no")
+        slow.refuse(refusal(number, "$event"), stage=Stage.SAFETY, reason="no")
         for number in range(3)
     ]
     answers = await asyncio.gather(*asked)
-    assert answers == [(1, archive.head)] * 3
-    assert await archive.refusal(run_id(ROOM, "$event")) == answers[0]
-    assert archive.length == 2
-    await archive.close()
+    assert answers == [(1, slow.head)] * 3
+    assert await slow.refusal(run_id(ROOM, "$event")) == answers[0]
+    assert slow.length == 2
+    await slow.close()
