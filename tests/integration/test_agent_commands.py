@@ -295,7 +295,7 @@ async def test_doctor_finds_what_is_wrong(host: Host, operator: Operator, room: 
     assert good.returncode == 0, good.stdout
     people = [name for name in checks if name.startswith("operator @")]
     assert list(checks) == [
-        *("state", "walls", "store", "homeserver", "clock", "login", "device", "keys"),
+        *("state", "disk", "walls", "store", "homeserver", "clock", "login", "device", "keys"),
         *people,
         f"room {room}",
         "executor",

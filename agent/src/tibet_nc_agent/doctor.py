@@ -9,6 +9,7 @@ them: what a running unit's self-test found is shown, and where none runs it is 
 import asyncio
 import contextlib
 import os
+import shutil
 import stat
 from collections.abc import AsyncIterator
 from typing import Final
@@ -27,10 +28,14 @@ from tibet_nc_agent.units import counted
 
 EXECUTOR_SECONDS: Final = 5.0
 
+LEAST_FREE_BYTES: Final = 512 * 1024**2
+"""The same as the executor's, whose disk it mostly is; below it, look now."""
+
 
 async def examine(config: Config) -> AsyncIterator[Check]:
     """Yield the result of each check, in the order in which to mend them."""
     yield _state(config)
+    yield _disk(config)
     yield _walls(config)
     yield doctor_keys.store(config)
     homeserver = Homeserver(config.homeserver, proxy=config.proxy)
@@ -55,6 +60,21 @@ def _state(config: Config) -> Check:
         fix = f"run this as the agent's user, and chmod 700 {path}"
         return Check(name=name, ok=False, detail=detail, fix=fix)
     return Check(name=name, ok=True, detail=f"{path} is private")
+
+
+def _disk(config: Config) -> Check:
+    name, directory = "disk", config.state
+    try:
+        free = shutil.disk_usage(directory).free
+        status = os.statvfs(directory)
+    except OSError as error:
+        fix = "tibet-nc-agent login"
+        return Check(name=name, ok=False, detail=f"{directory}: {error.strerror}", fix=fix)
+    mib = free // 1024**2
+    if free < LEAST_FREE_BYTES or (status.f_files and not status.f_favail):
+        fix = "make room: nothing is answered once it is full; docs/operations.md"
+        return Check(name=name, ok=False, detail=f"{mib} MiB free below {directory}", fix=fix)
+    return Check(name=name, ok=True, detail=f"{mib} MiB free below {directory}")
 
 
 def _walls(config: Config) -> Check:

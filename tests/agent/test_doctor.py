@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""``tibet-nc-agent doctor``, of which only what it says of the own disk is looked at here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mounts import mount_memory, private_mounts
+
+SETTINGS = """\
+[matrix]
+homeserver = "http://127.0.0.1:9"
+user_id = "@host1:example.org"
+rooms = ["!room:example.org"]
+[executor]
+key_file = "{state}/none"
+[state]
+directory = "{state}"
+"""
+
+
+def disk(directory: Path, *options: str) -> tuple[bool, str, str]:
+    """Return what the doctor says of a disk made with these options: all is well, what, the fix."""
+    state, settings = directory / "state", directory / "agent.toml"
+    state.mkdir()
+    settings.write_text(SETTINGS.format(state=state))
+    with private_mounts():
+        mount_memory(state, *options)
+        done = subprocess.run(
+            [sys.executable, "-m", "tibet_nc_agent", "--config", settings, "doctor", "--json"],
+            capture_output=True,
+            check=False,
+        )
+    (found,) = (check for check in json.loads(done.stdout) if check["name"] == "disk")
+    return found["ok"], found["detail"], found["fix"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a file system")
+@pytest.mark.parametrize("options", [("size=400m",), ("size=600m", "nr_inodes=1")])
+def test_little_room_is_named(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A disk that has little room, or none for another file, fails before the agent ends by it."""
+    ok, detail, fix = disk(tmp_path, *options)
+    assert not ok
+    assert detail.endswith(f" MiB free below {tmp_path / 'state'}")
+    assert fix.startswith("make room")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a file system")
+def test_enough_room_is_right(tmp_path: Path) -> None:
+    """A disk that has more is in order, and how much there is, is told."""
+    assert disk(tmp_path, "size=600m") == (True, f"600 MiB free below {tmp_path / 'state'}", "")
