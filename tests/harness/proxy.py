@@ -6,7 +6,8 @@
         proxy.rewrite("/keys/query", lambda body: {**body, "master_keys": {}})
         reached = proxy.hang(3, heard=True)  # and the client can be killed then
 
-Clients use ``proxy.url``. Whatever no rule names passes unchanged.
+Clients use ``proxy.url``. Whatever no rule names passes unchanged. A rule that nothing came of by
+the end is an error: then no attack took place, and what withstood it has shown nothing.
 """
 
 import asyncio
@@ -30,6 +31,14 @@ class _Refusal:
     status: int
     body: dict[str, Any]
     times: int
+    idle: bool = True
+
+
+@dataclass
+class _Rewriting:
+    part: str
+    change: Change
+    idle: bool = True
 
 
 @dataclass
@@ -48,7 +57,8 @@ class Proxy:
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._refusals: list[_Refusal] = []
-        self._changes: list[tuple[str, Change]] = []
+        self._changes: list[_Rewriting] = []
+        self._given: list[_Refusal | _Rewriting] = []
         self._hang: _Hang | None = None
         self._closing = asyncio.Event()
         self._came = asyncio.Condition()
@@ -82,6 +92,8 @@ class Proxy:
             await self._runner.cleanup()
         if self._session is not None:
             await self._session.close()
+        idle = [f"{type(rule).__name__} {rule.part}" for rule in self._given if rule.idle]
+        assert error is not None or not idle, f"nothing came of {idle}"
 
     def refuse(
         self, part: str, *, status: int, body: dict[str, Any] | None = None, times: int = 1
@@ -89,10 +101,12 @@ class Proxy:
         """Answer the next ``times`` requests whose path has ``part`` in it, without passing on."""
         body = body if body is not None else {"errcode": "M_FORBIDDEN", "error": "no"}
         self._refusals.append(_Refusal(part, status, body, times))
+        self._given.append(self._refusals[-1])
 
     def rewrite(self, part: str, change: Change) -> None:
         """Change the JSON object of every good answer to a path that has ``part`` in it."""
-        self._changes.append((part, change))
+        self._changes.append(_Rewriting(part, change))
+        self._given.append(self._changes[-1])
 
     def hang(self, number: int, *, heard: bool) -> asyncio.Event:
         """Never answer the request of a number, counted from 1 and from now on.
@@ -126,6 +140,7 @@ class Proxy:
         for refusal in self._refusals:
             if refusal.part in path and refusal.times > 0:
                 refusal.times -= 1
+                refusal.idle = False
                 return web.json_response(refusal.body, status=refusal.status)
         headers = {
             name: value
@@ -144,9 +159,11 @@ class Proxy:
             kept = {name: value for name, value in answer.headers.items() if name == "Date"}
         if hang is not None:
             return await self._never(hang)
-        for part, change in self._changes:
-            if part in path and status == 200:
-                data = json.dumps(change(json.loads(data))).encode()
+        for rule in self._changes:
+            if rule.part in path and status == 200:
+                changed = rule.change(json.loads(data))
+                rule.idle = rule.idle and changed == json.loads(data)
+                data = json.dumps(changed).encode()
         return web.Response(body=data, status=status, content_type=content_type, headers=kept)
 
     async def _never(self, hang: _Hang) -> web.Response:

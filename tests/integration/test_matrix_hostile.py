@@ -217,6 +217,9 @@ async def test_malformed_device_keys(operator: Operator, agent: Agent) -> None:
         agent.settings = replace(agent.settings, homeserver=proxy.url)
         await agent.listen()
         await agent.until(lambda: agent.matrix.members(agent.room_id))
+        # It speaks first, for which it has to claim a key of the operator's device.
+        sent = await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "x"}, "t1")
+        assert (await operator.wait(lambda seen: seen.event_id == sent)).decrypted
         await still_answers(operator, agent)
         await agent.stop()
 
@@ -349,7 +352,7 @@ async def test_who_comes_while_a_key_is_on_its_way_stops_the_message(
 
         def come(body: dict[str, Any]) -> dict[str, Any]:
             agent.matrix._rooms[agent.room_id].apply([joined])
-            return body
+            return {**body, "by then": "she is in the room"}
 
         proxy.rewrite("/sendToDevice/", come)
         with pytest.raises(Strangers):

@@ -55,18 +55,17 @@ class Attack:
         self.proxy: Final = proxy
         self.operator: Final = operator
         self.room: Final = room
-        self._injected: list[tuple[str, Event]] = []
-        proxy.rewrite("/sync", self._inject)
-
-    def _inject(self, body: Body) -> Body:
-        injected, self._injected = self._injected, []
-        for room_id, event in injected:
-            timeline(body, room_id).append(event)
-        return body
 
     async def inject(self, *events: Event, room: str | None = None) -> None:
         """Put events into the agent's next sync answer, and see to it that there is one."""
-        self._injected += [(room or self.room, event) for event in events]
+        left = list(events)
+
+        def put(body: Body) -> Body:
+            while left:
+                timeline(body, room or self.room).append(left.pop(0))
+            return body
+
+        self.proxy.rewrite("/sync", put)
         await self.wake()
 
     async def wake(self) -> None:
