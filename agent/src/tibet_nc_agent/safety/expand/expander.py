@@ -306,9 +306,9 @@ class Expander:
 
     def _parameter_value(self, part: Parameter, state: State) -> tuple[Value, bool]:
         """Return the value, and whether it is a default that may not be used."""
+        elements = value = state.value(part.name, part.subscript)
         if "*" in (part.name, part.subscript) and "IFS" in state.variables:
-            return None, False  # joined with what isn't looked at here
-        value = state.value(part.name, part.subscript)
+            value = None  # joined with what isn't looked at here
         if part.length:
             return (str(len(value)) if isinstance(value, str) else None), False
         operator = part.operator
@@ -333,7 +333,7 @@ class Expander:
         if operator == ":":
             self._evaluated_names(plain(argument), state, part.argument)
         if operator == "@" and plain(argument) == "P":
-            self._prompt(value, part, state)
+            self._prompt(value if part.indirect else elements, part, state)
             return None, False
         if isinstance(value, tuple):
             return (value if operator == ":" and argument.strip() == "0" else None), False
