@@ -445,6 +445,8 @@ class Walker:
     def _define(self, node: Function, state: State) -> Stream:
         """Judge the body where it is defined, since a later message may call the function."""
         state.functions[node.name] = node.body
+        # One that defines itself anew has another body when it is called then.
+        state.active = tuple("" if name == node.name else name for name in state.active)
         inner = state.copy()
         inner.positional = {}
         inner.active = (*state.active, node.name)
