@@ -5,6 +5,8 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import msgspec
+
 from tibet_nc_agent.safety.assignments import ExpandingWalk
 from tibet_nc_agent.safety.grammar.nodes import Literal, Redirection
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
@@ -25,6 +27,7 @@ from tibet_nc_agent.safety.writes import judge_write
 
 _DESCRIPTOR = re.compile(r"\d+-?|-")
 _OUTPUTS = frozenset([">", ">>", ">|", "&>", "&>>", ">&", "<>"])
+_EMPTIES = frozenset([">", ">|", "&>"])  # the file that they open
 _STANDARD_INPUT = ("", "0")
 _STANDARD_OUTPUT = ("", "1")
 _FIRST_CHOSEN = 10  # of the numbers of `{name}`
@@ -86,8 +89,13 @@ def _open_output(
     if descriptor in _STANDARD_OUTPUT or field is None:
         return
     file = _file_of(redirection, field, state)
-    if file:
-        state.descriptors[descriptor] = file
+    if not file:
+        return
+    state.descriptors[descriptor] = file
+    if redirection.operator in _EMPTIES:
+        remember(state, file, EMPTY, append=False)
+    elif redirection.operator == "<>":  # what is written stands before what there was
+        remember(state, file, text_stream("\n"), append=True)
 
 
 def _file_of(redirection: Redirection, field: Field, state: State) -> str:
@@ -105,6 +113,7 @@ def redirect_shell(
     """Carry out `exec` with nothing but redirections, which last."""
     if source is not None:
         remember_descriptor("0", source, state)
+        state.standing = msgspec.structs.replace(source, kept=True)
     for redirection in redirections:
         if not _redirects_output(redirection):
             continue
@@ -132,6 +141,20 @@ def redirected(redirections: tuple[Redirection, ...], state: State) -> Generator
     state.descriptors["1"] = held
 
 
+@contextmanager
+def reading(source: Stream | None, stdin: Stream | None, state: State) -> Generator[None]:
+    """Let a command that has an input of its own read that, and not what `exec` has opened.
+
+    What `exec` opens in it ends with it, then.
+    """
+    if source is stdin:
+        yield
+        return
+    held, state.standing = state.standing, None
+    yield
+    state.standing = held
+
+
 def remember_descriptor(descriptor: str, stream: Stream, state: State) -> None:
     """Remember what can be read from a descriptor, under all of its names."""
     for name in (f"/dev/fd/{descriptor}", f"/proc/self/fd/{descriptor}"):
@@ -142,9 +165,7 @@ def remember_descriptor(descriptor: str, stream: Stream, state: State) -> None:
 
 def standing_input(state: State, stdin: Stream | None) -> Stream | None:
     """Return the standard input, also if `exec` has redirected it before."""
-    if stdin is not None and stdin.source is not Source.TERMINAL:
-        return stdin
-    return descriptor_input("0", state) or stdin
+    return stdin if state.standing is None else state.standing
 
 
 def _connected(redirection: Redirection, state: State, stdin: Stream | None) -> Stream | None:

@@ -5,6 +5,7 @@ import re
 from enum import Enum, auto
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tibet_nc_agent.safety.grammar.nodes import Command
 from tibet_nc_agent.safety.marks import FOUND, STAR, UNKNOWN, is_glob, plain
@@ -228,6 +229,7 @@ class State:
         "positional",
         "reading",
         "settings",
+        "standing",
         "traps",
         "variables",
     )
@@ -257,6 +259,7 @@ class State:
         self.files: dict[str, str] = {}
         self.reading = Reading()
         self.numbers: dict[str, str] = {}  # of the descriptors that bash chooses, by variable
+        self.standing: Stream | None = None  # the input that `exec` has put in the place of another
 
     def copy(self) -> "State":
         """Return the state that a subshell starts with."""
@@ -279,6 +282,7 @@ class State:
         other.files = self.files
         other.reading = self.reading
         other.numbers = self.numbers
+        other.standing = self.standing
         return other
 
     def fork(self) -> "State":
@@ -307,6 +311,7 @@ class State:
         other.variables = {name: None for name in self.variables if name != "IFS"}
         other.attributes = {}
         other.positional = {}
+        other.standing = None
         return other
 
     def branch(self) -> "State":
@@ -338,6 +343,9 @@ class State:
             self.traps += tuple(trap for trap in other.traps if trap not in self.traps)
             self.cwd_downloaded |= other.cwd_downloaded
             self.leaves |= other.leaves
+            if other.standing is not self.standing:
+                both = [each for each in (self.standing, other.standing) if each is not None]
+                self.standing = replace(joined(both), kept=True)
             if other.cwd != self.cwd:
                 self.cwd = None
 
@@ -351,6 +359,7 @@ class State:
             and self.settings == other.settings
             and self.descriptors == other.descriptors
             and self.traps == other.traps
+            and (self.standing is None) == (other.standing is None)  # texts are only added to
         )
 
     def target(self, name: str) -> str | None:

@@ -36,6 +36,7 @@ from tibet_nc_agent.safety.policy import Policy
 from tibet_nc_agent.safety.redirections import (
     inputs,
     outputs,
+    reading,
     redirect_shell,
     redirected,
     remember_descriptor,
@@ -287,16 +288,20 @@ class Walker:
         self.budget.step()
         if len(node.commands) == 1:
             return self._command(node.commands[0], state, stdin)
-        stream = stdin if stdin is not None else TERMINAL
+        stream = first = stdin if stdin is not None else TERMINAL
         for command in node.commands[:-1]:
             where = state.fork()
             where.descriptors.pop("1", None)  # it writes to the pipe
-            stream = self._alone(command, where, stream)
+            with reading(stream, first, where):
+                stream = self._alone(command, where, stream)
         if not node.commands:
             return EMPTY
         if "lastpipe" in state.settings:
-            return self._command(node.commands[-1], state, stream)
-        return self._alone(node.commands[-1], state.fork(), stream)
+            with reading(stream, first, state):
+                return self._command(node.commands[-1], state, stream)
+        where = state.fork()
+        with reading(stream, first, where):
+            return self._alone(node.commands[-1], where, stream)
 
     def _alone(self, node: Command, state: State, stdin: Stream | None) -> Stream:
         """Walk what a shell of its own runs, which ends behind it."""
@@ -310,7 +315,7 @@ class Walker:
                 return self._simple(node, state, stdin)
             case Redirected():
                 source = inputs(self, node.redirections, state, stdin)
-                with redirected(node.redirections, state):
+                with redirected(node.redirections, state), reading(source, stdin, state):
                     output = self._command(node.command, state, source)
                 return outputs(self, node.redirections, state, output)
             case Subshell():
@@ -354,14 +359,19 @@ class Walker:
             fields.extend(self.expander.fields(word, state))
         # An assignment before a command does not reach the expansion of its words.
         with prefixed(self, node.assignments, fields, state) as where:
-            source = inputs(self, node.redirections, state, standing_input(state, stdin))
-            output = self.run(fields, where, source) if fields else EMPTY
+            before = standing_input(state, stdin)
+            source = inputs(self, node.redirections, state, before)
+            with reading(source, before, where):
+                output = self.run(fields, where, source) if fields else EMPTY
         if len(fields) == 1 and fields[0].text == "exec":
-            redirect_shell(self, node.redirections, source, state)
+            opened = None if source is before else source
+            redirect_shell(self, node.redirections, opened, state)
         return outputs(self, node.redirections, state, output)
 
     def _coprocess(self, node: Coprocess, state: State) -> Stream:
-        output = self._alone(node.body, state.fork(), Stream())  # of whatever is written to it
+        where, written = state.fork(), Stream()  # whatever is written to it
+        with reading(written, None, where):
+            output = self._alone(node.body, where, written)
         state.variables[node.name] = _COPROCESS
         remember_descriptor(_COPROCESS[0], output, state)
         return EMPTY
