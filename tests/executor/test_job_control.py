@@ -32,6 +32,8 @@ from tibet_nc_protocol.messages import (
     JobsReport,
     Recorded,
     Started,
+    Status,
+    StatusReport,
     Stop,
     Tail,
     TailReport,
@@ -142,6 +144,45 @@ async def test_stop_ends_what_runs_and_what_waits(executor: Executor, connect: C
     assert len([record for record in records(executor) if isinstance(record, Intent)]) == 1
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["operator", "executor"])
+async def test_what_was_stopped_while_it_waited_is_not_run_later(
+    executor: Executor, connect: Connect, *, whole: bool
+) -> None:
+    """An agent that has not told the answer and asks again is denied, with the record (I3).
+
+    So it is after the panic switch and after the end of the executor, and after a restart.
+    """
+    client = await connect(executor)
+    await client.send(client.request("sleep 30"))
+    assert isinstance(await client.receive(), Started)
+    await client.send(client.request("true", event="$waiting"))
+    running = 0
+    while running < 2:
+        await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+        report = await client.receive()
+        assert isinstance(report, StatusReport)
+        running = report.running
+    if whole:
+        executor.stop()
+        executor.start()
+    else:
+        await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
+        while not isinstance(denied := await client.receive(), Denied):
+            pass
+        assert denied.code is DenialCode.CANCELLED
+    for _ in range(2):
+        client = await connect(executor)
+        again = await client.run("true", "$waiting")
+        assert isinstance(again, Denied)
+        (refusal,) = [record for record in records(executor) if isinstance(record, Refusal)]
+        assert (again.code, again.number) == (DenialCode.REFUSED, refusal.seq)
+        assert (refusal.event, refusal.stage) == ("$waiting", Stage.CHAIN)
+        assert refusal.detail.startswith("nothing was run: ")
+        executor.stop()
+        executor.start()
+    assert len([record for record in records(executor) if isinstance(record, Intent)]) == 1
+
+
 async def test_a_command_runs_since_its_turn_has_come(client: Client) -> None:
     """How long a command runs is counted without the time for which it has waited for another."""
     await client.send(client.request("read -r line"))
@@ -176,8 +217,10 @@ async def test_no_more_than_so_many_run_or_wait(executor: Executor, connect: Con
     assert isinstance(again, Denied)
     assert (again.code, again.number) == (DenialCode.REFUSED, denied.number)
     assert isinstance(await client.run("true"), Finished)
-    (refusal,) = [record for record in records(executor) if isinstance(record, Refusal)]
-    assert (refusal.seq, refusal.event, refusal.stage) == (denied.number, last.event, Stage.CHAIN)
+    refusals = [record for record in records(executor) if isinstance(record, Refusal)]
+    assert len(refusals) == OPEN_RUNS  # with those that waited and were stopped
+    (refusal,) = [record for record in refusals if record.event == last.event]
+    assert (refusal.seq, refusal.stage) == (denied.number, Stage.CHAIN)
 
 
 async def _shown(client: Client, number: int, output: bytes) -> None:

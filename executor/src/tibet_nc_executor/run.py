@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -35,7 +36,7 @@ from tibet_nc_protocol.layout import SALT_BYTES, recording_name, remainder_name
 from tibet_nc_protocol.limits import NOTES
 from tibet_nc_protocol.messages import Run
 from tibet_nc_protocol.records import Intent, Outcome, actor, commitment
-from tibet_nc_protocol.terms import DenialCode, Signal
+from tibet_nc_protocol.terms import DenialCode, Signal, Stage
 
 
 class DeniedError(ExecutorError):
@@ -189,7 +190,7 @@ class Execution:
         self._session = session
         try:
             if self._cancelled is not None:
-                self._refuse_cancelled()
+                await self._refuse_cancelled()
             self._door = await self._tools.shell.approach(self.request.command, shell)
             number = await self._intend()
             result = await self._run(number, shell)
@@ -207,8 +208,18 @@ class Execution:
             if self._door is not None:  # nothing went through
                 await self._door.shut()
 
-    def _refuse_cancelled(self, number: int | None = None) -> NoReturn:
-        raise DeniedError(DenialCode.CANCELLED, f"nothing was run: {self._cancelled}", number)
+    async def _refuse_cancelled(self, intent: int | None = None) -> NoReturn:
+        """Deny a command that was cancelled before it started, so that it is on record.
+
+        Else it would run if it is asked for again, since its answer was lost.
+        """
+        reason, number = f"nothing was run: {self._cancelled}", intent
+        if intent is None:
+            with suppress(LedgerError):  # the disk is full as well
+                number, _ = await self._tools.archive.refuse(
+                    self.request, stage=Stage.CHAIN, reason=reason
+                )
+        raise DeniedError(DenialCode.CANCELLED, reason, number)
 
     def _deny(self, error: DeniedError) -> None:
         for future in (self.started, self.done):
@@ -253,7 +264,7 @@ class Execution:
         tools = self._tools
         if self._cancelled is not None:
             await self._abort(number, f"it had not started: {self._cancelled}")
-            self._refuse_cancelled(number)
+            await self._refuse_cancelled(number)
         recorder = self._recorder = self._new_recorder(recording_name(number), number)
         later = self._new_recorder(remainder_name(number), number)
         door, self._door = self._door, None
