@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor.children import Children
-from tibet_nc_executor.enclosure import Entry, Pauses, Remains
+from tibet_nc_executor.enclosure import Entry, MemoryKills, Pauses, Remains
 from tibet_nc_executor.process import Tag, read_kernel
 from tibet_nc_executor.settings import ResourceLimits
 
@@ -213,12 +213,12 @@ class CgroupRun:
         """Wait for inherited children that have ended."""
         self._children.strangers()
 
-    def memory_kills(self) -> int:
-        """Return how many processes the kernel has killed at the group's limit of memory."""
+    def memory_kills(self) -> MemoryKills:
+        """Return what the kernel has killed for want of memory."""
         try:
             return oom_kills(read_kernel(f"{self._directory}/memory.events"))
-        except OSError:  # the controller is not delegated, so there is no such limit
-            return 0
+        except OSError:  # the controller is not delegated, so nobody counts
+            return MemoryKills()
 
     @asynccontextmanager
     async def still(self) -> AsyncGenerator[None]:
@@ -263,11 +263,15 @@ class CgroupRun:
             os.close(gate)
 
 
-def oom_kills(events: bytes) -> int:
-    """Return the count of killed processes in a group's memory.events; 0 if it has none."""
-    counts = dict(line.split(b" ", 1) for line in events.splitlines() if b" " in line)
-    count = counts.get(b"oom_kill", b"0")
-    return int(count) if count.isdigit() else 0
+def oom_kills(events: bytes) -> MemoryKills:
+    """Return what a group's memory.events say of killed processes.
+
+    `oom_kill` counts the group's processes, whoever's memory was used up; `oom` counts how often
+    that was the memory of the group itself, or of one below it.
+    """
+    lines = (line.partition(b" ") for line in events.splitlines())
+    counts = {name: int(count) for name, _, count in lines if count.isdigit()}
+    return MemoryKills(processes=counts.get(b"oom_kill", 0), own=counts.get(b"oom", 0) > 0)
 
 
 def _populated(directory: Path) -> bool:

@@ -327,10 +327,15 @@ class Command:
         return self._conclude(status, remains, duration_ms)
 
     def _look_for_memory(self) -> None:
-        if killed := self._door.cell.enclosure.memory_kills():
+        kills = self._door.cell.enclosure.memory_kills()
+        if kills.processes:
+            killed = f"{counted(kills.processes, 'process', 'processes')} killed"
             self._notes.append(
                 f"limit: its {self._settings.limits.memory >> 20} MiB of memory were used up, "
-                f"{counted(killed, 'process', 'processes')} killed; to raise it: shell.memory_bytes"
+                f"{killed}; to raise it: shell.memory_bytes"
+                if kills.own
+                else f"limit: the memory of all commands together, or the host's, was used up, "
+                f"{killed}; to raise the former: MemoryMax= of the unit"
             )
 
     async def _leave(self, status: Status | None, duration_ms: int) -> Ending | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor.children import Children
-from tibet_nc_executor.enclosure import Entry, Pauses, Remains
+from tibet_nc_executor.enclosure import Entry, MemoryKills, Pauses, Remains
 from tibet_nc_executor.process import all_processes, children_of, read_status
 
 MARK: Final = "TIBET_NC_RUN"
@@ -86,9 +86,9 @@ class DescentRun:
         """Wait for inherited children that have ended."""
         self._children.strangers()
 
-    def memory_kills(self) -> int:
-        """Return 0: without a control group there is a limit for each process only."""
-        return 0
+    def memory_kills(self) -> MemoryKills:
+        """Return none: without a control group nobody counts them for the run."""
+        return MemoryKills()
 
     def still(self) -> AbstractAsyncContextManager[None]:
         """Hold nothing: SIGSTOP would be noticed, and SIGCONT wake what was stopped before."""

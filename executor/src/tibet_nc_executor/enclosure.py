@@ -29,6 +29,17 @@ class Remains:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryKills:
+    """How many processes of a run the kernel has killed for want of memory, and of whose.
+
+    `own` is whether the run was at its own limit; else it was all runs together, or the host.
+    """
+
+    processes: int = 0
+    own: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """How the first process of a run enters: descriptors that it inherits, what the shell does.
 
@@ -77,8 +88,8 @@ class Enclosure(Protocol):
         """Do what has to be done now and then while the run lasts."""
         ...
 
-    def memory_kills(self) -> int:
-        """Return how many processes the kernel has killed at the run's limit of memory."""
+    def memory_kills(self) -> MemoryKills:
+        """Return what the kernel has killed for want of memory."""
         ...
 
     def still(self) -> AbstractAsyncContextManager[None]:

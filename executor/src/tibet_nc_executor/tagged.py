@@ -22,7 +22,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Final
 
 from tibet_nc_executor.children import Children
-from tibet_nc_executor.enclosure import Entry, Pauses, Remains
+from tibet_nc_executor.enclosure import Entry, MemoryKills, Pauses, Remains
 from tibet_nc_executor.process import Tag, all_processes, children_of, send
 
 ROUNDS_BEFORE_SILENCE: Final = 8
@@ -136,9 +136,9 @@ class TaggedRun(Tagged):
         """Wait for inherited children that have ended."""
         self._children.strangers()
 
-    def memory_kills(self) -> int:
-        """Return 0: without a control group there is a limit for each process only."""
-        return 0
+    def memory_kills(self) -> MemoryKills:
+        """Return none: without a control group nobody counts them for the run."""
+        return MemoryKills()
 
     def still(self) -> AbstractAsyncContextManager[None]:
         """Hold nothing: SIGSTOP would be noticed, and SIGCONT wake what was stopped before."""

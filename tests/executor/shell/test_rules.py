@@ -236,16 +236,18 @@ def test_the_own_control_group_is_found(
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        (b"low 0\nhigh 0\nmax 31\noom 2\noom_kill 3\noom_group_kill 0\n", 3),
-        (b"low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n", 0),
-        (b"low 0\nhigh 0\nmax 9\noom 1\n", 0),
-        (b"", 0),
-        (b"oom_kill\noom_kill x\n", 0),
+        (b"low 0\nhigh 0\nmax 31\noom 2\noom_kill 3\noom_group_kill 0\n", (3, True)),
+        (b"low 0\nhigh 0\nmax 7\noom 0\noom_kill 2\noom_group_kill 0\n", (2, False)),
+        (b"low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n", (0, False)),
+        (b"low 0\nhigh 0\nmax 9\noom 1\n", (0, True)),
+        (b"", (0, False)),
+        (b"oom_kill\noom_kill x\n", (0, False)),
     ],
 )
-def test_what_the_kernel_killed_for_memory(events: bytes, expected: int) -> None:
-    """The count of killed processes is the one that counts, not that of times at the limit."""
-    assert oom_kills(events) == expected
+def test_what_the_kernel_killed_for_memory(events: bytes, expected: tuple[int, bool]) -> None:
+    """Killed processes are counted, and the own limit is blamed only if it was met."""
+    kills = oom_kills(events)
+    assert (kills.processes, kills.own) == expected
 
 
 def test_a_process_name_cannot_forge_its_status() -> None:
