@@ -200,7 +200,9 @@ split() {
     done
 }
 
-is_313() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; }
+# Always with -I, since without it Python imports what is in the current directory, which can be
+# everybody's, as /tmp is.
+is_313() { "$1" -I -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; }
 
 check_machine() {
     [ "$(id -u)" = 0 ] || die "this changes the system: run it as root"
@@ -289,12 +291,12 @@ need_packages() {
     local missing=()
     local parts=()
     [ -x "$python" ] || missing+=(python3.13)
-    if ! "$python" -c 'import ensurepip' 2>/dev/null; then parts+=(python3.13-venv); fi
+    if ! "$python" -I -c 'import ensurepip' 2>/dev/null; then parts+=(python3.13-venv); fi
     if [ -z "$wheels" ]; then
         command -v gcc >/dev/null || missing+=(gcc libc6-dev)
         command -v pkg-config >/dev/null || missing+=(pkg-config)
         [ -e /usr/include/systemd/sd-daemon.h ] || missing+=(libsystemd-dev)
-        if ! "$python" -c 'import os, sys, sysconfig
+        if ! "$python" -I -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null; then
             parts+=(python3.13-dev)
         fi
@@ -324,7 +326,10 @@ stamp() {
     } | sha256sum | cut -d' ' -f1
 }
 
-pip() { PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore "$@"; }
+# pip ENVIRONMENT …: not by its own script, which can't be run where /tmp is mounted noexec.
+pip() {
+    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore "$1/bin/python" -I -m pip "${@:2}"
+}
 
 # Our own four wheels, built by the pinned builder; from --wheels they are there already.
 build_own() {
@@ -342,11 +347,11 @@ build_own() {
     fi
     own=$work/own
     say "building the four distributions"
-    "$python" -m venv "$work/build"
-    pip "$work/build/bin/pip" install --quiet --require-hashes -r "$here/locks/build.lock"
+    "$python" -I -m venv "$work/build"
+    pip "$work/build" install --quiet --require-hashes -r "$here/locks/build.lock"
     for part in protocol "${PARTS[@]}"; do
         cp -R "$CHECKOUT/$part" "$work/source-$part"
-        (cd "$work/source-$part" && "$work/build/bin/python" -c \
+        (cd "$work/source-$part" && "$work/build/bin/python" -I -c \
             'import sys, hatchling.build; hatchling.build.build_wheel(sys.argv[1])' "$own")
     done
 }
@@ -357,15 +362,15 @@ install_packages() {
     local part=$1 target=$2
     if [ -n "$wheels" ]; then
         sed -n 's/^\([a-z0-9-]*==[^ ;]*\).*/\1/p' "$here/locks/$part.lock" >"$work/$part.txt"
-        pip "$target/bin/pip" install --quiet --no-index --no-deps --find-links "$wheels" \
+        pip "$target" install --quiet --no-index --no-deps --find-links "$wheels" \
             -r "$work/$part.txt"
         return
     fi
     # systemd-python is there as source only. What builds it is pinned and checked as well.
-    pip "$target/bin/pip" install --quiet --require-hashes -r "$here/locks/setuptools.lock" &&
-        pip "$target/bin/pip" install --quiet --no-build-isolation --require-hashes \
+    pip "$target" install --quiet --require-hashes -r "$here/locks/setuptools.lock" &&
+        pip "$target" install --quiet --no-build-isolation --require-hashes \
             -r "$here/locks/$part.lock" &&
-        "$target/bin/pip" uninstall --quiet --yes setuptools
+        pip "$target" uninstall --quiet --yes setuptools
 }
 
 make_environment() {
@@ -373,15 +378,15 @@ make_environment() {
     say "$target"
     # Scripts name their interpreter by its path, so it is made in its place.
     [ ! -e "$target" ] || mv "$target" "$target.old"
-    if ! { "$python" -m venv "$target" && install_packages "$part" "$target" &&
-        pip "$target/bin/pip" install --quiet --no-index --no-deps \
+    if ! { "$python" -I -m venv "$target" && install_packages "$part" "$target" &&
+        pip "$target" install --quiet --no-index --no-deps \
             "$own"/tibet_nc_protocol-*.whl "$own/tibet_nc_$part"-*.whl &&
         "$target/bin/tibet-nc-$part" --help >/dev/null; }; then
         rm -rf "$target"
         die "$target could not be made; what was in $OPT before is back in its place"
     fi
     # What is not installed can't be used: neither daemon has an installer in its environment.
-    "$target/bin/pip" uninstall --quiet --yes pip
+    pip "$target" uninstall --quiet --yes pip
 }
 
 # All three or none, since they are made for each other: without .stamp not all are new.

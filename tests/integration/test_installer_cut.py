@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -15,16 +16,18 @@ PARTS = ["agent", "executor", "audit"]
 
 # In the place of Python: makes environments of nothing, but not the one of $FAILS.
 PYTHON = """#!/bin/bash
-[ "$1" = -m ] || exit 0
-mkdir -p "$3/bin"
-[ "${3##*/}" != "$FAILS" ] || exit 1
-printf '#!/bin/sh\\n' | tee "$3/bin/pip" >"$3/bin/tibet-nc-${3##*/}"
-chmod 755 "$3"/bin/*
-echo new >"$3/which"
+[ "$2" = -m ] || exit 0
+mkdir -p "$4/bin"
+[ "${4##*/}" != "$FAILS" ] || exit 1
+printf '#!/bin/sh\\n' | tee "$4/bin/python" >"$4/bin/tibet-nc-${4##*/}"
+chmod 755 "$4"/bin/*
+echo new >"$4/which"
 """
 
 
-def installer(root: Path, steps: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def installer(
+    root: Path, steps: str, *, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Carry out some of the installer's steps, with its directories below another root."""
     functions, found, _ = (DEPLOY / "install.sh").read_text().partition("\nread_arguments ")
     assert found
@@ -35,6 +38,7 @@ def installer(root: Path, steps: str, **environment: str) -> subprocess.Complete
     script.write_text(f"{functions}\n{steps}\n")
     return subprocess.run(
         ["bash", script],
+        cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -168,3 +172,21 @@ def test_keys_are_made_whatever_the_callers_tmpdir(visible: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (visible / "executor.pub").read_text() == "key\n"
+
+
+def test_no_code_comes_from_where_it_is_called(root: Path) -> None:
+    """Root's Python imports nothing from the current directory: that can be everybody's /tmp."""
+    python, there, ran = Path(sys.executable).resolve(), root / "everybodys", root / "ran"
+    there.mkdir()
+    for name in ("ensurepip", "pip", "sysconfig", "venv"):
+        (there / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write('{name} ')\n")
+    steps = f"""\
+install_packages() {{ pip "$2" --version; }}
+python={python}; own=/nowhere
+(dry=1; need_packages) || true
+mkdir -p "$OPT"; make_environment audit
+"""
+    done = installer(root, steps, cwd=there)
+    assert "/opt/tibet-nc/audit could not be made" in done.stderr  # since nothing is in it
+    assert "pip " in done.stdout
+    assert not ran.exists(), ran.read_text()
