@@ -32,6 +32,12 @@ def test_what_is_no_command(body: str, cause: Cause, next_step: str) -> None:
     assert next_step in refusal.next_step
 
 
+def test_the_longest_command_is_one() -> None:
+    """As long as a command may be, it is none that is too long."""
+    longest = "x" * COMMAND_CHARACTERS
+    assert passed(f"$ {longest}") == Execute(command=longest)
+
+
 def test_what_a_phone_typed_is_given_back_as_it_was_meant() -> None:
     """The corrected line is a message to be sent as it stands; nothing is rewritten silently."""
     refusal = refused(text("$ ls \u2014all \u201ca b\u201d\u00a0c"))

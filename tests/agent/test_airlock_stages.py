@@ -3,6 +3,7 @@
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from tests.agent.airlock import (
@@ -44,11 +45,28 @@ def test_who_may_not_command_is_told_what_next(
     assert next_step in refusal.next_step
 
 
+@pytest.mark.parametrize(
+    ("standing", "unknown"),
+    [
+        (Standing.PAUSED, "it was another one before"),
+        (Standing.OPERATOR, "the sender's device is not known"),
+    ],
+)
+def test_what_is_known_of_a_device_is_said(standing: Standing, unknown: str) -> None:
+    """What is wrong with identity or device is told as it was found, or that nothing is known."""
+    situation = dataclasses.replace(SITUATION, standing=standing, device=None)
+    assert refused(text("uptime"), situation).reason.endswith(unknown)
+    found = dataclasses.replace(situation, device_problem="it is X and not Y")
+    assert refused(text("uptime"), found).reason.endswith("it is X and not Y")
+
+
 def test_nothing_runs_in_company() -> None:
     """While somebody is in the room who may not read the answer, nothing runs, and who it is."""
-    refusal = refused(text("uptime"), dataclasses.replace(SITUATION, strangers=(STRANGER,)))
-    assert (refusal.stage, refusal.family) == (Stage.SENDER, Cause.COMPANY)
-    assert STRANGER in refusal.reason
+    many = tuple(f"@{name}:example.org" for name in "abcdef")
+    for strangers, named in (((STRANGER,), STRANGER), (many, ", ".join(many[:3]))):
+        refusal = refused(text("uptime"), dataclasses.replace(SITUATION, strangers=strangers))
+        assert (refusal.stage, refusal.family) == (Stage.SENDER, Cause.COMPANY)
+        assert refusal.reason.endswith(f": {named}")
 
 
 def test_pins_that_can_not_be_used_are_said_to_be_so() -> None:
@@ -74,7 +92,7 @@ def test_first_objection_decides() -> None:
 @pytest.mark.parametrize(
     ("event", "cause"),
     [
-        (text("uptime", origin=None), Cause.PLAINTEXT),
+        (text("$ uptime", origin=None), Cause.PLAINTEXT),
         (SEALED, Cause.UNDECRYPTABLE),
         (
             Unreadable(
@@ -95,9 +113,10 @@ def test_first_objection_decides() -> None:
         ),
     ],
 )
-def test_unauthenticated_messages(event: Incoming, cause: Cause) -> None:
+@pytest.mark.parametrize("room_id", [DEDICATED, SHARED])
+def test_unauthenticated_messages(event: Incoming, cause: Cause, room_id: str) -> None:
     """What doesn't prove who wrote it is refused at the first stage, with its own reason (I5)."""
-    refusal = refused(event)
+    refusal = refused(msgspec.structs.replace(event, room_id=room_id))
     assert (refusal.stage, refusal.family) == (Stage.SENDER, cause)
 
 

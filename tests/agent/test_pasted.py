@@ -8,6 +8,7 @@ from hypothesis import given
 from tests.agent.airlock import RULES, passed, refused, text
 from tibet_nc_agent.action import Execute, Misused
 from tibet_nc_agent.airlock import Cause, Refused, judged
+from tibet_nc_agent.safety import Family
 from tibet_nc_protocol.terms import Stage
 
 
@@ -38,6 +39,12 @@ def test_what_was_copied_as_well(body: str, cause: Cause, meant: str | None) -> 
     assert (refusal.stage, refusal.family, refusal.meant) == (Stage.SAFETY, cause, meant)
     if meant is not None:
         assert passed(meant) == Execute(command=meant.removeprefix("$ "))
+
+
+def test_a_danger_behind_a_prompt_is_told_as_such() -> None:
+    """What is dangerous with its prompt is not offered without it."""
+    refusal = refused(text("$ $ cd /; rm -rf /"))
+    assert (refusal.family, refusal.meant) == (Family.WIPE, None)
 
 
 @pytest.mark.parametrize(
