@@ -43,9 +43,13 @@ async def attack(client: Client, program: str) -> dict[str, str]:
     """Run a program as the shell uid; return what it says of each try."""
     finished = await client.run(f"python3 -c {shlex.quote(TRY + program)}")
     assert isinstance(finished, Finished)
-    lines = finished.output.decode().splitlines()
-    assert finished.exit == 0, lines
-    return dict(line.split(" ", 1) for line in lines)
+    assert finished.exit == 0, finished.output
+    return tries(finished.output)
+
+
+def tries(output: bytes) -> dict[str, str]:
+    """Return what a program has said of each try."""
+    return dict(line.split(" ", 1) for line in output.decode().splitlines())
 
 
 DENIED = {"EACCES", "EPERM"}
@@ -121,21 +125,38 @@ async def test_the_socket(executor: Executor, client: Client, mode: int) -> None
     assert set(tried.values()) == {"EACCES"}
 
 
-async def test_the_network(client: Client) -> None:
-    """With the executor in an empty network namespace nothing on this machine is reached (I2)."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        tried = await attack(
-            client,
-            f"attempt('tcp', lambda: socket.create_connection(('127.0.0.1', {port}), 5))\n"
+async def test_the_network(executor: Executor, client: Client) -> None:
+    """With the executor in an empty network namespace nothing on this machine is reached (I2).
+
+    The same program, as the same uid but outside of it, reaches everything.
+    """
+    name = f"\0tibet-nc-{os.getpid()}"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        abstract.bind(name)
+        abstract.listen()
+        address = listening.getsockname()
+        program = (
+            f"attempt('tcp', lambda: socket.create_connection({address}, 5))\n"
             "udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-            f"attempt('udp', lambda: udp.sendto(b'x', ('127.0.0.1', {port})))\n"
-            "attempt('packet', lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))\n"
-            "attempt('raw', lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))\n"
-            "attempt('ipv6', lambda: socket.create_connection(('::1', 1), 5))\n",
+            f"attempt('udp', lambda: udp.sendto(b'x', {address}))\n"
+            f"attempt('abstract', lambda: socket.socket(socket.AF_UNIX).connect({name!r}))\n"
         )
-    assert len(tried) == 5
-    assert not [what for what, result in tried.items() if "WORKS" in result]
+        inside = await attack(client, program)
+        uid = str(executor.uids.shell)
+        outside = subprocess.run(
+            ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--",
+             "/usr/bin/python3", "-c", TRY + program],
+            cwd="/", env={}, capture_output=True, check=True,
+        )  # fmt: skip
+    assert inside == {"tcp": "ENETUNREACH", "udp": "ENETUNREACH", "abstract": "ECONNREFUSED"}
+    reached = tries(outside.stdout)
+    assert reached.keys() == inside.keys()
+    assert {result.split()[0] for result in reached.values()} == {"WORKS"}
+    interfaces = await attack(client, "print('are', *(name for _, name in socket.if_nameindex()))")
+    assert interfaces == {"are": "lo"}
 
 
 async def test_another_session(client: Client) -> None:
@@ -160,7 +181,7 @@ async def test_another_session(client: Client) -> None:
     assert isinstance(await client.receive(), Started)
     other = await client.receive()
     assert isinstance(other, Finished)
-    tried = dict(line.split(" ", 1) for line in other.output.decode().splitlines())
+    tried = tries(other.output)
     assert len(tried) == 6
     assert set(tried.values()) <= DENIED
 
