@@ -421,6 +421,17 @@ async def test_a_socket_of_another_uid_is_not_spoken_to(
     await asyncio.to_thread(host.agent.kill)
 
 
+def environments(uid: int) -> bytes:
+    """Return what every process of a uid was given as its environment."""
+    processes = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+    found = b""
+    for path in processes:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if path.stat().st_uid == uid:
+                found += (path / "environ").read_bytes()
+    return found
+
+
 async def test_no_secret_is_in_any_log(
     host: Host, operator: Operator, room: str, bot: Account
 ) -> None:
@@ -434,14 +445,19 @@ async def test_no_secret_is_in_any_log(
     )
     assert (refused.result["verdict"], refused.result["stage"]) == ("refused", "safety")
     assert "s3cret-text" in refused.body  # the room is where it came from
-    event = await operator.send_text(room, "$ env; cat /proc/self/environ")
+    event = await operator.send_text(room, "$ env")
     answer = await operator.answer_to(event)
     logs = host.agent.log.read_text() + host.executor.log.read_text()
     logs += "".join(path.read_text() for path in (host.state / CHAIN).iterdir())
+    assert event in logs
+    given = environments(host.uids.shell)  # of the shell that waits for the next command
+    assert "PATH=/" in answer.body
+    assert b"PATH=/" in given
     key = (host.state / "executor.key").read_text().strip()
     for secret in (bot.access_token, key, "s3cret-text"):
         assert secret not in logs
         assert secret not in answer.body
+        assert secret.encode() not in given
         for pid in (host.agent.pid, host.executor.pid):
             assert secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
