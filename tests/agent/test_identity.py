@@ -198,6 +198,7 @@ def test_nothing_signed_can_be_changed(
 ) -> None:
     """Whatever is changed in an answer, nobody else gets in: all or less stays the same (I5)."""
     before = set(identity(answer, keys).devices)
+    assert any(device.cross_signed for device in before)
     changed = replaced(answer, data.draw(st.sampled_from(paths(answer))), new)
     with suppress(IdentityError):
         for device in identity(changed, keys).devices:

@@ -151,6 +151,7 @@ def test_a_repeated_event_ends_it(*, agent_asks: bool) -> None:
     sent = room()
     sent.begin(agent_asks=agent_asks)
     sent.deliver()
+    assert sent.operator.sent
     for number in range(len(sent.operator.sent)):
         met = room()
         seen = 0

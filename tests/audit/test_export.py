@@ -20,6 +20,7 @@ from tests.audit.program import Done, safe, terminal, within
 from tests.audit.verdicts import lines_of, put
 from tibet_nc_audit.export import COLUMNS, FORMULA, tibet_lines
 from tibet_nc_audit.reader import State
+from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 
 
@@ -64,13 +65,14 @@ def test_csv(root: Path) -> None:
 @given(text=st.text(min_size=1).filter(lambda text: text.isprintable()) | st.sampled_from(FORMULA))
 @settings(max_examples=50, deadline=None)
 def test_csv_and_formulas(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """No cell begins with what a spreadsheet takes for a formula; the text can be had back."""
+    """No cell begins with what a spreadsheet takes for a formula; else a text is as it is shown."""
     for prefix in ("", " ", *FORMULA):
         root = tmp_path_factory.mktemp("csv")
         Chain(root).command(prefix + text)
         done = _export(root, "csv", "--kind", "command")
         cell = next(csv.DictReader(io.StringIO(done.out, newline="")))["command"]
-        assert not cell.lstrip(" ").startswith(FORMULA)
+        shown = visible(prefix + text, keep="\n\t")
+        assert cell == ("'" if shown.lstrip(" ").startswith(FORMULA) else "") + shown
         assert safe(done.out, keep="\r\n\t")
 
 

@@ -203,5 +203,6 @@ async def test_logs_hold_no_secret(stopped: Agent, caplog: pytest.LogCaptureFixt
     )
     assert token is not None
     await stopped.crash_after_a_batch()
+    assert stopped.settings.user_id in caplog.text
     for secret in (token[1], stopped.account.password, stopped.pickle_key.hex()):
         assert secret not in caplog.text

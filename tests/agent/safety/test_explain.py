@@ -102,6 +102,7 @@ def test_too_much_to_decide_has_its_own_advice() -> None:
 def test_text_cannot_control_the_terminal() -> None:
     """A command with escape sequences is shown without them."""
     output = run("ls \x1b[2J\u202e")
+    assert r"    ls \x1b[2J\u202e" in output.splitlines()
     assert all(character.isprintable() or character == "\n" for character in output)
 
 

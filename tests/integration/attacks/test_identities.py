@@ -113,7 +113,7 @@ async def test_second_device_of_the_agents_account_reads_nothing(
         await second.wait_member(attack.room, attack.operator.user_id)
         sent = await attack.runs("$ echo secret", "secret\n")
         answer = await attack.answer_to(sent)
-        seen = await second.wait(lambda each: each.event_id == answer.event_id)
-        assert not seen.decrypted
+        assert (await second.wait(lambda each: each.event_id == sent)).decrypted  # the operator's
+        assert not (await second.wait(lambda each: each.event_id == answer.event_id)).decrypted
     finally:
         await second.close()

@@ -61,6 +61,7 @@ async def test_member_that_is_hidden_reads_nothing(
     await mallory.join(attack.room)
     sent = await attack.runs("$ echo secret", "secret\n")
     answer = await attack.answer_to(sent)
+    assert (await mallory.wait(lambda seen: seen.event_id == sent)).decrypted  # the operator's
     assert not (await mallory.wait(lambda seen: seen.event_id == answer.event_id)).decrypted
 
 
