@@ -4,9 +4,11 @@
 import shutil
 from pathlib import Path
 
-from tests.audit.chains import sample
+from tests.audit.chains import Chain, sample
 from tests.audit.verdicts import TEXTS, report
-from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.verify import verify
+from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, recording_name
 from tibet_nc_protocol.records import ERASED_TEXT
 
 
@@ -51,6 +53,27 @@ def test_an_erasure_of_the_text_alone(tmp_path: Path) -> None:
     (tmp_path / RECORDINGS / "000000000002.cast").unlink()
     found = report(tmp_path)
     assert [(finding.record, finding.reason) for finding in found.findings] == [(3, "not there")]
+
+
+def test_an_erasure_meanwhile(tmp_path: Path) -> None:
+    """What is erased while it is verified is no fault, though that is on record in a later file."""
+    chain = Chain(tmp_path, segment_records=3)
+    number = chain.intent("vault read")
+    chain.security()
+    chain.outcome(number, b"hunter2\n")
+
+    def erase(_bytes: int, _lines: int) -> None:
+        if chain.length == 4:
+            chain.security()
+            chain.security()
+            chain.erased(number)
+            (tmp_path / RECORDINGS / recording_name(number)).unlink()
+
+    with State(tmp_path) as state:
+        found = verify(state, report=erase)
+    assert len(chain.segments) > found.segments
+    assert found.findings == []
+    assert found.counts.erased_recordings == 1
 
 
 def test_no_texts_at_all(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from tibet_nc_audit import payloads, tokens
 from tibet_nc_audit.errors import DisagreementError, MissingError
 from tibet_nc_audit.findings import Finding, Findings, What
-from tibet_nc_audit.locate import retentions
+from tibet_nc_audit.locate import erased_recordings, retentions
 from tibet_nc_audit.lookahead import DiffersError, Lookahead
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import Checked, check_recording, missing_recording, name_of
@@ -80,7 +80,6 @@ class Evidence:
         self._erased: dict[str, tuple[int, int]] = {}
         self._last = (0, 0)
         self._erasures: set[int] = set()
-        self._erased_recordings: set[int] = set()
         self._absent: dict[str, tuple[int, int, int]] = {}
         """Recordings that aren't there: the command's number, and where that was found."""
         self._retentions: list[tuple[int, int]] | None = None
@@ -120,8 +119,6 @@ class Evidence:
                 self._check_recording(record, place)
             case Security() if record.what is SecurityEvent.ERASED and record.number is not None:
                 self._erasures.add(record.number)
-                if record.erases_recording:
-                    self._erased_recordings.add(record.number)
             case _:
                 pass
 
@@ -151,10 +148,11 @@ class Evidence:
 
     def finish(self) -> None:
         """Leave the chain: what is missing without a reason, and what nobody asked for."""
-        if self._absent:
-            self._retentions = None  # the chain may have grown since it was looked through
+        # The chain may have grown since it was looked through, and by new files since it was read.
+        self._retentions = None
+        erased = frozenset(erased_recordings(self._state) if self._absent else ())
         for name, (number, *where) in self._absent.items():
-            if number in self._erased_recordings:
+            if number in erased:
                 self.counts.erased_recordings += 1
             elif self._expired(where[0], number):
                 self.counts.expired_recordings += 1

@@ -25,6 +25,7 @@ from tibet_nc_protocol.records import (
 from tibet_nc_protocol.signing import PublicKey
 
 _RETENTION: Final = b'"what":"retention"'
+_ERASED: Final = b'"what":"erased"'
 _KEY_RECORD: Final = b'"kind":"key"'
 """What stands in key records only: within a string, quotation marks are escaped."""
 
@@ -155,6 +156,14 @@ def retentions(state: State) -> Iterator[tuple[int, Security]]:
     for number, line in state.records_from(0):
         if _RETENTION in line and isinstance(record := _decode(line), Security):
             yield number, record
+
+
+def erased_recordings(state: State) -> Iterator[int]:
+    """Yield the numbers of the commands whose recordings were erased; raises AuditError."""
+    for _, line in state.records_from(0):
+        record = _decode(line) if _ERASED in line else None
+        if isinstance(record, Security) and record.erases_recording and record.number is not None:
+            yield record.number
 
 
 def _decode(line: bytes) -> Record | None:

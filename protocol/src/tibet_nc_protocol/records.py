@@ -229,7 +229,7 @@ class Security(_Record, frozen=True, kw_only=True, tag="security"):
 
     @property
     def erases_recording(self) -> bool:
-        """Whether it says of a command's recording, too, that it was erased (SPEC §7)."""
+        """Whether it says of a command's recording, too, that it was erased (SPEC §9)."""
         return self.what is SecurityEvent.ERASED and self.detail.startswith(f"{ERASED_BOTH} ")
 
 
