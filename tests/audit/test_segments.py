@@ -106,3 +106,16 @@ def test_a_writer_at_work(tmp_path: Path) -> None:
         add(tmp_path / SEGMENT, data[-10:])
         assert [*first, *file] == data.split(b"\n")[:-1]
         assert file.torn == 0
+
+
+def test_a_line_that_is_cut_off_meanwhile(tmp_path: Path) -> None:
+    """Of a torn line that its writer cuts off, nothing is left before the line that follows."""
+    sample(tmp_path)
+    lines = (tmp_path / SEGMENT).read_bytes().splitlines(keepends=True)
+    (tmp_path / SEGMENT).write_bytes(b"".join(lines[:5]) + b"torn")
+    with State(tmp_path) as state, state.open(segment_name(0), 10_000, CHAIN) as file:
+        first = list(file)
+        assert file.torn == 4
+        (tmp_path / SEGMENT).write_bytes(b"".join(lines[:6]))
+        assert [*first, *file] == [line[:-1] for line in lines[:6]]
+        assert file.torn == 0

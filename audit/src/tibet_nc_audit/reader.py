@@ -8,7 +8,8 @@ Facts the code rests on:
 - Lines are held one block at a time, so memory grows neither with a file nor with a line. A line
   over its limit comes out cut, but still over the limit, so that its decoder refuses it.
 - The executor may be writing while we read. It appends whole lines, of which a reader can see
-  the first part for a moment; so an incomplete last line is looked at twice.
+  the first part for a moment; so an incomplete last line is looked at twice. It may also cut such
+  a line off, and go on with another; so what was read of one is read anew if the file has changed.
 """
 
 import errno
@@ -72,6 +73,7 @@ class LineFile:
 
     def batches(self) -> Iterator[list[bytes]]:
         """Yield the lines, without their ends, as they are read; raises AuditError."""
+        self._look_again()
         while True:
             block = self._read(self.position)
             self.position += len(block)
@@ -80,6 +82,7 @@ class LineFile:
                     return
                 self._settled = True
                 time.sleep(SETTLE_SECONDS)
+                self._look_again()
                 continue
             *lines, rest = (self._rest + block).split(b"\n")
             self._rest = rest[: self._limit + 1]
@@ -112,6 +115,11 @@ class LineFile:
     def __iter__(self) -> Iterator[bytes]:
         for batch in self.batches():
             yield from batch
+
+    def _look_again(self) -> None:
+        """Go back to where an incomplete line begins, if the file is longer or shorter now."""
+        if self._rest and os.fstat(self._descriptor).st_size != self.position:
+            self.position, self._rest = self.begin, b""
 
     def _read(self, position: int) -> bytes:
         try:
