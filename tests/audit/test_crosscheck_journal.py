@@ -271,6 +271,13 @@ def test_another_chain_before(chain: Chain, tmp_path: Path) -> None:
     assert found[2].startswith("2 entries of another chain, before this one began")
 
 
+def test_entries_in_another_order(chain: Chain) -> None:
+    """Newest first, or as a clock that was set back has them, entries are of no other chain."""
+    journal = journal_of(chain)
+    assert found_in(chain, journal[::-1]) == []
+    assert found_in(chain, journal[3:] + journal[:3]) == []
+
+
 @pytest.mark.parametrize(
     ("number", "field", "value"),
     [

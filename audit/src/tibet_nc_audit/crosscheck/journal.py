@@ -57,8 +57,8 @@ class _Comparing:
         self._seen = bytearray(len(chain))
         self._counted = 0
         """Entries of the executor so far."""
-        self._begun = False
-        """Whether the chain's own first entry has come; it may be sent again."""
+        self._own = False
+        """Whether an entry of this very chain has come: then none before it was of another."""
         self._latest = -1
         """The record of the latest entry that counted."""
         self._drops: Counter[int] = Counter()
@@ -117,16 +117,16 @@ class _Comparing:
                 found=f"head {head}",
             )
             return
-        if number == 0 and head == self._chain.digest(0) and not self._begun:
-            self._begun = True
-            if self._counted:
-                self._begin_anew(place)
+        own = head == self._chain.digest(number)
+        if number == 0 and own and self._counted and not self._own:
+            self._begin_anew(place)
+        self._own |= own
         self._counted += 1
         self._latest = number
         if self._seen[number]:
             self._repeated += 1
         self._seen[number] = 1
-        if head != self._chain.digest(number):
+        if not own:
             self._found.add(
                 Kind.DIFFERS,
                 number,
