@@ -4,6 +4,7 @@
 import asyncio
 import itertools
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -162,29 +163,56 @@ async def test_stop_ends_a_stuck_shell_and_what_waits_behind_it(
     assert [len(operator.answers_to(event)) for event in (first, behind)] == [1, 1]
 
 
+@pytest.fixture
+async def proxy(synapse: Synapse) -> AsyncIterator[Proxy]:
+    """Put something before the homeserver that can do as it likes."""
+    async with Proxy(synapse.url) as running:
+        yield running
+
+
+@pytest.fixture
+async def behind(
+    proxy: Proxy, operator: Operator, room: str, bot: Account, directory: Path
+) -> AsyncIterator[Host]:
+    """Start a host that hears its homeserver through that only, and has answered a command."""
+    with Host(
+        directory / "host",
+        homeserver=proxy.url,
+        bot=bot,
+        operators={operator.user_id: operator.master_key},
+        rooms=[room],
+    ) as made:
+        await asyncio.to_thread(made.start)
+        await operator.wait_member(room, bot.user_id)
+        await operator.answer_to(await operator.send_text(room, "$ true"))
+        yield made
+
+
 async def test_no_stop_waits_for_a_notice(
-    operator: Operator, synapse: Synapse, bot: Account, directory: Path
+    behind: Host, proxy: Proxy, operator: Operator, room: str
 ) -> None:
     """The agent ends when it is told to, though the homeserver doesn't take what it says."""
-    room = await operator.create_room(invite=[bot.user_id])
-    async with Proxy(synapse.url) as proxy:
-        host = Host(
-            directory / "host",
-            homeserver=proxy.url,
-            bot=bot,
-            operators={operator.user_id: operator.master_key},
-            rooms=[room],
-        )
-        try:
-            await asyncio.to_thread(host.start)
-            await operator.wait_member(room, bot.user_id)
-            await operator.answer_to(await operator.send_text(room, "$ true"))
-            proxy.refuse("/send/", status=502, times=1_000_000)
-            seen = len(proxy.seen)
-            await operator.send_text(room, "$ sleep 1000")
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while not any("/send/" in path for _, path in proxy.seen[seen:]):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            assert await asyncio.to_thread(host.agent.stop) == 0
-        finally:
-            host.close()
+    proxy.refuse("/send/", status=502, times=1_000_000)
+    seen = len(proxy.seen)
+    await operator.send_text(room, "$ sleep 1000")
+    async with asyncio.timeout(ANSWER_SECONDS):
+        while not any("/send/" in path for _, path in proxy.seen[seen:]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(behind.agent.stop) == 0
+    assert "Traceback" not in behind.agent.log.read_text()
+
+
+async def test_what_ends_the_agent_does_so_over_a_notice_too(
+    behind: Host, proxy: Proxy, operator: Operator, room: str
+) -> None:
+    """A token that has ended while a command runs ends the agent with one line, as ever (I4)."""
+    ended = {"errcode": "M_UNKNOWN_TOKEN", "error": "no"}
+    proxy.refuse("/send/", status=401, body=ended, times=1)
+    event = await operator.send_text(room, "$ sleep 2; echo done")
+    assert await asyncio.to_thread(behind.agent.wait, ANSWER_SECONDS) == 1
+    *_, said = behind.agent.log.read_text().splitlines()
+    assert said.startswith("tibet-nc-agent: ")
+    assert "token" in said
+    assert "Traceback" not in behind.agent.log.read_text()
+    await asyncio.to_thread(behind.start_agent)
+    assert (await operator.answer_to(event, ANSWER_SECONDS)).body.startswith("done\n")

@@ -91,43 +91,56 @@ class Command:
         )
 
     async def _run(self, request: Callable[[int], Run]) -> Finished | Denied:
-        """Ask until there is a result; meanwhile tell the room that the command has started."""
-        started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-        ended = asyncio.Event()
+        """Ask until there is a result; meanwhile tell the room that the command has started.
 
+        What must not be gone on after, raised over such a notice, is raised with the result.
+        """
+        started: asyncio.Future[Started | None] = asyncio.get_running_loop().create_future()
+        ended = asyncio.Event()
+        announcing = asyncio.create_task(self._announce(started, ended))
+        try:
+            result = await self._ask(request, started)
+        except BaseException:  # the agent ends, and the homeserver may be away
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
+            raise
+        finally:
+            self._turn.command = None
+        ended.set()
+        if not started.done():
+            started.set_result(None)
+        await announcing  # a notice that is being sent is not torn
+        return result
+
+    async def _ask(
+        self, request: Callable[[int], Run], started: asyncio.Future[Started | None]
+    ) -> Finished | Denied:
         def on_start(news: Started) -> None:
             self._turn.running = news.number
             if not started.done():  # after a new connection it is told again
                 started.set_result(news)
 
-        announcing = asyncio.create_task(self._announce(started, ended))
-        try:
-            while True:
-                await self._desk.executor_up(self._message.room_id)
-                self._turn.asked()
-                try:
-                    return await self._desk.link.execute(request, on_start)
-                except LinkError as error:
-                    log.info("asking again for %s: %s", self._message.event_id, error)
-                finally:
-                    self._turn.running = None
-        except asyncio.CancelledError:  # the agent ends, and the homeserver may be away
-            announcing.cancel()
-            raise
-        finally:
-            self._turn.command = None
-            ended.set()
-            started.cancel()
-            await asyncio.wait([announcing])  # a notice that is being sent is not torn
+        while True:
+            await self._desk.executor_up(self._message.room_id)
+            self._turn.asked()
+            try:
+                return await self._desk.link.execute(request, on_start)
+            except LinkError as error:
+                log.info("asking again for %s: %s", self._message.event_id, error)
+            finally:
+                self._turn.running = None
 
-    async def _announce(self, started: asyncio.Future[Started], ended: asyncio.Event) -> None:
+    async def _announce(
+        self, started: asyncio.Future[Started | None], ended: asyncio.Event
+    ) -> None:
         notice = None
         try:
             async with asyncio.timeout(WAITING_SECONDS):
                 await asyncio.shield(started)
         except TimeoutError:
             notice = await tell_waiting(self._desk, self._message, self._turn)
-        news = await started
+        if (news := await started) is None:
+            return
         try:
             async with asyncio.timeout(STARTED_SECONDS):
                 await ended.wait()
