@@ -56,6 +56,39 @@ async def test_a_refusal_is_recorded_once(executor: Executor, connect: Connect) 
     assert (record.device, record.detail) == ("DEVICE", "would restart the host")
 
 
+async def test_a_refusal_for_another_reason_is_told_the_recorded_one(
+    executor: Executor, connect: Connect
+) -> None:
+    """What is on record stays the reason, also after a restart; else the room would hear another.
+
+    So it is with what the executor itself has refused.
+    """
+    client = await connect(executor)
+    await client.send(refusal(client.number(), "$airlock"))
+    first = await client.receive()
+    assert isinstance(first, Recorded)
+    await client.send(client.request("true", "$executor", sent_ms=1_000_000))
+    stale = await client.receive()
+    assert isinstance(stale, Denied)
+    known = (("$airlock", first.number, "would restart the host"), ("$executor", stale.number, ""))
+    for restarted in (False, True):
+        if restarted:
+            executor.stop()
+            executor.start()
+            client = await connect(executor)
+        for event, recorded, reason in known:
+            again = replace(refusal(client.number(), event), family="edit", reason="an edit")
+            await client.send(again)
+            denied = await client.receive()
+            assert isinstance(denied, Denied)
+            assert (denied.code, denied.number) == (DenialCode.REFUSED, recorded)
+            assert denied.reason == (reason or stale.reason)
+        number = client.number()
+        await client.send(refusal(number, "$airlock"))
+        assert await client.receive() == replace(first, request=number)
+    assert len([record for record in records(executor) if isinstance(record, Refusal)]) == 2
+
+
 async def test_whatever_the_agent_reports_fits_a_record(
     executor: Executor, connect: Connect
 ) -> None:

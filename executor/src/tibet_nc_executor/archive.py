@@ -288,6 +288,10 @@ class Archive:
             return await asyncio.shield(refusing)
         return self.index.refusal(run)
 
+    def read(self, number: int) -> Record:
+        """Return a record of the chain; raises LedgerError."""
+        return next(segments.read_from(self._chain, number))[0]
+
     async def abort(self, number: int, run: str, detail: str) -> None:
         """Record that nothing more will be known of a command; raises LedgerError."""
         await self.append(

@@ -47,7 +47,7 @@ from tibet_nc_protocol.messages import (
     TailReport,
     Welcome,
 )
-from tibet_nc_protocol.records import Outcome, SecurityEvent, commitment
+from tibet_nc_protocol.records import Outcome, Refusal, SecurityEvent, commitment
 from tibet_nc_protocol.signing import Identity
 from tibet_nc_protocol.terms import DenialCode, run_id
 
@@ -144,7 +144,10 @@ class Office:
         return Welcome(host=self._facts.host, records=self._archive.length, head=self._archive.head)
 
     async def _refuse(self, request: Refuse) -> Recorded:
-        self._runs.check_not_run(run_id(request.room, request.event))
+        run = run_id(request.room, request.event)
+        self._runs.check_not_run(run)
+        if (known := await self._archive.refusal(run)) is not None:
+            return self._refused_before(request, *known)
         text = None
         digest = None
         if request.command is not None:
@@ -159,6 +162,18 @@ class Office:
             command=digest,
             text=text,
         )
+        return Recorded(request=request.request, number=number, head=head)
+
+    def _refused_before(self, request: Refuse, number: int, head: str) -> Recorded:
+        """Return the record of a refusal, or raise DeniedError with what that says if it differs.
+
+        Else the room would be told what the record doesn't say.
+        """
+        record = self._archive.read(number)
+        if not isinstance(record, Refusal):
+            raise LedgerError(f"record {number} is no refusal; the index can be deleted")
+        if (record.stage, record.family) != (request.stage, request.family):
+            raise DeniedError(DenialCode.REFUSED, record.detail, number)
         return Recorded(request=request.request, number=number, head=head)
 
     async def _alert(self, request: Alert) -> Recorded:
