@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.shell.driver import LIMITS, begin, commands_of, run, settings_for
+from tests.executor.shell.driver import LIMITS, begin, commands_of, run, settings_for, until
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.shell import Shell
 
@@ -29,13 +29,16 @@ BOMBS = {
 async def test_a_fork_bomb_is_survived(kind: Containment, home: Path, name: str) -> None:
     """It meets its limit, others work meanwhile, and all of it is gone after its end (I6)."""
     limits = replace(LIMITS, processes=60)
-    shell = Shell(settings_for(kind, home, limits=limits, total_s=1.0, grace_s=0.1))
+    shell = Shell(settings_for(kind, home, limits=limits))
     before = await begin(shell, "read line; echo still $line")
-    running = await begin(shell, f"({BOMBS[name]}) 2>/dev/null; sleep 100")
+    said = home / "said"
+    running = await begin(shell, f"({BOMBS[name]}) 2>said; sleep 100")
+    await until(lambda: said.exists() and "fork: " in said.read_text())
     for _ in range(5):
         assert (await run(shell, "echo $(echo works)")).output == b"works\n"
     before.command.write(b"here\n")
     assert (await before.done()).output == b"still here\n"
+    running.command.kill()
     await running.done()
     assert commands_of(shell.cage.settings.uid) == []
     assert (await run(shell, "echo $(echo works)")).output == b"works\n"
