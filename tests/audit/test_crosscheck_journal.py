@@ -239,6 +239,8 @@ def test_a_chain_that_was_cut(chain: Chain) -> None:
     put(chain.root, lines_of(chain.root)[:16])
     reason = "the chain does not have this record: it was cut, or replaced"
     assert found_in(chain, journal) == [("extra", number, reason) for number in (16, 17, 18)]
+    end = f"expected the end after 16 records, with head {journal[15]['TIBET_NC_HEAD']}"
+    assert end in crosscheck(chain, journal).out
 
 
 def test_a_chain_that_was_rolled_back_and_grew_on(chain: Chain, tmp_path: Path) -> None:
@@ -269,6 +271,50 @@ def test_another_chain_before(chain: Chain, tmp_path: Path) -> None:
     (found,) = found_in(chain, journal_of(before)[1:] + journal_of(chain))
     assert found[0] == "extra"
     assert found[2].startswith("2 entries of another chain, before this one began")
+
+
+def test_a_longer_chain_before(chain: Chain) -> None:
+    """Of one that was longer than this one the last entry tells as much (I8)."""
+    last = journal_of(chain)[-1] | {"TIBET_NC_SEQ": "99"}
+    (found,) = found_in(chain, [last, *journal_of(chain)])
+    assert found[2].startswith("1 entry of another chain, before this one began")
+
+
+def test_a_first_entry_that_differs_begins_nothing_anew(chain: Chain) -> None:
+    """Neither another record 0 nor what comes after it makes a difference another chain's (I8)."""
+    journal = journal_of(chain)
+    forged = journal[0] | {"TIBET_NC_HEAD": "0" * 64}
+    differs = ("differs", 0, "another record")
+    assert found_in(chain, [forged, *journal[1:]]) == [differs]
+    assert found_in(chain, [forged, forged, *journal[1:]]) == [differs, differs]
+
+
+def test_an_entry_without_a_head(chain: Chain) -> None:
+    """An entry that names a record and not its digest is of none that the chain has (I8)."""
+    journal = journal_of(chain)
+    del journal[7]["TIBET_NC_HEAD"]
+    assert found_in(chain, journal) == [("differs", 7, "another record")]
+
+
+@pytest.mark.parametrize("number", [None, "", "x", "-3"])
+def test_a_note_that_names_no_number_explains_nothing(chain: Chain, number: str | None) -> None:
+    """Journald's note of what it dropped counts for nothing without how many."""
+    journal = journal_of(chain)
+    note = {name: value for name, value in dropped(3).items() if name != "N_DROPPED"}
+    if number is not None:
+        note["N_DROPPED"] = number
+    assert found_in(chain, [*journal[:5], note, *journal[8:]]) == [
+        ("missing", 5, "not in the journal")
+    ]
+
+
+def test_another_note_of_journalds_explains_nothing(chain: Chain) -> None:
+    """Only the note that it dropped messages does."""
+    journal = journal_of(chain)
+    other = dropped(3) | {"MESSAGE_ID": "f77379a8490b408bbe5f6940505a777b"}
+    assert found_in(chain, [*journal[:5], other, *journal[8:]]) == [
+        ("missing", 5, "not in the journal")
+    ]
 
 
 def test_entries_in_another_order(chain: Chain) -> None:
