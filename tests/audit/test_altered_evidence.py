@@ -154,13 +154,21 @@ WRONG: list[tuple[Callable[[bytes], bytes], Callable[[Outcome], Outcome], What, 
         What.RECORDING,
         "the record says that more was recorded than printed",
     ),
+    (
+        lambda line: line,
+        lambda outcome: msgspec.structs.replace(
+            outcome, output_bytes=0, recorded_bytes=0, recording=""
+        ),
+        What.RECORDING,
+        "the record says that nothing was printed, with another SHA-256",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("token", "alter", "what", "reason"),
     WRONG,
-    ids=["content hash", "state", "recording's name", "lengths"],
+    ids=["content hash", "state", "recording's name", "lengths", "nothing"],
 )
 def test_the_executor_itself_is_wrong(
     tmp_path: Path,

@@ -161,6 +161,9 @@ def test_recordings(page: Page, tmp_path: Path, alter: Alter, bad: int | None) -
 LIES: Final[list[Callable[[Outcome], Outcome]]] = [
     lambda outcome: msgspec.structs.replace(outcome, recording=recording_name(9)),
     lambda outcome: msgspec.structs.replace(outcome, output_bytes=outcome.output_bytes - 1),
+    lambda outcome: msgspec.structs.replace(
+        outcome, output_bytes=0, recorded_bytes=0, recording=""
+    ),
 ]
 
 
@@ -168,7 +171,7 @@ LIES: Final[list[Callable[[Outcome], Outcome]]] = [
 def test_what_an_outcome_says_of_its_recording(
     page: Page, tmp_path: Path, alter: Callable[[Outcome], Outcome]
 ) -> None:
-    """An outcome that names another recording, or more of it than was printed, is named (I8)."""
+    """An outcome whose recording, lengths or SHA-256 contradict one another is named (I8)."""
     chain = Chain(tmp_path / "state")
     number = chain.outcome(chain.intent("df"), b"x\n", alter=alter)
     assert _first_bad(page, chain) == number

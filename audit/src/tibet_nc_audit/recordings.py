@@ -8,6 +8,7 @@ title and markers aren't in the digest.
 
 import hashlib
 from enum import StrEnum
+from typing import Final
 
 from tibet_nc_audit.errors import DisagreementError, MissingError, MissingFileError, NotAFileError
 from tibet_nc_audit.reader import State
@@ -17,6 +18,8 @@ from tibet_nc_protocol.layout import RECORDINGS, recording_name, remainder_name
 from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
 from tibet_nc_protocol.recording import CastReader
 from tibet_nc_protocol.records import Outcome, Remainder
+
+_NOTHING: Final = hashlib.sha256().hexdigest()
 
 
 class Checked(StrEnum):
@@ -51,7 +54,16 @@ def check_recording(state: State, outcome: Outcome | Remainder) -> Checked:
             found=counted(outcome.recorded_bytes, "byte"),
         )
     if not outcome.recording and not outcome.recorded_bytes:
-        return Checked.CAPPED if outcome.output_bytes else Checked.NONE
+        if outcome.output_bytes:
+            return Checked.CAPPED
+        if outcome.output_sha256 != _NOTHING:
+            raise DisagreementError(
+                shown,
+                "the record says that nothing was printed, with another SHA-256",
+                expected=_NOTHING,
+                found=outcome.output_sha256,
+            )
+        return Checked.NONE
     if outcome.recording != name:
         raise DisagreementError(
             shown, "the record names another file", expected=name, found=outcome.recording

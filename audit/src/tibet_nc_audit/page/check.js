@@ -336,6 +336,12 @@ class ChainCheck {
       this.find(record.seq, "names another recording", name, record.recording);
       return;
     }
+    const nothing = hex(await sha256(new Uint8Array()));
+    if (!record.output_bytes && record.output_sha256 !== nothing) {
+      this.find(record.seq, "says that nothing was printed, with another SHA-256", nothing,
+        record.output_sha256);
+      return;
+    }
     if (!recording) return;
     if (recording.empty && (record.recorded_bytes || !record.output_bytes)) {
       this.find(record.seq, "the recording has no asciicast v3 header");
