@@ -14,7 +14,8 @@ from tests.executor.injection import file_bytes_left
 from tests.executor.rig import ROOM
 from tests.executor.test_refusals import refusal
 from tibet_nc_executor import ledger
-from tibet_nc_executor.archive import INDEX_AFTER_S, Archive
+from tibet_nc_executor.archive import Archive
+from tibet_nc_executor.derived import INDEX_AFTER_S
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.journal import Gap
 from tibet_nc_executor.ledger import Text
@@ -76,7 +77,7 @@ async def test_a_chain_without_a_beginning_is_not_gone_on_with(tmp_path: Path) -
 async def test_nothing_is_recorded_after_a_change_of_key(archive: Archive, tmp_path: Path) -> None:
     """The record of the new key stays the last, though the journal has a gap that is found then."""
     await archive.change_key(Identity(b"another key".ljust(32, b".")))
-    archive._missed(Gap(count=1, first=1, last=1))
+    archive._tell(Gap(count=1, first=1, last=1))
     for _ in range(3):
         await asyncio.sleep(0)
     assert isinstance(kit.verify(tmp_path)[-1], Key)

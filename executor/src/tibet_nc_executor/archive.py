@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""The chain with all that follows from it: the index, the journal, and the newest records.
+"""The chain with all that follows from it: journal and index (derived.py), and the newest records.
 
-Whoever has something to record comes here. A record that is on disk goes to the journal, whatever
-became of the one who asked, and then into the index, or when somebody asks that. Both are made from
-the chain alone, also by the next start: a command's answer need not wait for them.
+Whoever has something to record comes here.
 """
 
 import asyncio
 import hashlib
-import itertools
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor import segments
+from tibet_nc_executor.derived import Derived
 from tibet_nc_executor.durable import sync_directory
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.index import Index
-from tibet_nc_executor.journal import Gap, Journal
+from tibet_nc_executor.journal import Gap
 from tibet_nc_executor.ledger import Ledger, Place, Text
 from tibet_nc_executor.reserve import Reserve
 from tibet_nc_protocol import note
@@ -33,9 +31,7 @@ from tibet_nc_protocol.records import (
     Aborted,
     Checkpoint,
     Genesis,
-    Intent,
     Key,
-    Outcome,
     Record,
     Refusal,
     Remainder,
@@ -47,12 +43,6 @@ from tibet_nc_protocol.signing import Identity, PublicKey
 from tibet_nc_protocol.terms import Reason, Stage, run_id
 
 EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
-JOURNAL_AFTER_S: Final = 0.025
-"""When a command's records are given to the journal's thread, which would take turns with the
-answer before."""
-INDEX_AFTER_S: Final = 0.05
-"""When a record is taken into the index that nobody asked before. By then the journal has it, so
-that the index can say so: what it doesn't call sent is sent again by the next start."""
 
 
 class Archive:
@@ -84,25 +74,10 @@ class Archive:
         """Called with each checkpoint that is on disk."""
         self._checkpoint_records = checkpoint_records
         self._since_checkpoint = 0
-        self._durable = self._ledger.length
-        self._unindexed: list[tuple[Record, str]] = []
-        self._indexing: asyncio.TimerHandle | None = None
-        self._unsent: list[tuple[Record, str]] = []
-        self._sending: asyncio.TimerHandle | None = None
-        self._index: Final = Index(directory / "index.sqlite")
-        told = self._index.journaled
-        begin = self._ledger.length if told is None else told
-        self._loop: Final = asyncio.get_running_loop()
-        self._untold: list[Gap] = []
-        """What is missing in the journal and isn't on record yet."""
-        self._journal: Final = Journal(self._missed, begin=begin)
-        self._catch_up()
-        self._index.check(self._ledger.length, self._ledger.head)
-        if told is None:
-            self._index.catch_up((), journaled=begin)
-        self._ledger.tree = self._index.copy_tree()
-        for record, head in segments.read_from(self._chain, begin):
-            self._journal.send(record, head)
+        self._derived: Final = Derived(
+            directory, length=self._ledger.length, head=self._ledger.head, missed=self._tell
+        )
+        self._ledger.tree = self._derived.tree
         self._under_way: set[asyncio.Task[object]] = set()
         """What has to be done to its end, whoever waits for it."""
         self._refusing: dict[str, asyncio.Task[tuple[int, str]]] = {}
@@ -135,30 +110,24 @@ class Archive:
 
         Records from before the start count if they are among the newest.
         """
-        if (gap := self._journal.gap) is not None:
+        if (gap := self._derived.unjournaled) is not None:
             return f"{gap} so far"
         return None if self._gap is None else f"record #{self._gap.seq}: {self._gap.detail}"
 
     @property
     def index(self) -> Index:
         """The index, brought up to the chain; raises LedgerError when that can't be done."""
-        self._catch_up()
-        return self._index
+        return self._derived.index
 
     @property
     def commands(self) -> int:
         """Number of commands that were ever begun."""
-        return self._counts().commands
+        return self._derived.counts.commands
 
     @property
     def refused(self) -> int:
         """Number of messages that were ever refused."""
-        return self._counts().refused
-
-    def _counts(self) -> Index:
-        with suppress(LedgerError):  # then these are the counts up to where it is behind
-            self._catch_up()
-        return self._index
+        return self._derived.counts.refused
 
     async def begin(self, *, host: str, version: str, agent_key: PublicKey) -> None:
         """Record what the start found: a new chain, a torn line, commands that never ended."""
@@ -207,7 +176,7 @@ class Archive:
         critical is recorded.
         """
         if not critical:
-            self._catch_up()
+            self._derived.catch_up()
         return await self._ledger.append(make, text=text, before=before, critical=critical)
 
     async def security(
@@ -404,33 +373,17 @@ class Archive:
         """
         if self._under_way:
             await asyncio.wait(self._under_way)
-        self._send()
-        gap = await asyncio.to_thread(self._journal.close)
-        if gap is not None:
-            self._untold.append(gap)
-            if not self._handed_over:
-                with suppress(LedgerError):  # the disk is full as well
-                    await self.security(
-                        SecurityEvent.JOURNAL,
-                        f"{gap}, and none from there on until the executor ended",
-                        number=gap.first,
-                    )
-                    self._untold.remove(gap)
+        gap = await self._derived.end_journal()
+        if gap is not None and not self._handed_over:
+            with suppress(LedgerError):  # the disk is full as well
+                await self.security(
+                    SecurityEvent.JOURNAL,
+                    f"{gap}, and none from there on until the executor ended",
+                    number=gap.first,
+                )
+                self._derived.told(gap)
         await self._ledger.close()
-        for timer in (self._sending, self._indexing):
-            if timer is not None:
-                timer.cancel()
-        with suppress(LedgerError):  # the next start catches up
-            self._catch_up()
-            lacking = min((gap.first for gap in self._untold), default=self.length)
-            self._index.catch_up((), journaled=lacking)
-        self._index.close()
-
-    def _missed(self, gap: Gap) -> None:
-        """Have a gap in the journal recorded; called by the journal's thread."""
-        self._untold.append(gap)
-        with suppress(RuntimeError):  # the loop has ended: the next start sees to it
-            self._loop.call_soon_threadsafe(self._tell, gap)
+        self._derived.close()
 
     def _note_gap(self, record: Record) -> None:
         if isinstance(record, Security) and record.what is SecurityEvent.JOURNAL:
@@ -449,10 +402,9 @@ class Archive:
     async def _record_gap(self, gap: Gap) -> None:
         with suppress(LedgerError):  # whoever wants to run something is told
             await self.security(SecurityEvent.JOURNAL, str(gap), number=gap.first)
-            self._untold.remove(gap)
+            self._derived.told(gap)
 
     def _recorded(self, record: Record, head: str) -> None:
-        self._durable = record.seq + 1
         self.newest.append((record, head))
         self._note_gap(record)
         self._since_checkpoint += 1
@@ -461,40 +413,4 @@ class Archive:
         if isinstance(record, Checkpoint):
             for tell in self.on_checkpoint:
                 tell(record)
-        self._unsent.append((record, head))
-        if not isinstance(record, Intent | Outcome):  # no answer waits for it, and it may be urgent
-            self._send()
-        elif self._sending is None:
-            self._sending = self._loop.call_later(JOURNAL_AFTER_S, self._send)
-        self._unindexed.append((record, head))
-        if self._indexing is None:
-            self._indexing = self._loop.call_later(INDEX_AFTER_S, self._index_later)
-
-    def _send(self) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
-            self._sending = None
-        unsent, self._unsent = self._unsent, []
-        for record, head in unsent:
-            self._journal.send(record, head)
-
-    def _index_later(self) -> None:
-        if self._unsent:  # the index is to say that the journal has those, too
-            self._indexing = self._loop.call_later(INDEX_AFTER_S, self._index_later)
-            return
-        self._indexing = None
-        with suppress(LedgerError):  # the disk may be full; whoever asks next is told
-            self._catch_up(sent=True)
-
-    def _catch_up(self, *, sent: bool = False) -> None:
-        """Bring the index up to what is on disk, or else to what was sent; raises LedgerError."""
-        recent, self._unindexed = self._unindexed, []
-        missing = self._durable - self._index.length
-        if missing <= 0 and not sent:
-            return
-        records: Iterable[tuple[Record, str]] = recent
-        if missing != len(recent):  # behind since an earlier failure
-            behind = segments.read_from(self._chain, self._index.length)
-            records = itertools.islice(behind, missing)
-        lacking = min([self._journal.settled, *(gap.first for gap in self._untold)])
-        self._index.catch_up(records, journaled=lacking)
+        self._derived.add(record, head)
