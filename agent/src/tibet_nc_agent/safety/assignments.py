@@ -26,7 +26,8 @@ from tibet_nc_agent.safety.grammar.nodes import (
     Subshell,
 )
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.values import Field, State, Value
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import Field, Value
 from tibet_nc_agent.safety.variables import set_attributes, store
 
 _ASSIGNING = frozenset(

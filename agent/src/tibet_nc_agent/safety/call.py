@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from tibet_nc_agent.safety.paths import Place
 from tibet_nc_agent.safety.rules.model import Rules
-from tibet_nc_agent.safety.values import Field, State, Stream
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import Field, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
 
 Span = tuple[int, int]

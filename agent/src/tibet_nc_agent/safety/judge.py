@@ -13,7 +13,8 @@ from tibet_nc_agent.safety.budget import Budget, TooComplexError
 from tibet_nc_agent.safety.grammar import GrammarError, parse
 from tibet_nc_agent.safety.policy import policy_for
 from tibet_nc_agent.safety.rules import Rules, load_rules
-from tibet_nc_agent.safety.values import TERMINAL, State
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import TERMINAL
 from tibet_nc_agent.safety.verdict import Decision, Family, Verdict
 from tibet_nc_agent.safety.walk import Walker
 

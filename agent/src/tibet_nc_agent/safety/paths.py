@@ -27,7 +27,7 @@ from tibet_nc_agent.safety.marks import (
 )
 from tibet_nc_agent.safety.patterns import pattern_set
 from tibet_nc_agent.safety.rules.model import Level, Paths
-from tibet_nc_agent.safety.values import State
+from tibet_nc_agent.safety.state import State
 
 STANDARD_INPUT = frozenset(["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
 """What programs call their input."""

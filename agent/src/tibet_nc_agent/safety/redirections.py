@@ -12,15 +12,8 @@ from tibet_nc_agent.safety.grammar.nodes import Literal, Redirection
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import made, path_levels, resolve
 from tibet_nc_agent.safety.start_files import judge_start_file
-from tibet_nc_agent.safety.values import (
-    EMPTY,
-    FILE,
-    Field,
-    Source,
-    State,
-    Stream,
-    text_stream,
-)
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import EMPTY, FILE, Field, Source, Stream, text_stream
 from tibet_nc_agent.safety.variables import store
 from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import judge_write

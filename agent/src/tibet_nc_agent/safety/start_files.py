@@ -4,7 +4,8 @@
 import re
 
 from tibet_nc_agent.safety.call import Walk
-from tibet_nc_agent.safety.values import State, Stream
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
 
 _SHELL_TEXT = re.compile(

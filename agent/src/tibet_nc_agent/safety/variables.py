@@ -15,7 +15,8 @@ from tibet_nc_agent.safety.call import Span, Walk
 from tibet_nc_agent.safety.expand import as_document, as_prompt, assigned, evaluate, evaluated
 from tibet_nc_agent.safety.marks import UNKNOWN
 from tibet_nc_agent.safety.paths import made
-from tibet_nc_agent.safety.values import ATTRIBUTES, UNSURE, Field, State, Value, integer
+from tibet_nc_agent.safety.state import ATTRIBUTES, UNSURE, State
+from tibet_nc_agent.safety.values import Field, Value, integer
 from tibet_nc_agent.safety.verdict import Decision, Family
 
 RUN_AS_COMMAND = frozenset(

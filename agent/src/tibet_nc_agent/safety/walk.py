@@ -43,14 +43,13 @@ from tibet_nc_agent.safety.redirections import (
     standing_input,
 )
 from tibet_nc_agent.safety.rules.model import Rules
+from tibet_nc_agent.safety.state import Context, State
 from tibet_nc_agent.safety.values import (
     COMMAND,
     EMPTY,
     TERMINAL,
-    Context,
     Field,
     Source,
-    State,
     Stream,
     Value,
     joined,

@@ -5,7 +5,8 @@ from tibet_nc_agent.safety.call import Call, Span, Walk
 from tibet_nc_agent.safety.marks import FOUND, UNKNOWN
 from tibet_nc_agent.safety.paths import Place
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import Choice, Field, State
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import Choice, Field
 from tibet_nc_agent.safety.verdict import Decision, Family
 
 FAMILY_OF_LEVEL = {

@@ -9,7 +9,8 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.expand import as_document
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
-from tibet_nc_agent.safety.values import EMPTY, State, Stream, text_stream
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import EMPTY, Stream, text_stream
 from tibet_nc_agent.safety.variables import forget_assigned
 from tibet_nc_agent.safety.verdict import Family
 

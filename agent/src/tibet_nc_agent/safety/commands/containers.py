@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import Context, Source, Stream
+from tibet_nc_agent.safety.state import Context
+from tibet_nc_agent.safety.values import Source, Stream
 from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_write
 

@@ -12,7 +12,8 @@ from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.redirections import descriptor_input
 from tibet_nc_agent.safety.rules.model import Level
-from tibet_nc_agent.safety.values import EMPTY, Field, Source, State, Stream, Value
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import EMPTY, Field, Source, Stream, Value
 from tibet_nc_agent.safety.variables import judge_subscript, set_attributes, store
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*(?:\[.*?\])?)(\+?=)(.*)", re.DOTALL)

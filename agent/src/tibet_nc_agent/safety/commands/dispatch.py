@@ -36,14 +36,8 @@ from tibet_nc_agent.safety.grammar.nodes import Command
 from tibet_nc_agent.safety.marks import UNKNOWN, is_glob, is_unknown, matching, plain, shown
 from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.policy import Policy
-from tibet_nc_agent.safety.values import (
-    COMMAND,
-    Context,
-    Field,
-    State,
-    Stream,
-    through,
-)
+from tibet_nc_agent.safety.state import Context, State
+from tibet_nc_agent.safety.values import COMMAND, Field, Stream, through
 from tibet_nc_agent.safety.verdict import Decision, Family
 
 HANDLERS: dict[str, Handler] = {

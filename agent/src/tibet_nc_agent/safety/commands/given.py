@@ -15,7 +15,8 @@ from tibet_nc_agent.safety.commands.mentioned import as_mentioned
 from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.policy import Policy
-from tibet_nc_agent.safety.values import Context, Field
+from tibet_nc_agent.safety.state import Context
+from tibet_nc_agent.safety.values import Field
 from tibet_nc_agent.safety.writes import judge_write
 
 _OUTPUT_OPTIONS = frozenset(["-o", "-O", "-of", "-out", "--out", "--output", "--output-file"])

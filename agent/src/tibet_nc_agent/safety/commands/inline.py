@@ -21,7 +21,8 @@ from tibet_nc_agent.safety.commands.mentioned import (
 from tibet_nc_agent.safety.commands.python_code import everything_in, judge_python
 from tibet_nc_agent.safety.commands.text import unescape
 from tibet_nc_agent.safety.marks import without_marks
-from tibet_nc_agent.safety.values import Field, State, Stream
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import Field, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
 

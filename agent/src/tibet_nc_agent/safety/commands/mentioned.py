@@ -9,7 +9,8 @@ dangerous command needs an approval; and so do paths, where something that is co
 from collections.abc import Iterable
 
 from tibet_nc_agent.safety.call import Call, Span, Walk
-from tibet_nc_agent.safety.values import Context, Field, State
+from tibet_nc_agent.safety.state import Context, State
+from tibet_nc_agent.safety.values import Field
 from tibet_nc_agent.safety.writes import judge_removal
 
 _AROUND = "| \t\n-"  # `open(F, "reboot|")`

@@ -5,7 +5,8 @@ import re
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.values import EMPTY, Context, Stream
+from tibet_nc_agent.safety.state import Context
+from tibet_nc_agent.safety.values import EMPTY, Stream
 from tibet_nc_agent.safety.verdict import Family
 
 _LISTS = frozenset(["-l", "-L", "--list", "--table", "--help", "--version"])

@@ -14,7 +14,8 @@ from tibet_nc_agent.safety.commands.mentioned import (
 )
 from tibet_nc_agent.safety.commands.python_text import Known, aliases_of, constants_of, text_of
 from tibet_nc_agent.safety.marks import UNKNOWN
-from tibet_nc_agent.safety.values import Field, State, Stream
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import Field, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
 

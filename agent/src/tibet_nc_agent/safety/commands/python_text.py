@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.marks import UNKNOWN, without_marks
-from tibet_nc_agent.safety.values import State
+from tibet_nc_agent.safety.state import State
 
 _PERCENT = re.compile(r"%[-+ #0]{0,5}\d{0,4}(?:\.\d{1,4})?[a-zA-Z]")
 _FIELD = re.compile(r"\{[^{}]*\}")

@@ -11,7 +11,8 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import STANDARD_INPUT, made, resolve
-from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, State, Stream
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, Stream
 from tibet_nc_agent.safety.verdict import Family
 
 _SSH_LETTERS = "BbcDEeFIiJLlmOopQRSWw"

@@ -9,7 +9,8 @@ from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Runs, Wrapper
-from tibet_nc_agent.safety.values import COMMAND, EMPTY, FILE, Field, State, Stream, through
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import COMMAND, EMPTY, FILE, Field, Stream, through
 from tibet_nc_agent.safety.variables import judge_special, set_attributes, store
 from tibet_nc_agent.safety.verdict import Family
 

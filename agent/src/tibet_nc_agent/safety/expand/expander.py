@@ -25,7 +25,8 @@ from tibet_nc_agent.safety.grammar.nodes import (
     Word,
 )
 from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle, without_marks
-from tibet_nc_agent.safety.values import TERMINAL, Field, State, Stream, Value, integer
+from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.values import TERMINAL, Field, Stream, Value, integer
 
 _SPECIAL = re.compile(r"[{*?\[\]~]")
 _TILDE = re.compile(r"~([A-Za-z0-9_.+-]*)(?=/|$)")
