@@ -84,6 +84,7 @@ class Executor:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        print(self.log.read_text(errors="replace"))  # shown beside what has failed
 
     def _make(self, settings: str, shell: str) -> None:
         directory = self.directory
