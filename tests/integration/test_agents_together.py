@@ -13,7 +13,6 @@ import pytest
 from tests.harness import Account, Operator, Seen, Synapse
 from tests.harness.host import Host
 from tests.separation import choose_uids
-from tibet_nc_agent.exchange import KEY_SECONDS
 from tibet_nc_protocol.records import Outcome, Refusal
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
@@ -55,16 +54,16 @@ async def hosts(
         yield made
 
 
-async def answers(operator: Operator, event: str, bots: list[Account]) -> list[str]:
-    """Wait until every agent has answered a message; return the answers' texts."""
-    bodies: list[str] = []
+async def answers(operator: Operator, event: str, bots: list[Account]) -> list[Seen]:
+    """Wait until every agent has answered a message; return the answers in their order."""
+    found: list[Seen] = []
     for bot in bots:
 
         def wanted(seen: Seen, user: str = bot.user_id) -> bool:
             return seen.sender == user and seen.result.get("event_id") == event
 
-        bodies.append((await operator.wait(wanted)).body)
-    return bodies
+        found.append(await operator.wait(wanted))
+    return found
 
 
 async def test_each_answers_the_operator_and_nobody_else(
@@ -73,10 +72,11 @@ async def test_each_answers_the_operator_and_nobody_else(
     """What one agent says the other can't read, and neither answers, refuses nor records it."""
     for word in ("one", "two"):
         sent = await operator.send_text(room, f"$ echo {word}")
-        for body in await answers(operator, sent, bots):
-            assert body.startswith(f"{word}\n")
-        # By then each has waited for the key to the other's answer.
-        await asyncio.sleep(2 * KEY_SECONDS)
+        told = await answers(operator, sent, bots)
+        for answer in told:
+            assert answer.body.startswith(f"{word}\n")
+        for host, other in zip(hosts, told[::-1], strict=True):
+            await asyncio.to_thread(host.wait_log, f"{other.event_id}: ignored: ")
     said = Counter(seen.sender for seen in operator.events if seen.result.get("event_id"))
     assert said == {bot.user_id: 2 for bot in bots}
     for host in hosts:
