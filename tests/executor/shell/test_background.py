@@ -208,11 +208,12 @@ async def test_who_is_being_forked_is_asked_too(shell: Shell) -> None:
         left = await leave(shell, f"({large}; echo up; while :; do sleep 4747 & done) &")
         await left.done()
         await until(partial(left.has_printed, b"up"))
+        ended = asyncio.ensure_future(left.background.wait())
         left.background.interrupt()
         if shell.cage.containment is not Containment.CGROUP:  # then one in a fork may be missed
-            await asyncio.sleep(1)
+            await asyncio.wait([ended], timeout=1)
             left.background.interrupt()
-        rest = await asyncio.wait_for(left.background.wait(), 20)
+        rest = await asyncio.wait_for(ended, 20)
         assert rest.reason is Reason.CANCELLED
         assert running(shell, "sleep 4747") == []
 
