@@ -171,6 +171,56 @@ async def test_pages_without_end_are_a_gap(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(requests) == 3
 
 
+async def gap_of(*pages: JsonObject) -> tuple[list[str], bool, int]:
+    """Fill a gap before ``$9`` from pages; return what is there then, if all, and the requests."""
+    update = RoomUpdate(room_id="!room", state=(), timeline=(message(9),), gap_start="here")
+    until = asyncio.get_running_loop().time() + 60
+    answers = [answer(200, json.dumps(page).encode()) for page in pages]
+    async with answering(*answers) as (homeserver, requests):
+        filled, complete = await sync.fill_gap(
+            homeserver, update, user_id=BOT, since="before", until=until
+        )
+    assert filled.gap_start is None
+    return [str(event["event_id"]) for event in filled.timeline], complete, len(requests)
+
+
+def message(number: int) -> JsonObject:
+    """Return a message."""
+    return {"type": "m.room.message", "event_id": f"${number}"}
+
+
+BOT = "@bot:example.org"
+JOIN: JsonObject = {
+    "type": "m.room.member",
+    "event_id": "$join",
+    "state_key": BOT,
+    "content": {"membership": "join"},
+}
+
+
+async def test_a_gap_is_filled_in_the_order_of_the_room() -> None:
+    """Pages come newest first; what is there already is not put there twice (I4)."""
+    first: JsonObject = {"chunk": [message(9), message(8), message(7)], "end": "further"}
+    last: JsonObject = {"chunk": [message(6), message(5)]}
+    assert await gap_of(first, last) == (["$5", "$6", "$7", "$8", "$9"], True, 2)
+
+
+async def test_a_gap_ends_where_there_is_nothing_older() -> None:
+    """An empty page, and the agent's own joining, are the end, whatever else is offered."""
+    empty: JsonObject = {"chunk": [], "end": "further"}
+    assert await gap_of(empty) == (["$9"], True, 1)
+    joined: JsonObject = {"chunk": [message(8), JOIN], "end": "further"}
+    assert await gap_of(joined) == (["$join", "$8", "$9"], True, 1)
+
+
+async def test_a_gap_has_a_most_of_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more is asked for than so many events need, and that it isn't all is told."""
+    monkeypatch.setattr(sync, "GAP_EVENTS", 3)
+    page: JsonObject = {"chunk": [message(8), message(7)], "end": "further"}
+    found, complete, requests = await gap_of(page, page, page)
+    assert (len(found), complete, requests) == (5, False, 2)
+
+
 async def test_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer over the limit is not read to its end."""
     monkeypatch.setattr(module, "ANSWER_BYTES", 1_000)

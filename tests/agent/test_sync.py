@@ -65,6 +65,12 @@ def test_answer_is_read() -> None:
     assert (room.room_id, room.gap_start, room.timeline) == ("!room", "before", (text("$1"),))
 
 
+def test_who_has_changed_is_a_name() -> None:
+    """What else stands in a list of users is passed over."""
+    changed: Any = {**ANSWER, "device_lists": {"changed": [5, None, "", OPERATOR, {}]}}
+    assert sync.read(changed, ME).changed_users == (OPERATOR,)
+
+
 def test_no_keys_left_is_zero() -> None:
     """A count that leaves the kind out is 0, and no count is none (the outage of nio 0.26)."""
     answer: Any = {"next_batch": "t", "device_one_time_keys_count": {}}
