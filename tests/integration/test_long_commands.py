@@ -216,3 +216,19 @@ async def test_what_ends_the_agent_does_so_over_a_notice_too(
     assert "Traceback" not in behind.agent.log.read_text()
     await asyncio.to_thread(behind.start_agent)
     assert (await operator.answer_to(event, ANSWER_SECONDS)).body.startswith("done\n")
+
+
+async def test_a_restarted_agent_goes_on_telling_of_a_command(
+    behind: Host, proxy: Proxy, operator: Operator, room: str
+) -> None:
+    """What has run on is told in the same message, also by one that takes a while to begin."""
+    event = await operator.send_text(room, "$ while :; do date; sleep 1; done")
+    notice = await started(operator, event)
+    await asyncio.to_thread(behind.agent.kill)
+    before = len(operator.edits_of(notice.event_id))
+    proxy.refuse("/sync", status=502, times=2)
+    await asyncio.to_thread(behind.start_agent)
+    await operator.wait(lambda _: len(operator.edits_of(notice.event_id)) > before, ANSWER_SECONDS)
+    assert "the agent is not in" not in behind.agent.log.read_text()
+    await asked(operator, room, f"!kill {notice.result['number']}")
+    assert (await operator.answer_to(event, ANSWER_SECONDS)).result["reason"] == "killed"

@@ -97,10 +97,12 @@ class Service:
 
     async def _sync(self, group: asyncio.TaskGroup) -> None:
         desk = self._desk
-        for waiting in await desk.disk(desk.inbox.pending):
-            self._start(group, waiting)
+        pending = await desk.disk(desk.inbox.pending)
         token = await desk.disk(lambda: desk.inbox.token)
         async for batch in desk.matrix.batches(token):
+            for waiting in pending:  # nothing can be said in a room before there was a batch
+                self._start(group, waiting)
+            pending = []
             started = await self._take(group, batch)
             self._supervisor.moved()
             self._verifier.moved()
