@@ -408,6 +408,24 @@ def _good_recordings() -> Iterator[Case]:
     yield case("replacement", "A real U+FFFD is text.", b"\xef\xbf\xbd")
     yield case("capped", "The limit was reached.", b"much", mark="recording limit reached")
     yield case("controls", "Control characters.", bytes(range(0x20)) + b"\x7f\x1b[31mred\x1b[0m")
+    header = CastWriter().header(columns=80, rows=24, timestamp=1795564800, title="#1")
+
+    def written(name: str, fact: str, *lines: bytes, output: bytes) -> Case:
+        return Case(
+            name=f"recording_{name}",
+            fact=fact,
+            reads=Reads.RECORDING,
+            files={"input.cast": b"".join(lines), "output.bin": output},
+        )
+
+    more = header.replace(b"{", b'{"env":{"SHELL":null},', 1)
+    text = b'[0,"o","x"]\n'
+    yield written("further_keys", "A header with more keys.", more, text, output=b"x")
+    code = b'[0,"z","\\u001b"]\n'
+    yield written("other_code", "A code of its own.", header, code, text, output=b"x")
+    loose = b'[0,"b","/x=="]\n', '[0,"o","\ufffd"]\n'.encode()
+    fact = "Base64 with bits that no byte needs."
+    yield written("loose_bits", fact, header, *loose, output=b"\xff")
 
 
 def _bad_recordings() -> Iterator[Case]:
@@ -429,6 +447,7 @@ def _bad_recordings() -> Iterator[Case]:
     yield case("no_header", "The first line is an event.", output)
     yield case("version_2", "asciicast v2.", b'{"version":2,"width":80,"height":24}\n')
     yield case("version_4", "A version that we don't know.", header.replace(b":3,", b":4,"))
+    yield case("no_title", "A header without its title.", header.replace(b"title", b"name"))
     yield case("not_json", "A line that is not JSON.", header, b"#\n")
     yield case("truncated", "A line without its end.", header, output[:-3])
     yield case("four_items", "An event of four items.", header, b'[0.0,"o","x",1]\n')

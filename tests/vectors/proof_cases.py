@@ -62,6 +62,11 @@ def cases() -> Iterator[Case]:
         replace(growth, old=growth.new, new=growth.old),
         bad=True,
     )
+    written = proofs.encode(alone)
+    yield _written("with_another_key", "The file has one more key.", b'{"more":1,' + written[1:])
+    fact = "The file doesn't say that it has no text."
+    nothing = written[: written.rindex(b",")].rstrip() + b"\n}\n"
+    yield _written("without_its_text_key", fact, nothing)
     yield from _whose(replace(command, text=None), lines)
     yield from _changed_key(replace(command, text=None), lines)
 
@@ -139,6 +144,18 @@ def _under(lines: list[bytes], number: int, identity: Identity = samples.EXECUTO
 
 def _shown(lines: list[bytes], number: int, proof: str) -> proofs.Shown:
     return proofs.Shown(line=lines[number].decode(), proof=proof)
+
+
+def _written(name: str, fact: str, written: bytes) -> Case:
+    """Return a file that is bad, as it stands."""
+    return Case(
+        name=f"proof_{name}",
+        fact=fact,
+        reads=Reads.PROOF,
+        files={"input.json": written},
+        refused_by=Layer.PROOF,
+        facts={"key": samples.EXECUTOR.public_key.hex},
+    )
 
 
 def _case(
