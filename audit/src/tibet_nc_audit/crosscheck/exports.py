@@ -36,7 +36,6 @@ WANTED: Final = frozenset(
         "_UID",
         "_EXE",
         "_TRANSPORT",
-        "__REALTIME_TIMESTAMP",
     }
 )
 
