@@ -192,7 +192,7 @@ def _crosscheck_arguments(verbs: _Verbs) -> None:
         default=[],
         metavar="FILE",
         help="a file that journalctl -o export or -o json wrote, '-' for standard input; may be"
-        " repeated",
+        " repeated: each is compared for itself",
     )
     parser.add_argument("--live", action="store_true", help="this host's journal, by journalctl")
     parser.add_argument(
