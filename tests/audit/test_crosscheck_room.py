@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.audit.chains import ALICE, BEGIN, BOB, ROOM, Chain, sample
 from tests.audit.program import Done, within
 from tests.audit.verdicts import lines_of, put
+from tibet_nc_audit.crosscheck import messages
 from tibet_nc_audit.crosscheck.messages import read_room
 from tibet_nc_audit.entries import Kind, Verdict, entries
 from tibet_nc_audit.errors import AuditError
@@ -259,6 +260,47 @@ def test_a_reply_is_compared_without_its_quotation(chain: Chain) -> None:
     assert found_in(chain, room) == []
     room = _altered(f"$event{number}", body=body)(room_of(chain))
     assert found_in(chain, room) == [("differs", number, "what ran is not what was typed")]
+
+
+def test_an_answer_that_names_no_record_is_counted(chain: Chain) -> None:
+    """An answer without a number is held against nobody, and said to have been there."""
+    room = room_of(chain)
+    answers = [each["content"]["nc.tibet.result"] for each in room if each["sender"] == AGENT]
+    next(block for block in answers if block["final"])["number"] = None
+    done = crosscheck(chain, room)
+    assert done.status == 0
+    assert "answers that name no record: 1" in done.out
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (18, "the record is of something else"),
+        (19, "the chain does not have this record: it was cut, or replaced"),
+    ],
+)
+def test_a_command_that_only_the_room_knows(chain: Chain, number: int, reason: str) -> None:
+    """Its answer is told once, with whether the chain has a record of that number (I8)."""
+    block = {"event_id": "$lost", "final": True, "verdict": "ran", "head": "0" * 64}
+    room = [
+        *room_of(chain),
+        event("$lost", ALICE, 30_000, body="$ id"),
+        _answer("$told", 30, block | {"number": number}, "uid=0"),
+    ]
+    assert found_in(chain, room) == [("extra", number, reason)]
+
+
+def test_an_export_has_a_greatest_length(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file over the bound is refused in one line, and one of that length isn't."""
+    room = room_of(chain)
+    assert crosscheck(chain, room).status == 0
+    length = (chain.root.parent / "room.json").stat().st_size
+    monkeypatch.setattr(messages, "ROOM_BYTES", length)
+    assert crosscheck(chain, room).status == 0
+    monkeypatch.setattr(messages, "ROOM_BYTES", length - 1)
+    done = crosscheck(chain, room)
+    assert (done.status, done.out) == (2, "")
+    assert f"room.json: over {length - 1} bytes; export a shorter range" in done.err
 
 
 def test_an_edit_is_told_apart(chain: Chain) -> None:
