@@ -3,6 +3,7 @@
 
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ MOST = [
 """The highest exposure, in tenths: no more than there is, so that no directive can go unseen."""
 
 FILES = sorted([*DEPLOY.glob("systemd/*"), *DEPLOY.glob("dropins/*/*.conf")])
+
+LISTS = {"InaccessiblePaths", "LoadCredentialEncrypted", "SystemCallFilter", "TemporaryFileSystem"}
+"""Directives of which a second one adds to the first."""
 
 
 @pytest.mark.parametrize(("unit", "most"), MOST)
@@ -60,10 +64,16 @@ def test_accounts_and_directories(site: Site) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_directives_are_sorted(path: Path) -> None:
-    """Directives stand in alphabetical order, so that one is found and none is there twice."""
-    for section in re.split(r"^\[.*\]$", path.read_text(), flags=re.MULTILINE)[1:]:
+    """Directives stand in alphabetical order, so that one is found; only lists go on in a second.
+
+    A second one of any other takes the first one's place, unseen.
+    """
+    sections = re.split(r"^\[.*\]$", path.read_text(), flags=re.MULTILINE)[1:]
+    assert sections
+    for section in sections:
         names = re.findall(r"^([A-Za-z]+)=", section, flags=re.MULTILINE)
         assert names == sorted(names, key=str.lower)
+        assert {name for name, after in pairwise(names) if name == after} <= LISTS
 
 
 def test_catalog_matches_the_code() -> None:
