@@ -25,7 +25,7 @@ from tibet_nc_audit.crosscheck.journal import DROPPED
 from tibet_nc_audit.crosscheck.sources import journal
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_protocol.journal_ids import SYSLOG_IDENTIFIER
-from tibet_nc_protocol.records import RECORDS, digest
+from tibet_nc_protocol.records import RECORDS, Security, SecurityEvent, digest
 
 UID = 991
 EXE = "/opt/tibet-nc/executor/bin/python3.13"
@@ -184,6 +184,22 @@ def test_what_the_chain_says_it_could_not_send(chain: Chain, detail: str, explai
     assert done.status == (0 if explained else 1)
     said = f"records 5 to 7: journald did not take them, as record {number} says"
     assert (said in done.out) == explained
+
+
+def test_only_the_executors_own_note_excuses_a_gap(chain: Chain) -> None:
+    """The same words in a record of another kind, which an agent can have written, do not (I8)."""
+    chain.append(
+        lambda seq, prev, time: Security(
+            seq=seq,
+            prev=prev,
+            time=time,
+            what=SecurityEvent.AGENT,
+            detail="journald did not take 3 entries, of records #5 to #7",
+            number=5,
+        )
+    )
+    journal = journal_of(chain)
+    assert found_in(chain, journal[:5] + journal[8:]) == [("missing", 5, "not in the journal")]
 
 
 def test_gaps_on_record_that_lie_within_one_another(tmp_path: Path) -> None:
