@@ -5,7 +5,9 @@ A unit runs this file behind its walls (test_held.py); each attempt that works i
 journal. It stands alone, since behind these walls there is no other file of the tests.
 """
 
+import contextlib
 import ctypes
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +16,11 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 # Numbers of system calls on x86-64.
 ADD_KEY, IO_URING_SETUP, MQ_OPEN, MSGGET, SEMGET, SHMGET = 248, 425, 240, 68, 64, 29
+X32_GETPID = 0x40000000 | 39
 PTRACE_TRACEME = 0
 PER_LINUX32 = 0x0008
+NO_PROCESS = 2**22 + 1
+SHARED_MEMORY_BYTES = 16 * 1024**2
 PRIVATE_DEVICES = """
 char console core fd full hugepages initctl log mqueue null ptmx pts random shm stderr stdin stdout
 tty urandom zero
@@ -51,17 +56,49 @@ def set_user_id() -> None:
 
 
 def realtime() -> None:
-    """Take a processor from everybody else."""
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    """Take a processor from everybody else: a filter refuses it before the kernel looks for whom.
+
+    The kernel refuses it as well in some control groups.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.sched_setscheduler(NO_PROCESS, os.SCHED_FIFO, os.sched_param(1))
+
+
+def in_a_child(attempt: Callable[[], bool]) -> None:
+    """Try something that this process may not outlive; raises OSError."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if attempt() else 1)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise PermissionError
 
 
 def traced() -> None:
     """Have a child of one's own traced."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if LIBC.ptrace(PTRACE_TRACEME, 0, 0, 0) == 0 else 1)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+    in_a_child(lambda: LIBC.ptrace(PTRACE_TRACEME, 0, 0, 0) == 0)
+
+
+def other_architecture() -> None:
+    """Make a system call of another architecture, also if this kernel has none of it."""
+    in_a_child(lambda: LIBC.syscall(X32_GETPID) != -1 or ctypes.get_errno() == errno.ENOSYS)
+
+
+def other_programs() -> None:
+    """Be allowed to run what isn't one's own."""
+    if not os.access("/opt/tibet-nc/audit/bin/tibet-nc-audit", os.X_OK):
+        raise PermissionError
+
+
+def much_shared_memory() -> None:
+    """Have more than a little of it."""
+    there = os.statvfs("/dev/shm")
+    if there.f_blocks * there.f_frsize <= SHARED_MEMORY_BYTES:
+        raise PermissionError
+
+
+def open_state() -> None:
+    """Have a state that others can look into, before the daemon sees to it itself."""
+    if not state().stat().st_mode & 0o077:
         raise PermissionError
 
 
@@ -100,6 +137,10 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "write to /dev": lambda: Path("/dev/.written").touch(),
     "change control groups": control_groups,
     "run as another kind of system": personality,
+    "call the kernel as another kind of system": other_architecture,
+    "run what isn't its own": other_programs,
+    "have much shared memory": much_shared_memory,
+    "have its state open to others": open_state,
     "make a set-user-id file": set_user_id,
     "take a processor": realtime,
     "trace a process": traced,
@@ -112,6 +153,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "give a file away": lambda: os.chown(state(), -1, -1),
     "change its niceness": lambda: os.setpriority(os.PRIO_PROCESS, 0, 5),
     "name its uid": lambda: os.setuid(os.getuid()),
+    "name its gid": lambda: os.setgid(os.getgid()),
     "make files for others": files_for_others,
 }
 

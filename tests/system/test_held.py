@@ -18,6 +18,8 @@ WORKS = {
         "give a file away",
         "change its niceness",
         "name its uid",
+        "name its gid",
+        "run what isn't its own",
     },
 }
 
@@ -32,14 +34,15 @@ def test_who_is_in_its_place_is_held(dropping: Site, unit: str) -> None:
     machine = dropping.machine
     machine.write("/usr/local/share/attempts.py", (ROOT / "tests/system/attempts.py").read_text())
     theirs = "/tmp/theirs /var/tmp/theirs /dev/shm/theirs"
-    machine.sh(f"touch {theirs}; mkdir -p /usr/lib/modules; mkdir -m 1777 /srv/everybodys")
-    states = "/etc/credstore.encrypted /var/lib/tibet-nc /var/lib/tibet-nc-agent"
+    machine.sh(f"touch {theirs}; mkdir -m 1777 /srv/everybodys")
+    machine.sh("mkdir -p /etc/credstore /usr/lib/modules")
+    states = "/etc/credstore /etc/credstore.encrypted /var/lib/tibet-nc /var/lib/tibet-nc-agent"
     homes = "/var/lib/tibet-nc-shell"
     part = unit.removeprefix("tibet-nc-").removesuffix(".service")
     attempt = f"/opt/tibet-nc/{part}/bin/python3.13 -I /usr/local/share/attempts.py"
     machine.sh(f"chmod 755 {states} {homes}")
     try:
-        dropping.drop_in(unit, f"[Service]\nLimitRTPRIO=1\nExecStartPre={attempt}\n")
+        dropping.drop_in(unit, f"[Service]\nExecStartPre={attempt}\n")
         machine.wait_active(*UNITS)
     finally:
         machine.sh(f"chmod 700 {states}; chmod 711 {homes}; rm -r {theirs} /srv/everybodys")
