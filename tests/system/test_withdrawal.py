@@ -9,6 +9,7 @@ import pytest
 from tests.system.documented import enter
 from tests.system.pages import ROOT, blocks, dead_links
 from tests.system.site import ENV_FILE, INSTALL, SOCKET, UNITS, Site, environment
+from tibet_nc_protocol.journal_ids import MESSAGE_IDS
 
 LEFT = (
     "find / -xdev \\( -path /proc -o -path /sys -o -path /srv -o -path /root -o -path /var/log"
@@ -79,6 +80,9 @@ async def test_package(site: Site) -> None:
     assert [line for line in lintian.stdout.splitlines() if line.startswith("E:")] == []
     machine.sh("apt-get install -y -qq --no-install-recommends /srv/tibet-nc/dist/*.deb")
     assert machine.is_active("tibet-nc-executor.socket")
+    assert MESSAGE_IDS["intent"] in machine.sh("journalctl --list-catalog")
+    compiled = machine.sh("find /usr/lib/tibet-nc -path '*/tibet_nc_*/__main__*.pyc'")
+    assert len(compiled.splitlines()) == 3
     pages = machine.root / "usr" / "share" / "doc" / "tibet-nc"
     assert (pages / "docs" / "auditor.md").exists()
     assert dead_links(pages) == []
@@ -121,13 +125,16 @@ async def test_package_of_an_older_version(site: Site) -> None:
     (typed,) = re.findall(
         r"`apt (install --allow-downgrades .*?)`", (ROOT / "docs/operations.md").read_text()
     )
+    pids = {machine.pid(unit) for unit in UNITS}
     site.homeserver.stop()
     try:
         machine.sh(f"cd /srv/tibet-nc; apt-get -y -qq {typed}")
     finally:
         site.homeserver.start()
     assert machine.sh("dpkg-query --show tibet-nc").split() == ["tibet-nc", "0.9"]
+    assert machine.show(UNITS[0], "NeedDaemonReload") == {"NeedDaemonReload": "no"}
     machine.wait_active(*UNITS)
+    assert pids.isdisjoint({machine.pid(unit) for unit in UNITS})
     (answer,) = await site.ask("$ echo older")
     assert answer.result["exit"] == 0
 
@@ -139,6 +146,7 @@ def test_package_is_removed(site: Site) -> None:
     machine.sh("apt-get remove -y -qq tibet-nc")
     assert machine.sh("pgrep -u tibet-nc-agent,tibet-nc-executor", check=False) == ""
     assert not machine.exists("/usr/lib/tibet-nc")
+    assert MESSAGE_IDS["intent"] not in machine.sh("journalctl --list-catalog")
     assert machine.exists("/etc/tibet-nc/executor.toml")
     assert machine.exists("/var/lib/tibet-nc/executor.key")
     said = machine.sh("apt-get install -y -qq /srv/tibet-nc/dist/*.deb")
