@@ -28,7 +28,7 @@ usage: deploy/install.sh [option...]
 Install, or bring an installation in line with this checkout:
   --homeserver URL         where the agent's account is
   --user-id @BOT:SERVER    the agent's own Matrix account
-  --room !ROOM:SERVER      the room to serve (may be repeated)
+  --room '!ROOM:SERVER'    the room to serve (may be repeated)
   --operator @YOU:SERVER   who is to command (may be repeated); pinned afterwards, by hand
   --from-env FILE          take these, and the access token, from a tibet-nc 0.1.2 environment file
   --upgrade                install anew from this checkout and restart what runs
@@ -219,7 +219,13 @@ check_machine() {
     debian-12 | debian-13) ;;
     *) die "this is made for Debian 12 and 13; this machine says ${codename:-nothing of itself}" ;;
     esac
-    [ -d /run/systemd/system ] || [ -n "$dry" ] || die "systemd does not run here"
+    [ -d /run/systemd/system ] || [ -n "$dry" ] ||
+        die "systemd does not run here, and its units are what keeps both daemons apart"
+    local place
+    for place in /etc /opt /usr/lib/systemd /usr/local /var/lib; do
+        [ ! -d "$place" ] || [ -w "$place" ] ||
+            die "$place is read-only, and something is installed there: mount it writable meanwhile"
+    done
 }
 
 # The daemons run it as accounts of their own: one below /root, as pyenv makes it, works for root alone.
@@ -311,7 +317,8 @@ sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/de
     say "Debian packages: ${missing[*]}"
     do_it sh -c '"$@" >/dev/null || { apt-get update -qq && "$@" >/dev/null; }' sh \
         env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        "${missing[@]}"
+        "${missing[@]}" ||
+        die "apt-get can't install these; docs/install.md says what is needed without a compiler here"
 }
 
 # What the environments depend on: when none of it has changed, they stay.
@@ -348,7 +355,8 @@ build_own() {
     own=$work/own
     say "building the four distributions"
     "$python" -I -m venv "$work/build"
-    pip "$work/build" install --quiet --require-hashes -r "$here/locks/build.lock"
+    pip "$work/build" install --quiet --require-hashes -r "$here/locks/build.lock" ||
+        die "pip can't get what it builds with; --wheels needs no index: docs/install.md"
     for part in protocol "${PARTS[@]}"; do
         cp -R "$CHECKOUT/$part" "$work/source-$part"
         (cd "$work/source-$part" && "$work/build/bin/python" -I -c \

@@ -40,15 +40,20 @@ def test_again(site: Site) -> None:
 
 
 def test_what_was_disabled_stays_so(site: Site) -> None:
-    """A host that was moved away doesn't come back to life with an upgrade."""
+    """A host that was moved away doesn't come back to life with an upgrade.
+
+    It is one whose /tmp runs no programs.
+    """
     machine = site.machine
     machine.run("systemctl", "disable", "--now", *UNITS, SOCKET)
+    machine.run("mount", "-t", "tmpfs", "-o", "mode=1777,noexec", "none", "/tmp")
     try:
         site.install("--upgrade")
         now = machine.sh(f"systemctl is-enabled {SOCKET} {' '.join(UNITS)}", check=False)
         assert now.split() == ["disabled"] * 3
         assert not machine.is_active(SOCKET)
     finally:
+        machine.run("umount", "--lazy", "/tmp")
         machine.run("systemctl", "enable", "--now", SOCKET, *UNITS)
         machine.wait_active(*UNITS)
 
@@ -107,6 +112,17 @@ def test_other_machines_are_refused(site: Site) -> None:
     said = elsewhere("/root/twelve", f"for p in {found}; do mount --bind /dev/null $p; done")
     assert "Python 3.13 is needed and was not found" in said
     assert "--python" in said
+
+
+def test_read_only_place_is_told_before_anything_is_changed(site: Site) -> None:
+    """A read-only file system that is installed to is named, with what to do."""
+    machine = site.machine
+    before = machine.sh(LISTING)
+    script = f"mount --bind /usr /usr; mount -o remount,bind,ro /usr; exec {INSTALL} --upgrade"
+    done = machine.run("unshare", "--mount", "bash", "-c", script, check=False)
+    assert done.returncode == 2
+    assert "/usr/lib/systemd is read-only" in done.stderr
+    assert machine.sh(LISTING) == before
 
 
 ELSEWHERE = "/opt/python/bin/python3.13"
