@@ -13,6 +13,7 @@ from tests.system.site import ANSWER_SECONDS, SOCKET, UNITS, Site
 
 EXECUTOR, AGENT = UNITS
 
+MORE_THAN_SYSTEMD_TRIES = 8
 CURLE_GOT_NOTHING, CURLE_RECV_ERROR = 52, 56
 
 
@@ -34,6 +35,23 @@ async def test_killed(site: Site, unit: str) -> None:
     site.start()
     (answer,) = await site.ask("$ echo alive")
     assert answer.result["exit"] == 0
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_killed_again_and_again(dropping: Site, unit: str) -> None:
+    """I4: no number of failures leaves a host without a unit, also where no pause grows."""
+    machine = dropping.machine
+    dropping.drop_in(unit, "[Service]\nRestartSec=100ms\nRestartSteps=0\n")
+
+    def back(before: int) -> int:
+        wait_until(lambda: machine.pid(unit) not in {0, before}, f"{unit} has come back")
+        return machine.pid(unit)
+
+    pid = 0
+    for _ in range(MORE_THAN_SYSTEMD_TRIES):
+        pid = back(pid)
+        machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", unit)
+    back(pid)
 
 
 async def test_killed_in_mid_command(site: Site) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.pages import ROOT
-from tests.system.site import Site
+from tests.system.site import SOCKET, Site
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS
 
 DEPLOY = ROOT / "deploy"
@@ -167,6 +167,8 @@ def test_private_modes(site: Site) -> None:
         "660 root tibet-nc-agent /run/tibet-nc/executor.sock",
         "700 root root /etc/credstore.encrypted",
     ]
+    # And if tmpfiles.d has not made it before:
+    assert site.machine.show(SOCKET, "DirectoryMode") == {"DirectoryMode": "0750"}
 
 
 def test_only_root_writes_to_what_was_installed(site: Site) -> None:
