@@ -12,6 +12,7 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.harness.host import Host
+from tibet_nc_protocol.records import Outcome
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -133,3 +134,23 @@ async def test_a_flood_keeps_nobody_waiting(
         assert operator.answers_to(flood) == []
         await operator.send_text(room, f"!kill {notice.result['number']}")
         assert (await operator.answer_to(flood, ANSWER_SECONDS)).result["reason"] == "killed"
+
+
+async def test_what_the_host_no_longer_has_is_not_said_to_be_there(
+    host: Host, operator: Operator, room: str
+) -> None:
+    """Output that was erased before it could be told is told by its hash, and with no way to it."""
+    event = await operator.send_text(room, "$ sleep 2; echo done")
+    notice = await operator.wait(lambda seen: seen.body.startswith("started"))
+    number = str(notice.result["number"])
+    host.agent.kill()
+    while not any(isinstance(record, Outcome) for record in host.records()):
+        await asyncio.sleep(0.1)
+    erase = ("erase", number, "--recording", "--reason", "a secret")
+    done = await asyncio.to_thread(host.admin, "executor", *erase)
+    assert done.returncode == 0, done.stderr
+    await asyncio.to_thread(host.start_agent)
+    answer = await operator.answer_to(event, ANSWER_SECONDS)
+    told, digest, *_ = answer.body.split("\n")
+    assert told.endswith("not shown; it could not be attached (the recording is kept no longer)")
+    assert digest == f"SHA-256 of the output: {hashlib.sha256(b'done\n').hexdigest()}"

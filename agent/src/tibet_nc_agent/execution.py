@@ -25,6 +25,7 @@ from tibet_nc_agent.link_error import LinkError
 from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
 from tibet_nc_agent.spool import Spool
 from tibet_nc_protocol.messages import Denied, Finished, Run, Started, Status, StatusReport
+from tibet_nc_protocol.terms import DenialCode
 
 STARTED_SECONDS: Final = 0.8
 """How long a command may take before the room is told that it started: within a second."""
@@ -172,17 +173,18 @@ class Command:
                 log.warning("the output of #%d can't be spooled: %s", result.number, error)
                 return self._cut(result, str(error.strerror))
 
-    async def _fill(self, spool: Spool, result: Finished) -> str | None:
+    async def _fill(self, spool: Spool, result: Finished) -> Denied | None:
         """Put the whole recorded output into the spool, or return why it can't be had."""
         if result.recorded_bytes == len(result.output):
             spool.write(result.output)
             return None
-        denied = await self._desk.link.fetch_output(result.run, spool.write)
-        return None if denied is None else denied.reason
+        return await self._desk.link.fetch_output(result.run, spool.write)
 
-    async def _attach(self, result: Finished, spool: Spool, missing: str | None) -> JsonObject:
+    async def _attach(self, result: Finished, spool: Spool, missing: Denied | None) -> JsonObject:
         message, answerer = self._message, self._desk.answerer
-        limit = missing if missing is not None else await self._desk.outbox.upload_limit()
+        if missing is not None:
+            return self._cut(result, missing.reason, kept=missing.code is not DenialCode.UNKNOWN)
+        limit = await self._desk.outbox.upload_limit()
         if isinstance(limit, str):
             return self._cut(result, limit)
         pieces = spool.pieces(limit)
@@ -228,8 +230,11 @@ class Command:
             return None
         return None if isinstance(report, Denied) else walls.met(result, ending, report)
 
-    def _cut(self, result: Finished, problem: str) -> JsonObject:
-        """Return the answer with what the executor sent along, and why there is no attachment."""
+    def _cut(self, result: Finished, problem: str, *, kept: bool = True) -> JsonObject:
+        """Return the answer with what the executor sent along, and why there is no attachment.
+
+        ``kept`` says whether the host still has the recording.
+        """
         complete = len(result.output) == result.recorded_bytes
         view = excerpt(
             result.output[:EDGE_BYTES],
@@ -240,9 +245,8 @@ class Command:
         )
         answerer = self._desk.answerer
         name = answerer.file_names(result.number, 1)
-        return answerer.finished(
-            self._message.event_id, result, Attached(excerpt=view, name=name, problem=problem)
-        )
+        attached = Attached(excerpt=view, name=name, problem=problem, kept=kept)
+        return answerer.finished(self._message.event_id, result, attached)
 
 
 async def tell_waiting(desk: Desk, message: Message, turn: Turn) -> str | None:

@@ -67,11 +67,15 @@ _DENIALS: Final = {
 
 
 class Attached(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the output that doesn't fit can be found: as an attachment, or why not."""
+    """Where the output that doesn't fit can be found: as an attachment, or why not.
+
+    Without one it is on the host, if that has ``kept`` the recording.
+    """
 
     excerpt: Excerpt
     name: str
     problem: str | None
+    kept: bool = True
 
 
 class Answerer:
@@ -260,10 +264,9 @@ def _output(output: str | Attached, result: Finished) -> list[Part]:
     if output.problem is None:
         where = f"all of it is attached as {output.name}"
     else:
-        where = (
-            f"it could not be attached ({clip(one_line(output.problem), NOTE_CHARACTERS)}); "
-            f"on the host: tibet-nc-audit replay {result.number}"
-        )
+        where = f"it could not be attached ({clip(one_line(output.problem), NOTE_CHARACTERS)})"
+        if output.kept:
+            where += f"; on the host: tibet-nc-audit replay {result.number}"
     note = Part(f"{hidden}; {where}\nSHA-256 of the output: {result.output_sha256}")
     parts = [Part(excerpt.head, code=True), note, Part(excerpt.tail, code=True)]
     return [part for part in parts if part.text]
