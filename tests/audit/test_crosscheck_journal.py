@@ -68,7 +68,7 @@ def dropped(number: int, uid: int = UID) -> Entry:
 
 def as_export(journal: Sequence[Entry]) -> bytes:
     """Write entries as ``journalctl -o export`` does."""
-    out = b""
+    out = bytearray()  # which grows in its place
     for entry in journal:
         for name, value in entry.items():
             data = value.encode()
@@ -77,7 +77,7 @@ def as_export(journal: Sequence[Entry]) -> bytes:
             else:
                 out += name.encode() + b"=" + data + b"\n"
         out += b"\n"
-    return out
+    return bytes(out)
 
 
 def as_json(journal: Sequence[Entry]) -> bytes:
