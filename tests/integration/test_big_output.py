@@ -12,6 +12,7 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.harness.host import Host
+from tests.integration.test_end_to_end import until
 from tibet_nc_protocol.records import Outcome
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
@@ -144,8 +145,7 @@ async def test_what_the_host_no_longer_has_is_not_said_to_be_there(
     notice = await operator.wait(lambda seen: seen.body.startswith("started"))
     number = str(notice.result["number"])
     host.agent.kill()
-    while not any(isinstance(record, Outcome) for record in host.records()):
-        await asyncio.sleep(0.1)
+    await until(lambda: any(isinstance(record, Outcome) for record in host.records()))
     erase = ("erase", number, "--recording", "--reason", "a secret")
     done = await asyncio.to_thread(host.admin, "executor", *erase)
     assert done.returncode == 0, done.stderr
