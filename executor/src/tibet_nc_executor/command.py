@@ -334,8 +334,8 @@ class Command:
                 f"limit: its {self._settings.limits.memory >> 20} MiB of memory were used up, "
                 f"{killed}; to raise it: shell.memory_bytes"
                 if kills.own
-                else f"limit: the memory of all commands together, or the host's, was used up, "
-                f"{killed}; to raise the former: MemoryMax= of the unit"
+                else f"limit: all commands' memory (MemoryMax=), or the host's, was used up, "
+                f"{killed}"
             )
 
     async def _leave(self, status: Status | None, duration_ms: int) -> Ending | None:
