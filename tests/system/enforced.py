@@ -22,20 +22,38 @@ from tests.harness.operator import Operator, Seen, new_identity
 from tests.harness.synapse import Account, Synapse
 from tests.system.base import CACHE, prepare_kernel
 from tests.system.machine import Machine, leave_network
+from tests.system.pages import ROOT
 from tests.system.site import ENV_FILE, Site, environment, log_in, make_room
-from tests.system.virtual import VirtualMachine, make_bootable
+from tests.system.virtual import GATEWAY, VirtualMachine, make_bootable
 from tibet_nc_agent.crosssign import CrossSigning, Use
 
 MEMORY_MIB: Final = 2048
 PROCESSES: Final = 1200
 COMMAND_MIB: Final = 640
+TAKEN_MIB: Final = 560
 SETTINGS: Final = (f"processes = {PROCESSES}", f"memory_bytes = {COMMAND_MIB * 1024**2}")
-"""Two commands at their limits are over the unit's: TasksMax=2048 and MemoryMax=50%."""
+"""Two commands at their limits are over the unit's: TasksMax=2048 and MemoryMax=50%.
+
+So are two that take TAKEN_MIB each, of which neither is at its own.
+"""
 
 BOOT_SECONDS: Final = 600.0
 ANSWER_SECONDS: Final = 120.0
 MEANWHILE: Final = 5
 REFUSED_AT_LAST: Final = 60
+
+NARROWED: Final = "tibet-nc-agent.service.d/homeserver-only.conf"
+REACH: Final = """\
+[Unit]
+After=network-online.target
+Wants=network-online.target
+[Service]
+ExecStart=/usr/bin/curl --silent --max-time 20 --output /dev/null {url}
+Type=oneshot
+[Install]
+WantedBy=multi-user.target
+"""
+"""Reaches for the homeserver past its stand-in on the loopback, and is narrowed or not."""
 
 UNIT: Final = "/sys/fs/cgroup/system.slice/tibet-nc-executor.service"
 
@@ -58,6 +76,15 @@ int main(void) {
         if (WIFSIGNALED(status)) printf("a child was ended by signal %d\\n", WTERMSIG(status));
     return 0;
 }
+""",
+    "memory-taker": f"""\
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(void) {{
+    for (int n = 0; n < {TAKEN_MIB}; n++) memset(malloc(1 << 20), 1, 1 << 20);
+    pause();
+}}
 """,
     "left-behind": """\
 #include <signal.h>
@@ -224,6 +251,53 @@ async def memory_bomb(talk: Talk) -> None:
     hold(value(seen, "memory.events.local:max") > before, "MemoryMax was reached")
 
 
+async def memory_takers(talk: Talk) -> None:
+    """Have two commands take more together than the unit has, and neither more than it may."""
+    talk.scene(
+        "Two commands that take less than they may, and too much together",
+        "The kernel ends one of them. Its answer doesn't blame the command's own limit, of which "
+        f"{COMMAND_MIB - TAKEN_MIB} MiB are left.",
+    )
+    events = [(who, await talk.send(who, "$ memory-taker")) for who in ("one", "two")]
+    answers = [asyncio.create_task(talk.answer(who, event)) for who, event in events]
+    (ended, *_), _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+    together = (
+        "limit: all commands' memory (MemoryMax=), or the host's, was used up, 1 process killed"
+    )
+    hold(f"{together}\n" in ended.result().body, "the unit's memory was used up")
+    await talk.ask("look", "!stop")
+    await asyncio.gather(*answers)
+
+
+async def tunables(talk: Talk) -> None:
+    """Look at what a container hides by itself, and the unit must."""
+    talk.scene(
+        "The kernel's own files",
+        "`ProtectKernelTunables=` and `ProtectKernelLogs=`: settings are shown and can't be "
+        "written, and what only helps an attacker isn't there.",
+    )
+    seen = await talk.run(
+        "look", "findmnt -n -o TARGET,OPTIONS /proc/sys; findmnt -n -o OPTIONS /sys"
+    )
+    options = [line.split()[-1].split(",") for line in seen.splitlines()[:2]]
+    hold(all("ro" in each for each in options), f"settings are read-only: {seen}")
+    seen = await talk.run("look", "stat -c '%a %n' /proc/kallsyms /proc/kmsg /proc/kcore")
+    modes = [line.split()[0] for line in seen.splitlines()[:3]]
+    hold(modes == ["0"] * 3, "nobody reads the kernel's symbols, log or memory")
+
+
+async def narrowed(talk: Talk) -> None:
+    """Look at what two units reached that differ by a drop-in of the agent's."""
+    talk.scene(
+        "homeserver-only.conf",
+        "`reach` asks for an address that the drop-in doesn't name; `reach-narrowed` does the same "
+        "with the drop-in in force.",
+    )
+    seen = await talk.run("look", "systemctl show -p Id -p ExecMainStatus reach reach-narrowed")
+    statuses = re.findall(r"ExecMainStatus=(\d+)", seen)
+    hold(statuses[0] == "0" and statuses[1] not in {"", "0"}, "only one of them reaches it")
+
+
 async def left_behind(talk: Talk) -> None:
     """Leave processes behind that obey no signal and belong to no terminal."""
     talk.scene(
@@ -246,6 +320,9 @@ async def perform(talk: Talk) -> None:
     await fork_bomb(talk)
     await two_fork_bombs(talk)
     await memory_bomb(talk)
+    await memory_takers(talk)
+    await tunables(talk)
+    await narrowed(talk)
     await left_behind(talk)
     talk.scene("After", "The same process as before all of it.")
     after = (await talk.run("look", shown)).splitlines()[:2]
@@ -297,6 +374,11 @@ def install(site: Site, people: dict[str, Person]) -> None:
         key = person.identity.public_key(Use.MASTER)
         machine.run("tibet-nc-agent", "trust", person.account.user_id, "--fingerprint", key)
     make_bootable(machine, site.homeserver.port)
+    drop_in = (ROOT / "deploy" / "dropins" / NARROWED).read_text()
+    url = f"http://{GATEWAY}:{site.homeserver.port}/_matrix/client/versions"
+    for unit, text in (("reach", ""), ("reach-narrowed", drop_in)):
+        machine.write(f"/etc/systemd/system/{unit}.service", f"{REACH.format(url=url)}{text}")
+        machine.run("systemctl", "enable", "--quiet", unit)
 
 
 async def in_the_room(site: Site, people: dict[str, Person]) -> list[str]:
