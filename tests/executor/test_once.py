@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.executor.injection import injected
 from tests.executor.rig import Connect, Executor, records, security
 from tests.executor.shell.driver import until
 from tibet_nc_protocol.messages import Denied, Finished, Started
@@ -138,3 +139,22 @@ async def test_an_index_that_can_not_be_read_runs_nothing(
     executor.start()
     assert isinstance(await (await connect(executor)).run("true"), Finished)
     assert len([record for record in records(executor) if isinstance(record, Intent)]) == 2
+
+
+async def test_what_ran_is_known_while_the_index_can_not_be_written(
+    executor: Executor, connect: Connect
+) -> None:
+    """Asked again on a full disk it gives the recorded result, and isn't said not to have run."""
+    client = await connect(executor)
+    for _ in range(2):  # the index has all when the second is answered
+        assert isinstance(await client.run("true", "$before"), Finished)
+    written = [executor.state / "index.sqlite-wal"]
+    with injected(executor, "pwrite64:error=ENOSPC", written):
+        first = await client.run("echo once", "$event")
+        assert isinstance(first, Finished)
+        again = await client.run("echo once", "$event")
+        unknown = await client.run("echo other", "$other")
+    assert isinstance(again, Finished), again
+    assert (again.repeated, again.number, again.output) == (True, first.number, b"once\n")
+    assert isinstance(unknown, Denied)
+    assert unknown.code is DenialCode.UNRECORDED

@@ -16,7 +16,7 @@ from tibet_nc_executor import segments
 from tibet_nc_executor.derived import Derived
 from tibet_nc_executor.durable import sync_directory
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.index import Index
+from tibet_nc_executor.index import Index, Known
 from tibet_nc_executor.journal import Gap
 from tibet_nc_executor.ledger import Ledger, Place, Text
 from tibet_nc_executor.reserve import Reserve
@@ -118,6 +118,10 @@ class Archive:
     def index(self) -> Index:
         """The index, brought up to the chain; raises LedgerError when that can't be done."""
         return self._derived.index
+
+    def run(self, run: str) -> Known | None:
+        """Return what the chain says about a run, also on a full disk; raises LedgerError."""
+        return self._derived.run(run)
 
     @property
     def commands(self) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 
 from tibet_nc_executor import segments
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.index import Index
+from tibet_nc_executor.index import Index, Known
 from tibet_nc_executor.journal import Gap, Journal
 from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.merkle import Frontier
@@ -83,6 +83,16 @@ class Derived:
         with suppress(LedgerError):
             self.catch_up()
         return self._index
+
+    def run(self, run: str) -> Known | None:
+        """Return what the chain says about a run; raises LedgerError.
+
+        What an index that can't be written lacks is looked up there: what ran must not be said not
+        to have run.
+        """
+        index = self.counts
+        behind = segments.read_from(self._chain, index.length)
+        return index.run(run, itertools.islice(behind, max(0, self._durable - index.length)))
 
     def add(self, record: Record, head: str) -> None:
         """Take a record that is on disk, and its digest."""

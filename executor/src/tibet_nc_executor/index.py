@@ -186,16 +186,22 @@ class Index:
             (self.length, self.head, self.commands, self.refused, tree),
         )
 
-    def run(self, run: str) -> Known | None:
-        """Return what the chain says about a run."""
+    def run(self, run: str, behind: Iterable[tuple[Record, str]] = ()) -> Known | None:
+        """Return what the chain says about a run; ``behind`` are records that this lacks."""
+        known = None
         rows = self._rows("SELECT number, ending, head FROM runs WHERE run = ?", run)
-        if not rows:
-            return None
-        number, line, head = rows[0]
-        ending = None if line is None else RECORDS.decode(line)
-        if ending is not None and not isinstance(ending, Outcome | Aborted):
-            raise LedgerError(f"the index is damaged at run {run}; it can be deleted")
-        return Known(number=number, ending=ending, head=head)
+        if rows:
+            number, line, head = rows[0]
+            ending = None if line is None else RECORDS.decode(line)
+            if ending is not None and not isinstance(ending, Outcome | Aborted):
+                raise LedgerError(f"the index is damaged at run {run}; it can be deleted")
+            known = Known(number=number, ending=ending, head=head)
+        for record, digest in behind:
+            if isinstance(record, Intent) and record.run == run:
+                known = Known(number=record.seq, ending=None, head=None)
+            elif isinstance(record, Outcome | Aborted) and record.run == run:
+                known = Known(number=record.intent, ending=record, head=digest)
+        return known
 
     def refusal(self, run: str) -> tuple[int, str] | None:
         """Return number and digest of the record that refused this event."""

@@ -200,7 +200,7 @@ class Office:
         return Recorded(request=request.request, number=record.seq, head=head)
 
     def _fetch(self, request: Fetch) -> Chunk:
-        known = self._archive.index.run(request.run)
+        known = self._archive.run(request.run)
         if known is None or not isinstance(known.ending, Outcome):
             raise DeniedError(DenialCode.UNKNOWN, "no finished command has this id")
         if not known.ending.recorded_bytes:

@@ -78,7 +78,7 @@ class Runs:
         repeated = True
         if run not in self._active:
             try:
-                known = self._archive.index.run(run)
+                known = self._archive.run(run)
                 if known is None:
                     await self._admit(request, run)
             except LedgerError as error:  # I3, I7: nobody can say whether it ran before
@@ -101,7 +101,7 @@ class Runs:
 
         Raises LedgerError if that can't be told.
         """
-        if (known := self._archive.index.run(run)) is not None:
+        if (known := self._archive.run(run)) is not None:
             raise DeniedError(DenialCode.RAN, "this message was run", known.number)
         if run in self._active:
             raise DeniedError(DenialCode.RAN, "this message waits to be run")
