@@ -24,6 +24,7 @@ from tests.harness.journald import SOCKET, Journald, private_journald
 from tibet_nc_agent import reports
 from tibet_nc_executor import doctor
 from tibet_nc_executor.config import load
+from tibet_nc_executor.derived import INDEX_AFTER_S
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.messages import Finished, Status, StatusReport
 from tibet_nc_protocol.records import RECORDS, Security, SecurityEvent, digest
@@ -217,6 +218,11 @@ async def test_what_was_sent_is_known_to_be(executor: Executor, pause: str) -> N
     await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
     assert isinstance(await client.receive(), StatusReport)
     await client.close()
+    await _known_to_be_sent(executor)
+
+
+async def _known_to_be_sent(executor: Executor) -> None:
+    """Wait until the executor's index says that the journal has all records."""
     index = f"file:{executor.state / 'index.sqlite'}?mode=ro"
     with closing(sqlite3.connect(index, uri=True)) as database:
         end = time.monotonic() + SECONDS
@@ -246,6 +252,8 @@ async def test_an_index_made_anew_sends_nothing_again(
 async def test_a_hung_journald_loses_nothing(executor: Executor, journald: Journald) -> None:
     """While journald hangs commands run and are answered; afterwards it has every entry.
 
+    Without another command that is noted, so that no later start sends it again.
+
     Its socket is full up long before the last of them: whoever sends to it waits.
     """
     held = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
@@ -253,7 +261,9 @@ async def test_a_hung_journald_loses_nothing(executor: Executor, journald: Journ
     try:
         async with asyncio.timeout(SECONDS):
             await _commands(executor, held)  # each has two entries
+        await asyncio.sleep(4 * INDEX_AFTER_S)  # when the index first looks at what was sent
     finally:
         os.kill(journald.pid, signal.SIGCONT)
+    await _known_to_be_sent(executor)
     await _settled(executor, journald, 0)
     assert _gaps(executor) == []

@@ -157,7 +157,7 @@ class Derived:
             self._journal.send(record, head)
 
     def _index_later(self) -> None:
-        if self._unsent:  # the index is to say that the journal has those, too
+        if self._unsent or self._journal.behind:  # the index is to say that the journal has those
             self._indexing = self._loop.call_later(INDEX_AFTER_S, self._index_later)
             return
         self._indexing = None

@@ -74,6 +74,7 @@ class Journal:
         self._guard = threading.Lock()
         self._gap: Gap | None = None
         self._settled = begin
+        self._given = begin
         self._thread = threading.Thread(target=self._send_all, name="journal", daemon=True)
         self._thread.start()
 
@@ -89,12 +90,19 @@ class Journal:
         with self._guard:
             return self._settled if self._gap is None else min(self._settled, self._gap.first)
 
+    @property
+    def behind(self) -> bool:
+        """Whether the thread has not come to all that it was given."""
+        return self._settled < self._given
+
     def send(self, record: Record, head: str) -> None:
         """Queue one record; never blocks."""
         try:
             self._queue.put_nowait((record.seq, fields(record, head)))
         except queue.Full:
             self._miss(record.seq)
+        else:
+            self._given = record.seq + 1
 
     def close(self, timeout: float = 2.0) -> Gap | None:
         """Send what is queued, for at most this many seconds; return what was not sent."""
