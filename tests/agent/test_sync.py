@@ -67,7 +67,8 @@ def test_answer_is_read() -> None:
 
 def test_who_has_changed_is_a_name() -> None:
     """What else stands in a list of users is passed over."""
-    changed: Any = {**ANSWER, "device_lists": {"changed": [5, None, "", OPERATOR, {}]}}
+    odd: Any = [5, None, "", OPERATOR, {}]
+    changed: Any = {**ANSWER, "device_lists": {"changed": odd}}
     assert sync.read(changed, ME).changed_users == (OPERATOR,)
 
 
