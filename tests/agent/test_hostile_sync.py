@@ -121,7 +121,7 @@ def test_device_that_was_left_out_comes_back(pair: Pair) -> None:
     """A device that one answer leaves out has our keys again when the next one has it."""
     machine = pair.agent.machine
     machine.learn_devices({"device_keys": {OPERATOR: {}}}, (OPERATOR,))
-    assert machine.trust((OPERATOR,), lambda _: True) == (0, False)
+    assert machine.trust((OPERATOR,), lambda _: True) == (0, set())
     assert machine.learn_devices(pair.operator.queried(), (OPERATOR,)) == {OPERATOR}
     trusted, _ = machine.trust((OPERATOR,), lambda _: True)
     assert trusted == 1

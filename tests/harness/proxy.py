@@ -11,8 +11,9 @@ the end is an error: then no attack took place, and what withstood it has shown 
 """
 
 import asyncio
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,7 +21,7 @@ from typing import Any, Final, Self
 from aiohttp import ClientSession, ClientTimeout, web
 from yarl import URL
 
-type Change = Callable[[dict[str, Any]], dict[str, Any]]
+type Change = Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
 
 LARGEST_REQUEST: Final = 64 * 1024 * 1024
 
@@ -104,7 +105,10 @@ class Proxy:
         self._given.append(self._refusals[-1])
 
     def rewrite(self, part: str, change: Change) -> None:
-        """Change the JSON object of every good answer to a path that has ``part`` in it."""
+        """Change the JSON object of every good answer to a path that has ``part`` in it.
+
+        A change may take its time: the answer comes when it is made.
+        """
         self._changes.append(_Rewriting(part, change))
         self._given.append(self._changes[-1])
 
@@ -161,7 +165,8 @@ class Proxy:
             return await self._never(hang)
         for rule in self._changes:
             if rule.part in path and status == 200:
-                changed = rule.change(json.loads(data))
+                made = rule.change(json.loads(data))
+                changed = await made if inspect.isawaitable(made) else made
                 rule.idle = rule.idle and changed == json.loads(data)
                 data = json.dumps(changed).encode()
         return web.Response(body=data, status=status, content_type=content_type, headers=kept)

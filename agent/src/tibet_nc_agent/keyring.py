@@ -231,10 +231,14 @@ class Keyring:
         renewed = self._machine.learn_devices(answer, users)
         self._answers |= {user: _Answer(answer) for user in users}
         self.changed(tuple(self._changed))  # while we asked
-        for room in self._rooms.values():
-            if renewed & room.members.keys():
-                self._machine.discard_room_key(room.room_id)
+        self._discard_room_keys(renewed)
         return answer
+
+    def _discard_room_keys(self, users: Collection[str]) -> None:
+        """Have new keys for all rooms where one of these users is, whose devices have changed."""
+        for room in self._rooms.values():
+            if not room.members.keys().isdisjoint(users):
+                self._machine.discard_room_key(room.room_id)
 
     # --- room keys ----------------------------------------------------------------------------
 
@@ -249,9 +253,13 @@ class Keyring:
         ask = self._homeserver.request
         while True:
             users = tuple(room.members)
-            await self._query(self._unknown(users), ask)
+            unknown = self._unknown(users)
+            while unknown:
+                await self._query(unknown, ask)
+                unknown = set(users) - self._answers.keys()  # changed while we asked
             trusted, changed = self._machine.trust(users, partial(self._may_have_keys, also))
-            if changed or self._must_offer_again(room.room_id):
+            self._discard_room_keys(changed)
+            if self._must_offer_again(room.room_id):
                 self._machine.discard_room_key(room.room_id)
             if not trusted:
                 raise NobodyCanRead(f"no device in {room.room_id} is trusted with our messages")

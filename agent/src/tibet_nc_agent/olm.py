@@ -136,11 +136,12 @@ class OlmMachine:
         with writing():
             return self._machine.devices_found(keys)
 
-    def trust(self, users: Iterable[str], trusts: Callable[[Device], bool]) -> tuple[int, bool]:
-        """Decide anew which devices get keys; return how many do, and whether any changed."""
+    def trust(self, users: Iterable[str], trusts: Callable[[Device], bool]) -> tuple[int, set[str]]:
+        """Decide anew which devices get keys; return how many do, and whose changed."""
         with writing():
-            judged = [self._machine.judge(user, trusts) for user in users]
-        return sum(trusted for trusted, _ in judged), any(changed for _, changed in judged)
+            judged = {user: self._machine.judge(user, trusts) for user in users}
+        changed = {user for user, (_, changes) in judged.items() if changes}
+        return sum(trusted for trusted, _ in judged.values()), changed
 
     def keys_to_claim(self, users: Iterable[str]) -> JsonObject | None:
         """Return the body of a claim for trusted devices that there is no Olm session with."""
