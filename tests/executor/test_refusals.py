@@ -3,7 +3,7 @@
 
 from msgspec.structs import replace
 
-from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records, security
+from tests.executor.rig import OPERATOR, ROOM, Client, Connect, Executor, records, security
 from tibet_nc_protocol.limits import TEXT_CHARACTERS
 from tibet_nc_protocol.messages import (
     Alert,
@@ -39,6 +39,17 @@ def alert(number: int, detail: str = "changed") -> Alert:
     return Alert(request=number, what="identity", detail=detail, room=ROOM, event=None, sender=None)
 
 
+async def refused_by_both(client: Client, by_airlock: str, by_us: str) -> tuple[Recorded, Denied]:
+    """Have one event refused by the airlock, and one by the executor, which finds it too old."""
+    await client.send(refusal(client.number(), by_airlock))
+    recorded = await client.receive()
+    assert isinstance(recorded, Recorded)
+    await client.send(client.request("true", by_us, sent_ms=1_000_000))
+    stale = await client.receive()
+    assert isinstance(stale, Denied)
+    return recorded, stale
+
+
 async def test_a_refusal_is_recorded_once(executor: Executor, connect: Connect) -> None:
     """The airlock's refusal of one event is one record, however often it is reported."""
     client = await connect(executor)
@@ -64,12 +75,7 @@ async def test_a_refusal_for_another_reason_is_told_the_recorded_one(
     So it is with what the executor itself has refused.
     """
     client = await connect(executor)
-    await client.send(refusal(client.number(), "$airlock"))
-    first = await client.receive()
-    assert isinstance(first, Recorded)
-    await client.send(client.request("true", "$executor", sent_ms=1_000_000))
-    stale = await client.receive()
-    assert isinstance(stale, Denied)
+    first, stale = await refused_by_both(client, "$airlock", "$executor")
     known = (("$airlock", first.number, "would restart the host"), ("$executor", stale.number, ""))
     for restarted in (False, True):
         if restarted:
@@ -155,12 +161,7 @@ async def test_what_was_refused_is_not_run_later(executor: Executor, connect: Co
     So it is with what the airlock has refused, and with what the executor itself has.
     """
     client = await connect(executor)
-    await client.send(refusal(client.number(), "$airlock"))
-    recorded = await client.receive()
-    assert isinstance(recorded, Recorded)
-    await client.send(client.request("true", "$stale", sent_ms=1_000_000))
-    stale = await client.receive()
-    assert isinstance(stale, Denied)
+    recorded, stale = await refused_by_both(client, "$airlock", "$stale")
     assert stale.code is DenialCode.STALE
     for restarted in (False, True):
         if restarted:
