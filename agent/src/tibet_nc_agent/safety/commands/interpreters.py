@@ -4,6 +4,7 @@
 import re
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.python_modules import run_module
 from tibet_nc_agent.safety.commands.shells import run_script
 from tibet_nc_agent.safety.marks import UNKNOWN
 from tibet_nc_agent.safety.paths import STANDARD_INPUT
@@ -34,7 +35,13 @@ _LONG_NAMES = {"erlang": re.compile(r"-(?!e$|eval$)[a-z]\w+")}
 # PowerShell takes its options in any case and cut off anywhere.
 _POWERSHELL_CODE = re.compile(r"-c(?:o(?:m(?:m(?:a(?:n(?:d)?)?)?)?)?)?", re.IGNORECASE)
 _POWERSHELL_ENCODED = re.compile(r"-(?:e|ec|en[a-z]*)", re.IGNORECASE)
-_MODULE = re.compile(r"-[^WX]*m")
+_MODULE = re.compile(r"-[^WXm]*m")
+# Perl reads what stands behind -M or -m as `use …`, which is code if it is more than a name.
+_USED = re.compile(r"-[A-Za-z0]{0,9}?[Mm](.*[^\w:=,.+-].*)", re.DOTALL)
+# IPython hands such a line to a shell.
+_BANG = re.compile(
+    r"^\s*(?:\w+\s*=\s*)?(?:!{1,2}|%{1,2}(?:sx|system|bash|sh)\b)\s*(.+)", re.MULTILINE
+)
 _IN_PLACE = re.compile(r"-[lnpw0]*i")
 _NETWORK = re.compile(
     r"urlopen|urlretrieve|requests\.|http\.client|httpx|urllib|LWP|HTTP::Tiny|Net::HTTP|open-uri"
@@ -47,6 +54,10 @@ def interpret(call: Call, language: str) -> Stream:
     if language == "powershell" and any(map(_POWERSHELL_ENCODED.fullmatch, call.words)):
         call.deny(Family.ENCODED, f"{call.name} runs encoded code")
     codes, script, module = _arguments(call, language)
+    if language == "perl":
+        for field in call.arguments:
+            if found := _USED.match(field.text):
+                _judge_inline(call, language, field.with_text(f"use {found.group(1)}"))
     if language in ("perl", "ruby") and any(_IN_PLACE.match(word) for word in call.words):
         for field in call.arguments:
             if field.text.startswith("/"):
@@ -58,7 +69,7 @@ def interpret(call: Call, language: str) -> Stream:
         stream = through(call.stdin)
         return Stream(downloaded=True) if fetches else stream
     if module:
-        return through(call.stdin)
+        return run_module(call, module)
     if script is not None and script.plain not in STANDARD_INPUT:
         run_script(call, script, [], language)
         return through(call.stdin)
@@ -75,11 +86,13 @@ def _judge_inline(call: Call, language: str, code: Field) -> None:
         text = code.plain
         if language in ("perl", "ruby") and _NETWORK.search(options):
             text = f"# {options}\n{text}"
+        for found in _BANG.finditer(text) if call.name.startswith("ipython") else ():
+            call.walk.program(found.group(1), call.state.started(), call.span, call.stdin, lax=True)
         call.walk.code(language, text, call.state, call.span, call.stdin)
 
 
-def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, bool]:
-    """Return inline code, the script, and whether a module of the interpreter is run."""
+def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, list[Field]]:
+    """Return inline code, the script, and a module of Python with its arguments."""
     letters = call.walk.rules.languages.code_letters.get(language, "e")
     with_value = _VALUE_OPTIONS.get(language, frozenset())
     words, codes, index = call.words, list[Field](), 0
@@ -87,9 +100,9 @@ def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, bo
         word, field = words[index], call.arguments[index]
         following = call.arguments[index + 1 : index + 2]
         if word == "-":
-            return codes, field, False
+            return codes, field, []
         if word == "--":
-            return codes, following[0] if following else None, False
+            return codes, following[0] if following else None, []
         if word in _LONG_CODE or (
             language == "powershell" and _POWERSHELL_CODE.fullmatch(word) is not None
         ):
@@ -103,8 +116,10 @@ def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, bo
         elif word.startswith("-") and len(word) > 1:
             position = _code_position(word, letters, language)
             if position < 0:
-                if language == "python" and _MODULE.match(word):
-                    return codes, None, True
+                if language == "python" and (found := _MODULE.match(word)):
+                    attached = field.text[found.end() :]
+                    name = [field.with_text(attached)] if attached else []
+                    return codes, None, [*name, *call.arguments[index + 1 :]]
                 index += 1
                 continue
             attached = word[position + 1 :]
@@ -119,11 +134,11 @@ def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, bo
         elif call.name in ("deno", "bun") and word in ("run", "eval"):
             if word == "eval":
                 codes.extend(following)
-                return codes, None, False
+                return codes, None, []
             index += 1
         else:
-            return codes, field, False
-    return codes, None, False
+            return codes, field, []
+    return codes, None, []
 
 
 def _code_position(word: str, letters: str, language: str) -> int:
