@@ -98,6 +98,8 @@ class Execution:
         """What the command left running, once it is done."""
         self.death: str | None = None
         """How the command ended the shell of its session, if it did, once it is done."""
+        self.denied: DeniedError | None = None
+        """Why there is no result, once it is done without one."""
         self._door: Door | None = None
         self._command: Command | None = None
         self._recorder: Recorder | None = None
@@ -222,6 +224,7 @@ class Execution:
         raise DeniedError(DenialCode.CANCELLED, reason, number)
 
     def _deny(self, error: DeniedError) -> None:
+        self.denied = error
         for future in (self.started, self.done):
             if not future.done():
                 future.set_exception(error)

@@ -42,6 +42,9 @@ not delay the answer to the last one, which is still on its way."""
 
 JOB_COMMAND_CHARACTERS: Final = 120
 
+DENIALS: Final = 1000
+"""So many denials without a record are known: more than are asked about again while fresh."""
+
 UNENDED: Final = (
     "it was run and is not run again; how it ended could not be recorded, which the next start of "
     "the executor records"
@@ -61,6 +64,8 @@ class Runs:
         self._rules = rules
         self._clock = clock
         self._active: dict[str, Execution] = {}
+        self._denied: dict[str, tuple[DenialCode, str]] = {}
+        """By run what was denied without a record: it must not run after what came behind it."""
         self._leftovers: set[Leftover] = set()
         """Also those of a session that is ending, until their remainder is on record."""
         self._tasks: set[asyncio.Task[object]] = set()
@@ -82,7 +87,9 @@ class Runs:
                 if known is None:
                     await self._admit(request, run)
             except LedgerError as error:  # I3, I7: nobody can say whether it ran before
-                raise DeniedError(DenialCode.UNRECORDED, f"nothing was run: {error}") from None
+                denied = DeniedError(DenialCode.UNRECORDED, f"nothing was run: {error}")
+                self._remember(run, denied)
+                raise denied from None
             if known is not None:
                 if known.ending is None or known.head is None:  # recording its end has failed
                     raise DeniedError(DenialCode.UNRECORDED, UNENDED, known.number)
@@ -107,7 +114,7 @@ class Runs:
             raise DeniedError(DenialCode.RAN, "this message waits to be run")
 
     async def _admit(self, request: Run, run: str) -> None:
-        """Raise DeniedError, with the record of it, unless the command may run.
+        """Raise DeniedError, with the record of it if there can be one, unless it may run.
 
         It waits only when it is going to raise. Otherwise `run` begins the command in the same step
         of the event loop, so that the same event can't get in between (I3).
@@ -117,6 +124,8 @@ class Runs:
             if decision.code is DenialCode.STALE:
                 await self._refuse(request, Stage.FRESHNESS, decision.code, decision.reason)
             await self._alarm(request, SecurityEvent.POLICY, decision.code, decision.reason)
+        if (denied := self._denied.get(run)) is not None:
+            raise DeniedError(*denied)
         if self._is_replay(request.ciphertext):
             await self._alarm(
                 request,
@@ -162,6 +171,12 @@ class Runs:
         )
         raise DeniedError(code, reason, record.seq)
 
+    def _remember(self, run: str, denied: DeniedError | None) -> None:
+        if denied is not None and denied.number is None:
+            if len(self._denied) >= DENIALS:
+                del self._denied[next(iter(self._denied))]
+            self._denied[run] = denied.code, denied.reason
+
     def _begin(self, request: Run, run: str, request_sha256: str) -> None:
         session = self._sessions.open(request.room, request.sender)
         execution = Execution(
@@ -192,6 +207,7 @@ class Runs:
                     self._go_on(execution.leftover, session)
             finally:
                 del self._active[execution.run]
+                self._remember(execution.run, execution.denied)
                 self._sessions.command_ended(session, execution)
             if execution.death is not None:
                 await self._sessions.bury(session, execution.death)
