@@ -11,6 +11,7 @@ import unicodedata
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.budget import Budget, TooComplexError
 from tibet_nc_agent.safety.grammar import GrammarError, parse
+from tibet_nc_agent.safety.grammar.nodes import Sequence
 from tibet_nc_agent.safety.policy import policy_for
 from tibet_nc_agent.safety.rules import Rules, load_rules
 from tibet_nc_agent.safety.state import State
@@ -28,6 +29,8 @@ _REFUSED_CATEGORIES = frozenset(["Cc", "Cs", "Co", "Cn"])
 _UNSPECIFIC = frozenset([Family.ENCODED, Family.OPAQUE, Family.TEXT])
 _SEPARATORS = re.compile(r"[;&|\n]+")
 _MOST_PIECES = 20
+# Commands that run beside each other: `a & b`, `a | b`, coprocesses, `<(…)`.
+_BESIDE = re.compile(r"(?<![&|>])[&|](?![&|>])|\|&|\bcoproc\b|[<>]\(")
 
 
 def judge(
@@ -49,6 +52,8 @@ def judge(
             span = (doubt.start, doubt.end)
             walker.report(Decision.NEEDS_APPROVAL, Family.TEXT, doubt.reason, span, state)
         walker.sequence(parsed.body, state, TERMINAL)
+        if state.files or state.downloaded or state.decoded:
+            _judge_later_files(command, parsed.body, walker, state, cwd)
     except GrammarError as error:
         span = (min(error.position, len(command)), len(command))
         walker.report(Decision.DENY, Family.TEXT, str(error), span, state)
@@ -59,6 +64,22 @@ def judge(
     except Exception as error:
         walker.doubt(f"cannot be decided: {type(error).__name__}", (0, len(command)))
     return _verdict(walker)
+
+
+def _judge_later_files(
+    command: str, body: Sequence, walker: Walker, before: State, cwd: str | None
+) -> None:
+    """Judge once more, with what is written anywhere in every file from the start.
+
+    A job in the background, the end of a pipe or a reader of a named pipe runs what another command
+    only writes later.
+    """
+    state = State(home=before.home, cwd=cwd)
+    state.files, state.downloaded, state.decoded = before.files, before.downloaded, before.decoded
+    state.conditional = 1 if _BESIDE.search(command) else 0  # nobody knows who writes last
+    count = len(walker.commands)
+    walker.sequence(body, state, TERMINAL)
+    del walker.commands[count:]
 
 
 def _verdict(walker: Walker) -> Verdict:

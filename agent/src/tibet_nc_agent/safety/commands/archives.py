@@ -6,6 +6,7 @@ import re
 from msgspec import Struct
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.downloads import remember_copies
 from tibet_nc_agent.safety.commands.files import TREES
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import plain
@@ -154,6 +155,8 @@ def synchronise(call: Call) -> Stream:
             judge_write(call.walk, operands[-1], call.state, call.span, "rsync writes to")
         elif place.level in TREES and not _is_dry(call):
             call.ask(Family.WIPE, f"rsync copies trees over {place.shown}")
+    if len(operands) > 1 and ":" not in operands[-1].text:
+        remember_copies(call, operands[:-1], operands[-1])
     if call.has("--remove-source-files"):
         judge_removal(call, operands[:-1], "rsync removes", recursive=True)
     for index, word in enumerate(call.words):

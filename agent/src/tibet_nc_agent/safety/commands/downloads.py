@@ -5,6 +5,7 @@ import itertools
 import re
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.files import copy_knowledge
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import plain
 from tibet_nc_agent.safety.paths import resolve
@@ -115,12 +116,19 @@ def remote_copy(call: Call) -> Stream:
     if len(operands) > 1 and ":" not in operands[-1].text:
         target = operands[-1]
         judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
-        for source in operands[:-1]:
-            if ":" in source.text:
-                base = source.plain.rpartition(":")[2].rpartition("/")[2]
-                path = plain(resolve(target.text, call.state) or "")
-                call.state.downloaded.update((path, base if path == "." else f"{path}/{base}"))
+        remember_copies(call, operands[:-1], target)
     return EMPTY
+
+
+def remember_copies(call: Call, sources: list[Field], target: Field) -> None:
+    """Remember what copies hold: from another host they are downloads."""
+    for source in sources:
+        if ":" in source.text:
+            base = source.plain.rpartition(":")[2].rpartition("/")[2]
+            path = plain(resolve(target.text, call.state) or "")
+            call.state.downloaded.update((path, base if path == "." else f"{path}/{base}"))
+        else:
+            copy_knowledge(call, [source], target)
 
 
 def git(call: Call) -> Stream:

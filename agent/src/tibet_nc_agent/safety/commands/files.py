@@ -169,7 +169,7 @@ def move(call: Call) -> Stream:
         else:
             judge_write(call.walk, target, call.state, call.span, "mv goes to")
             _judge_inside(call, sources, target, "mv goes to")
-        _copy_knowledge(call, sources, target)
+        copy_knowledge(call, sources, target)
     return EMPTY
 
 
@@ -218,7 +218,7 @@ def copy(call: Call) -> Stream:
     elif target is not None:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} goes to")
         _judge_inside(call, sources, target, f"{call.name} goes to")
-        _copy_knowledge(call, sources, target)
+        copy_knowledge(call, sources, target)
         if call.name == "cp" and any(_COPIES_TREES.match(word) for word in call.words):
             place = call.walk.place(target.text, call.state)
             if place.level in TREES:
@@ -236,7 +236,7 @@ def copy(call: Call) -> Stream:
     return EMPTY
 
 
-def _copy_knowledge(call: Call, sources: list[Field], target: Field) -> None:
+def copy_knowledge(call: Call, sources: list[Field], target: Field) -> None:
     """Remember that a copy of a download is a download."""
     path = resolve(target.text, call.state)
     if path is None:
@@ -278,6 +278,8 @@ def convert(call: Call) -> Stream:
         if name in ("of", "ofs", "hof"):
             target = field.with_text(field.text.partition("=")[2])
             place = judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
+            sources = [f.with_text(f.text[3:]) for f in call.arguments if f.text.startswith("if=")]
+            copy_knowledge(call, sources, target)
             if call.stdin is not None and not any(word.startswith("if=/") for word in call.words):
                 remember(call.state, plain(place.path), call.stdin, append=False)
             if place.level is Level.UNKNOWN:
