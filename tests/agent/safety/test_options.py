@@ -371,3 +371,44 @@ def test_a_setting_of_apt_that_runs_something_needs_approval(line: str, expected
 def test_a_wrapper_runs_all_that_it_is_given(line: str, expected: Decision) -> None:
     """What is run before a command is judged as well as the command."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GIT_SSH=reboot git fetch",
+        "SVN_SSH=reboot svn update",
+        "HGEDITOR=reboot hg commit",
+        "GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=alias.x GIT_CONFIG_VALUE_0='!reboot' git x",
+        "GIT_CONFIG_PARAMETERS=\"'core.pager=reboot'\" git log",
+        "ZIPOPT='-T -TT reboot' zip x y",
+        "MAKEFLAGS='--eval=$(shell\\ reboot)' make",
+        "PERL5OPT='-Mlib;system(\"reboot\")' perl x",
+        "PERL5DB='BEGIN{system(\"reboot\")}' perl -d x",
+        "VIMINIT=':!reboot' vim x",
+        "EXINIT='!reboot' ex x",
+        "rg --pre reboot x",
+        "ag --pager=reboot x",
+        "gpg --photo-viewer reboot --list-keys",
+        "retry -d 5 reboot",
+        "with-contenv reboot",
+    ],
+)
+def test_what_a_variable_or_option_runs_is_judged(line: str) -> None:
+    """Variables that hold a program, its options or code are judged, whatever their names."""
+    assert judge(line).decision is not Decision.ALLOW
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'export MAKEFLAGS="-j$(nproc)"; make',
+        "LESS=-R less x",
+        "SSH='ssh -p 22' ./deploy.sh",
+        "PERL5OPT=-Mstrict perl x",
+        "EDITOR=nano GIT_SSH=/usr/bin/ssh git commit",
+    ],
+)
+def test_ordinary_variables_are_allowed(line: str) -> None:
+    """Variables with ordinary values go on being allowed."""
+    assert judge(line).decision is Decision.ALLOW

@@ -10,6 +10,7 @@ Facts:
 """
 
 import re
+import shlex
 
 from tibet_nc_agent.safety.call import Span, Walk
 from tibet_nc_agent.safety.expand import as_document, as_prompt, assigned, evaluate, evaluated
@@ -41,18 +42,28 @@ RUN_AS_COMMAND = frozenset(
         "GIT_ASKPASS",
     ]
 )
-# And any other that is named like one of these: BAT_PAGER, KUBE_EDITOR, CVS_RSH.
+# And any other that is named like one of these: BAT_PAGER, HGEDITOR, CVS_RSH.
 _NAMED_LIKE_A_COMMAND = re.compile(
-    r"(?:[A-Z][A-Z0-9]*_)*(?:PAGER|CRASHPAGER|EDITOR|VISUAL|ASKPASS|RSH|BROWSER|TERMINAL|SHELL"
+    r"(?:[A-Z][A-Z0-9_]*)?(?:PAGER|EDITOR|VISUAL|ASKPASS|RSH|SSH|BROWSER|TERMINAL|SHELL"
     r"|LESSCLOSE|DEFAULT_COMMAND|SSH_COMMAND|EXTERNAL_DIFF|PROXY_COMMAND)"
+    r"|GIT_CONFIG_VALUE_\d+"
 )
 # Variables that hold options, and whose.
 _OPTIONS_OF = {
-    "FZF_DEFAULT_OPTS": "fzf",
-    "GIT_CONFIG_PARAMETERS": "git -c",
-    "LESS": "less",
-    "MAKEFLAGS": "make",
-    "TAR_OPTIONS": "tar",
+    "FZF_DEFAULT_OPTS": ("fzf",),
+    "GIT_CONFIG_PARAMETERS": ("git", "-c"),
+    "LESS": ("less",),
+    "MAKEFLAGS": ("make",),
+    "MORE": ("more",),
+    "PERL5OPT": ("perl",),
+    "TAR_OPTIONS": ("tar",),
+    "ZIPOPT": ("zip",),
+}
+# Variables that hold code, and what it is for.
+_CODE_OF = {
+    "EXINIT": ("ex", "-c"),
+    "PERL5DB": ("perl", "-e"),
+    "VIMINIT": ("vim", "-c"),
 }
 PROMPTS = frozenset(["PS0", "PS1", "PS2", "PS4"])
 # Variables that name files which run before anything else does, and what they are run with.
@@ -216,9 +227,11 @@ def judge_special(walk: Walk, name: str, value: str, state: State, span: Span) -
     if name in RUN_AS_COMMAND and value != UNKNOWN:
         walk.program(value.lstrip("|-") if name == "LESSOPEN" else value, state.copy(), span)
     elif _NAMED_LIKE_A_COMMAND.fullmatch(name):
-        walk.program(value, state.copy(), span, lax=True)
+        walk.program(value.lstrip("!"), state.copy(), span, lax=True)
     elif name in _OPTIONS_OF:
-        walk.program(f"{_OPTIONS_OF[name]} {value}", state.copy(), span, lax=True)
+        _run_words(walk, (*_OPTIONS_OF[name], *_words(value)), state, span)
+    elif name in _CODE_OF:
+        _run_words(walk, (*_CODE_OF[name], value), state, span)
     elif name in RUN_AS_FILE:
         _judge_files(walk, RUN_AS_FILE[name], value, state, span)
     elif name in PROMPTS:
@@ -230,6 +243,18 @@ def judge_special(walk: Walk, name: str, value: str, state: State, span: Span) -
         reason = f"{name} changes what a command name means"
         walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
         walk.program(value, state.copy(), span, lax=True)
+
+
+def _run_words(walk: Walk, words: tuple[str, ...], state: State, span: Span) -> None:
+    walk.run([Field(word, *span) for word in words], state.copy(), None)
+
+
+def _words(value: str) -> list[str]:
+    """Split a value into words, with the quotes that the programs take in their own ways."""
+    try:
+        return shlex.split(value)
+    except ValueError:
+        return value.split()
 
 
 def _judge_files(
@@ -247,5 +272,4 @@ def _judge_files(
     for file in _FILES.split(value):
         path = made(file, state)
         if path in state.downloaded or path in state.decoded or path in state.files:
-            words = (*program, path)
-            walk.run([Field(word, *span) for word in words], state.copy(), None)
+            _run_words(walk, (*program, path), state, span)
