@@ -141,7 +141,7 @@ def git(call: Call) -> Stream:
             call.walk.program(found.group(1), call.state.started(), call.span, lax=True)
         elif word.startswith("!") and len(word) > 1:
             call.walk.program(word[1:], call.state.started(), call.span, lax=True)
-        elif word in ("-x", "--exec") and "rebase" in words and index + 1 < len(words):
+        elif word in ("-x", "--exec") and {"rebase", "difftool"} & {*words} and words[index + 1 :]:
             call.walk.program(words[index + 1], call.state.started(), call.span)
         elif word == "foreach" or _FILTER.fullmatch(word):
             given = words[index + 1 :] if word == "foreach" else words[index + 1 : index + 2]

@@ -60,6 +60,7 @@ _EXECUTES = frozenset(["-exec", "-execdir", "-ok", "-okdir"])
 _WRITES = frozenset(["-fprint", "-fprintf", "-fls", "-fprint0"])
 _PLAIN_NAME = re.compile(r"\.?\w[\w.-]*")
 _REMOVAL = re.compile(r"\b(?:rm|unlink|shred|srm|rmdir|truncate)\b")
+_DELETION = re.compile(r"-delete|\b(?:rm|unlink|shred|srm)\b")
 _CHANGE = re.compile(
     r"^(?:mv|gzip|bzip2|xz|zstd|tee|gpg|openssl)\b|^sed\b.*\s-i|^cp /dev/null\b|>\s*\"?\$"
 )
@@ -187,6 +188,8 @@ def _judge_mass(
         place = call.walk.place(root.text, call.state)
         decide = _permissions_below if permissions else removal_below
         decision = decide(place.level, choice)
+        if place.level is Level.CURRENT and choice is Choice.ALL and _DELETION.search(what):
+            decision = Decision.NEEDS_APPROVAL  # as for `rm -rf *`
         if decision is None or (place.level is Level.PARTIAL and place.path == "/tmp"):  # noqa: S108
             continue
         family = FAMILY_OF_LEVEL.get(place.level, Family.WIPE)
