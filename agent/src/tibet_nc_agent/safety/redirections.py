@@ -293,5 +293,5 @@ def remember(state: State, path: str, output: Stream, *, append: bool) -> None:
             names.discard(path)
     text = UNKNOWN if output.text is None else output.text
     before = "" if replaced else state.files.get(path, "")
-    between = "\n" if before and not append else ""
+    between = f"\n#{UNKNOWN}\n" if before and not append else ""  # one of them, nobody knows
     state.files[path] = f"{before}{between}{text}"
