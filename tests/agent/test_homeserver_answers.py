@@ -3,8 +3,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,21 @@ async def answering(
         homeserver = Homeserver(f"http://127.0.0.1:{port}{below}/", proxy=None)
         stack.push_async_callback(homeserver.close)
         yield homeserver, requests
+
+
+@pytest.mark.parametrize("step_s", [3_600.0, -3_600.0, -5 * 365 * 86_400.0])
+async def test_a_clock_that_is_set_while_an_answer_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """That very answer tells how far it is off: the messages in it are judged by the new time."""
+    now = time.time()
+    dated = answer(200, OBJECT, f"Date: {formatdate(now, usegmt=True)}\r\n")
+    async with answering(dated) as (homeserver, requests):
+        monkeypatch.setattr(time, "time", lambda: now + (step_s if requests else 0))
+        await homeserver.once("GET", "/")
+    skew_ms = homeserver.skew.milliseconds
+    assert skew_ms is not None
+    assert abs(skew_ms + step_s * 1000) <= 60_000
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,8 @@ class ClockSkew:
     """How far the homeserver's clock is ahead of ours, from the ``Date`` of its answers.
 
     ``Date`` has whole seconds, and an answer was made some time between request and receipt: each
-    gives an interval that holds the skew. All that agree are intersected, which soon leaves a
+    gives an interval that holds the skew. How long that was is measured by a clock that nobody
+    sets, since ours may be set meanwhile. All that agree are intersected, which soon leaves a
     few milliseconds; one that doesn't agree means that a clock was set, and starts anew.
     """
 
@@ -85,13 +86,16 @@ class ClockSkew:
         self._low: float | None = None
         self._high = 0.0
 
-    def observe(self, date: str, *, sent_s: float, received_s: float) -> None:
-        """Take one answer into account; times are in seconds since 1970 by our clock."""
+    def observe(self, date: str, *, took_s: float, received_s: float) -> None:
+        """Take one answer into account: how long it took, and when it came, in seconds since 1970.
+
+        The latter is by our clock.
+        """
         try:
             server = parsedate_to_datetime(date).timestamp()
         except (ValueError, OverflowError):
             return
-        low, high = server - received_s, server + 1.0 - sent_s
+        low, high = server - received_s, server + 1.0 - received_s + took_s
         if self._low is not None and low <= self._high and high >= self._low:
             low, high = max(low, self._low), min(high, self._high)
         self._low, self._high = low, high
@@ -180,7 +184,7 @@ class Homeserver:
             data = json.dumps(body).encode()
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-        sent_s = time.time()
+        begin = time.monotonic()
         try:
             async with (
                 asyncio.timeout(seconds),
@@ -193,7 +197,9 @@ class Homeserver:
                 ) as response,
             ):
                 self.skew.observe(
-                    response.headers.get("Date", ""), sent_s=sent_s, received_s=time.time()
+                    response.headers.get("Date", ""),
+                    took_s=time.monotonic() - begin,
+                    received_s=time.time(),
                 )
                 answer = parsed(await _read(response))
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
