@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -153,6 +154,12 @@ async def test_each_token_is_told_once_in_order(tmp_path: Path) -> None:
         await until(lambda: len(service.told) == 3)
         assert service.numbers == [1, 2, 3]
         await until(lambda: emitter.state == "0 wait, 0 lost")
+
+
+def test_an_ending_that_nobody_knows_is_told_as_that() -> None:
+    """Of a command that the kernel couldn't end neither a status nor a signal is told."""
+    unended = msgspec.structs.replace(result(3), exit=None)
+    assert emission(unended, sender=SENDER, host="web1").content.startswith("tibet-nc #3: unknown,")
 
 
 def test_what_is_told_holds_no_secret() -> None:

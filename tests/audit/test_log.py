@@ -22,6 +22,7 @@ from tibet_nc_audit.reader import State
 from tibet_nc_audit.table import duration
 from tibet_nc_protocol.layout import PAYLOADS, segment_name
 from tibet_nc_protocol.limits import COMMAND_CHARACTERS
+from tibet_nc_protocol.terms import Reason
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -114,6 +115,13 @@ def test_filters(root: Path, arguments: list[str], numbers: list[int]) -> None:
     done = within("log", "--state", root, "--json", *arguments)
     assert done.status == 0
     assert [json.loads(line)["seq"] for line in done.out.splitlines()] == numbers
+
+
+def test_a_command_that_the_kernel_could_not_end(tmp_path: Path) -> None:
+    """An outcome with neither status nor signal is listed as an unknown ending."""
+    chain = Chain(tmp_path)
+    chain.outcome(chain.intent("cat /stuck"), status=None, reason=Reason.KILLED)
+    assert " unknown " in within("log", "--state", tmp_path).out
 
 
 def test_more_commands_than_can_run(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from tibet_nc_agent.statedatabase import StateDatabase
 from tibet_nc_protocol.messages import Finished
+from tibet_nc_protocol.terms import ending_of
 
 FILE_NAME: Final = "emission.sqlite"
 
@@ -61,7 +62,9 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 def emission(result: Finished, *, sender: str, host: str) -> Emission:
     """Return what is told of a result that has a token."""
-    ending = f"signal {result.signal}" if result.exit is None else f"exit {result.exit}"
+    ending = ending_of(result.exit, result.signal)
+    if result.exit is not None:
+        ending = f"exit {ending}"
     return Emission(
         protocol="matrix",
         sender_id=f"jis:matrix:{sender}",

@@ -8,7 +8,7 @@ import msgspec
 from tibet_nc_audit.entries import Entry, Kind, Text, Verdict
 from tibet_nc_audit.payloads import DIFFERS, ERASED
 from tibet_nc_audit.visible import visible
-from tibet_nc_protocol.terms import Reason
+from tibet_nc_protocol.terms import Reason, ending_of
 
 _SECOND = 1000
 _MINUTE = 60 * _SECOND
@@ -39,7 +39,7 @@ def ending(entry: Entry) -> str:
         case None:
             return "DAMAGED" if entry.kind is Kind.DAMAGED else ""
         case Verdict.RAN:
-            return str(entry.exit) if entry.signal is None else f"signal {entry.signal}"
+            return ending_of(entry.exit, entry.signal)
         case other:
             return other.value
 

@@ -33,6 +33,7 @@ from tibet_nc_protocol.records import (
     Security,
     Session,
 )
+from tibet_nc_protocol.terms import ending_of
 
 QUEUE_RECORDS: Final = 10_000
 """Records that wait while journald hangs, about 10 MB; more are counted as lost."""
@@ -178,7 +179,7 @@ def fields(record: Record, head: str) -> dict[str, str]:
     if isinstance(record, Checkpoint):
         more["TIBET_NC_CHECKPOINT"] = record.note
     if isinstance(record, Outcome):
-        more["TIBET_NC_EXIT"] = ending(record)
+        more["TIBET_NC_EXIT"] = ending_of(record.exit, record.signal)
     return entry | {name: value for name, value in more.items() if value is not None}
 
 
@@ -199,7 +200,8 @@ def summary(record: Record) -> str:
         case Intent():
             return f"{record.sender} runs a command in {record.room}"
         case Outcome():
-            return f"command #{record.intent} ended: {ending(record)}, {record.reason}"
+            ending = ending_of(record.exit, record.signal)
+            return f"command #{record.intent} ended: {ending}, {record.reason}"
         case Aborted():
             return f"command #{record.intent} was aborted: {record.detail}"
         case Remainder():
@@ -214,11 +216,6 @@ def summary(record: Record) -> str:
             return f"checkpoint of {counted(record.size, 'record')}, root {record.root}"
         case Session():
             return f"session {record.session} of {record.sender} {record.state}: {record.detail}"
-
-
-def ending(record: Outcome) -> str:
-    """Return the exit status as a number, or the signal as ``signal N``."""
-    return f"signal {record.signal}" if record.exit is None else str(record.exit)
 
 
 def _priority(record: Record) -> int:

@@ -36,7 +36,7 @@ from tibet_nc_protocol.layout import SALT_BYTES, recording_name, remainder_name
 from tibet_nc_protocol.limits import NOTES
 from tibet_nc_protocol.messages import Run
 from tibet_nc_protocol.records import Intent, Outcome, actor, commitment
-from tibet_nc_protocol.terms import DenialCode, Signal, Stage
+from tibet_nc_protocol.terms import DenialCode, Signal, Stage, ending_of
 
 
 class DeniedError(ExecutorError):
@@ -333,8 +333,7 @@ class Execution:
 
     async def _conclude(self, number: int, ending: Ending, recorder: Recorder) -> Result:
         tools = self._tools
-        status = f"signal {ending.signal}" if ending.exit is None else str(ending.exit)
-        recorder.finish(status)
+        recorder.finish(ending_of(ending.exit, ending.signal))
         await recorder.settle()
         typed = (
             f"{counted(count, 'byte')} of input by {sender}"

@@ -231,7 +231,7 @@ class Finished(_Message, frozen=True, kw_only=True, tag="finished"):
 
     ``output_bytes`` and ``output_sha256`` are of everything the command printed;
     ``recorded_bytes`` of it were kept, and up to INLINE_BYTES of them are in ``output``.
-    Exactly one of ``exit`` (0 to 255) and ``signal`` is set, but for an aborted run: neither.
+    One of ``exit`` (0 to 255) and ``signal`` is set, neither if it isn't known how the run ended.
     ``head`` is the digest of the outcome's record.
     """
 

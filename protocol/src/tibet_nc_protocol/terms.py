@@ -46,6 +46,16 @@ def run_id(room: str, event: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:RUN_ID_CHARACTERS]
 
 
+def ending_of(status: int | None, signal: int | None) -> str:
+    """Return how a command ended: its exit status, ``signal N``, or ``unknown`` for neither.
+
+    Neither is there when not even the kernel could end its shell, which waits for a disk maybe.
+    """
+    if status is not None:
+        return str(status)
+    return "unknown" if signal is None else f"signal {signal}"
+
+
 class Stage(StrEnum):
     """A stage of the airlock, in the order in which a message passes them."""
 

@@ -22,6 +22,7 @@ from tibet_nc_protocol.records import (
     Security,
     SecurityEvent,
 )
+from tibet_nc_protocol.terms import ending_of
 
 FIELDS: Final = (
     "MESSAGE_ID",
@@ -105,8 +106,7 @@ def journal_fields(record: Record | None) -> dict[str, str]:
     if isinstance(record, Checkpoint):
         fields["TIBET_NC_CHECKPOINT"] = record.note
     if isinstance(record, Outcome):
-        status = f"signal {record.signal}" if record.exit is None else str(record.exit)
-        fields["TIBET_NC_EXIT"] = status
+        fields["TIBET_NC_EXIT"] = ending_of(record.exit, record.signal)
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -219,7 +219,7 @@ function commandLine(entry) {
 
 function ending({ verdict, end }) {
   if (verdict !== "ran" && verdict !== "failed") return VERDICTS[verdict];
-  const status = end.signal === undefined ? `exit ${end.exit}` : `signal ${end.signal}`;
+  const status = end.signal !== undefined ? `signal ${end.signal}` : `exit ${end.exit ?? "unknown"}`;
   return end.reason === "exited" ? status : `${status}, ${end.reason}`;
 }
 
