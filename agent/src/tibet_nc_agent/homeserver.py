@@ -143,13 +143,12 @@ class Homeserver:
         body: JsonObject | None = None,
         *,
         seconds: float = REQUEST_SECONDS,
-        upload: Upload | None = None,
     ) -> JsonObject:
         """Send a request until there is an answer; raise as :meth:`once`, but for what may pass."""
         pauses = waits()
         while True:
             try:
-                return await self.once(method, path, body, seconds=seconds, upload=upload)
+                return await self.once(method, path, body, seconds=seconds)
             except RateLimited as error:
                 wait, reason = error.retry_after_s, str(error)
             except Unreachable as error:
