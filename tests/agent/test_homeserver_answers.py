@@ -284,7 +284,7 @@ async def test_a_file_that_can_not_be_read_is_not_the_homeservers_fault(tmp_path
         stack.push_async_callback(homeserver.close)
         with pytest.raises(SendError, match=r"the file can't be read \(Is a directory\)"):
             async with asyncio.timeout(20):
-                await Media(homeserver).upload(tmp_path, "name", "text/plain", offset=0, size=9)
+                await Media(homeserver).upload(tmp_path, "name", offset=0, size=9)
 
 
 async def test_request_goes_on_until_answered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,9 +106,7 @@ async def test_attachment_arrives_encrypted(
     data = secrets.token_bytes(1_000_000)
     file = tmp_path / "output"
     file.write_bytes(data)
-    content = await agent.matrix.upload(
-        file, "output.txt", "text/plain", offset=0, size=file.stat().st_size
-    )
+    content = await agent.matrix.upload(file, "output.txt", offset=0, size=file.stat().st_size)
     sent = await agent.matrix.send(agent.room_id, content, "t1")
     seen = await operator.wait(lambda seen: seen.event_id == sent)
     assert seen.content["info"] == {"mimetype": "text/plain", "size": len(data)}
@@ -125,7 +123,7 @@ async def test_upload_that_nobody_could_fetch_fails(agent: Agent, tmp_path: Path
         agent.settings = replace(agent.settings, homeserver=proxy.url)
         await agent.open()
         with pytest.raises(Unreachable, match="no address"):
-            await agent.matrix.upload(file, "output.txt", "text/plain", offset=0, size=1)
+            await agent.matrix.upload(file, "output.txt", offset=0, size=1)
         await agent.stop()
 
 
@@ -141,7 +139,7 @@ async def test_a_homeserver_that_knows_no_limit_takes_a_file(
         agent.settings = replace(agent.settings, homeserver=proxy.url)
         await agent.listen()
         await agent.until(lambda: agent.matrix.members(agent.room_id))
-        content = await agent.matrix.upload(file, "output.txt", "text/plain", offset=0, size=1)
+        content = await agent.matrix.upload(file, "output.txt", offset=0, size=1)
         sent = await agent.matrix.send(agent.room_id, content, "t1")
         seen = await operator.wait(lambda seen: seen.event_id == sent)
         await agent.stop()
@@ -163,7 +161,7 @@ async def test_a_file_that_is_not_taken_is_given_up(
         await agent.open()
         async with asyncio.timeout(WAIT_SECONDS):
             with pytest.raises(SendError, match="502"):
-                await agent.matrix.upload(file, "output.txt", "text/plain", offset=0, size=1)
+                await agent.matrix.upload(file, "output.txt", offset=0, size=1)
         await agent.stop()
 
 
@@ -180,7 +178,7 @@ async def test_a_homeserver_that_is_away_is_waited_out_with_a_file(
         await agent.open()
         proxy.refuse("/media/v3/upload", status=502, body={}, times=2)
         proxy.refuse("/account/whoami", status=502, body={}, times=3)
-        content = await agent.matrix.upload(file, "output.txt", "text/plain", offset=0, size=1)
+        content = await agent.matrix.upload(file, "output.txt", offset=0, size=1)
         await agent.stop()
     assert content["msgtype"] == "m.file"
 
@@ -191,7 +189,7 @@ async def test_file_over_the_limit_is_refused_before_sending(agent: Agent, tmp_p
     with file.open("wb") as big:
         big.truncate(60 * 1024 * 1024)
     with pytest.raises(TooLarge) as caught:
-        await agent.matrix.upload(file, "big", "text/plain", offset=0, size=file.stat().st_size)
+        await agent.matrix.upload(file, "big", offset=0, size=file.stat().st_size)
     assert (caught.value.size, caught.value.limit) == (60 * 1024 * 1024, 50 * 1024 * 1024)
 
 

@@ -34,8 +34,6 @@ WAITING_SECONDS: Final = 2.0
 """How long a message may wait for a command before it until that is told: longer than a burst of
 short ones takes, which a notice each would only delay."""
 
-MIMETYPE: Final = "text/plain"
-
 log: Final = logging.getLogger(__name__)
 
 
@@ -206,9 +204,7 @@ class Command:
         message, answerer = self._message, self._desk.answerer
         for index, (offset, size) in enumerate(pieces, start=1):
             name = answerer.file_name(result.number, index, len(pieces))
-            file = await self._desk.outbox.upload(
-                spool.path, name=name, mimetype=MIMETYPE, offset=offset, size=size
-            )
+            file = await self._desk.outbox.upload(spool.path, name=name, offset=offset, size=size)
             if isinstance(file, str):
                 return file
             block = answerer.attachment_block(message.event_id, result)

@@ -376,11 +376,9 @@ class Matrix:
         """Return how long a file the homeserver takes, in bytes; None if it doesn't say."""
         return await self._media.limit()
 
-    async def upload(
-        self, path: Path, name: str, mimetype: str, *, offset: int, size: int
-    ) -> JsonObject:
-        """Encrypt and upload part of a file; see :meth:`Media.upload`."""
-        return await self._media.upload(path, name, mimetype, offset=offset, size=size)
+    async def upload(self, path: Path, name: str, *, offset: int, size: int) -> JsonObject:
+        """Encrypt and upload part of a text; see :meth:`Media.upload`."""
+        return await self._media.upload(path, name, offset=offset, size=size)
 
     async def request_key(self, message: Undecryptable) -> None:
         """Ask the sender's devices for the key of a message; raises as :meth:`Homeserver.once`.

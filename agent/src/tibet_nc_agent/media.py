@@ -46,10 +46,8 @@ class Media:
             self._limit = as_count(answer.get("m.upload.size"))
         return self._limit
 
-    async def upload(
-        self, path: Path, name: str, mimetype: str, *, offset: int, size: int
-    ) -> JsonObject:
-        """Encrypt and upload ``size`` bytes of a file; return an ``m.file`` message that holds it.
+    async def upload(self, path: Path, name: str, *, offset: int, size: int) -> JsonObject:
+        """Encrypt and upload ``size`` bytes of a text; return an ``m.file`` message that holds it.
 
         The homeserver learns neither name nor type. Raises :class:`TooLarge` before anything is
         sent if it takes no file of that size, and :class:`SendError` if the file can't be read.
@@ -72,7 +70,7 @@ class Media:
             "msgtype": "m.file",
             "body": name,
             "filename": name,
-            "info": {"mimetype": mimetype, "size": size},
+            "info": {"mimetype": "text/plain", "size": size},
             "file": {**secret, "url": url},
         }
 

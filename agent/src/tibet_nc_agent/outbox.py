@@ -102,15 +102,13 @@ class Outbox:
             log.warning("there will be no attachment: %s", error)
             return str(error)
 
-    async def upload(
-        self, path: Path, *, name: str, mimetype: str, offset: int, size: int
-    ) -> JsonObject | str:
+    async def upload(self, path: Path, *, name: str, offset: int, size: int) -> JsonObject | str:
         """Upload a piece of a file, encrypted; return the message that holds it, or why not.
 
         Raises TokenRevoked.
         """
         try:
-            return await self._matrix.upload(path, name, mimetype, offset=offset, size=size)
+            return await self._matrix.upload(path, name, offset=offset, size=size)
         except (SendError, Refused, Unreachable) as error:
             log.warning("an attachment was not uploaded: %s", error)
             return str(error)
