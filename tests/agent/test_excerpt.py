@@ -45,9 +45,9 @@ def cut(data: bytes, budget: int) -> Excerpt:
 def test_within_budget(data: bytes, budget: int) -> None:
     """An excerpt never takes more than its budget, nor does a whole output."""
     view = cut(data, budget)
-    assert cost(view.head, code=True) + cost(view.tail, code=True) <= budget + 128
+    assert cost(view.head) + cost(view.tail) <= budget + 128
     text = whole(data, budget)
-    assert text is None or cost(text, code=True) <= budget
+    assert text is None or cost(text) <= budget
 
 
 @given(st.lists(st.text(alphabet="abc日", max_size=40), max_size=300), BUDGET)
@@ -111,7 +111,7 @@ def test_a_sequence_over_many_lines() -> None:
     begin, end, lines = b"\x1bP", b"\x1b\\", b"query\n" * 30
     for data in (begin + lines + end + b"x" * 9000, b"x" * 9000 + begin + lines + end):
         view = cut(data, 300)
-        assert cost(view.head, code=True) + cost(view.tail, code=True) <= 300 + 128
+        assert cost(view.head) + cost(view.tail) <= 300 + 128
 
 
 def test_nothing() -> None:

@@ -137,9 +137,9 @@ def with_block(block: Block, content: JsonObject) -> JsonObject:
     return content | _common(block)
 
 
-def cost(text: str, *, code: bool) -> int:
-    """Return how many bytes of a content a part takes, as text and as HTML."""
-    return _json_bytes(text) + _json_bytes(_html(Part(text, code))) + len("\\n")
+def cost(code: str) -> int:
+    """Return how many bytes of a content a part of code takes, as text and as HTML."""
+    return _json_bytes(code) + _json_bytes(_html(Part(code, code=True))) + len("\\n")
 
 
 def json_bytes(content: JsonObject) -> int:

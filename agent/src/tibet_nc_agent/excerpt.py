@@ -59,7 +59,7 @@ def whole(data: bytes, budget: int) -> str | None:
         return None
     else:
         text = visible(text).removesuffix("\n")
-    return text if cost(text, code=True) <= budget else None
+    return text if cost(text) <= budget else None
 
 
 def newest(data: bytes, *, whole: bool, lines: int = NEWEST_LINES) -> str:
@@ -111,7 +111,7 @@ def excerpt(head: bytes, tail: bytes, *, size: int, lines: int | None, budget: i
 
 def _drawn(tail: bytes, *, size: int, budget: int) -> Excerpt:
     rows = newest(tail, whole=len(tail) == size, lines=EDGE_LINES).split("\n")
-    while cost("\n".join(rows), code=True) > budget:
+    while cost("\n".join(rows)) > budget:
         del rows[0]
     return Excerpt(
         head="",
@@ -176,7 +176,7 @@ def _fitting(size: int, part: Callable[[int], bytes], budget: int) -> int:
 
 
 def _fits(data: bytes, budget: int) -> bool:
-    return cost(visible_bytes(data), code=True) <= budget
+    return cost(visible_bytes(data)) <= budget
 
 
 def _character_end(data: bytes, end: int) -> int:

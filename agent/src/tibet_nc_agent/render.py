@@ -240,7 +240,7 @@ def meant(refusal: Refused) -> tuple[Part, ...]:
     line = visible(refusal.meant)
     if line != refusal.meant:
         return (Part("(it holds characters that can't be seen, too: type it anew)"),)
-    if cost(line, code=True) > OUTPUT_BUDGET:
+    if cost(line) > OUTPUT_BUDGET:
         return (Part("(it is too long to be shown: put it into a script on the host)"),)
     return (Part(line, code=True),)
 
