@@ -134,17 +134,10 @@ def _why(expiry: Expiry, limits: SessionLimits) -> str:
 class Sessions:
     """All sessions; `on_notice` is told of each that ends soon or has met a limit."""
 
-    def __init__(
-        self,
-        archive: Archive,
-        shell: Shell,
-        limits: SessionLimits,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, archive: Archive, shell: Shell, limits: SessionLimits) -> None:
         self._archive: Final = archive
         self._shell: Final = shell
         self._limits: Final = limits
-        self._clock: Final = clock
         self._sessions: dict[tuple[str, str], OperatorSession] = {}
         self._turns: dict[tuple[str, str], asyncio.Lock] = {}  # as many as operators and rooms
         self._ending: set[asyncio.Task[None]] = set()
@@ -159,7 +152,7 @@ class Sessions:
         session = self._sessions.get(key)
         if session is None:
             turn = self._turns.setdefault(key, asyncio.Lock())
-            session = OperatorSession(room, sender, turn, self._limits, self._clock())
+            session = OperatorSession(room, sender, turn, self._limits, time.monotonic())
             if (why := self._past.pop(key, None)) is not None:
                 session.notes = (f"this is a new session: the last one has ended ({why})",)
             self._sessions[key] = session
@@ -172,7 +165,7 @@ class Sessions:
 
     def command_ended(self, session: OperatorSession, execution: Execution) -> None:
         """Note that a command is over."""
-        session.end(execution, self._clock())
+        session.end(execution, time.monotonic())
         self._changed.set()
 
     async def enter(self, session: OperatorSession) -> SessionShell:
@@ -235,13 +228,13 @@ class Sessions:
             self._changed.clear()
             due = min((session.due() for session in self._sessions.values()), default=None)
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if due is None else due - self._clock()):
+                async with asyncio.timeout(None if due is None else due - time.monotonic()):
                     await self._changed.wait()
             for session in list(self._sessions.values()):
                 self._look(session)
 
     def _look(self, session: OperatorSession) -> None:
-        found = session.look(self._clock())
+        found = session.look(time.monotonic())
         if found is None:
             return
         seconds, why = found
