@@ -65,7 +65,7 @@ def started(request: int) -> Started:
 
 def link_to(path: Path, *, uid: int | None = None) -> ExecutorLink:
     """Return a link that isn't open yet."""
-    return ExecutorLink(path, identity=AGENT, key=EXECUTOR.public_key, uid=uid, version="1.0")
+    return ExecutorLink(path, identity=AGENT, key=EXECUTOR.public_key, uid=uid)
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ import pytest
 
 from tests.agent.executor import WELCOME, Peer, listening
 from tests.agent.link import RUN_ID, SECONDS, finished, jobs, link_to, run, running, started
+from tibet_nc_agent import VERSION
 from tibet_nc_agent.link_error import LinkDownError, WrongExecutorError
 from tibet_nc_protocol.framing import frame
 from tibet_nc_protocol.messages import (
@@ -39,7 +40,7 @@ async def test_handshake(socket_path: Path) -> None:
     async with listening(socket_path, script), running(link_to(socket_path)) as link:
         assert await link.wait_up() == WELCOME
         assert link.welcome == WELCOME
-        assert (hellos[0].version, hellos[0].connection) == ("1.0", "c" * 32)
+        assert (hellos[0].version, hellos[0].connection) == (VERSION, "c" * 32)
 
 
 async def test_many_requests_at_once(socket_path: Path) -> None:

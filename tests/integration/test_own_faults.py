@@ -56,15 +56,12 @@ async def desk_of(agent: Agent, operator: Operator, tmp_path: Path) -> AsyncGene
             rules=rules,
             operators=Operators(pins, frozenset(), Pauses(tmp_path)),
             matrix=agent.matrix,
-            link=ExecutorLink(
-                tmp_path / "none", identity=AGENT, key=EXECUTOR.public_key, uid=None, version="1"
-            ),
+            link=ExecutorLink(tmp_path / "none", identity=AGENT, key=EXECUTOR.public_key, uid=None),
             inbox=inbox,
             disk=disk,
             outbox=Outbox(agent.matrix),
             answerer=Answerer("host"),
             spool=spool.prepare(tmp_path),
-            version="1",
             given_up=(),
             listening_since_ms=int(time.time() * 1000),
         )

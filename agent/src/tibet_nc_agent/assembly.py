@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from tibet_nc_agent import VERSION, keyfile, spool
+from tibet_nc_agent import keyfile, spool
 from tibet_nc_agent.airlock import Rules
 from tibet_nc_agent.config import Config, read_executor_key
 from tibet_nc_agent.config_error import ConfigError
@@ -128,7 +128,6 @@ def link_of(config: Config) -> ExecutorLink:
         identity=keyfile.identity(config.state),
         key=read_executor_key(config),
         uid=config.executor_uid,
-        version=VERSION,
     )
 
 
@@ -165,7 +164,6 @@ async def assembled(
             outbox=Outbox(matrix),
             answerer=Answerer(config.host),
             spool=spool.prepare(config.state),
-            version=VERSION,
             given_up=given_up(breaches),
             emitter=emitter,
             listening_since_ms=int(time.time() * 1000),

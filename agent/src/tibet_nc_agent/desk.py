@@ -45,7 +45,6 @@ class Desk:
     outbox: Outbox
     answerer: Answerer
     spool: Path
-    version: str
     given_up: tuple[str, ...]
     listening_since_ms: int
     emitter: Emitter | None = None

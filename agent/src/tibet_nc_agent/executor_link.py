@@ -24,6 +24,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
+from tibet_nc_agent import VERSION
 from tibet_nc_agent.link_error import LinkDownError, LinkError, WrongExecutorError
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.errors import PeerError, SignatureError
@@ -138,14 +139,11 @@ class ExecutorLink:
     root when it activates the executor, and root could do all of this anyway.
     """
 
-    def __init__(
-        self, path: Path, *, identity: Identity, key: PublicKey, uid: int | None, version: str
-    ) -> None:
+    def __init__(self, path: Path, *, identity: Identity, key: PublicKey, uid: int | None) -> None:
         self._path = path
         self._identity = identity
         self._key = key
         self._uid = uid
-        self._version = version
         self._connection: _Connection | None = None
         self._up = asyncio.Event()
         self._lasted = False
@@ -293,7 +291,7 @@ class ExecutorLink:
                 sealer.connection = opener.connection = challenge.connection
                 hello = Hello(
                     protocol=PROTOCOL_VERSION,
-                    version=self._version,
+                    version=VERSION,
                     connection=challenge.connection,
                 )
                 writer.write(frame(sealer.seal(hello)))

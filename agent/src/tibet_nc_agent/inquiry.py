@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import Final
 
-from tibet_nc_agent import preview, reports
+from tibet_nc_agent import VERSION, preview, reports
 from tibet_nc_agent.action import (
     Action,
     Control,
@@ -134,7 +134,7 @@ class Inquiry:
     async def _status(self) -> JsonObject:
         desk = self._desk
         agent = reports.AgentFacts(
-            version=desk.version,
+            version=VERSION,
             device=desk.matrix.device_id,
             uptime_ms=max(0, int(time.time() * 1000) - desk.listening_since_ms),
             timebox_ms=desk.rules.timebox_ms,

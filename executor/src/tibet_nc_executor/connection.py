@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Final
 
+from tibet_nc_executor import VERSION
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import LedgerError, NotPermittedError
 from tibet_nc_executor.monitor import Monitor, Role, State
@@ -51,14 +52,12 @@ class Connection:
         identity: Identity,
         role: Role,
         agent_key: PublicKey,
-        version: str,
         office: Office,
         archive: Archive,
         sessions: Sessions,
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._version = version
         self._office = office
         self._archive = archive
         self._sessions = sessions
@@ -78,7 +77,7 @@ class Connection:
         """Serve until the peer leaves or breaks the rules. What it started goes on."""
         try:
             await self._send(
-                Challenge(protocol=PROTOCOL_VERSION, version=self._version, connection=self._id)
+                Challenge(protocol=PROTOCOL_VERSION, version=VERSION, connection=self._id)
             )
             self._sealer.connection = self._id
             self._archive.on_checkpoint.append(self._announce)

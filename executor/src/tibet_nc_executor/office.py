@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tibet_nc_executor import VERSION
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.journal import summary
@@ -63,7 +64,6 @@ class Facts:
     """What a status says and that doesn't change while the executor runs."""
 
     host: str
-    version: str
     identity: Identity
     cage: Cage
     limits: Limits
@@ -227,7 +227,7 @@ class Office:
         return StatusReport(
             request=request.request,
             host=facts.host,
-            version=facts.version,
+            version=VERSION,
             uptime_s=int(time.monotonic() - self._since),
             records=self._archive.length,
             head=self._archive.head,

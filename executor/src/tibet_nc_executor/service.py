@@ -182,7 +182,6 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     runs = Runs(tools, config.rules(), sessions, time.time)
     facts = Facts(
         host=config.host.name,
-        version=VERSION,
         identity=identity,
         cage=walls.cage(config, shell, breaches),
         limits=walls.limits(config),
@@ -198,7 +197,6 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
             identity=identity,
             role=role,
             agent_key=trusted,
-            version=VERSION,
             office=office,
             archive=archive,
             sessions=sessions,
