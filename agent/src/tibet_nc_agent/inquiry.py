@@ -7,6 +7,7 @@ them. When the executor can't be asked, that is the answer.
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 from tibet_nc_agent import VERSION, preview, reports
@@ -45,6 +46,8 @@ from tibet_nc_protocol.messages import (
     Jobs,
     JobsReport,
     Recorded,
+    Request,
+    Response,
     Status,
     StatusReport,
     Stop,
@@ -58,6 +61,14 @@ _SENT: Final = {
     Signal.INTERRUPT: "interrupted #{0}; its answer says how it ended, !kill {0} ends what goes on",
     Signal.KILL: "killed #{0} and everything it started; its answer says how it ended",
 }
+
+
+class _DeniedError(Exception):
+    """The executor refuses what was asked of it."""
+
+    def __init__(self, denial: Denied) -> None:
+        super().__init__(denial.reason)
+        self.denial = denial
 
 
 class Inquiry:
@@ -84,6 +95,8 @@ class Inquiry:
         """Return the final answer."""
         try:
             return await self._answer(action)
+        except _DeniedError as error:
+            return self._desk.answerer.denied(self._message.event_id, error.denial)
         except LinkError as error:
             text = clip(one_line(str(error)), REASON_CHARACTERS)
             return self._told(Part(f"the executor can't be asked: {text}"))
@@ -109,8 +122,14 @@ class Inquiry:
             case Execute():
                 raise ValueError("a command is no inquiry")
 
+    async def _ask[R: Response](self, make: Callable[[int], Request], kind: type[R]) -> R:
+        """Return the executor's response; raises _DeniedError and LinkError."""
+        answer = await self._desk.link.ask(make, kind)
+        if isinstance(answer, Denied):
+            raise _DeniedError(answer)
+        return answer
+
     async def _report(self, topic: Topic) -> JsonObject:
-        link = self._desk.link
         match topic:
             case Topic.HELP:
                 dedicated = self._message.room_id == self._desk.rules.dedicated_room
@@ -119,16 +138,12 @@ class Inquiry:
                 return await self._status()
             case Topic.CHAIN:
                 limit = reports.CHAIN_ENTRIES
-                chain = await link.ask(
+                chain = await self._ask(
                     lambda number: ChainTail(request=number, limit=limit), ChainReport
                 )
-                if isinstance(chain, Denied):
-                    return self._denied(chain)
                 return self._told(*reports.chain(chain))
             case Topic.JOBS:
-                jobs = await link.ask(lambda number: Jobs(request=number), JobsReport)
-                if isinstance(jobs, Denied):
-                    return self._denied(jobs)
+                jobs = await self._ask(lambda number: Jobs(request=number), JobsReport)
                 return self._told(*reports.jobs(jobs, self._lanes.waiting()))
 
     async def _status(self) -> JsonObject:
@@ -149,13 +164,12 @@ class Inquiry:
         """Return how the executor is, or why it can't be asked."""
         message = self._message
         try:
-            answer = await self._desk.link.ask(
+            return await self._ask(
                 lambda number: Status(request=number, room=message.room_id, sender=message.sender),
                 StatusReport,
             )
-        except LinkError as error:
+        except (_DeniedError, LinkError) as error:
             return str(error)
-        return answer.reason if isinstance(answer, Denied) else answer
 
     async def _preview(self, command: str) -> JsonObject:
         if action_of(command) is not None:
@@ -175,7 +189,7 @@ class Inquiry:
 
     async def _control(self, number: int, signal: Signal) -> JsonObject:
         message = self._message
-        answer = await self._desk.link.ask(
+        await self._ask(
             lambda request: ControlRequest(
                 request=request,
                 room=message.room_id,
@@ -185,13 +199,11 @@ class Inquiry:
             ),
             Done,
         )
-        if isinstance(answer, Denied):
-            return self._denied(answer)
         return self._told(Part(_SENT[signal].format(number)))
 
     async def _type(self, action: Type) -> JsonObject:
         message = self._message
-        answer = await self._desk.link.ask(
+        await self._ask(
             lambda request: Input(
                 request=request,
                 room=message.room_id,
@@ -202,30 +214,22 @@ class Inquiry:
             ),
             Done,
         )
-        if isinstance(answer, Denied):
-            return self._denied(answer)
         what = "the input was ended of" if action.end else "typed into"
         if action.text == "\n":
             what = "just Enter was typed into"
         return self._told(Part(f"{what} #{action.number}; !tail {action.number} shows its output"))
 
     async def _peek(self, number: int) -> JsonObject:
-        answer = await self._desk.link.ask(
-            lambda request: Tail(request=request, number=number), TailReport
-        )
-        if isinstance(answer, Denied):
-            return self._denied(answer)
-        return self._told(*reports.tail(answer))
+        report = await self._ask(lambda request: Tail(request=request, number=number), TailReport)
+        return self._told(*reports.tail(report))
 
     async def _stop_all(self) -> JsonObject:
         message = self._message
-        answer = await self._desk.link.ask(
+        done = await self._ask(
             lambda request: Stop(request=request, room=message.room_id, sender=message.sender),
             Done,
         )
-        if isinstance(answer, Denied):
-            return self._denied(answer)
-        return self._told(Part(f"stopped {counted(answer.count, 'command')}"))
+        return self._told(Part(f"stopped {counted(done.count, 'command')}"))
 
     async def _leave(self) -> JsonObject:
         message = self._message
@@ -235,23 +239,21 @@ class Inquiry:
         except TimeoutError:
             await tell_waiting(self._desk, message, self._turn)
             await self._turn.to_answer()
-        answer = await self._desk.link.ask(
-            lambda number: CloseSession(
-                request=number, room=message.room_id, sender=message.sender
-            ),
-            Recorded,
-        )
-        if isinstance(answer, Recorded):
-            return self._told(
-                Part(f"your session here is ended · #{answer.number}"),
-                Part("the next command opens a new one"),
+        try:
+            ended = await self._ask(
+                lambda number: CloseSession(
+                    request=number, room=message.room_id, sender=message.sender
+                ),
+                Recorded,
             )
-        if answer.code is DenialCode.UNKNOWN:
+        except _DeniedError as error:
+            if error.denial.code is not DenialCode.UNKNOWN:
+                raise
             return self._told(Part("you have no session here; the next command opens one"))
-        return self._denied(answer)
+        return self._told(
+            Part(f"your session here is ended · #{ended.number}"),
+            Part("the next command opens a new one"),
+        )
 
     def _told(self, *parts: Part) -> JsonObject:
         return self._desk.answerer.told(self._message.event_id, *parts)
-
-    def _denied(self, denial: Denied) -> JsonObject:
-        return self._desk.answerer.denied(self._message.event_id, denial)
