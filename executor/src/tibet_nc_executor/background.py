@@ -135,7 +135,7 @@ class Background:
 
     async def _end(self, killing: bool) -> Remains:
         if not killing:
-            self._door.let_go()
+            self._door.go()
             with suppress(TimeoutError):  # something may have stopped it
                 async with asyncio.timeout(CUT_S):
                     await asyncio.shield(self._exited)

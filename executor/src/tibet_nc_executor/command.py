@@ -234,7 +234,7 @@ class Command:
             return
         if left:
             self._notes.append(FULL)
-        self._door.let_go()
+        self._door.go()
 
     def _may_ask(self) -> bool:
         return self._on_rest is not None and self._order is None

@@ -129,17 +129,17 @@ class Door:
         self._closing.close()  # the last of it is the word to become it
 
     def go(self) -> None:
-        """Let the shell run the command that it approached with."""
-        self._say()
+        """Let the shell go on: with the command that it approached with, or from there to its end.
+
+        It waits before the one, and may hold on before the other (prologue.py).
+        """
+        with suppress(OSError):  # a shell that is gone hears nothing
+            os.write(self.told, b"\n")
 
     def signal(self, number: Signals) -> None:
         """Signal the process, if it runs."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
-
-    def let_go(self) -> None:
-        """Let a shell end that holds on after its command (prologue.py)."""
-        self._say()
 
     def hear(self) -> bytes:
         """Return what the shell has told since, nothing at the end; raises BlockingIOError."""
@@ -147,10 +147,6 @@ class Door:
             return os.read(self.told, _PIPE_BYTES)
         except ConnectionResetError:  # it was killed before it heard a word; all it told was read
             return b""
-
-    def _say(self) -> None:
-        with suppress(OSError):  # a shell that is gone hears nothing
-            os.write(self.told, b"\n")
 
     def others(self) -> list[int]:
         """Return processes behind the door beside the shell; none only if certainly none is left.
