@@ -5,6 +5,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tibet_nc_executor.children import Children
 
@@ -39,22 +40,16 @@ async def run_errand(
     return process.returncode
 
 
-def _settle(over: asyncio.Future[None]) -> None:
-    if not over.done():
-        over.set_result(None)
-
-
 async def _ended(pid: int, limit_s: float) -> None:
     """Wait until a child has ended, at most `limit_s` seconds."""
     loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
+    over = asyncio.Event()
     descriptor = os.pidfd_open(pid)
-    loop.add_reader(descriptor, _settle, over)
+    loop.add_reader(descriptor, over.set)
     try:
-        async with asyncio.timeout(limit_s):
-            await over
-    except TimeoutError:
-        pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await over.wait()
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
