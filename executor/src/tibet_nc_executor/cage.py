@@ -161,7 +161,7 @@ class Cage:
 
     def make_home(self) -> Home:
         """Make the home of a session; raises ShellError."""
-        group = None if self._groups is None else self._groups.take()
+        group = self._take_group()
         domain = None
         try:
             domain = Domain() if self.keeps_apart else None
@@ -169,8 +169,7 @@ class Cage:
         except OSError as error:
             if domain is not None:
                 domain.close()
-            if self._groups is not None and group is not None:
-                self._groups.give_back(group)
+            self._give_back(group)
             raise ShellError(f"no home for the session: {error}") from error
         if domain is not None:
             self._domains[home] = domain
@@ -180,20 +179,18 @@ class Cage:
         """Remove the home of a session of which nothing runs any more."""
         if (domain := self._domains.pop(home, None)) is not None:
             domain.close()
-        gone = await remove_home(home, self._privilege_drop(home.group), self._children)
-        if gone and self._groups is not None and home.group is not None:
-            self._groups.give_back(home.group)
+        if await remove_home(home, self._privilege_drop(home.group), self._children):
+            self._give_back(home.group)
 
     def open(self, home: Home | None = None) -> Cell:
         """Make the place for a run, in a session's home if it has one; raises ShellError."""
-        group = None if self._groups is None else self._groups.take()
+        group = self._take_group()
         self._made += 1
         share = min(_MOST_SHARES, 1 + max((cell.share for cell in self._cells), default=0))
         try:
             cell = Cell(enclosure=self._enclosure(group), group=group, share=share, home=home)
         except OSError as error:
-            if self._groups is not None and group is not None:
-                self._groups.give_back(group)
+            self._give_back(group)
             raise ShellError(f"no control group for the command: {error}") from error
         self._cells.append(cell)
         return cell
@@ -212,8 +209,15 @@ class Cage:
         """Give up the place of a run; its group is used again only if nothing is left of it."""
         self._cells.remove(cell)
         cell.enclosure.close()
-        if empty and self._groups is not None and cell.group is not None:
-            self._groups.give_back(cell.group)
+        if empty:
+            self._give_back(cell.group)
+
+    def _take_group(self) -> int | None:
+        return None if self._groups is None else self._groups.take()
+
+    def _give_back(self, group: int | None) -> None:
+        if self._groups is not None and group is not None:
+            self._groups.give_back(group)
 
     def spawn(
         self, script: str, *, cell: Cell, terminal: int, descriptors: tuple[int, ...]
