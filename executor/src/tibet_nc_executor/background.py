@@ -53,7 +53,6 @@ class Background:
         self._outlet: Final = outlet
         self._exited: Final = exited
         self._end_shell: Final = end_shell
-        self._asked = False
         self._asking: asyncio.Task[None] | None = None
         self._ordered = asyncio.Event()
         self._notes: list[str] = []
@@ -72,7 +71,6 @@ class Background:
         """
         if self._life.done():
             return
-        self._asked = True
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().create_task(self._ask())
 
@@ -117,7 +115,7 @@ class Background:
             self._door.close()
         if self._outlet.failure is not None:
             raise self._outlet.failure
-        by_itself = Reason.CANCELLED if self._asked else Reason.EXITED
+        by_itself = Reason.EXITED if self._asking is None else Reason.CANCELLED
         return Rest(
             reason=Reason.KILLED if killing else by_itself,
             duration_ms=round((over - self._begun) * 1000),
