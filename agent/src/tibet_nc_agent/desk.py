@@ -4,6 +4,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,8 @@ class Desk:
     listening_since_ms: int
     emitter: Emitter | None = None
     pace: Pace = field(default_factory=Pace)
+    up_since_s: float = field(default_factory=time.monotonic)
+    """By a clock that nobody sets."""
     _told: set[str] = field(default_factory=set)
 
     async def executor_up(self, room_id: str) -> None:

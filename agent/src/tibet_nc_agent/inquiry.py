@@ -151,7 +151,7 @@ class Inquiry:
         agent = reports.AgentFacts(
             version=VERSION,
             device=desk.matrix.device_id,
-            uptime_ms=max(0, int(time.time() * 1000) - desk.listening_since_ms),
+            uptime_ms=int((time.monotonic() - desk.up_since_s) * 1000),
             timebox_ms=desk.rules.timebox_ms,
             skew_ms=desk.matrix.skew_ms,
             waiting=self._unanswered,
