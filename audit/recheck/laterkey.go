@@ -16,6 +16,9 @@ import (
 // keyRecord is what stands in key records only: within a text, quotation marks are escaped.
 var keyRecord = []byte(`"kind":"key"`)
 
+var errUnused = errors.New("--key: the chain goes on with this key, but nothing is signed with it" +
+	" yet; give the key before")
+
 // A keySearch goes through a chain until it knows whether a key given is one of its later ones.
 type keySearch struct {
 	given, now ed25519.PublicKey
@@ -34,8 +37,7 @@ func firstKey(folder *folder, given ed25519.PublicKey) (ed25519.PublicKey, uint6
 		}
 	}
 	if s.now.Equal(given) {
-		return nil, 0, errors.New("--key: the chain goes on with this key, but nothing is signed with" +
-			" it yet; give the key before")
+		return nil, 0, errUnused
 	}
 	return given, 0, nil
 }

@@ -49,7 +49,8 @@ each file. Those vouch for all records before them (SPEC, section 7), and where 
 every signature since the one before is verified, to name the first record that is.
 
 Not checked are the texts, recordings and tokens that records speak of, what the journal and the
-room say, and anything after the first record that is wrong: tibet-nc-audit does these. With
+room say, and anything after the first record that is wrong, or the first file that can't be read:
+tibet-nc-audit does these. With
 --chain-only the form of records isn't checked either, but for those that vouch for others: what
 only the executor can have written may then be no record. A chain that was cut short agrees with
 itself: only a head that someone else holds (--against) shows it.
@@ -180,17 +181,23 @@ func verify(state string, keyText *string, depth depth, held []head) (*verdict, 
 		return nil, err
 	}
 	c := newChain(nil, depth, held)
-	found := &verdict{depth: depth, Pinned: keyText != nil, Files: len(folder.segments)}
-	if found.Pinned {
+	found := &verdict{depth: depth, Files: len(folder.segments)}
+	var unread error
+	if keyText != nil {
 		given, err := givenKey(*keyText)
 		if err != nil {
 			return nil, err
 		}
-		if c.key, found.Since, err = firstKey(folder, given); err != nil {
-			return nil, err
+		c.key, found.Since, unread = firstKey(folder, given)
+		if errors.Is(unread, errUnused) {
+			return nil, unread
 		}
+		found.Pinned = unread == nil
 	}
 	first, err := walk(folder, c)
+	if first == nil && unread != nil {
+		err = unread // what is bad before that is bad by the chain's own key, too
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -38,15 +38,18 @@ JUDGED_BY_BOTH: Final = (
     "test_key_changes",
     "test_long_files",
     "test_segments",
+    "test_unread",
     "test_vectors",
     "test_verify",
     "test_walks",
 )
 FILTER: Final = (
     "-k",
-    "not text and not token and not recording and not byte and not torn and not memory",
+    "not text and not token and not recording and not byte and not torn and not memory"
+    " and not closed",
 )
-"""Without what the second verifier doesn't look at, and what the properties below ask both."""
+"""Without what the second verifier doesn't look at, what the properties below ask both, and what
+only somebody else than we may not read."""
 
 FUZZ_SECONDS: Final = 2
 
@@ -403,6 +406,21 @@ def test_nothing_but_files_is_read(second: Path, grown: Path, tmp_path: Path, ki
         said = ask(second, state, key=KEY, depth=depth)
         assert said.status == UNUSABLE
         assert "regular file" in said.complaint or "directory" in said.complaint
+
+
+@pytest.mark.parametrize("key", [None, KEY, LATER.public_key.hex])
+def test_what_is_bad_before_what_can_not_be_read(
+    second: Path, grown: Path, tmp_path: Path, key: str | None
+) -> None:
+    """A file that can't be read hides no bad record before it, whichever key is given (I8)."""
+    state = shutil.copytree(grown, tmp_path / "state")
+    path = state / CHAIN / segment_name(9)
+    path.unlink()
+    path.mkdir()
+    assert ask(second, state, key=key).status == UNUSABLE
+    first = state / CHAIN / segment_name(0)
+    first.write_bytes(first.read_bytes().replace(b'"seq":2,', b'"seq":3,'))
+    assert ask(second, state, key=key).record == 2
 
 
 def test_a_number_is_compared_whole(second: Path, tmp_path: Path) -> None:

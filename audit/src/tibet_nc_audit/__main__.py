@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -36,7 +37,7 @@ from tibet_nc_audit.crosscheck.discrepancies import Comparison
 from tibet_nc_audit.crosscheck.journal import Sender
 from tibet_nc_audit.crosscheck.messages import read_room
 from tibet_nc_audit.entries import HOLD, Kind, entries
-from tibet_nc_audit.errors import AuditError, DisagreementError, MissingError
+from tibet_nc_audit.errors import AuditError, DisagreementError, MissingError, UnreadableError
 from tibet_nc_audit.export import Format
 from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.heads import Depth
@@ -47,7 +48,7 @@ from tibet_nc_audit.page import html_lines
 from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import check_recording, name_of
-from tibet_nc_audit.verify import verify
+from tibet_nc_audit.verify import Report, verify
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol import proofs
 from tibet_nc_protocol.counts import counted
@@ -117,11 +118,16 @@ def _verify(options: argparse.Namespace, state: State) -> int:
     finally:
         progress.clear()
     _print([table.json_line(report)] if options.json else summary.lines(report))
-    if not report.good:
-        return BAD
-    if options.save_head is not None:
+    if report.good and options.save_head is not None:
         heads.save(options.save_head, kept[0])
-    return GOOD
+    return _status(report)
+
+
+def _status(report: Report) -> int:
+    """Return the status that says the worst: what is bad is known to be, whatever can't be read."""
+    if report.first_bad is not None:
+        return BAD
+    return UNUSABLE if report.unread_total else GOOD
 
 
 def _checkpoint(options: argparse.Namespace, state: State) -> int:
@@ -163,15 +169,17 @@ def _cosign(options: argparse.Namespace, state: State) -> int:
     if options.key is None:
         raise AuditError("--cosign needs --key: a signature is for a chain whose key is known")
     mine = cosigning.load_key(options.cosign)
-    origin = anchors.latest_checkpoint(state).note.partition("\n")[0]
-    before = cosigning.seen(mine, origin)
+    before: str | None = None
+    with suppress(UnreadableError):  # then the chain isn't good, and what else is wrong is told
+        origin = anchors.latest_checkpoint(state).note.partition("\n")[0]
+        before = cosigning.seen(mine, origin)
     held = [] if before is None else [heads.held_note(before, f"{mine.file}.seen")]
     report = verify(state, key=option_values.key(options), heads=held, depth=Depth.CHAIN)
     if not report.good:
-        _complain("not cosigned: the chain is bad")
+        _complain(f"not cosigned: the chain {'is bad' if report.first_bad else 'can not be read'}")
         for line in summary.verdict(report):
             print(line, file=sys.stderr)
-        return BAD
+        return _status(report)
     signed = cosigning.cosign(mine, report.checkpoint, int(time.time()))
     write_text(signed, options.output, state.path)
     return GOOD

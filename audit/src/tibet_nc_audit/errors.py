@@ -10,7 +10,11 @@ class MissingFileError(AuditError):
     """A file isn't there."""
 
 
-class NotAFileError(AuditError):
+class UnreadableError(AuditError):
+    """Something is there and can't be read; what it holds is neither good nor bad."""
+
+
+class NotAFileError(UnreadableError):
     """Something else has the name of a file: a directory, a symbolic link, a device."""
 
 

@@ -4,6 +4,7 @@
 A text that isn't there is not an error: it was erased, or never kept. A text that is there and
 isn't the one is. Tokens must be there, and recordings unless a later record says that they were
 erased or are kept no longer; so a missing recording is held against the chain only at its end.
+What can't be read is noted once, and the rest goes on without it.
 
 Texts and tokens are on disk before the record that speaks of them, and the executor may write their
 files' first lines while we read; so a file is opened when the first such record was read.
@@ -18,13 +19,13 @@ from typing import Final, Self
 import msgspec
 
 from tibet_nc_audit import payloads, tokens
-from tibet_nc_audit.errors import DisagreementError, MissingError
+from tibet_nc_audit.errors import DisagreementError, MissingError, UnreadableError
 from tibet_nc_audit.findings import Finding, Findings, What
 from tibet_nc_audit.locate import erased_recordings, retentions
 from tibet_nc_audit.lookahead import DiffersError, Lookahead
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import Checked, check_recording, missing_recording, name_of
-from tibet_nc_protocol.layout import PAYLOADS, TOKENS, segment_name
+from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, TOKENS, segment_name
 from tibet_nc_protocol.records import (
     Intent,
     Outcome,
@@ -76,7 +77,10 @@ class Evidence:
         self._segment = ExitStack()
         self._name = ""
         self._texts: Lookahead[int, str] | None = None
+        self._texts_unread = False
+        """Whether the segment's texts can't be read, so that none is missing."""
         self._tokens: Lookahead[str, bytes] | None = None
+        self._tokens_unread = False
         self._erased: dict[str, tuple[int, int]] = {}
         self._last = (0, 0)
         self._erasures: set[int] = set()
@@ -96,6 +100,7 @@ class Evidence:
         """Enter the segment that begins with a record."""
         self._name = segment_name(first)
         self._texts = None
+        self._texts_unread = False
         self._erased = {}
 
     @property
@@ -110,11 +115,12 @@ class Evidence:
         self._last = (record.seq, place)
         match record:
             case Intent() | Refusal():
-                if record.command is not None:
+                if record.command is not None and not self._texts_unread:
                     self._check_text(record.seq, record.command, place)
             case Outcome():
                 self._check_recording(record, place)
-                self._check_token(record, place)
+                if not self._tokens_unread:
+                    self._check_token(record, place)
             case Remainder():
                 self._check_recording(record, place)
             case Security() if record.what is SecurityEvent.ERASED and record.number is not None:
@@ -124,6 +130,13 @@ class Evidence:
 
     def end(self) -> None:
         """Leave a segment: what is in its payload file and nobody asked for."""
+        try:
+            self._look_at_the_rest()
+        except UnreadableError as error:
+            self._findings.lose(str(error))
+        self._segment.close()
+
+    def _look_at_the_rest(self) -> None:
         texts = self._open_texts()
         for item in texts.rest():
             moved = self._erased.get(item.digest)
@@ -144,10 +157,12 @@ class Evidence:
         if texts.torn:
             wrong = DisagreementError(self._shown, "the last line is incomplete")
             self._find(What.PAYLOAD, likely, wrong)
-        self._segment.close()
 
-    def finish(self) -> None:
-        """Leave the chain: what is missing without a reason, and what nobody asked for."""
+    def finish(self, *, whole: bool) -> None:
+        """Leave the chain: what is missing without a reason, and what nobody asked for.
+
+        Unless the ``whole`` chain was read, the reason may be in the rest of it.
+        """
         # The chain may have grown since it was looked through, and by new files since it was read.
         self._retentions = None
         erased = frozenset(erased_recordings(self._state) if self._absent else ())
@@ -156,13 +171,22 @@ class Evidence:
                 self.counts.erased_recordings += 1
             elif self._expired(where[0], number):
                 self.counts.expired_recordings += 1
-            else:
+            elif whole:
                 self._find(What.RECORDING, (where[0], where[1]), missing_recording(name))
+            else:
+                self._findings.lose(
+                    f"{RECORDINGS}/{name}: not there, and why may be in what can't be read"
+                )
         self.counts.erasures = len(self._erasures)
-        self.counts.undone_erasures = self._count_undone()
-        store = self._open_tokens()
-        self.counts.unclaimed_tokens = sum(1 for _ in store.rest()) + len(store.unreadable)
-        self.counts.unclaimed_tokens += store.forgotten - store.distant
+        try:
+            self.counts.undone_erasures = self._count_undone()
+            store = self._open_tokens()
+            unclaimed = sum(1 for _ in store.rest()) + len(store.unreadable)
+        except UnreadableError as error:
+            self._findings.lose(str(error))
+            return
+        if whole:
+            self.counts.unclaimed_tokens = unclaimed + store.forgotten - store.distant
 
     @property
     def _shown(self) -> str:
@@ -193,6 +217,10 @@ class Evidence:
             wrong = DisagreementError(self._shown, reason, expected=digest, found=differs.found)
             self._find(What.PAYLOAD, (seq, place), wrong)
             return
+        except UnreadableError as error:
+            self._findings.lose(str(error))
+            self._texts_unread = True
+            return
         if text is not None:
             self.counts.texts += 1
             return
@@ -213,6 +241,9 @@ class Evidence:
             return
         except DisagreementError as wrong:
             self._find(What.RECORDING, (outcome.seq, place), wrong)
+            return
+        except UnreadableError as error:
+            self._findings.lose(str(error))
             return
         match checked:
             case Checked.AGREES:
@@ -250,6 +281,9 @@ class Evidence:
             tokens.check_token(tokens.take_token(self._open_tokens(), outcome))
         except DisagreementError as wrong:
             self._find(What.TOKEN, (outcome.seq, place), wrong)
+        except UnreadableError as error:
+            self._findings.lose(str(error))
+            self._tokens_unread = True
         else:
             self.counts.tokens += 1
 

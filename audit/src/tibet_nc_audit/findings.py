@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a verification found wrong."""
+"""What a verification found wrong, and what it couldn't read."""
 
 from bisect import bisect_right
 from enum import StrEnum
@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 KEPT: Final = 100
-"""Most findings that are listed; all are counted."""
+"""Most findings that are listed, and most of what can't be read; all are counted."""
 
 
 class What(StrEnum):
@@ -51,6 +51,9 @@ class Findings:
     def __init__(self) -> None:
         self.kept: list[Finding] = []
         self.total = 0
+        self.unread: list[str] = []
+        """What couldn't be read, each once, and why."""
+        self.unread_total = 0
         self.first: Finding | None = None
         self._place = 0
         self._places: list[int] = []
@@ -69,3 +72,11 @@ class Findings:
             at = bisect_right(self._places, place)
             self._places.insert(at, place)
             self.kept.insert(at, finding)
+
+    def lose(self, unread: str) -> None:
+        """Note what can't be read, which is neither good nor bad."""
+        if unread in self.unread:
+            return
+        self.unread_total += 1
+        if self.unread_total <= KEPT:
+            self.unread.append(unread)

@@ -70,11 +70,12 @@ class LinkWalk(Walk):
     @classmethod
     def after(cls, walk: Walk) -> "LinkWalk":
         """Go on where another walk is; it can't check more, for want of a key."""
-        links = cls(walk._state, walk.findings, (), walk.key)
+        links = cls(walk._state, walk.findings, (), None)
         links._heads, links._others, links.broken = walk._heads, walk._others, walk.broken
         links._segment, links._anchor, links._mark = walk._segment, walk._anchor, walk._mark
         links.file, links.row, links.lines, links.last = walk.file, walk.row, walk.lines, walk.last
         links._length, links._head, links.relink = walk.length, walk.head, walk.relink
+        links.unread, links._origin = walk.unread, walk.origin
         links._tree = None
         return links
 
@@ -94,8 +95,8 @@ class LinkWalk(Walk):
         return self._head
 
     @property
+    @override
     def origin(self) -> str:
-        """The name of the chain in its checkpoints."""
         return self._origin
 
     @property
@@ -122,7 +123,7 @@ class LinkWalk(Walk):
                 self._trust_link(batch[done])
             start = self._length
             rest = batch[done : done + _AFTER_A_FAULT] if self._tree is None else batch[done:]
-            good = self._follow(rest) if self.lines else 0
+            good = self._follow(rest) if self.lines or self.unread else 0
             moved = 0
             for at in sorted(n - start for n in self._heads if start <= n < start + good):
                 self._move(at - moved, rest[at - 1] if at else self.last)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tibet_nc_audit.errors import AuditError, DisagreementError
+from tibet_nc_audit.errors import AuditError, DisagreementError, UnreadableError
 from tibet_nc_audit.heads import Held
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol.errors import DecodeError
@@ -91,7 +91,7 @@ def _find(state: State, number: int) -> Command:
 
 
 def find_held(state: State, held: Held) -> Held:
-    """Look up the record that a head is of, if it is of a command's end; raises AuditError.
+    """Look up the record that a head is of, if it is of a command's end; raises UnreadableError.
 
     If there is none, it stays one that no chain reaches.
     """
@@ -99,6 +99,8 @@ def find_held(state: State, held: Held) -> Held:
         return held
     try:
         command = locate(state, held.command)
+    except UnreadableError:
+        raise
     except AuditError:
         return held
     if isinstance(command.begin.record, Intent) and command.end is None:
@@ -152,15 +154,21 @@ def retention(state: State, recorded: Outcome | Remainder) -> Security | None:
 
 
 def retentions(state: State) -> Iterator[tuple[int, Security]]:
-    """Yield the records that say up to which command recordings were deleted; raises AuditError."""
-    for number, line in state.records_from(0):
+    """Yield the records that say up to which command recordings were deleted, of what can be read.
+
+    Raises AuditError.
+    """
+    for number, line in state.records_from(0, pass_over=True):
         if _RETENTION in line and isinstance(record := _decode(line), Security):
             yield number, record
 
 
 def erased_recordings(state: State) -> Iterator[int]:
-    """Yield the numbers of the commands whose recordings were erased; raises AuditError."""
-    for _, line in state.records_from(0):
+    """Yield the numbers of the commands whose recordings were erased, of what can be read.
+
+    Raises AuditError.
+    """
+    for _, line in state.records_from(0, pass_over=True):
         record = _decode(line) if _ERASED in line else None
         if isinstance(record, Security) and record.erases_recording and record.number is not None:
             yield record.number

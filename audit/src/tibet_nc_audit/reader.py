@@ -17,11 +17,16 @@ import os
 import stat
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from tibet_nc_audit.errors import AuditError, MissingFileError, NotAFileError
+from tibet_nc_audit.errors import (
+    AuditError,
+    MissingFileError,
+    NotAFileError,
+    UnreadableError,
+)
 from tibet_nc_protocol.layout import CHAIN, segment_first, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
 
@@ -72,7 +77,7 @@ class LineFile:
         self.position = self.begin = min(position, self.size)
 
     def batches(self) -> Iterator[list[bytes]]:
-        """Yield the lines, without their ends, as they are read; raises AuditError."""
+        """Yield the lines, without their ends, as they are read; raises UnreadableError."""
         self._look_again()
         while True:
             block = self._read(self.position)
@@ -94,7 +99,7 @@ class LineFile:
     def ahead(self, begin: int, end: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Yield lines that begin between two positions, each with where the next one begins.
 
-        What ``batches`` reads next stays what it is. Raises AuditError.
+        What ``batches`` reads next stays what it is. Raises UnreadableError.
         """
         rest = b""
         position = begin
@@ -125,7 +130,7 @@ class LineFile:
         try:
             return os.pread(self._descriptor, BLOCK_BYTES, position)
         except OSError as error:
-            raise AuditError(f"{self.name}: {error.strerror}") from None
+            raise UnreadableError(f"{self.name}: {error.strerror}") from None
 
 
 class State:
@@ -147,7 +152,10 @@ class State:
         os.close(self._descriptor)
 
     def names(self, folder: str) -> list[str]:
-        """Return the names in a folder, in order; none if it isn't there. Raises AuditError."""
+        """Return the names in a folder, in order; none if it isn't there.
+
+        Raises UnreadableError.
+        """
         try:
             descriptor = self._folder(folder)
         except MissingFileError:
@@ -155,7 +163,7 @@ class State:
         try:
             return sorted(os.listdir(descriptor))
         except OSError as error:
-            raise AuditError(f"{folder}: {error.strerror}") from None
+            raise UnreadableError(f"{folder}: {error.strerror}") from None
         finally:
             os.close(descriptor)
 
@@ -171,17 +179,21 @@ class State:
         return firsts
 
     def chain_bytes(self) -> int:
-        """Return how many bytes the chain has now; raises AuditError."""
-        total = 0
-        for first in self.segments():
+        """Return how many bytes of the chain can be read now; raises AuditError."""
+        return sum(map(self.segment_bytes, self.segments()))
+
+    def segment_bytes(self, first: int) -> int:
+        """Return how many bytes of a segment can be read now; raises AuditError."""
+        try:
             with self.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
-                total += file.size
-        return total
+                return file.size
+        except UnreadableError:
+            return 0
 
     def open(self, name: str, limit: int, folder: str | None = None) -> LineFile:
         """Open a file to read lines of up to ``limit`` bytes.
 
-        Raises MissingFileError, NotAFileError, or AuditError when it can't be read.
+        Raises MissingFileError, NotAFileError, or UnreadableError.
         """
         shown = name if folder is None else f"{folder}/{name}"
         above = self._descriptor if folder is None else self._folder(folder)
@@ -213,17 +225,21 @@ class State:
         segments = self.segments()
         return max((first for first in segments if first <= number), default=segments[0])
 
-    def records_from(self, start: int) -> Iterator[tuple[int, bytes]]:
+    def records_from(self, start: int, *, pass_over: bool = False) -> Iterator[tuple[int, bytes]]:
         """Yield the line of each record from a number on, and its number by its place.
 
-        Places are counted from each segment's name. Raises AuditError.
+        Places are counted from each segment's name. Raises AuditError, but passes over what can't
+        be read if it is to.
         """
         begin = self.segment_of(start)
         for first in self.segments():
             if first < begin:
                 continue
             number = first
-            with self.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
+            with (
+                suppress(*([UnreadableError] if pass_over else [])),
+                self.open(segment_name(first), RECORD_BYTES, CHAIN) as file,
+            ):
                 for line in file:
                     if number >= start:
                         yield number, line
@@ -242,4 +258,4 @@ def _open(name: str, flags: int, above: int, shown: str) -> int:
         if error.errno in _OTHER_KIND:
             what = "directory" if flags & os.O_DIRECTORY else "regular file"
             raise NotAFileError(f"{shown}: not a {what}") from None
-        raise AuditError(f"{shown}: {error.strerror}") from None
+        raise UnreadableError(f"{shown}: {error.strerror}") from None

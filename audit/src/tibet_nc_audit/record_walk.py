@@ -16,12 +16,14 @@ from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError, SignatureError
 from tibet_nc_protocol.merkle import Frontier
 from tibet_nc_protocol.records import (
+    Aborted,
     Checkpoint,
     Genesis,
     Intent,
     Key,
     Outcome,
     Record,
+    Remainder,
     digest,
     verify_signature,
 )
@@ -77,8 +79,8 @@ class RecordWalk(Walk):
         return self._verifier.frontier
 
     @property
+    @override
     def origin(self) -> str:
-        """The name of the chain in its checkpoints."""
         return self._verifier.origin
 
     @override
@@ -104,6 +106,8 @@ class RecordWalk(Walk):
         self.blamed = False
         if self.relink:
             self._trust_link(line)
+        if self.unread:
+            self._trust_beginning(decoded(line))
         if not self._verifier.origin:
             self._verifier.origin = origin_in(line)
         try:
@@ -161,6 +165,15 @@ class RecordWalk(Walk):
         if record is not None:
             self._verifier.head = record.prev
         self.relink = False
+
+    def _trust_beginning(self, record: Record | None) -> None:
+        """Believe that what a record ends was begun, if that can't be read."""
+        if isinstance(record, Outcome | Aborted) and self.is_unread(record.intent):
+            self.open.setdefault(record.intent, record.run)
+        elif isinstance(record, Remainder) and (
+            self.is_unread(record.intent) or record.intent in self.open
+        ):
+            self.left.setdefault(record.intent, record.run)
 
     def _settle(self, line: bytes) -> Record | None:
         verifier = self._verifier

@@ -91,14 +91,24 @@ def _checked(report: Report) -> Iterator[str]:
 
 def verdict(report: Report) -> Iterator[str]:
     """Yield the verdict alone, with its findings and the notes that contradict each other."""
-    if report.first_bad is None:
+    if report.good:
         yield f"GOOD: {counted(report.records, 'record')} in {report.seconds:.1f} s"
-        return
+    if report.first_bad is not None:
+        yield from _bad(report, report.first_bad)
+    if report.unread_total:
+        rest = "" if report.first_bad else "; what could be read is good"
+        yield f"UNREADABLE, so that nobody can judge it: {report.unread_total}{rest}"
+        for text in report.unread[:PRINTED]:
+            yield f"  {visible(text)}"
+        if report.unread_total > PRINTED:
+            yield f"  … and {report.unread_total - PRINTED} more"
+
+
+def _bad(report: Report, first_bad: Finding) -> Iterator[str]:
     total = report.findings_total
-    first = report.first_bad.record
-    yield f"BAD: {counted(total, 'finding')}, first bad record {first}"
-    others = [finding for finding in report.findings if finding != report.first_bad]
-    for finding in [report.first_bad, *others][:PRINTED]:
+    yield f"BAD: {counted(total, 'finding')}, first bad record {first_bad.record}"
+    others = [finding for finding in report.findings if finding != first_bad]
+    for finding in [first_bad, *others][:PRINTED]:
         yield from _finding(finding)
     if total > PRINTED:
         yield f"  … and {total - PRINTED} more"

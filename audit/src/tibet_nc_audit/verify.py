@@ -3,12 +3,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.errors import AuditError, UnreadableError
 from tibet_nc_audit.evidence import Counts, Evidence
 from tibet_nc_audit.findings import Finding, Findings
 from tibet_nc_audit.heads import Depth, Held, SavedHead
@@ -18,7 +19,7 @@ from tibet_nc_audit.locate import find_held
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.record_walk import RecordWalk
 from tibet_nc_audit.signatures import Signatures
-from tibet_nc_audit.walk import decoded
+from tibet_nc_audit.walk import decoded, signed
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.records import Genesis, Record
@@ -53,7 +54,7 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a verification has to say."""
+    """All that a verification has to say; what can't be read is neither good nor bad."""
 
     good: bool
     depth: Depth
@@ -81,6 +82,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     first_bad: Finding | None
     findings: list[Finding]
     disputes: list[Dispute]
+    unread_total: int
+    unread: list[str]
     seconds: float
 
 
@@ -95,20 +98,26 @@ def verify(
     report: OnProgress = lambda _bytes, _lines: None,
     keep: Callable[[SavedHead], None] = lambda _head: None,
 ) -> Report:
-    """Check a chain and what it speaks of; raises AuditError when it can't be read.
+    """Check a chain and what it speaks of, as far as it can be read.
 
     ``heads`` are of earlier times; a chain that doesn't reach or doesn't match them is bad. Without
     ``key`` the one in a head file is taken, and without that the genesis record's; it may be one
     that the chain went on with, but not one that signed nothing yet. With ``resume``
     only what came after that head is read, and the record that it is of. ``keep`` is told where a
-    later verification can go on, if all is good.
+    later verification can go on, if all is good. Raises AuditError when there is no chain, or
+    nothing to go on from.
     """
     begin = time.monotonic()
     later = 0
-    heads = [find_held(state, held) for held in heads]
+    findings = Findings()
+    heads = list(_found(state, heads, findings))
     if key is not None:
-        found_key = since(state, key)
-        key, later = found_key.first, found_key.record
+        try:
+            found_key = since(state, key)
+            key, later = found_key.first, found_key.record
+        except UnreadableError as error:
+            findings.lose(f"{error}: so nobody can tell whether the chain is of the key given")
+            key = None
     if resume is not None:
         if key is not None and resume.key != key.hex:
             raise AuditError(f"the head file is of another key, {resume.key}, not {key.hex}")
@@ -129,7 +138,7 @@ def verify(
             key, pinned = held.key, Pinned.HEAD
     if resume is not None and key is None:
         key, pinned = PublicKey.from_hex(resume.key), Pinned.HEAD
-    verification = _Verification(state, key, heads, depth, resume)
+    verification = _Verification(state, findings, key=key, heads=heads, depth=depth, resume=resume)
     if later:
         verification.note(
             f"the key given is this chain's since record {later}: what stands before is vouched for"
@@ -144,12 +153,23 @@ def verify(
     return found
 
 
+def _found(state: State, heads: Sequence[Held], findings: Findings) -> Iterator[Held]:
+    """Yield the heads with the records that they are of, but for those that can't be read."""
+    for held in heads:
+        try:
+            yield find_held(state, held)
+        except UnreadableError as error:
+            findings.lose(f"{error}: so the end of command {held.command} that is held")
+
+
 class _Verification:
     """One pass over the chain."""
 
     def __init__(
         self,
         state: State,
+        findings: Findings,
+        *,
         key: PublicKey | None,
         heads: Sequence[Held],
         depth: Depth,
@@ -157,14 +177,20 @@ class _Verification:
     ) -> None:
         self._state = state
         self._depth = depth
+        self._looks = depth is not Depth.CHAIN
+        """Whether what records speak of is looked at, as far as that goes."""
         self._pinned = key
         self._resume = resume
-        self._findings = Findings()
+        self._findings = findings
         first, tokens = (0, 0) if resume is None else (resume.record + 1, resume.tokens)
         self._evidence = Evidence(state, self._findings, first=first, tokens_from=tokens)
         now = key if resume is None else PublicKey.from_hex(resume.last_key)
         self._records = RecordWalk(state, self._findings, heads, now, deep=depth is Depth.DEEP)
         self._links = LinkWalk(state, self._findings, heads, now) if depth is Depth.CHAIN else None
+        self._done = 0
+        """Bytes of the segments that were read."""
+        self._unsure = False
+        """Whether records before the next one couldn't be read."""
         self._notes: list[str] = []
         self._first = b""
         self._last = b""
@@ -181,37 +207,71 @@ class _Verification:
 
     def run(self, segments: Sequence[int], signatures: Signatures, report: OnProgress) -> None:
         """Read the chain, or what is new of it."""
-        done = 0
         begin = segments[0]
         if self._resume is not None:
             begin = max((n for n in segments if n <= self._resume.record), default=begin)
         with self._evidence as evidence:
             for first in segments:
-                with self._state.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
-                    if first < begin:
-                        done += file.size
-                        continue
-                    batches = file.batches()
-                    if self._resume is not None and first == begin <= self._resume.record:
-                        batches = self._go_on(self._resume, first, batches)
-                    else:
-                        self._walk.begin(first)
-                    if self._links is None:
-                        evidence.begin(first)
-                    for batch, known in signatures.verify(batches, lambda: self._walk.key):
-                        self._take(batch, known)
-                        if known is None:  # else the file has been read further
-                            self._walk.mark(file.begin)
-                        report(done + file.position, self._walk.lines)
-                    self._walk.end(file.torn)
-                    self._confirm()
-                    if self._links is None:
-                        evidence.end()
-                    done += file.position
+                if first < begin:
+                    self._done += self._state.segment_bytes(first)
+                    continue
+                resume = self._resume
+                if resume is None or not first == begin <= resume.record:
+                    resume = None
+                    self._walk.begin(first)
+                if self._links is None:
+                    evidence.begin(first)
+                try:
+                    self._read(first, resume, signatures, report)
+                except UnreadableError as error:
+                    if resume is not None:
+                        raise
+                    self._lose(str(error))
+                    continue
+                if self._links is None:
+                    evidence.end()
             self._walk.finish()
-            if self._links is None:
-                evidence.finish()
+            if self._looks:
+                evidence.finish(whole=self._links is None and not self._walk.unread)
         self._look_round(segments)
+
+    def _read(
+        self, first: int, resume: SavedHead | None, signatures: Signatures, report: OnProgress
+    ) -> None:
+        """Read a segment, or what is new of it; raises UnreadableError."""
+        with self._state.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
+            batches = file.batches()
+            if resume is not None:
+                batches = self._go_on(resume, first, batches)
+            for batch, known in signatures.verify(batches, lambda: self._walk.key):
+                self._take(batch, known)
+                if known is None:  # else the file has been read further
+                    self._walk.mark(file.begin)
+                report(self._done + file.position, self._walk.lines)
+            self._walk.end(file.torn)
+            self._confirm()
+            self._done += file.position
+
+    def _lose(self, error: str) -> None:
+        """Go on without a segment, or the rest of it."""
+        self._findings.lose(error)
+        with suppress(UnreadableError):
+            self._walk.end(0)
+        self._confirm()
+        self._walk.lose()
+        self._unsure = True
+
+    def _be_sure(self, line: bytes) -> None:
+        """Go on after records that can't be read; one of them may have named another key."""
+        self._unsure = False
+        walk = self._walk
+        if walk.key is None or not signed(decoded(line), walk.key):
+            self._findings.lose(
+                f"records from {walk.length} on: their key may be in what can't be read, so that"
+                " only their numbers and links were checked"
+            )
+            self._depth = Depth.CHAIN
+            self._links = LinkWalk.after(walk)
 
     def verdict(self, pinned: Pinned, segments: Sequence[int], seconds: float) -> Report:
         """Return what was found."""
@@ -225,7 +285,7 @@ class _Verification:
         now = now or ("" if resume is None else resume.checkpoint)
         named = "" if resume is None else resume.key
         return Report(
-            good=self._findings.total == 0,
+            good=self._findings.total == self._findings.unread_total == 0,
             depth=self._depth,
             state=str(self._state.path),
             host=genesis.host if genesis else "" if resume is None else resume.host,
@@ -249,6 +309,8 @@ class _Verification:
             first_bad=self._findings.first,
             findings=self._findings.kept,
             disputes=[Dispute(held=held.note, now=now) for held in walk.broken if held.note],
+            unread_total=self._findings.unread_total,
+            unread=self._findings.unread,
             seconds=round(seconds, 3),
         )
 
@@ -299,6 +361,8 @@ class _Verification:
             return
         self._first = self._first or batch[0]
         self._last = batch[-1]
+        if self._unsure:
+            self._be_sure(batch[0])
         if self._links is not None:
             self._links.take(batch)
             return
@@ -330,7 +394,11 @@ class _Verification:
         """Name what lies beside the files that were read."""
         names = {segment_name(first) for first in segments}
         for folder in (CHAIN, PAYLOADS):
-            strangers = [name for name in self._state.names(folder) if name not in names]
+            try:
+                found = self._state.names(folder)
+            except UnreadableError:
+                continue  # that was found where it was read
+            strangers = [name for name in found if name not in names]
             if strangers:
                 shown = ", ".join(strangers[:_STRANGERS_NAMED])
                 more = len(strangers) - _STRANGERS_NAMED

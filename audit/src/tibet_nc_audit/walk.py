@@ -10,7 +10,8 @@ is then:
 - Any other line is taken to stand in the place of a record that is lost, and the link of the next
   one, which is to that lost record, isn't held against it.
 
-So one fault makes one finding where that can be, and never hides another.
+So one fault makes one finding where that can be, and never hides another. Records that can't be
+read are passed over: what they may have begun or named isn't missed.
 
 What vouches for a record is the next *anchor*: a record whose own signature verifies. It links to
 every byte before it, back to the anchor before. So a walk that doesn't verify every signature
@@ -30,7 +31,7 @@ from tibet_nc_audit.reader import State
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import DecodeError, RecordError, SignatureError
 from tibet_nc_protocol.layout import CHAIN, segment_name
-from tibet_nc_protocol.limits import RECORD_BYTES
+from tibet_nc_protocol.limits import EXACT_INTEGER, RECORD_BYTES
 from tibet_nc_protocol.records import (
     RECORDS,
     Checkpoint,
@@ -86,10 +87,14 @@ class Walk(ABC):
         """The latest checkpoint that was found good."""
         self.blamed = False
         """Whether the record before the latest that was taken turned out not to be signed."""
+        self.unread: list[range] = []
+        """The numbers of records that can't be read; the last may be of all that follow."""
         self.broken: list[Held] = []
         """What was held and isn't so, or isn't there any more."""
         self._state = state
         self._segment = 0
+        self._lost = False
+        """Whether the records before the next segment can't be read."""
         self._mark = (0, 0)
         self._anchor = Spot(segment=0, row=0, lines=0)
         self._heads = {head.record: [h for h in heads if h.record == head.record] for head in heads}
@@ -111,6 +116,11 @@ class Walk(ABC):
     def head(self) -> str:
         """The digest that the next record must link to."""
 
+    @property
+    @abstractmethod
+    def origin(self) -> str:
+        """The name of the chain in its checkpoints."""
+
     @abstractmethod
     def jump(self, length: int) -> None:
         """Go on at another number, with a record whose link can't be checked."""
@@ -118,11 +128,15 @@ class Walk(ABC):
     def begin(self, first: int) -> None:
         """Enter the segment that begins with a record."""
         name = segment_name(first)
-        vouched = self._anchor.lines == self.lines
+        vouched = self._lost or self._anchor.lines == self.lines
         self._enter(first, 0)
         if vouched:
             self.anchor()
-        if first != self.length:
+        if self._lost:
+            self.unread[-1] = range(self.unread[-1].start, first)
+        if self._lost and first >= self.length:
+            self.jump(first)
+        elif first != self.length:
             self.find(
                 What.SEGMENT,
                 self.length,
@@ -131,6 +145,16 @@ class Walk(ABC):
                 found=name,
             )
             self.jump(first)
+        self._lost = False
+
+    def lose(self) -> None:
+        """Pass over the rest of a segment, which can't be read."""
+        self._lost = True
+        self.unread.append(range(self.length, EXACT_INTEGER + 1))
+
+    def is_unread(self, number: int) -> bool:
+        """Tell whether a record is among those that can't be read."""
+        return any(number in numbers for numbers in self.unread)
 
     def go_on(self, first: int, row: int, saved: SavedHead) -> None:
         """Begin where an earlier verification ended, so many lines into a segment."""
@@ -162,10 +186,10 @@ class Walk(ABC):
 
     def finish(self) -> None:
         """Leave the chain: heads held of records that it doesn't have are findings."""
-        if self.lines == 0:
+        if self.lines == 0 and not self.unread:
             self.find(What.RECORD, 0, "the chain is empty", expected="a genesis record")
         for number, heads in self._heads.items():
-            for held in heads:
+            for held in heads if not self.is_unread(number) else ():
                 self.broken.append(held)
                 if (other := self._others.get(number)) is not None:
                     self._find_another(other, number, held)

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""What can't be read hides nothing: the rest is judged, and what is missing is said (I8)."""
+
+import os
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.audit.chains import LATER, Chain, sample
+from tests.audit.program import KEY, process, within
+from tests.audit.verdicts import ALL, EACH, report, saved_head
+from tests.mounts import private_mounts
+from tibet_nc_audit.findings import What
+from tibet_nc_audit.heads import Depth, held
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, TOKENS, segment_name
+
+MIDDLE = f"{CHAIN}/{segment_name(5)}"
+"""The second of four files of the chain."""
+
+BESIDE = (TOKENS, PAYLOADS, f"{PAYLOADS}/{segment_name(5)}")
+"""What records speak of, of which a whole archive has to have every part."""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a good state directory, with a chain of four files, that anybody may read."""
+    root = tmp_path / "state"
+    sample(root, segment_records=5)
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == os.geteuid() and parent.name.startswith("pytest"):
+            parent.chmod(0o755)
+    return root
+
+
+@contextmanager
+def _unread(path: Path, how: str) -> Generator[None]:
+    """Have something be there that isn't read: of another kind, or not for who asks."""
+    if how == "closed":
+        path.chmod(0)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+        return
+    aside = path.rename(path.parent.parent / "aside")
+    match how:
+        case "link":
+            path.symlink_to(aside)
+        case "pipe":
+            os.mkfifo(path)
+        case _ if path.suffix:
+            path.mkdir()
+        case _:
+            path.touch()
+    yield
+
+
+HOW = pytest.mark.parametrize("how", ["closed", "link", "pipe", "other"])
+
+
+def _alter(root: Path, name: str, old: bytes, new: bytes) -> None:
+    path = root / name
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+
+
+@HOW
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_records_speak_of(root: Path, name: str, how: str) -> None:
+    """Unreadable texts or tokens are named and no fault; a bad record beside them is one (I8)."""
+    with _unread(root / name, how):
+        found = report(root)
+        done = within("--state", root, "verify")
+    assert not found.good
+    assert [found.findings, found.unread_total] == [[], 1]
+    assert found.unread[0].startswith(f"{name}: ")
+    assert done.status == 2
+    assert (
+        f"UNREADABLE, so that nobody can judge it: 1; what could be read is good\n  {name}: "
+        in (done.out)
+    )
+    assert "GOOD" not in done.out
+
+
+@HOW
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_bad_record_beside_it(root: Path, name: str, how: str) -> None:
+    """Whatever can't be read, a bad record beside it is found, and the status says so (I8)."""
+    _alter(root, f"{CHAIN}/{segment_name(15)}", b'"kind":"aborted"', b'"kind":"aborteD"')
+    with _unread(root / name, how):
+        done = within("--state", root, "verify", "--key", KEY)
+    assert done.status == 1
+    assert "first bad record 16" in done.out
+    assert f"UNREADABLE, so that nobody can judge it: 1\n  {name}: " in done.out
+
+
+@EACH
+@HOW
+def test_a_file_of_the_chain(root: Path, depth: Depth, how: str) -> None:
+    """An unreadable file of the chain accuses no record, nor a head that is held of it (I8)."""
+    heads = [held(f"7:{'0' * 64}")]
+    with _unread(root / MIDDLE, how):
+        found = report(root, depth=depth, pinned=True, heads=heads)
+    assert [found.findings, found.unread_total, found.good] == [[], 1, False]
+    assert found.unread[0].startswith(f"{MIDDLE}: ")
+    assert found.length == 19
+
+
+@EACH
+@HOW
+@pytest.mark.parametrize(("first", "bad"), [(0, 2), (10, 12), (15, 18)])
+def test_bad_records_around_it(root: Path, depth: Depth, how: str, first: int, bad: int) -> None:
+    """A record that was altered before or after an unreadable file of the chain is found (I8)."""
+    _alter(root, f"{CHAIN}/{segment_name(first)}", b'"seq":%d,"' % bad, b'"seq":%d ,"' % bad)
+    with _unread(root / MIDDLE, how):
+        found = report(root, depth=depth, pinned=True)
+    assert found.first_bad is not None
+    assert found.first_bad.record == bad
+    assert found.unread_total == 1
+
+
+@EACH
+@pytest.mark.parametrize("first", [0, 15])
+def test_the_first_or_the_last_file(root: Path, depth: Depth, first: int) -> None:
+    """Without the first file of the chain, or the last, the others are judged (I8)."""
+    heads = [held(f"18:{'0' * 64}")] if first else []
+    with _unread(root / CHAIN / segment_name(first), "other"):
+        assert not report(root, depth=depth, heads=heads).findings
+        assert not report(root, depth=depth, pinned=True).findings
+        _alter(root, f"{CHAIN}/{segment_name(10)}", b'"seq":12,', b'"seq":13,')
+        assert report(root, depth=depth).findings
+        assert report(root, depth=depth, pinned=True).findings
+
+
+@EACH
+def test_the_key_changed_meanwhile(tmp_path: Path, depth: Depth) -> None:
+    """Where a key may have changed in what can't be read, nobody is accused of another (I8)."""
+    chain = Chain(tmp_path, segment_records=5)
+    for number in range(20):
+        if number == 3:
+            chain.rotate(LATER)
+        chain.command(f"echo {number}", b"output\n")
+    chain.checkpoint()
+    with _unread(tmp_path / MIDDLE, "other"):
+        found = report(tmp_path, depth=depth, pinned=True)
+        later = within("--state", tmp_path, "verify", "--key", LATER.public_key.hex)
+    assert not found.findings
+    assert [line.partition(":")[0] for line in found.unread] == [MIDDLE, "records from 10 on"]
+    assert later.status == 2
+    assert "nobody can tell whether the chain is of the key given" in later.out
+    _alter(tmp_path, f"{CHAIN}/{segment_name(20)}", b'"seq":22,', b'"seq":22 ,')
+    with _unread(tmp_path / CHAIN / segment_name(10), "other"):
+        assert report(tmp_path, depth=depth, pinned=True).findings
+
+
+def test_why_a_recording_is_gone(root: Path) -> None:
+    """A recording that isn't there is held against nobody while the reason may be unreadable."""
+    (root / RECORDINGS / "000000000002.cast").unlink()
+    assert [finding.what for finding in report(root).findings] == [What.RECORDING]
+    with _unread(root / MIDDLE, "other"):
+        found = report(root)
+    assert not found.findings
+    assert found.unread[-1] == (
+        "recordings/000000000002.cast: not there, and why may be in what can't be read"
+    )
+
+
+def test_recordings(root: Path) -> None:
+    """Recordings that may not be read are named, each, and are no faults."""
+    path = root / RECORDINGS / "000000000002.cast"
+    with _unread(path, "closed"):
+        found = report(root)
+    assert not found.findings
+    assert found.unread == ["recordings/000000000002.cast: Permission denied"]
+    path.chmod(0o644)
+    with _unread(root / RECORDINGS, "closed"):
+        assert report(root).unread == ["recordings: Permission denied"]
+
+
+def test_a_disk_that_fails(root: Path) -> None:
+    """A file that opens, and whose bytes can't be read, hides no bad record beside it (I8)."""
+    _alter(root, f"{CHAIN}/{segment_name(15)}", b'"seq":18,', b'"seq":19,')
+    for name in (MIDDLE, TOKENS, f"{PAYLOADS}/{segment_name(0)}"):
+        with private_mounts():
+            # A file whose first page is never there.
+            subprocess.run(["mount", "--bind", "/proc/self/mem", root / name], check=True)
+            done = process("--state", root, "verify", "--key", KEY)
+        assert done.status == 1
+        assert "first bad record 18" in done.out
+        assert f"UNREADABLE, so that nobody can judge it: 1\n  {name}: " in done.out
+
+
+def test_no_head_is_saved(root: Path, tmp_path: Path) -> None:
+    """What can't all be read is no ground for the next verification, nor one to go on from."""
+    head = tmp_path / "head"
+    with _unread(root / TOKENS, "other"):
+        done = within("--state", root, "verify", "--save-head", head)
+    assert (done.status, head.exists()) == (2, False)
+    assert within("--state", root, "verify", "--save-head", head).status == 2
+
+
+def test_going_on_from_a_head(tmp_path: Path) -> None:
+    """What isn't read again may be unreadable; not what the head's own record stands in."""
+    chain = Chain(tmp_path, segment_records=5)
+    for number in range(4):
+        chain.command(f"echo {number}")
+    saved = saved_head(tmp_path)
+    chain.command("more")
+    with _unread(chain.segments[0], "other"):
+        assert report(tmp_path, resume=saved).good
+    with _unread(chain.segments[1], "other"):
+        done = report(tmp_path, depth=ALL, resume=None)
+        assert not done.good
