@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
 """A session ends when it was idle or lasted for too long; the room is told before."""
 
+import asyncio
 from pathlib import Path
+from typing import cast
 
 from tests.executor.exchange import run
 from tests.executor.rig import OPERATOR, ROOM, Client, Executor, records
 from tests.executor.shell.driver import until
+from tests.executor.test_own_faults import executing
+from tibet_nc_executor.run import Tools
+from tibet_nc_executor.sessions import OperatorSession, SessionLimits
 from tibet_nc_protocol.messages import Finished, SessionNotice, Started
 from tibet_nc_protocol.records import Remainder, Session
 from tibet_nc_protocol.terms import Reason
@@ -67,3 +72,27 @@ async def test_the_hard_limit_ends_what_runs(place: Path) -> None:
         assert "the session has ended: a session lasts 3 s at most" in finished.notes
         assert (await notice(client)).seconds == 0
         await client.close()
+
+
+async def test_each_idle_time_is_warned_of_once() -> None:
+    """Nothing is due between the warning and the end, and a command has the next one warned of."""
+    limits = SessionLimits(idle_s=10, total_s=100, warning_s=3)
+    session = OperatorSession(ROOM, OPERATOR, asyncio.Lock(), limits, now=0)
+    for begun in (0, 8):
+        assert session.due() == begun + 7
+        assert session.look(begun + 6) is None
+        assert session.look(begun + 7) == (3, "no command for 10 s")
+        assert session.look(begun + 8) is None
+        assert session.due() == begun + 10
+        execution = executing("true", cast(Tools, None))
+        session.begin(execution, asyncio.create_task(asyncio.sleep(0)))
+        session.end(execution, begun + 8)
+    assert session.look(26) == (0, "no command for 10 s")
+
+
+async def test_a_warning_is_neither_too_early_nor_an_end() -> None:
+    """No more than half of a limit is left when it is told, and no less than a second is said."""
+    limits = SessionLimits(idle_s=10, total_s=100, warning_s=60)
+    session = OperatorSession(ROOM, OPERATOR, asyncio.Lock(), limits, now=0)
+    assert session.due() == 5
+    assert session.look(9.9) == (1, "no command for 10 s")

@@ -19,7 +19,14 @@ from tests.executor.rig import (
     records,
 )
 from tests.executor.shell.driver import until
-from tibet_nc_protocol.messages import CloseSession, Finished, Started, Status, StatusReport
+from tibet_nc_protocol.messages import (
+    CloseSession,
+    Finished,
+    Recorded,
+    Started,
+    Status,
+    StatusReport,
+)
 from tibet_nc_protocol.records import Session, SessionState
 
 pytestmark = pytest.mark.executor(shell=UNRESTRICTED)
@@ -79,6 +86,18 @@ async def test_a_restart_begins_a_new_session(executor: Executor, client: Client
         assert finished.output == b"[]\n"
         assert finished.notes == (f"this is a new session: the last one has ended ({why})",)
         await back.close()
+
+
+async def test_an_end_that_was_asked_for_is_no_news(executor: Executor, client: Client) -> None:
+    """Who ended the session isn't told of it again, by an executor that has started since."""
+    await run(client, "a=1")
+    await client.send(CloseSession(request=client.number(), room=ROOM, sender=OPERATOR))
+    assert isinstance(await client.receive(), Recorded)
+    executor.stop()
+    executor.start()
+    back = await Client.connect(executor)
+    assert (await run(back, "true")).notes == ()
+    await back.close()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the shell's own")
