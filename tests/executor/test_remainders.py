@@ -3,17 +3,19 @@
 
 import asyncio
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.executor.exchange import control, jobs, run
+from tests.executor.injection import injected
 from tests.executor.rig import OPERATOR, ROOM, UNRESTRICTED, Client, Executor, records, remainders
 from tests.executor.shell.driver import until
 from tibet_nc_executor.command import FULL
 from tibet_nc_executor.recording import read_output
 from tibet_nc_protocol.framing import frame
-from tibet_nc_protocol.layout import RECORDINGS
+from tibet_nc_protocol.layout import RECORDINGS, remainder_name
 from tibet_nc_protocol.limits import BACKGROUND_RUNS
 from tibet_nc_protocol.messages import (
     CloseSession,
@@ -160,6 +162,28 @@ async def test_it_runs_until_that_it_does_not_is_on_record(
     assert isinstance(await client.receive(), Recorded)
     assert [remainder.intent for remainder in remainders(executor)] == [left.number]
     assert await jobs(client) == ()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_recording_that_may_not_be_on_the_disk_has_no_remainder(
+    executor: Executor, client: Client
+) -> None:
+    """A sync that failed while it ran counts; the next start records what can be said (I1)."""
+    begin, end = (executor.directory / name for name in ("begin", "end"))
+    waits = [f"until [ -e {gate} ]; do sleep 0.1; done" for gate in (begin, end)]
+    left = await run(client, f"({'; seq 1 2000000; '.join(waits)}) & true")
+    recording = executor.state / RECORDINGS / remainder_name(left.number)
+    with injected(executor, "fdatasync:error=EIO", [recording]) as trace:
+        begin.touch()
+        await until(lambda: "INJECTED" in trace.read_text())
+    end.touch()
+    while await jobs(client):  # noqa: ASYNC110 - nobody is told
+        await asyncio.sleep(0.01)
+    executor.stop()
+    assert remainders(executor) == []
+    assert "Traceback" not in executor.log.read_text()
+    executor.start()
+    assert [remainder.reason for remainder in remainders(executor)] == [Reason.ABORTED]
 
 
 async def test_killed_with_the_executor_it_is_aborted(executor: Executor, client: Client) -> None:
