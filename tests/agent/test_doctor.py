@@ -40,12 +40,21 @@ def disk(directory: Path, *options: str) -> tuple[bool, str, str]:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a file system")
-@pytest.mark.parametrize("options", [("size=400m",), ("size=600m", "nr_inodes=1")])
-def test_little_room_is_named(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """A disk that has little room, or none for another file, fails before the agent ends by it."""
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        (("size=400m",), ""),
+        (("size=600m", "nr_inodes=1"), ", but it takes not one file more (df -i)"),
+        (("size=600m", "ro"), ", but it is read-only"),
+    ],
+)
+def test_what_takes_nothing_more_is_named(
+    tmp_path: Path, options: tuple[str, ...], more: str
+) -> None:
+    """A disk that has little room, or takes no other file or nothing, fails, and it says which."""
     ok, detail, fix = disk(tmp_path, *options)
     assert not ok
-    assert detail.endswith(f" MiB free below {tmp_path / 'state'}")
+    assert detail.endswith(f" MiB free below {tmp_path / 'state'}{more}")
     assert fix.startswith("make room")
 
 

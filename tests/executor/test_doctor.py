@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,24 @@ def test_little_room_is_named(place: Path) -> None:
             (found,) = failed(executor).items()
     assert found[0] == "disk"
     assert "MiB free below" in found[1]
+
+
+@pytest.mark.parametrize("fault", ["files", "read-only"])
+def test_what_takes_nothing_more_is_named(place: Path, fault: str) -> None:
+    """So does one that has room, and takes no other file or nothing at all, which is said."""
+    state = place / "state"
+    state.mkdir()
+    with private_mounts():
+        mount_memory(state, "size=600m", "nr_inodes=40")
+        with Executor(place) as executor:
+            if fault == "files":
+                with suppress(OSError):
+                    for number in range(40):
+                        (state / f"filler-{number}").touch()
+            else:
+                subprocess.run(["mount", "-o", "bind", state, state], check=True)
+                subprocess.run(["mount", "-o", "remount,bind,ro", state], check=True)
+            (found,) = failed(executor).items()
+    assert found[0] == "disk"
+    said = {"files": "it takes not one file more (df -i)", "read-only": "it is read-only"}
+    assert found[1].endswith(f", but {said[fault]}")

@@ -57,7 +57,8 @@ _DENIALS: Final = {
     DenialCode.STALE: "send it again if you still want it",
     DenialCode.REPLAY: "nothing was run again; if you didn't send it, tell your administrator",
     DenialCode.BUSY: "wait for a command to end (`!jobs`), then send it again",
-    DenialCode.UNRECORDED: "tell the administrator: df -h and journalctl -u tibet-nc-executor",
+    DenialCode.UNRECORDED: "tell the administrator: tibet-nc-executor doctor, "
+    "and journalctl -u tibet-nc-executor",
     DenialCode.SHELL: "tell the administrator: tibet-nc-executor doctor",
     DenialCode.RAN: "`chain` shows its records",
     DenialCode.REFUSED: "send it again if you still want it",

@@ -147,11 +147,17 @@ def _disk(config: Config) -> Check:
     except OSError as error:
         fix = "tibet-nc-executor init"
         return Check(name=name, ok=False, detail=f"{directory}: {error.strerror}", fix=fix)
-    mib = free // 1024**2
-    if free < LEAST_FREE_BYTES or (status.f_files and not status.f_favail):
-        fix = "make room: nothing runs once a record can't be written; docs/operations.md"
-        return Check(name=name, ok=False, detail=f"{mib} MiB free below {directory}", fix=fix)
-    return Check(name=name, ok=True, detail=f"{mib} MiB free below {directory}")
+    but = ""
+    if status.f_flag & os.ST_RDONLY:
+        but = ", but it is read-only"
+    elif status.f_files and not status.f_favail:
+        but = ", but it takes not one file more (df -i)"
+    detail = f"{free // 1024**2} MiB free below {directory}{but}"
+    if but or free < LEAST_FREE_BYTES:
+        why = "nothing runs once a record can't be written"
+        fix = f"make room, or mount it read-write: {why}; docs/operations.md"
+        return Check(name=name, ok=False, detail=detail, fix=fix)
+    return Check(name=name, ok=True, detail=detail)
 
 
 def _home(config: Config) -> Check:
