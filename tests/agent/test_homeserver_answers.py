@@ -3,9 +3,10 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from email.utils import formatdate
 from pathlib import Path
 
@@ -80,6 +81,21 @@ async def test_a_clock_that_is_set_while_an_answer_is_waited_for(
     skew_ms = homeserver.skew.milliseconds
     assert skew_ms is not None
     assert abs(skew_ms + step_s * 1000) <= 60_000
+
+
+async def test_an_address_that_nobody_answers_at_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a firewall drops what is sent, that isn't told of as a slow homeserver."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        where = full.getsockname()
+        for _ in range(3):  # more than wait at once: the kernel drops what comes after them
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(where)
+        homeserver = Homeserver(f"http://127.0.0.1:{where[1]}", proxy=None)
+        with pytest.raises(Unreachable, match=f":{where[1]} can't be reached"):
+            await homeserver.once("GET", "/")
+        await homeserver.close()
 
 
 @pytest.mark.parametrize(

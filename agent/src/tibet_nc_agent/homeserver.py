@@ -202,6 +202,9 @@ class Homeserver:
                 )
                 answer = parsed(await _read(response))
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
+        except aiohttp.ConnectionTimeoutError as error:
+            why = f"can't be reached (no connection within {CONNECT_SECONDS:.0f} s)"
+            raise Unreachable(f"the homeserver at {self._where} {why}") from error
         except TimeoutError as error:
             raise Unreachable(f"the homeserver did not answer within {seconds:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
