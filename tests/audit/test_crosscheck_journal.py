@@ -362,6 +362,29 @@ def test_each_field_is_compared(chain: Chain, number: int, field: str, value: st
     assert "expected" in crosscheck(chain, journal).out
 
 
+@pytest.mark.parametrize("form", [as_export, as_json])
+def test_what_can_not_be_read_hides_nothing(
+    chain: Chain, tmp_path: Path, form: Callable[[Sequence[Entry]], bytes]
+) -> None:
+    """Neither the end of a journal that is none, nor another source, hides what is bad."""
+    altered = tmp_path / "altered"
+    journal = journal_of(chain)
+    for differs in (True, False):
+        if differs:
+            journal[3]["TIBET_NC_HEAD"] = "0" * 64
+        else:
+            journal = journal_of(chain)
+        altered.write_bytes(form(journal) + b"no entry\n")
+        more = ["--journal", str(tmp_path / "nowhere"), "--room", "/dev/null"]
+        for sources in ([], more):
+            done = crosscheck(chain, journal_of(chain), "--journal", str(altered), *sources)
+            assert done.status == (1 if differs else 2)
+            assert "GOOD: nothing disagrees with the chain\n" in done.out
+            assert "UNREADABLE, so that nobody can compare it: 1\n" in done.out
+            assert ("another record" in done.out) == differs
+            assert done.err.count("\n") == len(sources) / 2
+
+
 @pytest.mark.parametrize("number", ["", "-1", "007", "7.0", "x", "9" * 16, None])
 def test_an_entry_without_a_number(chain: Chain, number: str | None) -> None:
     """An entry of the executor's that names no record is named, and stands for none (I8)."""

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.audit.chains import Chain, sample
 from tests.audit.program import Done, safe, terminal, within
 from tests.audit.verdicts import lines_of, put
+from tibet_nc_audit.complaints import Complaints
 from tibet_nc_audit.export import COLUMNS, FORMULA, tibet_lines
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.visible import visible
@@ -247,5 +248,5 @@ def test_tokens_that_are_begun_meanwhile(tmp_path: Path) -> None:
         (tmp_path / TOKENS).write_bytes(token)
 
     with State(tmp_path) as state:
-        assert b"".join(tibet_lines(state, begin)) == token
+        assert b"".join(tibet_lines(state, Complaints(begin))) == token
     assert [text.partition(":")[0] for text in complaints] == ["record 1"]

@@ -219,3 +219,96 @@ def test_going_on_from_a_head(tmp_path: Path) -> None:
     with _unread(chain.segments[1], "other"):
         done = report(tmp_path, depth=ALL, resume=None)
         assert not done.good
+
+
+# --- the other verbs ------------------------------------------------------------------------------
+
+
+@HOW
+@pytest.mark.parametrize("name", BESIDE)
+def test_log_without_texts(root: Path, name: str, how: str) -> None:
+    """Log and export go on without texts that can't be read, and say so; damage is told first."""
+    verbs = (["log"], ["log", "--json"], ["export", "--format", "csv"])
+    with _unread(root / name, how):
+        done = [within("--state", root, *verb) for verb in verbs]
+    unread = name != TOKENS  # which neither looks at
+    for one in done:
+        assert one.status == (2 if unread else 0)
+        assert one.out.count("\n") >= 13
+        assert (f"{name}: " in one.out) == unread
+    _alter(root, f"{CHAIN}/{segment_name(15)}", b'"seq":18,', b'"seq":19,')
+    assert {within("--state", root, *verb).status for verb in verbs} == {1}
+
+
+@HOW
+def test_log_without_a_file_of_the_chain(root: Path, how: str) -> None:
+    """Log and export go on after a file of the chain that can't be read, and accuse nobody."""
+    whole = within("--state", root, "log").out.splitlines()
+    with _unread(root / MIDDLE, how):
+        done = within("--state", root, "log")
+        exported = within("--state", root, "export", "--format", "jsonl")
+        chosen = within("--state", root, "log", "--exit", "nonzero")
+    assert (done.status, exported.status, chosen.status) == (2, 2, 2)
+    assert done.err == (
+        "tibet-nc-audit: not all of it can be read: tibet-nc-audit verify says where and how\n"
+    )
+    assert "DAMAGED" not in done.out
+    assert f"[{MIDDLE}: " in done.out
+    assert f"[{MIDDLE}: " in chosen.out
+    assert set(whole[-4:]) < set(done.out.splitlines())
+    assert exported.out.count("\n") == done.out.count("\n") - 1
+    _alter(root, f"{CHAIN}/{segment_name(15)}", b'"seq":18,', b'"seq":19,')
+    assert within("--state", root, "log").status == 1
+
+
+@pytest.mark.parametrize("name", [TOKENS, PAYLOADS, RECORDINGS, f"{CHAIN}/{segment_name(0)}"])
+def test_show_without_a_part(root: Path, name: str) -> None:
+    """Show says which part of a command it can't read, and what is bad in the others."""
+    number = "7" if name.startswith(CHAIN) else "2"
+    with _unread(root / name, "closed"):
+        done = within("--state", root, "show", number)
+    assert done.status == 2
+    assert done.out.count("\n ?   ") >= 1
+    assert "\nBAD" not in done.out
+    _alter(root, RECORDINGS + "/000000000007.cast", b"up 3 days", b"up 2 days")
+    _alter(root, RECORDINGS + "/000000000002.cast", b"20G", b"30G")
+    if name != RECORDINGS:
+        assert within("--state", root, "show", number).status == 1
+
+
+def test_where_a_command_ends_is_unread(root: Path) -> None:
+    """Of a command whose end can't be read, nobody says that it runs, nor that nothing is there."""
+    (root / MIDDLE).rename(root.parent / "aside")
+    (root / MIDDLE).mkdir()
+    shown = within("--state", root, "show", "4")
+    assert shown.status == 2
+    assert f" ?   its end: {MIDDLE}: not a regular file\n" in shown.out
+    held_of_it = within("--state", root, "verify", "--against", "#4:00000000")
+    assert held_of_it.status == 2
+    assert "the end of command 4 that is held" in held_of_it.out
+    cast = within("--state", root, "export", "--format", "cast", "4")
+    assert (cast.status, cast.out) == (2, "")
+
+
+def test_what_is_bad_is_told_though_no_tokens_can_be_exported(root: Path) -> None:
+    """What stops an export doesn't change that something else was bad."""
+    _alter(root, f"{CHAIN}/{segment_name(0)}", b'"kind":"session"', b'"kind":"sessioN"')
+    (root / MIDDLE).unlink()
+    (root / MIDDLE).mkdir()
+    done = within("--state", root, "export", "--format", "tibet")
+    assert done.status == 1
+    assert f"not exported: {MIDDLE}: not a regular file" in done.err
+
+
+def test_nothing_unread_is_cosigned(root: Path, tmp_path: Path) -> None:
+    """A chain that can't all be read isn't cosigned, and what is bad in it is told."""
+    key = tmp_path / "audit.key"
+    assert within("checkpoint", "--new-key", key, "--name", "example.org/audit").status == 0
+    for name, bad in ((MIDDLE, False), (f"{CHAIN}/{segment_name(15)}", True)):
+        (root / name).unlink()
+        (root / name).mkdir()
+        if bad:
+            _alter(root, f"{CHAIN}/{segment_name(0)}", b'"seq":2,', b'"seq":3,')
+        done = within("--state", root, "checkpoint", "--cosign", key, "--key", KEY)
+        assert (done.status, done.out) == (1 if bad else 2, "")
+        assert f"{name}: not a regular file" in done.err

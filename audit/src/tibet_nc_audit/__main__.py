@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,13 +31,15 @@ from tibet_nc_audit import (
     summary,
     table,
 )
-from tibet_nc_audit.arguments import UNUSABLE, parser
+from tibet_nc_audit.arguments import parser
+from tibet_nc_audit.complaints import BAD, GOOD, UNUSABLE, Complaints, status
 from tibet_nc_audit.crosscheck import exports, journal, room, sources, text
 from tibet_nc_audit.crosscheck.copy import ChainCopy
 from tibet_nc_audit.crosscheck.discrepancies import Comparison
 from tibet_nc_audit.crosscheck.journal import Sender
 from tibet_nc_audit.crosscheck.messages import read_room
-from tibet_nc_audit.entries import HOLD, Kind, entries
+from tibet_nc_audit.dossier import Result
+from tibet_nc_audit.entries import HOLD, entries
 from tibet_nc_audit.errors import AuditError, DisagreementError, MissingError, UnreadableError
 from tibet_nc_audit.export import Format
 from tibet_nc_audit.filters import Filter
@@ -55,8 +58,6 @@ from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import recording_name
 from tibet_nc_protocol.records import Intent, Outcome, Remainder
 
-GOOD: Final = 0
-BAD: Final = 1
 INTERRUPTED: Final = 130
 
 FOLLOW_SECONDS: Final = 0.5
@@ -124,10 +125,7 @@ def _verify(options: argparse.Namespace, state: State) -> int:
 
 
 def _status(report: Report) -> int:
-    """Return the status that says the worst: what is bad is known to be, whatever can't be read."""
-    if report.first_bad is not None:
-        return BAD
-    return UNUSABLE if report.unread_total else GOOD
+    return status(bad=report.first_bad is not None, unread=report.unread_total > 0)
 
 
 def _checkpoint(options: argparse.Namespace, state: State) -> int:
@@ -191,24 +189,39 @@ def _crosscheck(options: argparse.Namespace, state: State) -> int:
     if options.journal.count(sources.STANDARD_INPUT) > 1:
         raise AuditError("--journal - can't be repeated: standard input is read once")
     comparisons: list[Comparison] = []
+    complaints = Complaints(_complain)
     journals: list[Path | None] = [*options.journal, *([None] if options.live else [])]
-    for path in journals:
-        sender = Sender(uid=sources.uid_of(options.uid), exe=options.exe)
-        name = "journalctl" if path is None else str(path)
-        with sources.journal(path, sender.uid) as file:
-            chain = ChainCopy(state)  # after a running journalctl has ended
-            found = exports.entries(file, name)
-            comparisons.append(journal.compare(chain, found, sender, name))
-    for path in options.room:
-        messages = read_room(path)
-        found_in_room = room.compare(state, ChainCopy(state), messages, options.agent, str(path))
-        comparisons.append(found_in_room)
-    good = all(comparison.good for comparison in comparisons)
+    compare: list[Callable[[], Comparison]] = [
+        *(partial(_compare_journal, options, state, path) for path in journals),
+        *(partial(_compare_room, options, state, path) for path in options.room),
+    ]
+    for one in compare:
+        try:
+            comparisons.append(one())
+        except AuditError as error:  # which hides nothing of the others
+            complaints.unread(str(error))
+    bad = any(comparison.total for comparison in comparisons)
+    unread = complaints.status != GOOD or any(comparison.unread for comparison in comparisons)
+    if not comparisons:
+        return complaints.status
     if options.json:
-        _print([table.json_line({"good": good, "comparisons": comparisons})])
+        _print([table.json_line({"good": not (bad or unread), "comparisons": comparisons})])
     else:
         _print(text.lines(comparisons))
-    return GOOD if good else BAD
+    return status(bad=bad, unread=unread)
+
+
+def _compare_journal(options: argparse.Namespace, state: State, path: Path | None) -> Comparison:
+    sender = Sender(uid=sources.uid_of(options.uid), exe=options.exe)
+    name = "journalctl" if path is None else str(path)
+    with sources.journal(path, sender.uid) as file:
+        chain = ChainCopy(state)  # after a running journalctl has ended
+        return journal.compare(chain, exports.entries(file, name), sender, name)
+
+
+def _compare_room(options: argparse.Namespace, state: State, path: Path) -> Comparison:
+    messages = read_room(path)
+    return room.compare(state, ChainCopy(state), messages, options.agent, str(path))
 
 
 def _offline(options: argparse.Namespace) -> int:
@@ -228,36 +241,38 @@ def _offline(options: argparse.Namespace) -> int:
 def _log(options: argparse.Namespace, state: State) -> int:
     wanted = option_values.wanted(options)
     wait = (lambda: time.sleep(FOLLOW_SECONDS)) if options.follow else None
-    status = GOOD
+    complaints = Complaints(lambda _text: None)  # each stands in its row
     state.segments()  # where there is no chain nothing is printed
     if not options.json:
         _print([table.HEADER])
     for entry in entries(state, hold=0 if options.follow else HOLD, wait=wait):
-        if entry.kind is Kind.DAMAGED:
-            status = BAD
+        complaints.look_at(entry)
         if wanted.matches(entry):
             line = table.json_line(entry) if options.json else table.row(entry)
             print(line, flush=options.follow)
-    if status is BAD:
-        _complain("the chain is damaged: tibet-nc-audit verify says where and how")
-    return status
+    if complaints.status != GOOD:
+        what = "the chain is damaged" if complaints.status == BAD else "not all of it can be read"
+        _complain(f"{what}: tibet-nc-audit verify says where and how")
+    return complaints.status
 
 
 def _show(options: argparse.Namespace, state: State) -> int:
     found = dossier.dossier(state, options.number, option_values.key(options))
     _print([table.json_line(found)] if options.json else show.lines(found))
-    return GOOD if found.good else BAD
+    return status(bad=found.has(Result.BAD), unread=found.has(Result.UNREADABLE))
 
 
 def _replay(options: argparse.Namespace, state: State) -> int:
     command = locate(state, options.number)
     if not isinstance(command.begin.record, Intent | Remainder):
         raise AuditError(f"record {options.number}: not a command, nor what one left running")
-    status = GOOD
+    ending = GOOD
     checked: Outcome | Remainder | None = None
     name = recording_name(command.begin.number)
     if command.recorded is None:
-        _complain("the command has no outcome: nothing to check the recording against")
+        why = command.unread or "the command has no outcome"
+        _complain(f"{why}: nothing to check the recording against")
+        ending = UNUSABLE if command.unread else GOOD
     elif not command.recorded.recording:
         raise AuditError(f"record {options.number}: nothing was recorded")
     else:
@@ -269,35 +284,29 @@ def _replay(options: argparse.Namespace, state: State) -> int:
             raise AuditError(f"{wrong.file}: {_absent(state, options.number)}") from None
         except DisagreementError as wrong:
             _complain(f"NOT what was recorded: {wrong.file}: {wrong.reason}")
-            status = BAD
+            ending = BAD
     try:
         frames = replay.frames(state, name, checked)
         replay.play_out(frames, raw=options.raw, speed=None if options.no_wait else options.speed)
     except DisagreementError as wrong:
         _complain(f"NOT what was recorded, it changed meanwhile: {wrong.file}: {wrong.reason}")
-        status = BAD
+        ending = BAD
     except AuditError as wrong:
-        if status is GOOD:
+        if ending is GOOD:
             raise
         _complain(str(wrong))  # it is bad, whether it can be played or not
-    return status
+    return ending
 
 
 def _export(options: argparse.Namespace, state: State) -> int:
     wanted = option_values.wanted(options)
     state.segments()  # where there is no chain nothing is written
-    complaints = 0
-
-    def complain(text: str) -> None:
-        nonlocal complaints
-        complaints += 1
-        _complain(text)
-
+    complaints = Complaints(_complain)
     match options.format:
         case Format.JSONL:
-            lines = export.json_lines(state, wanted, complain)
+            lines = export.json_lines(state, wanted, complaints)
         case Format.CSV:
-            lines = export.csv_lines(state, wanted, complain)
+            lines = export.csv_lines(state, wanted, complaints)
         case Format.HTML:
             key = option_values.key(options)
             if key is not None and (later := since(state, key).record):
@@ -309,7 +318,7 @@ def _export(options: argparse.Namespace, state: State) -> int:
         case Format.TIBET | Format.CAST if wanted != Filter():
             raise AuditError(f"--format {options.format} takes no filters")
         case Format.TIBET:
-            lines = export.tibet_lines(state, complain)
+            lines = export.tibet_lines(state, complaints)
         case _ if options.number is None:
             raise AuditError("--format cast needs the number of a command")
         case _:
@@ -323,8 +332,10 @@ def _export(options: argparse.Namespace, state: State) -> int:
     try:
         write_out(lines, options.output, state.path)
     except DisagreementError as wrong:
-        complain(f"not exported: {wrong.file}: {wrong.reason}")
-    return BAD if complaints else GOOD
+        complaints.bad(f"not exported: {wrong.file}: {wrong.reason}")
+    except UnreadableError as error:
+        complaints.unread(f"not exported: {error}")
+    return complaints.status
 
 
 _READABLE: Final = frozenset({Format.JSONL, Format.CSV})

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Final, NoReturn, override
 
 from tibet_nc_audit import VERSION
+from tibet_nc_audit.complaints import UNUSABLE
 from tibet_nc_audit.crosscheck.sources import EXECUTOR
 from tibet_nc_audit.entries import Kind, Verdict
 from tibet_nc_audit.export import Format
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.limits import EXACT_INTEGER
-
-UNUSABLE: Final = 2
-"""Exit status for wrong usage, and for files that can't be read."""
 
 _MOST_JOBS: Final = 256
 

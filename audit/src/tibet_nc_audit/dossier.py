@@ -8,7 +8,7 @@ import msgspec
 
 from tibet_nc_audit import payloads, tokens
 from tibet_nc_audit.entries import Entry, Kind, Text, begun, ended
-from tibet_nc_audit.errors import AuditError, DisagreementError, MissingError
+from tibet_nc_audit.errors import AuditError, DisagreementError, MissingError, UnreadableError
 from tibet_nc_audit.keys import since
 from tibet_nc_audit.locate import Command, Located, erasure, key_at, locate, retention
 from tibet_nc_audit.lookahead import Lookahead, only
@@ -35,6 +35,7 @@ class Result(StrEnum):
     AGREES = "agrees"
     BAD = "bad"
     NOTHING = "nothing to check"
+    UNREADABLE = "can't be read"
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,10 +54,9 @@ class Dossier(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     token: tokens.Token | None = None
     checks: list[Check]
 
-    @property
-    def good(self) -> bool:
-        """Whether nothing is wrong."""
-        return all(check.result is not Result.BAD for check in self.checks)
+    def has(self, result: Result) -> bool:
+        """Tell whether a check ended so."""
+        return any(check.result is result for check in self.checks)
 
 
 def dossier(state: State, number: int, key: PublicKey | None = None) -> Dossier:
@@ -67,6 +67,8 @@ def dossier(state: State, number: int, key: PublicKey | None = None) -> Dossier:
     command = locate(state, number)
     places = [place for place in (command.begin, command.end) if place is not None]
     checks = [check for place in places for check in _check_place(state, place, key)]
+    if command.unread:
+        checks.append(Check(what="its end", result=Result.UNREADABLE, detail=command.unread))
     entry = _entry(state, command)
     token: tokens.Token | None = None
     if entry.text is not None:
@@ -79,6 +81,8 @@ def dossier(state: State, number: int, key: PublicKey | None = None) -> Dossier:
             token = _token(state, outcome)
         except DisagreementError as wrong:
             checks.append(_bad("token", wrong))
+        except UnreadableError as error:
+            checks.append(_unread("token", error))
         else:
             checks.append(Check(what="token", result=Result.AGREES))
     records = [place.record for place in places if place.record is not None]
@@ -93,10 +97,13 @@ def _entry(state: State, command: Command) -> Entry:
     if isinstance(record, Outcome | Aborted):
         detail = f"ends command {record.intent}, which is not open"
         return Entry(seq=number, kind=Kind.DAMAGED, detail=detail)
-    name = segment_name(state.segment_of(number))
-    with state.open_if_there(name, payloads.LINE_BYTES, PAYLOADS) as file:
-        texts = Lookahead(file, only(payloads.read_payload, number))
-        entry = begun(record, digest(command.begin.line), texts.take)
+
+    def take(number: int, commitment: str) -> str | None:
+        name = segment_name(state.segment_of(number))
+        with state.open_if_there(name, payloads.LINE_BYTES, PAYLOADS) as file:
+            return Lookahead(file, only(payloads.read_payload, number)).take(number, commitment)
+
+    entry = begun(record, digest(command.begin.line), take)
     end = None if command.end is None else command.end.record
     return ended(entry, end) if isinstance(end, Outcome | Aborted) else entry
 
@@ -150,6 +157,8 @@ def _check_text(state: State, number: int, text: Text) -> Check:
             return Check(what="command text", result=Result.NOTHING, detail=detail)
         case Text.DIFFERS:
             return Check(what="command text", result=Result.BAD, detail=payloads.DIFFERS)
+        case Text.UNREADABLE:
+            return Check(what="command text", result=Result.UNREADABLE, detail=f"in {PAYLOADS}/")
 
 
 def _erased(state: State, number: int, *, recording: bool = False) -> str:
@@ -164,14 +173,21 @@ def _expired(state: State, recorded: Outcome | Remainder) -> str:
 
 def _check_recording(state: State, outcome: Outcome | Remainder) -> Check:
     try:
+        return _compare_recording(state, outcome)
+    except DisagreementError as wrong:
+        return _bad("recording", wrong)
+    except UnreadableError as error:
+        return _unread("recording", error)
+
+
+def _compare_recording(state: State, outcome: Outcome | Remainder) -> Check:
+    try:
         checked = check_recording(state, outcome)
-    except MissingError as wrong:
+    except MissingError:
         erased = _erased(state, outcome.intent, recording=True)
         if detail := erased or _expired(state, outcome):
             return Check(what="recording", result=Result.NOTHING, detail=detail)
-        return _bad("recording", wrong)
-    except DisagreementError as wrong:
-        return _bad("recording", wrong)
+        raise
     match checked:
         case Checked.AGREES:
             detail = f"all {counted(outcome.output_bytes, 'byte')}, SHA-256 {outcome.output_sha256}"
@@ -197,6 +213,12 @@ def _checked(what: str, check: Callable[[], str]) -> Check:
         return Check(what=what, result=Result.AGREES, detail=check())
     except (DisagreementError, ProtocolError) as wrong:
         return _bad(what, wrong)
+    except UnreadableError as error:
+        return _unread(what, error)
+
+
+def _unread(what: str, error: UnreadableError) -> Check:
+    return Check(what=what, result=Result.UNREADABLE, detail=str(error))
 
 
 def _bad(what: str, wrong: DisagreementError | ProtocolError) -> Check:

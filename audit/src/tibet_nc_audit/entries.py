@@ -15,13 +15,14 @@ from typing import Final, Self
 
 import msgspec
 
+from tibet_nc_audit.errors import UnreadableError
 from tibet_nc_audit.lookahead import DiffersError, Lookahead
 from tibet_nc_audit.payloads import LINE_BYTES, read_payload
 from tibet_nc_audit.reader import LineFile, State
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
-from tibet_nc_protocol.limits import OPEN_RUNS, RECORD_BYTES
+from tibet_nc_protocol.limits import EXACT_INTEGER, OPEN_RUNS, RECORD_BYTES
 from tibet_nc_protocol.records import (
     RECORDS,
     Aborted,
@@ -44,7 +45,7 @@ type Beginning = Genesis | Intent | Remainder | Refusal | Security | Session | C
 """Records that begin an entry; the others end one."""
 
 type TakeText = Callable[[int, str], str | None]
-"""Gives the text for a number and a commitment, or None; raises DiffersError."""
+"""Gives the text for a number and a commitment, or None; raises DiffersError, UnreadableError."""
 
 HOLD: Final = 10_000
 """Entries that a command that still runs can hold back, about 10 MB with ordinary texts."""
@@ -71,6 +72,8 @@ class Kind(StrEnum):
     KEY = "key"
     DAMAGED = "damaged"
     """A line that is no record, or not the one that belongs there."""
+    UNREADABLE = "unreadable"
+    """Records that can't be read, or texts; of the others nothing is missed that may be there."""
 
 
 class Verdict(StrEnum):
@@ -90,6 +93,7 @@ class Text(StrEnum):
     """It isn't there any more, or never was (audit.command_text)."""
     DIFFERS = "differs"
     """What is there isn't what the record commits to."""
+    UNREADABLE = "unreadable"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -135,21 +139,25 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def entries(
     state: State, *, hold: int = HOLD, wait: Callable[[], None] | None = None
 ) -> Iterator[Entry]:
-    """Yield the entries of a chain; raises AuditError.
+    """Yield the entries of a chain, as far as it can be read; raises AuditError.
 
     With ``wait`` the end of the chain isn't the end: it is called, and then looked for more.
     """
     joiner = _Joiner(hold)
     segments = deque(state.segments())
     while segments:
-        first = segments.popleft()
+        number = first = segments.popleft()
         name = segment_name(first)
-        with (
-            state.open(name, RECORD_BYTES, CHAIN) as file,
-            _Texts(state, name, live=wait is not None) as texts,
-        ):
-            for number, line in enumerate(_lines(state, file, first, wait), first):
-                yield from joiner.take(number, line, texts.take)
+        with _Texts(state, name, live=wait is not None) as texts:
+            if texts.unread is not None:
+                yield Entry(seq=first, kind=Kind.UNREADABLE, detail=str(texts.unread))
+            try:
+                with state.open(name, RECORD_BYTES, CHAIN) as file:
+                    for line in _lines(state, file, first, wait):
+                        yield from joiner.take(number, line, texts.take)
+                        number += 1
+            except UnreadableError as error:
+                yield from joiner.lose(number, str(error))
         if not segments:
             segments.extend(later for later in state.segments() if later > first)
     yield from joiner.finish()
@@ -174,19 +182,29 @@ class _Texts:
         self._state = state
         self._name = name
         self._live = live
+        self.unread: UnreadableError | None = None
+        """Why none of them can be read."""
         self._files = ExitStack()
         self._file: LineFile | None = None
         self._lookahead = Lookahead(None, read_payload)
 
     def __enter__(self) -> Self:
-        self._reopen()
+        try:
+            self._reopen()
+        except UnreadableError as error:
+            self.unread = error
         return self
 
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
     def take(self, number: int, commitment: str) -> str | None:
-        """Return a record's text, None if it isn't there; raises DiffersError."""
+        """Return a record's text, None if it isn't there.
+
+        Raises DiffersError, UnreadableError.
+        """
+        if self.unread is not None:
+            raise self.unread
         text = self._lookahead.take(number, commitment)
         if text is None and self._live and self._reopen():
             text = self._lookahead.take(number, commitment)
@@ -216,9 +234,15 @@ class _Joiner:
         self._characters = 0
         self._late: dict[int, Entry] = {}
         """Commands that hold nothing back any more."""
+        self._unread: list[range] = []
+        """Numbers of records that can't be read; the last may be of all that follow."""
+        self._lost = False
 
     def take(self, number: int, line: bytes, texts: TakeText) -> Iterator[Entry]:
         """Take the line in the place of a record; yield the entries that are complete by it."""
+        if self._lost:
+            self._unread[-1] = range(self._unread[-1].start, number)
+            self._lost = False
         try:
             record = RECORDS.decode(line)
         except DecodeError as error:
@@ -233,13 +257,22 @@ class _Joiner:
             return
         command = self._waiting.get(record.intent) or self._late.pop(record.intent, None)
         if command is None or command.verdict is not Verdict.RUNNING:
-            detail = f"ends command {record.intent}, which is not open"
-            yield from self._add(Entry(seq=number, kind=Kind.DAMAGED, detail=detail))
+            kind, why = Kind.DAMAGED, "is not open"
+            if any(record.intent in numbers for numbers in self._unread):
+                kind, why = Kind.UNREADABLE, "can't be read"
+            detail = f"ends command {record.intent}, which {why}"
+            yield from self._add(Entry(seq=number, kind=kind, detail=detail))
         elif command.seq in self._waiting:
             self._waiting[command.seq] = ended(command, record)
             yield from self._release()
         else:
             yield ended(command, record)
+
+    def lose(self, number: int, why: str) -> Iterator[Entry]:
+        """Pass over the records from a number on, to the end of their file."""
+        self._lost = True
+        self._unread.append(range(number, EXACT_INTEGER + 1))
+        return self._add(Entry(seq=number, kind=Kind.UNREADABLE, detail=why))
 
     def finish(self) -> Iterator[Entry]:
         """Yield the rest: commands that run, and what they held back."""
@@ -409,4 +442,6 @@ def _text(number: int, commitment: str | None, texts: TakeText) -> tuple[str | N
         text = texts(number, commitment)
     except DiffersError:
         return None, Text.DIFFERS
+    except UnreadableError:
+        return None, Text.UNREADABLE
     return text, Text.ERASED if text is None else Text.KEPT

@@ -259,7 +259,9 @@ class Evidence:
         The chain is looked through ahead, once: a thousand recordings may be gone for one record.
         """
         if self._retentions is None:
-            found = [(seq, record.number or 0) for seq, record in retentions(self._state)]
+            found = [
+                (seq, record.number or 0) for seq, record in retentions(self._state, pass_over=True)
+            ]
             furthest = accumulate((upto for _, upto in reversed(found)), max)
             self._retentions = list(zip((seq for seq, _ in found), [*furthest][::-1], strict=True))
         at = bisect_right(self._retentions, recorded, key=itemgetter(0))

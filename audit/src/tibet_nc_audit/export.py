@@ -3,14 +3,15 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from enum import StrEnum
 from typing import Final
 
 from tibet_nc_audit import tokens
-from tibet_nc_audit.entries import Entry, Kind, entries
-from tibet_nc_audit.errors import AuditError, DisagreementError
+from tibet_nc_audit.complaints import Complaints
+from tibet_nc_audit.entries import Entry, entries
+from tibet_nc_audit.errors import AuditError, DisagreementError, UnreadableError
 from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.locate import locate
 from tibet_nc_audit.lookahead import Lookahead
@@ -73,24 +74,24 @@ FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 """What a spreadsheet may take for the start of a formula, full-width forms included (OWASP)."""
 
 
-def json_lines(state: State, wanted: Filter, complain: Callable[[str], None]) -> Iterator[bytes]:
+def json_lines(state: State, wanted: Filter, complaints: Complaints) -> Iterator[bytes]:
     """Yield one JSON object for each entry."""
-    for entry in _wanted(state, wanted, complain):
+    for entry in _wanted(state, wanted, complaints):
         yield json_line(entry).encode() + b"\n"
 
 
-def csv_lines(state: State, wanted: Filter, complain: Callable[[str], None]) -> Iterator[bytes]:
+def csv_lines(state: State, wanted: Filter, complaints: Complaints) -> Iterator[bytes]:
     """Yield RFC 4180 lines, every cell quoted.
 
     Text that a spreadsheet could take for a formula has an apostrophe before it; control
     characters other than line ends and tabs are made visible.
     """
     yield _csv(COLUMNS)
-    for entry in _wanted(state, wanted, complain):
+    for entry in _wanted(state, wanted, complaints):
         yield _csv([_cell(entry, column) for column in COLUMNS])
 
 
-def tibet_lines(state: State, complain: Callable[[str], None]) -> Iterator[bytes]:
+def tibet_lines(state: State, complaints: Complaints) -> Iterator[bytes]:
     """Yield the tokens that the chain anchors, as they are; what is no good is complained of."""
     store: Lookahead[str, bytes] | None = None
     with ExitStack() as files:
@@ -105,9 +106,9 @@ def tibet_lines(state: State, complain: Callable[[str], None]) -> Iterator[bytes
                 token = tokens.take_token(store, record)
                 tokens.check_token(token)
             except DecodeError as error:
-                complain(f"record {number}: {error}")
+                complaints.bad(f"record {number}: {error}")
             except DisagreementError as wrong:
-                complain(f"record {number}: {wrong.file}: {wrong.reason}; left out")
+                complaints.bad(f"record {number}: {wrong.file}: {wrong.reason}; left out")
             else:
                 yield token + b"\n"
 
@@ -118,7 +119,10 @@ def cast_lines(state: State, number: int) -> Iterator[bytes]:
     Raises AuditError when there is none, DisagreementError when it is another, or became another
     while it was copied.
     """
-    outcome = locate(state, number).recorded
+    command = locate(state, number)
+    outcome = command.recorded
+    if command.unread:
+        raise UnreadableError(command.unread)
     if outcome is None:
         raise AuditError(f"record {number}: not a command that ended")
     if check_recording(state, outcome) is Checked.NONE or not outcome.recording:
@@ -136,10 +140,9 @@ def cast_lines(state: State, number: int) -> Iterator[bytes]:
         tally.finish(file.torn)
 
 
-def _wanted(state: State, wanted: Filter, complain: Callable[[str], None]) -> Iterator[Entry]:
+def _wanted(state: State, wanted: Filter, complaints: Complaints) -> Iterator[Entry]:
     for entry in entries(state):
-        if entry.kind is Kind.DAMAGED:
-            complain(f"record {entry.seq}: {entry.detail}")
+        complaints.look_at(entry)
         if wanted.matches(entry):
             yield entry
 

@@ -33,8 +33,8 @@ class Filter:
     verdict: Verdict | None = None
 
     def matches(self, entry: Entry) -> bool:
-        """Tell whether an entry is wanted. A line that is damaged always is."""
-        if entry.kind is Kind.DAMAGED:
+        """Tell whether an entry is wanted. What is damaged or can't be read always is."""
+        if entry.kind in {Kind.DAMAGED, Kind.UNREADABLE}:
             return True
         return (
             self.operator in {None, entry.operator}

@@ -46,6 +46,8 @@ class Command:
 
     begin: Located
     end: Located | None
+    unread: str = ""
+    """Why nobody can tell where it ends."""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -73,21 +75,33 @@ def locate(state: State, number: int) -> Command:
 
 def _find(state: State, number: int) -> Command:
     begin: Located | None = None
-    before: bytes | None = None
-    for place, line in state.records_from(max(number - 1, 0)):
-        if place == number:
-            begin = Located(number=place, line=line, before=before, record=_decode(line))
-            if not isinstance(begin.record, Intent):
-                break
-        elif begin is not None:
-            record = _decode(line)
-            if isinstance(record, Outcome | Aborted) and record.intent == number:
-                end = Located(number=place, line=line, before=before, record=record)
-                return Command(begin=begin, end=end)
-        before = line
+    try:
+        for found in _places(state, number):
+            if begin is None:
+                begin = found
+            else:
+                return Command(begin=begin, end=found)
+    except UnreadableError as error:
+        if begin is None:
+            raise
+        return Command(begin=begin, end=None, unread=str(error))
     if begin is None:
         raise AuditError(f"there is no record {number}")
     return Command(begin=begin, end=None)
+
+
+def _places(state: State, number: int) -> Iterator[Located]:
+    """Yield the place of a record, and that of the one which ends it; raises AuditError."""
+    begun = False
+    before: bytes | None = None
+    for place, line in state.records_from(max(number - 1, 0)):
+        record = _decode(line) if begun or place == number else None
+        if place == number or (isinstance(record, Outcome | Aborted) and record.intent == number):
+            yield Located(number=place, line=line, before=before, record=record)
+            if begun or not isinstance(record, Intent):
+                return
+            begun = True
+        before = line
 
 
 def find_held(state: State, held: Held) -> Held:
@@ -103,6 +117,8 @@ def find_held(state: State, held: Held) -> Held:
         raise
     except AuditError:
         return held
+    if command.unread:
+        raise UnreadableError(command.unread)
     if isinstance(command.begin.record, Intent) and command.end is None:
         return held
     return replace(held, record=(command.end or command.begin).number)
@@ -153,12 +169,12 @@ def retention(state: State, recorded: Outcome | Remainder) -> Security | None:
     return None
 
 
-def retentions(state: State) -> Iterator[tuple[int, Security]]:
-    """Yield the records that say up to which command recordings were deleted, of what can be read.
+def retentions(state: State, *, pass_over: bool = False) -> Iterator[tuple[int, Security]]:
+    """Yield the records that say up to which command recordings were deleted; raises AuditError.
 
-    Raises AuditError.
+    What can't be read may be passed over.
     """
-    for number, line in state.records_from(0, pass_over=True):
+    for number, line in state.records_from(0, pass_over=pass_over):
         if _RETENTION in line and isinstance(record := _decode(line), Security):
             yield number, record
 

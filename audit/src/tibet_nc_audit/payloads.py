@@ -15,6 +15,8 @@ LINE_BYTES: Final = 6 * COMMAND_CHARACTERS + 1024
 ERASED: Final = "[erased]"
 """What is shown for a text that isn't there any more, or never was (audit.command_text)."""
 
+UNREADABLE: Final = "[can't be read]"
+
 DIFFERS: Final = "[not the text that the record commits to]"
 
 

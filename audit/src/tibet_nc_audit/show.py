@@ -11,7 +11,7 @@ from tibet_nc_audit.table import command_text, duration, ending
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.layout import RECORDINGS
 
-_MARK = {Result.AGREES: "ok ", Result.BAD: "BAD", Result.NOTHING: " - "}
+_MARK = {Result.AGREES: "ok ", Result.BAD: "BAD", Result.NOTHING: " - ", Result.UNREADABLE: " ? "}
 
 _NAMED_BEFORE = frozenset({"seq", "kind", "verdict", "command", "text", "exit", "signal"})
 """What stands in the first lines, put together."""

@@ -6,7 +6,7 @@ import json
 import msgspec
 
 from tibet_nc_audit.entries import Entry, Kind, Text, Verdict
-from tibet_nc_audit.payloads import DIFFERS, ERASED
+from tibet_nc_audit.payloads import DIFFERS, ERASED, UNREADABLE
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.terms import Reason, ending_of
 
@@ -37,7 +37,8 @@ def ending(entry: Entry) -> str:
     """Return how a command ended: its exit status, its signal, or what became of it instead."""
     match entry.verdict:
         case None:
-            return "DAMAGED" if entry.kind is Kind.DAMAGED else ""
+            alarming = entry.kind in {Kind.DAMAGED, Kind.UNREADABLE}
+            return entry.kind.upper() if alarming else ""
         case Verdict.RAN:
             return ending_of(entry.exit, entry.signal)
         case other:
@@ -64,6 +65,8 @@ def command_text(entry: Entry) -> str:
             return ERASED
         case Text.DIFFERS:
             return DIFFERS
+        case Text.UNREADABLE:
+            return UNREADABLE
         case _:
             return visible(entry.command or "")
 
@@ -87,5 +90,12 @@ def _subject(entry: Entry) -> str:
             return f"[security, {entry.what}: {detail}]"
         case Kind.SESSION:
             return f"[session {visible(entry.session or '')} {entry.state}: {detail}]"
-        case Kind.REMAINDER | Kind.GENESIS | Kind.CHECKPOINT | Kind.KEY | Kind.DAMAGED:
+        case (
+            Kind.REMAINDER
+            | Kind.GENESIS
+            | Kind.CHECKPOINT
+            | Kind.KEY
+            | Kind.DAMAGED
+            | Kind.UNREADABLE
+        ):
             return f"[{detail}]"

@@ -80,7 +80,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What came of comparing the chain with one source.
 
     ``compared`` counts what both have. ``notes`` say what couldn't be compared, and why that is no
-    disagreement.
+    disagreement; ``unread``, what couldn't be since it can't be read.
     """
 
     source: str
@@ -89,8 +89,4 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     counts: dict[Kind, int]
     discrepancies: list[Discrepancy]
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing disagrees."""
-        return self.total == 0
+    unread: list[str] = []

@@ -21,6 +21,7 @@ from typing import Final
 from tibet_nc_audit.crosscheck.copy import FIELDS, ChainCopy
 from tibet_nc_audit.crosscheck.discrepancies import Comparison, Discrepancies, Kind
 from tibet_nc_audit.crosscheck.exports import Entry
+from tibet_nc_audit.errors import AuditError
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.limits import EXACT_INTEGER
 
@@ -42,11 +43,21 @@ class Sender:
 
 
 def compare(chain: ChainCopy, entries: Iterable[Entry], sender: Sender, source: str) -> Comparison:
-    """Compare a chain with the entries of a journal, in their order; raises AuditError."""
+    """Compare a chain with the entries of a journal, in their order, as far as they can be read.
+
+    Raises AuditError when none can be.
+    """
     comparing = _Comparing(chain, sender)
-    for number, entry in enumerate(entries, 1):
-        comparing.take(entry, f"entry {number}")
-    return comparing.finish(source)
+    unread: list[str] = []
+    number = 0
+    try:
+        for number, entry in enumerate(entries, 1):
+            comparing.take(entry, f"entry {number}")
+    except AuditError as error:
+        if number == 0:
+            raise
+        unread.append(str(error))
+    return comparing.finish(source, unread)
 
 
 class _Comparing:
@@ -165,7 +176,7 @@ class _Comparing:
                     found=entry.get(field, "nothing"),
                 )
 
-    def finish(self, source: str) -> Comparison:
+    def finish(self, source: str, unread: list[str]) -> Comparison:
         """Tell what is missing, and why where that can be known."""
         notes: list[str] = []
         first, end = self._seen.find(1), self._seen.rfind(1) + 1
@@ -199,6 +210,7 @@ class _Comparing:
             total=self._found.total,
             counts=self._found.counts,
             discrepancies=self._found.kept,
+            unread=unread,
         )
 
     def _gaps(self, first: int, end: int) -> list[str]:

@@ -92,7 +92,10 @@ class _Comparing:
         """Compare everything."""
         outside = 0
         known: set[str] = set()
+        unread: list[str] = []
         for entry in entries(self._state):
+            if entry.kind is What.UNREADABLE:
+                unread.append(f"record {entry.seq}: {entry.detail}")
             if entry.kind not in {What.COMMAND, What.REFUSAL} or entry.room not in self._rooms:
                 continue
             event = entry.event or ""
@@ -128,6 +131,7 @@ class _Comparing:
             total=self._found.total,
             counts=self._found.counts,
             discrepancies=self._found.kept,
+            unread=unread,
         )
 
     # --- one command ------------------------------------------------------------------------------

@@ -23,11 +23,15 @@ def lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
         if comparison.total > PRINTED:
             yield f"  … and {comparison.total - PRINTED} more"
         yield ""
-        if comparison.good:
-            yield "GOOD: nothing disagrees with the chain"
-        else:
+        if comparison.total:
             counted = ", ".join(f"{n} {kind}" for kind, n in comparison.counts.items() if n)
             yield f"BAD: {counted}"
+        elif not comparison.unread:
+            yield "GOOD: nothing disagrees with the chain"
+        if comparison.unread:
+            yield f"UNREADABLE, so that nobody can compare it: {len(comparison.unread)}"
+            for why in comparison.unread[:PRINTED]:
+                yield f"  {visible(why)}"
 
 
 def _discrepancy(found: Discrepancy) -> Iterator[str]:
