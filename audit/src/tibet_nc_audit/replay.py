@@ -30,8 +30,18 @@ _EVENT: Final = msgspec.json.Decoder(tuple[float, str, str])
 LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
 """A recording that asks for longer is waited for no longer."""
 
-# Leave the alternate screen and mouse reporting, no bracketed paste, soft reset, plain colours.
-RESET: Final = b"\x1b[?1049l\x1b[?1000;1002;1003;1004;1006l\x1b[?2004l\x1b[!p\x1b[?25h\x1b[0m"
+RESET: Final = (
+    b"\x18\x1b\\"  # end a sequence or a string that the recording left open
+    b"\x1b[?1049l"  # leave the alternate screen
+    b"\x1b[?1000;1002;1003;1004;1005;1006;1015l"  # no reports of mouse and focus
+    b"\x1b[?2004l"  # no bracketed paste
+    b"\x1b[!p"  # soft reset; the rest is for terminals that know none, as the Linux console
+    b"\x1b7\x1b[r\x1b8"  # scroll the whole screen, with the cursor where it is
+    b"\x1b[4l\x1b[?1;5l\x1b[?7h\x1b>"  # no insertion, plain keys, not inverted, wrapping
+    b"\x0f\x1b(B"  # letters, not line drawing
+    b"\x1b]8;;\x1b\\"  # no link
+    b"\x1b[?25h\x1b[0m"  # the cursor, plain colours
+)
 
 
 def frames(
