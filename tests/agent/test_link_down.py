@@ -148,5 +148,6 @@ async def test_failures_are_logged_once(
     async with listening(socket_path, script) as peers, running(link_to(socket_path)):
         await third.wait()
     assert [record.message for record in caplog.records] == [
-        f"the executor hangs up on {socket_path}: does it admit uid {os.geteuid()}?"
+        f"the executor hangs up on {socket_path}: does it start (systemctl status "
+        f"tibet-nc-executor), and does it admit uid {os.geteuid()}?"
     ]

@@ -281,7 +281,12 @@ class ExecutorLink:
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 challenge = await self._expect(
-                    frames, opener, Challenge, f"does it admit uid {os.geteuid()}?"
+                    frames,
+                    opener,
+                    Challenge,
+                    # systemd accepts for one that ends before it can say why.
+                    "does it start (systemctl status tibet-nc-executor), and does it admit uid "
+                    f"{os.geteuid()}?",
                 )
                 if challenge.protocol != PROTOCOL_VERSION:
                     raise WrongExecutorError(
