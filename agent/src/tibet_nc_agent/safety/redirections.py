@@ -19,6 +19,7 @@ from tibet_nc_agent.safety.verdict import Decision, Family
 from tibet_nc_agent.safety.writes import judge_write
 
 _DESCRIPTOR = re.compile(r"\d+-?|-")
+_LEADING_ZEROS = re.compile(r"^0+(?=\d)")
 _OUTPUTS = frozenset([">", ">>", ">|", "&>", "&>>", ">&", "<>"])
 _EMPTIES = frozenset([">", ">|", "&>"])  # the file that they open
 _STANDARD_INPUT = ("", "0")
@@ -91,9 +92,14 @@ def _open_output(
         remember(state, file, text_stream("\n"), append=True)
 
 
+def _number_in(text: str) -> str:
+    """Return the number of a descriptor behind `>&`: `3-` moves 3, and `03` is 3."""
+    return _LEADING_ZEROS.sub("", text.rstrip("-"))
+
+
 def _file_of(redirection: Redirection, field: Field, state: State) -> str:
     if redirection.operator == ">&" and _DESCRIPTOR.fullmatch(field.text):
-        return state.descriptors.get(field.text.rstrip("-"), "")
+        return state.descriptors.get(_number_in(field.text), "")
     return plain(resolve(field.text, state) or "")
 
 
@@ -175,7 +181,7 @@ def descriptor_input(descriptor: str, state: State) -> Stream | None:
     """Return what is read from a descriptor, None if nothing of this line is behind it."""
     if UNKNOWN in descriptor:
         return Stream(downloaded=any(name.startswith("&") for name in state.downloaded))
-    descriptor = descriptor.rstrip("-")
+    descriptor = _number_in(descriptor)
     if f"&{descriptor}" in state.downloaded:
         return Stream(downloaded=True)
     file = f"/dev/fd/{descriptor}"
@@ -247,7 +253,7 @@ def _passed_on(redirection: Redirection, field: Field, state: State, output: Str
     """Write to a descriptor: if it is computed, to any that is open."""
     if redirection.descriptor not in _STANDARD_OUTPUT:
         return output
-    number = field.text.rstrip("-")
+    number = _number_in(field.text)
     open_files = state.descriptors
     for file in open_files.values() if field.unknown else [open_files.get(number, "")]:
         remember(state, file, output, append=True)

@@ -21,7 +21,7 @@ from tibet_nc_agent.safety.grammar.scanner import META, NAME, Place
 _PLAIN_RUN = re.compile(r"""[^ \t\n|&;()<>'"\\$`\[]+""")
 _EMPTY_LINES = re.compile(r"[ \t\n]*")
 _REDIRECTION = re.compile(
-    r"([0-9]+|\{[A-Za-z_][A-Za-z0-9_]*\})?(&>>|&>|<<<|<<-|<<|<>|<&|>>|>&|>\||<|>)"
+    r"(?:0*([0-9]+)|(\{[A-Za-z_][A-Za-z0-9_]*\}))?(&>>|&>|<<<|<<-|<<|<>|<&|>>|>&|>\||<|>)"
 )
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=)")
 _SPECIAL = re.compile(r"[\s|&;()<>'\"\\$`]")
@@ -262,7 +262,7 @@ class WordLexer(ExpansionLexer):
         found = _REDIRECTION.match(text, start)
         if found is None:
             return None
-        descriptor, operator = found.group(1) or "", found.group(2)
+        descriptor, operator = found.group(1) or found.group(2) or "", found.group(3)
         if operator.startswith("&") and descriptor:
             return None
         end = found.end()
@@ -271,15 +271,15 @@ class WordLexer(ExpansionLexer):
         self.position = end
         following = self.blanks()
         nested = _REDIRECTION.match(text, self.position)
-        descriptor_follows = nested.group(1) if nested is not None else None
-        if descriptor_follows and (
-            descriptor_follows.startswith("{") or operator not in (">&", "<&")
+        if nested is not None and (
+            nested.group(2) or (nested.group(1) and operator not in (">&", "<&"))
         ):
-            self.fail(f"unexpected {descriptor_follows}")
+            self.fail(f"unexpected {nested.group(1) or nested.group(2)}")
         if following in _NO_TARGET or (following in "<>" and self.peek(1) != "("):
             self.fail("a redirection without a target")
         begin = self.position
-        target = self.word()
+        closes = operator in (">&", "<&") and following == "-"
+        target = self._hyphen() if closes else self.word()
         if not target.parts:
             self.fail(f"unexpected {following}")
         span = self.place.span(start, self.position)
@@ -288,6 +288,12 @@ class WordLexer(ExpansionLexer):
         written = self.text[begin : self.position]
         document = self._announce_document(target, written, strip_tabs=operator == "<<-")
         return Redirection(operator, descriptor, target, document, *span)
+
+    def _hyphen(self) -> Word:
+        """Read the hyphen that closes a descriptor: in `>&-x` the `x` is a word of its own."""
+        self.advance()
+        span = self.place.span(self.position - 1, self.position)
+        return Word((Literal("-", False, *span),), *span)
 
     def _announce_document(self, target: Word, written: str, *, strip_tabs: bool) -> HereDocument:
         literals = [part for part in target.parts if isinstance(part, Literal)]
