@@ -24,6 +24,7 @@ _OUTPUTS = frozenset([">", ">>", ">|", "&>", "&>>", ">&", "<>"])
 _EMPTIES = frozenset([">", ">|", "&>"])  # the file that they open
 _STANDARD_INPUT = ("", "0")
 _STANDARD_OUTPUT = ("", "1")
+_ONE_OF = f"#{UNKNOWN}\n"  # before several texts, of which a file holds nobody knows which
 _FIRST_CHOSEN = 10  # of the numbers of `{name}`
 _NETWORK = ("/dev/tcp/", "/dev/udp/")
 
@@ -299,5 +300,9 @@ def remember(state: State, path: str, output: Stream, *, append: bool) -> None:
             names.discard(path)
     text = UNKNOWN if output.text is None else output.text
     before = "" if replaced else state.files.get(path, "")
-    between = f"\n#{UNKNOWN}\n" if before and not append else ""  # one of them, nobody knows
-    state.files[path] = f"{before}{between}{text}"
+    if append:
+        state.files[path] = f"{before}{text}"
+    elif before in ("", text):
+        state.files[path] = text
+    else:
+        state.files[path] = f"{_ONE_OF}{before.removeprefix(_ONE_OF)}\n{text}"
