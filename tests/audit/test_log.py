@@ -101,6 +101,10 @@ def _root_of(root: Path) -> str:
         (["--verdict", "refused"], [10, 11]),
         (["--verdict", "aborted"], [15]),
         (["--verdict", "running"], [17]),
+        (["--device", "DEVICE", "--operator", BOB], [10, 11, 17]),
+        (["--device", "OTHER"], []),
+        (["--records", "7-11"], [7, 10, 11]),
+        (["--records", "#15-"], [15, 17, 18]),
         (["--kind", "security"], [12]),
         (["--kind", "session"], [1]),
         (["--kind", "command", "--operator", ALICE, "--exit", "0"], [2, 6, 7]),
@@ -115,6 +119,30 @@ def test_filters(root: Path, arguments: list[str], numbers: list[int]) -> None:
     done = within("log", "--state", root, "--json", *arguments)
     assert done.status == 0
     assert [json.loads(line)["seq"] for line in done.out.splitlines()] == numbers
+
+
+def test_what_could_not_be_searched(tmp_path: Path) -> None:
+    """That a search found nothing says how many texts weren't there to be searched."""
+    sample(tmp_path)
+    (tmp_path / PAYLOADS / segment_name(0)).unlink()
+    note = "tibet-nc-audit: not searched: {}, erased, never kept or not to be read, of what fits"
+    for filters, texts in (
+        (["--text", "shadow"], "8 texts"),
+        (["--command", "*shadow*", "--operator", BOB], "2 texts"),
+        (["--text", "shadow", "--records", "2-3"], "1 text"),
+    ):
+        for verb in (["log"], ["export", "--format", "jsonl"], ["export", "--format", "csv"]):
+            done = within("--state", tmp_path, *verb, *filters)
+            assert (done.status, done.err) == (0, f"{note.format(texts)} otherwise\n")
+    assert not within("--state", tmp_path, "log", "--operator", BOB).err
+
+
+@pytest.mark.parametrize("text", ["", "-", "7", "-7", "7-x", "1" * 16 + "-"])
+def test_what_are_no_records(root: Path, text: str) -> None:
+    """Records are a first and a last number, or all from one on."""
+    done = within("--state", root, "log", f"--records={text}")
+    assert (done.status, done.out) == (2, "")
+    assert "records are written as" in done.err
 
 
 def test_a_command_that_the_kernel_could_not_end(tmp_path: Path) -> None:

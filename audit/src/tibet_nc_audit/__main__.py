@@ -22,6 +22,7 @@ from tibet_nc_audit import (
     cosigning,
     dossier,
     export,
+    filters,
     heads,
     option_values,
     proving,
@@ -242,14 +243,18 @@ def _log(options: argparse.Namespace, state: State) -> int:
     wanted = option_values.wanted(options)
     wait = (lambda: time.sleep(FOLLOW_SECONDS)) if options.follow else None
     complaints = Complaints(lambda _text: None)  # each stands in its row
+    unsearched = 0
     state.segments()  # where there is no chain nothing is printed
     if not options.json:
         _print([table.HEADER])
     for entry in entries(state, hold=0 if options.follow else HOLD, wait=wait):
         complaints.look_at(entry)
+        unsearched += wanted.leaves_open(entry)
         if wanted.matches(entry):
             line = table.json_line(entry) if options.json else table.row(entry)
             print(line, flush=options.follow)
+    if unsearched:
+        _complain(filters.passed_over(unsearched))
     if complaints.status != GOOD:
         what = "the chain is damaged" if complaints.status == BAD else "not all of it can be read"
         _complain(f"{what}: tibet-nc-audit verify says where and how")

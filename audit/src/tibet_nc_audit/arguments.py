@@ -312,6 +312,12 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of this kind: {', '.join(Kind)}",
     )
     group.add_argument("--session", metavar="ID", help="in this session")
+    group.add_argument("--device", metavar="ID", help="sent by this device of a Matrix user")
+    group.add_argument(
+        "--records",
+        metavar="FIRST-LAST",
+        help="with these numbers, such as those of two checkpoints: 18-42, or 18-",
+    )
     group.add_argument("--verdict", type=_one_of(Verdict), choices=list(Verdict))
 
 

@@ -26,7 +26,7 @@ class Complaints:
     """Says each and remembers the worst."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+        self.say = say
         self._bad = False
         self._unread = False
 
@@ -38,12 +38,12 @@ class Complaints:
     def bad(self, text: str) -> None:
         """Say that something is bad."""
         self._bad = True
-        self._say(text)
+        self.say(text)
 
     def unread(self, text: str) -> None:
         """Say that something can't be read."""
         self._unread = True
-        self._say(text)
+        self.say(text)
 
     def look_at(self, entry: Entry) -> None:
         """Say what is wrong with an entry; what is wrong with its text stands there."""

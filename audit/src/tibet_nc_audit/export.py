@@ -12,7 +12,7 @@ from tibet_nc_audit import tokens
 from tibet_nc_audit.complaints import Complaints
 from tibet_nc_audit.entries import Entry, entries
 from tibet_nc_audit.errors import AuditError, DisagreementError, UnreadableError
-from tibet_nc_audit.filters import Filter
+from tibet_nc_audit.filters import Filter, passed_over
 from tibet_nc_audit.locate import locate
 from tibet_nc_audit.lookahead import Lookahead
 from tibet_nc_audit.reader import State
@@ -141,10 +141,14 @@ def cast_lines(state: State, number: int) -> Iterator[bytes]:
 
 
 def _wanted(state: State, wanted: Filter, complaints: Complaints) -> Iterator[Entry]:
+    unsearched = 0
     for entry in entries(state):
         complaints.look_at(entry)
+        unsearched += wanted.leaves_open(entry)
         if wanted.matches(entry):
             yield entry
+    if unsearched:
+        complaints.say(passed_over(unsearched))
 
 
 def _cell(entry: Entry, column: str) -> str:

@@ -2,19 +2,22 @@
 """Which entries someone wants to see."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
-from tibet_nc_audit.entries import Entry, Kind, Verdict
+from tibet_nc_audit.entries import Entry, Kind, Text, Verdict
 from tibet_nc_audit.errors import AuditError
+from tibet_nc_protocol.counts import counted
+from tibet_nc_protocol.limits import EXACT_INTEGER
 
 NONZERO: Final = "nonzero"
 
 _AGO: Final = re.compile(r"\A([0-9]{1,6})([smhdw])\Z")
 _SIGNAL: Final = re.compile(r"\Asignal [1-9][0-9]?\Z")
 _STATUS: Final = re.compile(r"\A0*([0-9]{1,3})\Z")
+_RECORDS: Final = re.compile(r"\A#?([0-9]{1,15})-#?([0-9]{1,15})?\Z")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -30,6 +33,8 @@ class Filter:
     until: str | None = None
     kind: Kind | None = None
     session: str | None = None
+    device: str | None = None
+    records: range | None = None
     verdict: Verdict | None = None
 
     def matches(self, entry: Entry) -> bool:
@@ -40,12 +45,22 @@ class Filter:
             self.operator in {None, entry.operator}
             and self.kind in {None, entry.kind}
             and self.session in {None, entry.session}
+            and self.device in {None, entry.device}
+            and (self.records is None or entry.seq in self.records)
             and self.verdict in {None, entry.verdict}
             and (self.since is None or entry.time >= self.since)
             and (self.until is None or entry.time < self.until)
             and (self.command is None or self._names(entry))
             and (self.text is None or self.text in (entry.command or ""))
             and (self.exit is None or self._ends(entry))
+        )
+
+    def leaves_open(self, entry: Entry) -> bool:
+        """Tell whether an entry would be wanted, but for a text that isn't there to be searched."""
+        return (
+            entry.text not in {None, Text.KEPT}
+            and not self.matches(entry)
+            and replace(self, command=None, text=None).matches(entry)
         )
 
     def _names(self, entry: Entry) -> bool:
@@ -69,6 +84,22 @@ def exit_status(text: str) -> str:
     if (status := _STATUS.match(text)) and int(status[1]) <= 255:
         return str(int(status[1]))
     raise AuditError(f"{text}: an exit status is 0 to 255, 'signal 9', or {NONZERO}")
+
+
+def records(text: str) -> range:
+    """Read numbers of records, ``18-42`` or ``18-``; raises AuditError."""
+    numbers = _RECORDS.match(text)
+    if numbers is None:
+        raise AuditError(f"{text}: records are written as 18-42, or 18- for 18 and later")
+    return range(int(numbers[1]), int(numbers[2] or EXACT_INTEGER) + 1)
+
+
+def passed_over(entries: int) -> str:
+    """Say that the texts of some entries couldn't be searched."""
+    return (
+        f"not searched: {counted(entries, 'text')}, erased, never kept or not to be read, of what"
+        " fits otherwise"
+    )
 
 
 def moment(text: str, now: datetime) -> str:

@@ -116,6 +116,8 @@ def wanted(options: argparse.Namespace) -> Filter:
         until=None if options.until is None else filters.moment(options.until, now),
         kind=options.kind,
         session=options.session,
+        device=options.device,
+        records=None if options.records is None else filters.records(options.records),
         verdict=options.verdict,
     )
 
