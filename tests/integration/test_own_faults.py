@@ -2,14 +2,16 @@
 """What the agent can't answer as it should, it answers all the same, and goes on."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as changed
 
-from tests.agent.executor import AGENT, EXECUTOR
+from tests.agent.executor import AGENT, EXECUTOR, Peer, listening
+from tests.agent.link import finished, running
 from tests.harness import Operator, Seen
 from tests.harness.pins import write_pins
 from tests.harness.proxy import Proxy
@@ -26,9 +28,10 @@ from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.outbox import Outbox
 from tibet_nc_agent.pauses import Pauses
 from tibet_nc_agent.render import Answerer
-from tibet_nc_agent.safety import Verdict
+from tibet_nc_agent.safety import Decision, Verdict
 from tibet_nc_agent.service import item_of
 from tibet_nc_agent.watch import Watch
+from tibet_nc_protocol.messages import Run, Status
 
 
 def failing(command: str) -> Verdict:
@@ -37,8 +40,10 @@ def failing(command: str) -> Verdict:
 
 
 @asynccontextmanager
-async def desk_of(agent: Agent, operator: Operator, tmp_path: Path) -> AsyncGenerator[Desk]:
-    """Put an agent together whose safety stage fails; nothing comes as far as the executor."""
+async def desk_of(
+    agent: Agent, operator: Operator, tmp_path: Path, judge: Callable[[str], Verdict] = failing
+) -> AsyncGenerator[Desk]:
+    """Put an agent together, whose safety stage fails: nothing comes as far as the executor."""
     pins = tmp_path / "operators.toml"
     write_pins(pins, {operator.user_id: operator.master_key})
     rules = Rules(
@@ -46,7 +51,7 @@ async def desk_of(agent: Agent, operator: Operator, tmp_path: Path) -> AsyncGene
         rooms=frozenset({agent.room_id}),
         dedicated_room=agent.room_id,
         timebox_ms=30_000,
-        judge=failing,
+        judge=judge,
     )
     async with AsyncExitStack() as stack:
         disk, inbox = Disk(), Inbox(tmp_path)
@@ -56,7 +61,9 @@ async def desk_of(agent: Agent, operator: Operator, tmp_path: Path) -> AsyncGene
             rules=rules,
             operators=Operators(pins, frozenset(), Pauses(tmp_path)),
             matrix=agent.matrix,
-            link=ExecutorLink(tmp_path / "none", identity=AGENT, key=EXECUTOR.public_key, uid=None),
+            link=ExecutorLink(
+                tmp_path / "socket", identity=AGENT, key=EXECUTOR.public_key, uid=None
+            ),
             inbox=inbox,
             disk=disk,
             outbox=Outbox(agent.matrix),
@@ -105,3 +112,35 @@ async def test_an_answer_that_the_homeserver_finds_too_large_is_replaced(
             answer = await handled(desk, agent, operator, "!none")
         await agent.stop()
     assert "the agent failed over this message (TooLarge)" in answer.body
+
+
+async def test_what_the_executor_is_not_there_to_explain_is_answered(
+    agent: Agent, operator: Operator, tmp_path: Path
+) -> None:
+    """An executor that goes right after a result costs the line about its walls, no more (I12)."""
+    output = b"cat: too many open files\n"
+    asked: list[type] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        request = await peer.receive()
+        assert isinstance(request, Run)
+        size = len(output)
+        result = finished(request.request)
+        await peer.send(
+            changed(result, exit=1, output=output, output_bytes=size, recorded_bytes=size)
+        )
+        asked.append(type(await peer.receive()))
+
+    def allowing(_: str) -> Verdict:
+        return Verdict(decision=Decision.ALLOW, findings=(), commands=())
+
+    async with (
+        listening(tmp_path / "socket", script),
+        desk_of(agent, operator, tmp_path, allowing) as desk,
+        running(desk.link),
+    ):
+        answer = await handled(desk, agent, operator, "$ cat *")
+    assert asked == [Status]
+    assert answer.body.startswith(output.decode())
+    assert answer.result["exit"] == 1
