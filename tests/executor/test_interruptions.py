@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from tests.executor.rig import Connect, Executor, records
+from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records
 from tests.executor.shell.driver import commands_of, until
-from tibet_nc_protocol.messages import Finished, Started
+from tibet_nc_protocol.messages import Finished, Started, Status, StatusReport
 from tibet_nc_protocol.records import Aborted, Intent, Outcome, Session
 from tibet_nc_protocol.terms import Reason
 
@@ -86,6 +86,30 @@ async def test_the_agent_may_leave_and_come_back(executor: Executor, connect: Co
     finished = await client.run("sleep 0.5; echo done", "$left")
     assert isinstance(finished, Finished)
     assert (finished.output, finished.repeated) == (b"done\n", True)
+
+
+async def test_a_command_that_waits_is_run_though_who_asked_has_left(
+    executor: Executor, connect: Connect
+) -> None:
+    """Before its turn has come, too, it is the executor's alone, and told when asked (I4)."""
+    client = await connect(executor)
+    gate = executor.directory / "gate"
+    await client.send(client.request(f"until [ -e {gate} ]; do sleep 0.1; done"))
+    assert isinstance(await client.receive(), Started)
+    await client.send(client.request("echo done", "$waits"))
+    await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+    report = await client.receive()
+    assert isinstance(report, StatusReport)
+    assert report.running == 2
+    await client.close()
+    client = await connect(executor)
+    await client.send(client.request("echo done", "$waits"))
+    gate.touch()
+    assert isinstance(await client.receive(), Started)
+    finished = await client.receive()
+    assert isinstance(finished, Finished)
+    assert (finished.output, finished.repeated) == (b"done\n", True)
+    assert "Traceback" not in executor.log.read_text()
 
 
 async def test_a_shortened_chain_stops_the_start(executor: Executor, connect: Connect) -> None:
