@@ -625,8 +625,9 @@ purge() {
         [ "$answer" = purge ] || die "nothing was removed"
     fi
     uninstall
-    do_it rm -rf "$ETC" "${STATES[@]}" "$UNITS"/tibet-nc-{agent,executor}.service.d
-    do_it rm -f /etc/credstore.encrypted/tibet-nc.{access-token,access-token.new,password,executor.key}
+    do_it rm -rf "$ETC" "${STATES[@]}" \
+        "$UNITS"/tibet-nc-{agent.service,executor.service,executor.socket}.d
+    do_it rm -f /etc/credstore.encrypted/tibet-nc.*
     for answer in tibet-nc-agent tibet-nc-executor tibet-nc-shell; do
         if getent passwd "$answer" >/dev/null; then do_it userdel "$answer"; fi
         if getent group "$answer" >/dev/null; then do_it groupdel "$answer"; fi
