@@ -9,13 +9,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.rig import UNRESTRICTED, Connect, Executor, records, remainders
+from tests.executor.injection import injected
+from tests.executor.rig import (
+    OPERATOR,
+    ROOM,
+    UNRESTRICTED,
+    Connect,
+    Executor,
+    records,
+    remainders,
+)
 from tests.executor.shell.driver import until
 from tests.executor.test_refusals import alert, refusal
 from tests.mounts import mount_memory, private_mounts
 from tibet_nc_executor.durable import write_draft
-from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Finished, Recorded, Response, Started
-from tibet_nc_protocol.records import Intent
+from tibet_nc_protocol.layout import CHAIN
+from tibet_nc_protocol.messages import (
+    Chunk,
+    CloseSession,
+    Denied,
+    Fetch,
+    Finished,
+    Recorded,
+    Response,
+    Started,
+)
+from tibet_nc_protocol.records import Intent, Session, SessionState
 from tibet_nc_protocol.terms import DenialCode, Reason
 
 
@@ -67,6 +86,27 @@ async def test_a_full_disk_runs_nothing_and_says_so(small: Path, connect: Connec
         assert after.output.decode().strip() == (str(commands) if commands else "")
         intents = [record for record in records(executor) if isinstance(record, Intent)]
         assert len(intents) == commands + 2
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_session_that_found_no_room_is_none_to_end(
+    executor: Executor, connect: Connect
+) -> None:
+    """Where the beginning of a session is not on record, nor is its end, and that is said (I7)."""
+    client = await connect(executor)
+    close = CloseSession(request=client.number(), room=ROOM, sender=OPERATOR)
+    (chain,) = (executor.state / CHAIN).iterdir()
+    with injected(executor, "write:error=ENOSPC", [chain]):
+        denied = await client.run("true")
+        assert isinstance(denied, Denied)
+        assert denied.code is DenialCode.UNRECORDED
+        await client.send(close)
+        answer = await client.receive()
+        assert isinstance(answer, Denied)
+        assert answer.code is DenialCode.UNKNOWN
+    assert isinstance(await client.run("true"), Finished)
+    states = [record.state for record in records(executor) if isinstance(record, Session)]
+    assert states == [SessionState.OPENED]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")

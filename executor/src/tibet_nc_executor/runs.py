@@ -196,7 +196,7 @@ class Runs:
         return task
 
     def _may_leave(self) -> bool:
-        return not self._stopping and len(self._leftovers) < BACKGROUND_RUNS
+        return len(self._leftovers) < BACKGROUND_RUNS
 
     async def _in_turn(self, execution: Execution, session: OperatorSession) -> None:
         async with session.turn:
@@ -269,12 +269,10 @@ class Runs:
         """
         self._check_operator(room, sender)
         session = self._sessions.get(room, sender)
-        if session is None or not session.recorded:
-            raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
-        if session.executions:
+        if session is not None and session.executions:
             raise DeniedError(DenialCode.BUSY, "a command is running in this session")
         # Whoever asked may be gone before it has ended.
-        closed = await asyncio.shield(self._keep(self._leave(session)))
+        closed = None if session is None else await asyncio.shield(self._keep(self._leave(session)))
         if closed is None:
             raise DeniedError(DenialCode.UNKNOWN, "there is no session to end")
         return closed
