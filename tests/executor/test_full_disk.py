@@ -12,6 +12,7 @@ import pytest
 from tests.executor.injection import injected
 from tests.executor.rig import (
     OPERATOR,
+    OTHER_OPERATOR,
     ROOM,
     UNRESTRICTED,
     Connect,
@@ -107,6 +108,65 @@ async def test_a_session_that_found_no_room_is_none_to_end(
     assert isinstance(await client.run("true"), Finished)
     states = [record.state for record in records(executor) if isinstance(record, Session)]
     assert states == [SessionState.OPENED]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_stop_ends_all_sessions_where_none_of_that_finds_room(
+    executor: Executor, connect: Connect
+) -> None:
+    """Nothing of any session is left by an executor that can't record that they end (I6)."""
+    client = await connect(executor)
+    homes: list[Path] = []
+    for sender in (OPERATOR, OTHER_OPERATOR):
+        await client.send(client.request("echo $PWD", sender=sender))
+        assert isinstance(await client.receive(), Started)
+        finished = await client.receive()
+        assert isinstance(finished, Finished)
+        homes.append(Path(finished.output.decode().strip()))
+    (chain,) = (executor.state / CHAIN).iterdir()
+    with injected(executor, "write:error=ENOSPC", [chain]):
+        executor.stop()
+    assert [home for home in homes if home.exists()] == []
+    assert executor.commands("") == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_shell_that_ends_where_nothing_finds_room_is_no_fault(
+    executor: Executor, connect: Connect
+) -> None:
+    """Its session ends, with its home, though neither that nor its outcome is on record (I6)."""
+    client = await connect(executor)
+    home = await client.run("echo $PWD")
+    assert isinstance(home, Finished)
+    gate = executor.directory / "gate"
+    await client.send(client.request(f"until [ -e {gate} ]; do sleep 0.1; done; exit 3"))
+    assert isinstance(await client.receive(), Started)
+    (chain,) = (executor.state / CHAIN).iterdir()
+    with injected(executor, "write:error=ENOSPC", [chain]):
+        gate.touch()
+        denied = await client.receive()
+        assert isinstance(denied, Denied)
+        assert denied.code is DenialCode.UNRECORDED
+        await until(lambda: not Path(home.output.decode().strip()).exists())
+    executor.stop()
+    assert "Traceback" not in executor.log.read_text()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+async def test_the_end_of_a_session_has_its_room(small: Path, connect: Connect) -> None:
+    """Who leaves on a full disk is told that it is on record, as it is (I6)."""
+    with Executor(small) as executor:
+        client = await connect(executor)
+        assert isinstance(await client.run("true"), Finished)
+        fill(executor.state / "filler")
+        while isinstance(await client.run("true"), Finished):
+            pass  # what is left of the last pages
+        await client.send(CloseSession(request=client.number(), room=ROOM, sender=OPERATOR))
+        recorded = await client.receive()
+        assert isinstance(recorded, Recorded), recorded
+        closed = records(executor)[recorded.number]
+        assert isinstance(closed, Session)
+        assert closed.state is SessionState.CLOSED
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")

@@ -2,15 +2,20 @@
 """A session ends when it was idle or lasted for too long; the room is told before."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from tests.executor.exchange import run
-from tests.executor.rig import OPERATOR, ROOM, Client, Executor, records
+from tests.executor.injection import injected
+from tests.executor.rig import OPERATOR, ROOM, UNRESTRICTED, Client, Executor, records
 from tests.executor.shell.driver import until
 from tests.executor.test_own_faults import executing
 from tibet_nc_executor.run import Tools
 from tibet_nc_executor.sessions import OperatorSession, SessionLimits
+from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.messages import Finished, SessionNotice, Started
 from tibet_nc_protocol.records import Remainder, Session
 from tibet_nc_protocol.terms import Reason
@@ -59,11 +64,15 @@ async def test_a_session_that_is_used_is_not_idle(place: Path) -> None:
         await client.close()
 
 
-async def test_the_hard_limit_ends_what_runs(place: Path) -> None:
-    """No session lasts longer, a busy one neither: its command is killed, and that is said."""
-    with Executor(place, shell=f"{LIMITS}session_total_s = 3") as executor:
+@pytest.mark.parametrize("text", ["a=1; sleep 100", "exec sleep 100"])
+async def test_the_hard_limit_ends_what_runs(place: Path, text: str) -> None:
+    """No session lasts longer, a busy one neither: its command is killed, and that is said.
+
+    One that has taken its shell's place ends no session that has ended already.
+    """
+    with Executor(place, shell=f"{LIMITS}session_total_s = 3\n{UNRESTRICTED}") as executor:
         client = await Client.connect(executor)
-        await client.send(client.request("a=1; sleep 100"))
+        await client.send(client.request(text))
         assert isinstance(await client.receive(), Started)
         assert (await notice(client)).reason == "a session lasts 3 s at most"
         finished = await client.receive()
@@ -71,6 +80,20 @@ async def test_the_hard_limit_ends_what_runs(place: Path) -> None:
         assert finished.reason is Reason.KILLED
         assert "the session has ended: a session lasts 3 s at most" in finished.notes
         assert (await notice(client)).seconds == 0
+        await client.close()
+        executor.stop()
+        assert "Traceback" not in executor.log.read_text()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_an_end_that_finds_no_room_is_told(place: Path) -> None:
+    """A session whose end can't be put on record ends all the same, and the room hears of it."""
+    with Executor(place, shell=f"{LIMITS}session_idle_s = 4") as executor:
+        client = await Client.connect(executor)
+        await run(client, "true")
+        (chain,) = (executor.state / CHAIN).iterdir()
+        with injected(executor, "write:error=ENOSPC", [chain]):
+            assert [(await notice(client)).seconds for _ in range(2)] == [1, 0]
         await client.close()
 
 
