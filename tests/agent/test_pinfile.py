@@ -12,12 +12,14 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.mounts import private_mounts
 from tibet_nc_agent.operators import Operators, Standing
 from tibet_nc_agent.pauses import Pauses
 from tibet_nc_agent.pinfile import STILL_NS, PinFile, pin, unpin
+from tibet_nc_agent.trust import Claim, _claim
 from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.pins import PINS_BYTES, How, Pin, render
 from tibet_nc_protocol.signing import Identity
@@ -185,3 +187,11 @@ def test_who_is_what(path: Path, allowed: set[str], standings: dict[str, Standin
     assert {user: operators.standing(user) for user in standings} == standings
     assert operators.members() == {OP, OTHER} | allowed
     assert operators.master_key(STRANGER) is None
+
+
+def test_a_weak_key_from_the_agents_own_account_is_not_taken() -> None:
+    """What comes back to root is looked at again: one of small order would spoil the file (I5)."""
+    weak = base64.b64encode((1).to_bytes(32, "little")).decode().rstrip("=")
+    claim = Claim(master_key=weak, signed=(), unsigned=())
+    with pytest.raises(PinsError):
+        _claim(msgspec.json.encode(claim))

@@ -137,6 +137,34 @@ async def test_only_root_pins(host: Host, operator: Operator) -> None:
     assert not host.pins.exists()
 
 
+def owner_of(port: int) -> int:
+    """Return whose the socket on a port of this machine is, as the kernel says."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    (uid,) = {int(line.split()[7]) for line in lines if line.split()[1].endswith(f":{port:04X}")}
+    return uid
+
+
+@pytest.mark.parametrize("verb", ["trust", "login", "doctor"])
+async def test_root_itself_asks_no_homeserver(
+    bot: Account, operator: Operator, room: str, directory: Path, verb: str
+) -> None:
+    """Whatever root types, what reads the network is the agent's own uid (I2)."""
+    owners: set[int] = set()
+
+    def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        owners.add(owner_of(writer.get_extra_info("peername")[1]))
+        writer.close()
+
+    server = await asyncio.start_server(look, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    arguments = [operator.user_id, "--fingerprint", operator.master_key] if verb == "trust" else []
+    async with server:
+        with Host(directory / "host", homeserver=url, bot=bot, operators={}, rooms=[room]) as host:
+            done = await asyncio.to_thread(host.root, verb, *arguments)
+    assert done.returncode != 0
+    assert owners == {host.uids.agent}, done
+
+
 async def test_the_unpinned_are_told_the_command(
     host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
 ) -> None:

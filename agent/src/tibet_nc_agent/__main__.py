@@ -110,6 +110,7 @@ def _carry_out(options: argparse.Namespace, config: Config) -> int:
             else:
                 trust.trust(config, options.user, options.fingerprint, out=sys.stdout)
         case _:  # doctor, as the parser has seen to it
+            become_owner(config.state)
             return asyncio.run(_doctor(config, as_json=options.json))
     return GOOD
 

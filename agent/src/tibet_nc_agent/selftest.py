@@ -146,7 +146,7 @@ def _privilege() -> Iterator[Breach]:
     def breach(detail: str) -> Breach:
         return Breach(wall=Wall.PRIVILEGE, detail=detail)
 
-    text = Path("/proc/self/status").read_text("ascii", "replace")
+    text = Path("/proc/self/status").read_text("utf-8", "replace")
     status = dict(line.split(":", 1) for line in text.splitlines())
     if os.geteuid() == 0:
         yield breach("this is root")
