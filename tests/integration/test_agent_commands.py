@@ -94,6 +94,20 @@ async def test_a_long_command_is_told_typed_into_looked_at_and_ended(
     assert answer.result["exit"] == 0
 
 
+async def test_a_line_that_a_terminal_would_cut_is_not_typed(
+    host: Host, operator: Operator, room: str
+) -> None:
+    """Whoever types too long a line is told so, and to type less, which waiting doesn't replace."""
+    assert host.agent.running
+    event = await operator.send_text(room, "$ cat")
+    number = await started(operator, event)
+    refused = await asked(operator, room, f"!in {number} {'é' * 2500}")
+    assert "nothing was typed: a line would have 5000 bytes" in refused.body
+    assert "next: type less at once" in refused.body
+    await asked(operator, room, f"!eof {number}")
+    assert (await operator.answer_to(event)).result["output_bytes"] == 0
+
+
 async def test_what_waits_behind_a_command_is_listed(
     host: Host, operator: Operator, colleague: Operator, room: str
 ) -> None:

@@ -7,7 +7,7 @@ them. When the executor can't be asked, that is the answer.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from tibet_nc_agent import VERSION, preview, reports
@@ -62,6 +62,12 @@ _SENT: Final = {
     Signal.KILL: "killed #{0} and everything it started; its answer says how it ended",
 }
 
+_NEXT: Final[Mapping[tuple[type, DenialCode], str]] = {
+    # It is the terminal that takes no more, whatever else runs.
+    (Type, DenialCode.BUSY): "type less at once, or wait until what was typed is read",
+}
+"""What to do next after a denial, where it isn't what the code alone says."""
+
 
 class _DeniedError(Exception):
     """The executor refuses what was asked of it."""
@@ -96,7 +102,8 @@ class Inquiry:
         try:
             return await self._answer(action)
         except _DeniedError as error:
-            return self._desk.answerer.denied(self._message.event_id, error.denial)
+            next_step = _NEXT.get((type(action), error.denial.code), "")
+            return self._desk.answerer.denied(self._message.event_id, error.denial, next_step)
         except LinkError as error:
             text = clip(one_line(str(error)), REASON_CHARACTERS)
             return self._told(Part(f"the executor can't be asked: {text}"))

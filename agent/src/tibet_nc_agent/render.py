@@ -56,7 +56,7 @@ _DENIALS: Final = {
     DenialCode.ROOM: "ask the administrator: policy.rooms in executor.toml",
     DenialCode.STALE: "send it again if you still want it",
     DenialCode.REPLAY: "nothing was run again; if you didn't send it, tell your administrator",
-    DenialCode.BUSY: "wait for a command to end (`!jobs`), then send it again",
+    DenialCode.BUSY: "send it again later; `!jobs` shows what runs",
     DenialCode.UNRECORDED: "tell the administrator: tibet-nc-executor doctor, "
     "and journalctl -u tibet-nc-executor",
     DenialCode.SHELL: "tell the administrator: tibet-nc-executor doctor",
@@ -177,8 +177,8 @@ class Answerer:
             parts.append(Part(_mark(number, head)))
         return _fitting(block, parts)
 
-    def denied(self, event_id: str, denial: Denied) -> JsonObject:
-        """Say that the executor refuses, why, and what to do next."""
+    def denied(self, event_id: str, denial: Denied, next_step: str = "") -> JsonObject:
+        """Say that the executor refuses, why, and what to do next: mostly its code tells."""
         reason = clip(one_line(denial.reason), REASON_CHARACTERS)
         block = self._block(
             event_id,
@@ -190,7 +190,7 @@ class Answerer:
         )
         parts = [
             Part(f"denied by the executor ({denial.code.value}): {reason}"),
-            Part(f"next: {_DENIALS[denial.code]}"),
+            Part(f"next: {next_step or _DENIALS[denial.code]}"),
         ]
         if denial.number is not None:
             parts.append(Part(_mark(denial.number, None)))

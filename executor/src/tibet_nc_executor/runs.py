@@ -137,7 +137,7 @@ class Runs:
             reason = "this message was refused before"
             raise DeniedError(DenialCode.REFUSED, reason, refused[0])
         if busy := self._busy():
-            await self._refuse(request, Stage.CHAIN, DenialCode.BUSY, f"{busy}; send it again")
+            await self._refuse(request, Stage.CHAIN, DenialCode.BUSY, busy)
 
     def _is_replay(self, ciphertext: str) -> bool:
         """Whether a ciphertext ran, or is about to: what waits for its turn has no intent yet."""
