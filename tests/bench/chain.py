@@ -24,7 +24,7 @@ from tests.harness import recheck
 from tests.harness.host import ROOT
 from tibet_nc_executor.config import read_key
 from tibet_nc_executor.durable import open_append, write_all
-from tibet_nc_executor.ledger import Ledger, Place, Text
+from tibet_nc_executor.ledger import Ledger, Place, Salted
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS_CODEC, Payload
 from tibet_nc_protocol.merkle import Frontier
 from tibet_nc_protocol.records import RECORDS, Record, sign
@@ -116,7 +116,7 @@ async def _append(report: Report, settings: Settings) -> None:
             bare.append(_bare(files, [lines[1]]))
             ours, bare = series["intent with its text, 2 files"]
             begin = time.perf_counter()
-            await ledger.append(intent, text=Text(salt=salt, command=command))
+            await ledger.append(intent, text=Salted(salt=salt, command=command))
             ours.append(milliseconds(begin))
             bare.append(_bare(files, [payload, lines[0]]))
             ours, bare = series["outcome with token and recording, 3 files"]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.ledger import Text
+from tibet_nc_executor.ledger import Salted
 from tibet_nc_protocol.records import commitment
 
 # The directory above tests/, whatever the program was started from.
@@ -30,7 +30,7 @@ async def erase(directory: Path, number: int, say: socket.socket) -> None:
         say.send(f"refused {error.strerror}\n".encode())
     else:
         say.send(b"erased\n")
-    text = Text(salt=os.urandom(16), command="another")
+    text = Salted(salt=os.urandom(16), command="another")
     intent = kit.intent("$another", commitment(text.salt, text.command))
     with suppress(LedgerError):
         record, _ = await ledger.append(intent, text=text)

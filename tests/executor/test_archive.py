@@ -18,7 +18,7 @@ from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.derived import INDEX_AFTER_S
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.journal import Gap
-from tibet_nc_executor.ledger import Text
+from tibet_nc_executor.ledger import Salted
 from tibet_nc_protocol.layout import PAYLOADS, segment_name
 from tibet_nc_protocol.records import Key, SecurityEvent
 from tibet_nc_protocol.signing import Identity
@@ -85,7 +85,7 @@ async def test_nothing_is_recorded_after_a_change_of_key(archive: Archive, tmp_p
 
 async def test_an_erasure_that_failed_is_to_be_done_again(archive: Archive, tmp_path: Path) -> None:
     """It is on record, and who asked is told that the text is still there; the next one works."""
-    text = Text(salt=bytes(16), command="secret")
+    text = Salted(salt=bytes(16), command="secret")
     intent, _ = await archive.append(kit.intent("$event"), text=text)
     path = tmp_path / PAYLOADS / segment_name(0)
     in_the_way = path.with_name(f".{path.name}.new")
@@ -109,7 +109,7 @@ async def test_an_erasure_is_done_though_who_asked_for_it_has_left(
     tmp_path: Path, slow: Archive
 ) -> None:
     """What is on record as erased is gone, also if nobody waits for that on a slow disk."""
-    text = Text(salt=bytes(16), command="secret")
+    text = Salted(salt=bytes(16), command="secret")
     intent, _ = await slow.append(kit.intent("$event"), text=text)
     erasing = asyncio.create_task(slow.erase(intent.seq, "a test", None))
     while slow.length == intent.seq + 1:  # noqa: ASYNC110 - until it is written, unsynced

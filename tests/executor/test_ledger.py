@@ -13,7 +13,7 @@ from tests.executor import chainkit as kit
 from tests.executor.injection import file_bytes_left
 from tibet_nc_executor import ledger as module
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.ledger import Ledger, Text
+from tibet_nc_executor.ledger import Ledger, Salted
 from tibet_nc_executor.reserve import RESERVE_BYTES
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC
 from tibet_nc_protocol.records import FIRST_PREV, commitment
@@ -203,7 +203,7 @@ async def test_the_text_is_beside_the_chain_and_fits_its_commitment(tmp_path: Pa
     await ledger.append(kit.genesis)
     salt = bytes(16)
     digest = commitment(salt, "df -h")
-    await ledger.append(kit.intent("$e", digest), text=Text(salt=salt, command="df -h"))
+    await ledger.append(kit.intent("$e", digest), text=Salted(salt=salt, command="df -h"))
     await ledger.close()
     (line,) = (tmp_path / PAYLOADS / "000000000000.jsonl").read_bytes().splitlines()
     payload = PAYLOADS_CODEC.decode(line)
@@ -218,7 +218,7 @@ async def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     chain = tmp_path / CHAIN / "000000000000.jsonl"
     payloads = tmp_path / PAYLOADS / "000000000000.jsonl"
     before = chain.read_bytes()
-    text = Text(salt=bytes(16), command="x" * 20)
+    text = Salted(salt=bytes(16), command="x" * 20)
     with file_bytes_left(len(before) + 100), pytest.raises(LedgerError, match="can't be written"):
         await ledger.append(kit.intent("$e"), text=text, critical=True)
     assert chain.read_bytes() == before

@@ -14,13 +14,13 @@ from tests.executor import chainkit as kit
 from tests.executor.injection import descriptors_left, file_bytes_left, traced
 from tibet_nc_executor import ledger as module
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.ledger import Ledger, Place, Text, timestamp
+from tibet_nc_executor.ledger import Ledger, Place, Salted, timestamp
 from tibet_nc_executor.reserve import RESERVE_BYTES
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC
 from tibet_nc_protocol.records import RECORDS, Record, sign
 
 FIRST = "000000000000.jsonl"
-TEXT = Text(salt=bytes(16), command="echo something")
+TEXT = Salted(salt=bytes(16), command="echo something")
 NOT_SYNCED = "could not be synced: Input/output error"
 
 
@@ -59,7 +59,7 @@ async def test_what_can_not_be_taken_back_is_cut_off_by_the_next(
     size = path.stat().st_size
     if folder == PAYLOADS:  # where the limit is met first
         size = (tmp_path / CHAIN / FIRST).stat().st_size
-        text = Text(salt=bytes(16), command="x" * (size + 200))
+        text = Salted(salt=bytes(16), command="x" * (size + 200))
     else:
         text = TEXT
     with (

@@ -13,7 +13,7 @@ from tests.executor.chainkit import IDENTITY
 from tests.executor.test_provenance import token
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.ledger import Text
+from tibet_nc_executor.ledger import Salted
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, TOKENS, segment_name
@@ -34,7 +34,7 @@ async def keep_everything(directory: Path) -> None:
     )
     try:
         await archive.begin(host="host", version="0", agent_key=IDENTITY.public_key)
-        text = Text(salt=bytes(16), command="true")
+        text = Salted(salt=bytes(16), command="true")
         intent, _ = await archive.append(kit.intent("$one"), text=text)
         await archive.erase(intent.seq, "to write a file anew", None)
         store = AppendStore(directory / TOKENS)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tibet_nc_executor import ledger as ledger_module
 from tibet_nc_executor.errors import LedgerError
-from tibet_nc_executor.ledger import Ledger, Text
+from tibet_nc_executor.ledger import Ledger, Salted
 from tibet_nc_protocol.records import Record, commitment
 
 # The directory above tests/, whatever the program was started from.
@@ -62,7 +62,7 @@ async def command(ledger: Ledger, say: socket.socket, number: int) -> int | None
     """Append an intent with its text, and say its number when it is on disk; return that."""
     event = f"$event{os.getpid()}x{number}"
     digest = commitment(SALT, event)
-    text = Text(salt=SALT, command=event)
+    text = Salted(salt=SALT, command=event)
     record = await attempt(
         ledger.append(kit.intent(event, digest), text=text, critical=False), say, "intent"
     )

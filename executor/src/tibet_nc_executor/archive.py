@@ -18,7 +18,7 @@ from tibet_nc_executor.durable import sync_directory
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.index import Index, Known
 from tibet_nc_executor.journal import Gap
-from tibet_nc_executor.ledger import Ledger, Place, Text
+from tibet_nc_executor.ledger import Ledger, Place, Salted
 from tibet_nc_executor.reserve import Reserve
 from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import CHAIN, recording_name, remainder_name
@@ -170,7 +170,7 @@ class Archive:
         self,
         make: Callable[[Place], R],
         *,
-        text: Text | None = None,
+        text: Salted | None = None,
         before: Sequence[int] = (),
         critical: bool = True,
     ) -> tuple[R, str]:
@@ -218,7 +218,7 @@ class Archive:
         reason: str,
         family: str | None = None,
         command: str | None = None,
-        text: Text | None = None,
+        text: Salted | None = None,
     ) -> tuple[int, str]:
         """Record that a message was refused, unless it was before; raises LedgerError.
 

@@ -35,16 +35,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from tibet_nc_executor import durable, segments
 from tibet_nc_executor.durable import make_directory, open_append, sync_directory
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.reserve import Reserve
 from tibet_nc_protocol.errors import DecodeError
-from tibet_nc_protocol.layout import CHAIN, PAYLOADS, PAYLOADS_CODEC, Payload, segment_name
+from tibet_nc_protocol.layout import (
+    CHAIN,
+    PAYLOADS,
+    PAYLOADS_CODEC,
+    SALT_BYTES,
+    Payload,
+    segment_name,
+)
 from tibet_nc_protocol.merkle import Frontier, leaf_hash
-from tibet_nc_protocol.records import RECORDS, Record, digest, sign
+from tibet_nc_protocol.records import RECORDS, Record, commitment, digest, sign
 from tibet_nc_protocol.signing import Identity
 
 AT_ONCE_S: Final = 0.003
@@ -67,11 +74,21 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class Salted:
     """The text of a command and the salt with which a record commits to it."""
 
     salt: bytes
     command: str
+
+    @classmethod
+    def of(cls, command: str) -> Self:
+        """Return a command with a salt of its own."""
+        return cls(salt=os.urandom(SALT_BYTES), command=command)
+
+    @property
+    def commitment(self) -> str:
+        """What the record holds."""
+        return commitment(self.salt, self.command)
 
 
 def timestamp(seconds: float) -> str:
@@ -155,7 +172,7 @@ class Ledger:
         self,
         make: Callable[[Place], R],
         *,
-        text: Text | None = None,
+        text: Salted | None = None,
         before: Sequence[int] = (),
         critical: bool = True,
     ) -> tuple[R, str]:
@@ -261,7 +278,7 @@ class Ledger:
         for descriptor in old:
             os.close(descriptor)
 
-    def _write(self, number: int, line: bytes, text: Text | None) -> None:
+    def _write(self, number: int, line: bytes, text: Salted | None) -> None:
         """Write a record; raises OSError and leaves the files as they were."""
         if self._chain_end >= self._segment_bytes and self._syncing is None:
             self._next_segment()
@@ -324,7 +341,7 @@ class Ledger:
             self._usual_s = min((self._usual_s + result) / 2, 2 * AT_ONCE_S)
 
 
-def _payload(number: int, text: Text) -> bytes:
+def _payload(number: int, text: Salted) -> bytes:
     payload = Payload(seq=number, salt=text.salt.hex(), command=text.command)
     return PAYLOADS_CODEC.encode(payload) + b"\n"
 

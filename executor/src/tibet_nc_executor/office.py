@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Who answers which request. What may be asked, and when, the monitor has decided before."""
 
-import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ from tibet_nc_executor import VERSION
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.journal import summary
-from tibet_nc_executor.ledger import Text
+from tibet_nc_executor.ledger import Salted
 from tibet_nc_executor.output import OutputReader
 from tibet_nc_executor.run import DeniedError, Tools
 from tibet_nc_executor.runs import Runs
 from tibet_nc_protocol.errors import DecodeError
-from tibet_nc_protocol.layout import SALT_BYTES
 from tibet_nc_protocol.limits import TEXT_CHARACTERS
 from tibet_nc_protocol.messages import (
     Alert,
@@ -48,7 +46,7 @@ from tibet_nc_protocol.messages import (
     TailReport,
     Welcome,
 )
-from tibet_nc_protocol.records import Outcome, Refusal, SecurityEvent, commitment
+from tibet_nc_protocol.records import Outcome, Refusal, SecurityEvent
 from tibet_nc_protocol.signing import Identity
 from tibet_nc_protocol.terms import DenialCode, run_id
 
@@ -148,19 +146,14 @@ class Office:
         self._runs.check_not_run(run)
         if (known := await self._archive.refusal(run)) is not None:
             return self._refused_before(request, *known)
-        text = None
-        digest = None
-        if request.command is not None:
-            salt = os.urandom(SALT_BYTES)
-            digest = commitment(salt, request.command)
-            text = Text(salt=salt, command=request.command) if self._tools.keep_text else None
+        text = None if request.command is None else Salted.of(request.command)
         number, head = await self._archive.refuse(
             request,
             stage=request.stage,
             reason=request.reason,
             family=request.family,
-            command=digest,
-            text=text,
+            command=None if text is None else text.commitment,
+            text=text if self._tools.keep_text else None,
         )
         return Recorded(request=request.request, number=number, head=head)
 

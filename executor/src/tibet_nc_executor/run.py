@@ -9,7 +9,6 @@ Whatever fails on the way, the intent gets its end: an outcome, or an ``aborted`
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,17 +24,17 @@ from tibet_nc_executor.command import Command, InputError
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.ending import Ending, Status, described
 from tibet_nc_executor.errors import ExecutorError, LedgerError, ShellError
-from tibet_nc_executor.ledger import Place, Text
+from tibet_nc_executor.ledger import Place, Salted
 from tibet_nc_executor.leftover import NOTE_CHARACTERS, Leftover
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.recording import Recorder
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.counts import counted
-from tibet_nc_protocol.layout import SALT_BYTES, recording_name, remainder_name
+from tibet_nc_protocol.layout import recording_name, remainder_name
 from tibet_nc_protocol.limits import NOTES
 from tibet_nc_protocol.messages import Run
-from tibet_nc_protocol.records import Intent, Outcome, actor, commitment
+from tibet_nc_protocol.records import Intent, Outcome, actor
 from tibet_nc_protocol.terms import DenialCode, Signal, Stage, ending_of
 
 
@@ -232,9 +231,8 @@ class Execution:
 
     async def _intend(self) -> int:
         request = self.request
-        salt = os.urandom(SALT_BYTES)
-        text = Text(salt=salt, command=request.command)
-        self._commitment = commitment(salt, request.command)
+        text = Salted.of(request.command)
+        self._commitment = text.commitment
 
         def intent(place: Place) -> Intent:
             return Intent(
