@@ -16,30 +16,66 @@ import msgspec
 
 from tibet_nc_protocol.errors import DecodeError, EncodeError
 
-_FOREIGN: Final = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, OverflowError)
+_FOREIGN: Final = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 
 _NAMED: Final = 200
 """Longest description of a fault, in characters; what is longer was written by the peer."""
 
 
-class MessageCodec[T]:
+class _Codec[T]:
+    """Encode and decode one tagged union in its one form; what that is, who inherits says."""
+
+    def __init__(
+        self,
+        decoder: msgspec.msgpack.Decoder[T] | msgspec.json.Decoder[T],
+        encoder: msgspec.msgpack.Encoder | msgspec.json.Encoder,
+        max_bytes: int,
+    ) -> None:
+        self._decoder = decoder
+        self._encoder = encoder
+        self._max_bytes = max_bytes
+
+    def encode(self, value: T) -> bytes:
+        """Return the one encoding of a value; raises EncodeError when its type forbids it."""
+        data = self.encode_unchecked(value)
+        try:
+            self.decode(data)
+        except DecodeError as error:
+            raise _refused(error) from None
+        return data
+
+    def encode_unchecked(self, value: T) -> bytes:
+        """Return what ``encode`` returns for a value that was decoded, or goes through it later.
+
+        Raises EncodeError when it can't be encoded at all.
+        """
+        try:
+            return self._encoder.encode(value)
+        except _FOREIGN as error:
+            raise _refused(error) from None
+
+    def decode(self, data: bytes) -> T:
+        """Return the value that the bytes are the one encoding of; raises DecodeError."""
+        if len(data) > self._max_bytes:
+            raise DecodeError(f"{len(data)} bytes; at most {self._max_bytes} are permitted")
+        try:
+            value = self._decoder.decode(data)
+            again = self._encoder.encode(value)
+        except _FOREIGN as error:
+            raise DecodeError(f"not a message: {_text(error)}") from None
+        if again != data:
+            raise DecodeError("not in canonical form")
+        return value
+
+
+class MessageCodec[T](_Codec[T]):
     """Encode and decode one tagged union of messages as canonical msgpack."""
 
     def __init__(self, union: object, *, max_bytes: int) -> None:
-        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(union)
-        self._encoder = msgspec.msgpack.Encoder()
-        self._max_bytes = max_bytes
-
-    def encode(self, message: T) -> bytes:
-        """Return the one encoding of a message; raises EncodeError when its type forbids it."""
-        return _encode(self._decoder, self._encoder, message, self._max_bytes)
-
-    def decode(self, data: bytes) -> T:
-        """Return the message that the bytes are the one encoding of; raises DecodeError."""
-        return _decode(self._decoder, self._encoder, data, self._max_bytes)
+        super().__init__(msgspec.msgpack.Decoder(union), msgspec.msgpack.Encoder(), max_bytes)
 
 
-class JsonCodec[T]:
+class JsonCodec[T](_Codec[T]):
     """Encode and decode one tagged union of records as canonical JSON (RFC 8785).
 
     All keys are ASCII, so sorting them by code point is sorting them by UTF-16 unit; all numbers
@@ -47,62 +83,12 @@ class JsonCodec[T]:
     """
 
     def __init__(self, union: object, *, max_bytes: int) -> None:
-        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(union)
-        self._encoder = msgspec.json.Encoder(order="sorted")
-        self._max_bytes = max_bytes
-
-    def encode(self, record: T) -> bytes:
-        """Return the one encoding of a record, without a line end.
-
-        Raises EncodeError when its type forbids it.
-        """
-        return _encode(self._decoder, self._encoder, record, self._max_bytes)
-
-    def encode_unchecked(self, record: T) -> bytes:
-        """Return what ``encode`` returns for a record that was decoded, or goes through it later.
-
-        Raises EncodeError when it can't be encoded at all.
-        """
-        try:
-            return self._encoder.encode(record)
-        except _FOREIGN as error:
-            raise EncodeError(f"nobody would accept this: {_text(error)}") from None
-
-    def decode(self, data: bytes) -> T:
-        """Return the record that the bytes are the one encoding of; raises DecodeError."""
-        return _decode(self._decoder, self._encoder, data, self._max_bytes)
+        encoder = msgspec.json.Encoder(order="sorted")
+        super().__init__(msgspec.json.Decoder(union), encoder, max_bytes)
 
 
-def _encode[T](
-    decoder: msgspec.msgpack.Decoder[T] | msgspec.json.Decoder[T],
-    encoder: msgspec.msgpack.Encoder | msgspec.json.Encoder,
-    value: T,
-    max_bytes: int,
-) -> bytes:
-    try:
-        data = encoder.encode(value)
-        _decode(decoder, encoder, data, max_bytes)
-    except (DecodeError, *_FOREIGN) as error:
-        raise EncodeError(f"nobody would accept this: {_text(error)}") from None
-    return data
-
-
-def _decode[T](
-    decoder: msgspec.msgpack.Decoder[T] | msgspec.json.Decoder[T],
-    encoder: msgspec.msgpack.Encoder | msgspec.json.Encoder,
-    data: bytes,
-    max_bytes: int,
-) -> T:
-    if len(data) > max_bytes:
-        raise DecodeError(f"{len(data)} bytes; at most {max_bytes} are permitted")
-    try:
-        value = decoder.decode(data)
-        again = encoder.encode(value)
-    except _FOREIGN as error:
-        raise DecodeError(f"not a message: {_text(error)}") from None
-    if again != data:
-        raise DecodeError("not in canonical form")
-    return value
+def _refused(error: BaseException) -> EncodeError:
+    return EncodeError(f"nobody would accept this: {_text(error)}")
 
 
 def _text(error: BaseException) -> str:
