@@ -7,13 +7,13 @@ emoji by number, so that nothing which the network has sent reaches root's termi
 """
 
 import socket
-import struct
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from tibet_nc_agent.peer import peer_uid
 from tibet_nc_protocol.pins import MasterKey
 from tibet_nc_protocol.terms import RoomId, UserId
 
@@ -23,8 +23,6 @@ LINE_BYTES: Final = 4096
 """Longest line, with its end; the longest thing said is a reason."""
 
 REASON_CHARACTERS: Final = 500
-
-_CREDENTIALS: Final = struct.Struct("3i")  # unix(7): pid, uid, gid
 
 _Emoji = Annotated[int, Meta(ge=0, le=63)]
 _Number = Annotated[int, Meta(ge=1000, le=9191)]
@@ -109,9 +107,7 @@ def socket_of(state: Path) -> Path:
 
 def require_peer(endpoint: socket.socket, uids: frozenset[int]) -> None:
     """Raise :class:`ConsoleError` unless a process of one of these users is at the other end."""
-    data = endpoint.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid = _CREDENTIALS.unpack(data)[1]
-    if uid not in uids:
+    if (uid := peer_uid(endpoint)) not in uids:
         raise ConsoleError(f"a process of uid {uid} is at the other end")
 
 

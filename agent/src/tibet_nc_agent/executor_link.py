@@ -18,14 +18,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
-import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
 from tibet_nc_agent import VERSION
 from tibet_nc_agent.link_error import LinkDownError, LinkError, WrongExecutorError
+from tibet_nc_agent.peer import peer_uid
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.errors import PeerError, SignatureError
 from tibet_nc_protocol.framing import FrameReader, frame
@@ -58,7 +57,6 @@ HANDSHAKE_SECONDS: Final = 10.0
 """How long the executor may take to greet; it does so while it replays its last segment."""
 
 _READ_BYTES: Final = 64 * 1024
-_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 _ROOT: Final = 0
 
 log: Final = logging.getLogger(__name__)
@@ -325,9 +323,7 @@ class ExecutorLink:
         raise WrongExecutorError(f"the executor hangs up on {self._path}: {question}")
 
     def _check_owner(self, writer: asyncio.StreamWriter) -> None:
-        endpoint: socket.socket = writer.get_extra_info("socket")
-        data = endpoint.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _, uid, _ = _CREDENTIALS.unpack(data)
+        uid = peer_uid(writer.get_extra_info("socket"))
         if self._uid is not None and uid not in {self._uid, _ROOT}:
             raise WrongExecutorError(
                 f"the executor's socket {self._path} is owned by uid {uid}, "
