@@ -60,9 +60,6 @@ TOLD_SECONDS: Final = 3600.0
 
 _MOST_TOLD: Final = 1000
 
-_RECORDED_OTHERWISE: Final = frozenset({DenialCode.RAN, DenialCode.REFUSED})
-"""Of an event that is to be refused there is already a record, which the answer has to go by."""
-
 log: Final = logging.getLogger(__name__)
 
 
@@ -226,10 +223,11 @@ class Exchanges:
             ),
             Recorded,
         )
-        number, head = None, None
+        answerer = desk.answerer
+        answer = answerer.refused(message.event_id, refusal, number=None, head=None)
         match recorded:
-            case Recorded():
-                number, head = recorded.number, recorded.head
+            case Recorded(number=number, head=head):
+                answer = answerer.refused(message.event_id, refusal, number=number, head=head)
             case Denied(code=DenialCode.RAN):
                 # It was forwarded, and that was lost in a crash: the answer is what came of it.
                 if device is not None and isinstance(message, TextMessage):
@@ -237,15 +235,14 @@ class Exchanges:
                     command = Command(desk, message, turn, device=device, command=text)
                     return await command.perform(again=True)
                 log.warning("%s is refused, but was run: #%s", message.event_id, recorded.number)
+                answer = answerer.denied(message.event_id, recorded)
             case Denied(code=DenialCode.REFUSED):
                 # It was recorded for another reason, and that was told to nobody before a crash.
                 log_decision(message, f"was refused before, as #{recorded.number}")
+                answer = answerer.denied(message.event_id, recorded)
             case Denied():
                 log.error("a refusal could not be recorded: %s", recorded.reason)
         log_decision(message, f"refused at {refusal.stage} ({refusal.family})")
-        answer = desk.answerer.refused(message.event_id, refusal, number=number, head=head)
-        if isinstance(recorded, Denied) and recorded.code in _RECORDED_OTHERWISE:
-            answer = desk.answerer.denied(message.event_id, recorded)
         if situation.standing is Standing.OPERATOR:
             return answer
         if not self._may_be_told(message.sender, situation.standing):
