@@ -302,21 +302,16 @@ class _Loader:
         place = _PLACE.search(text)
         key = re.sub(r"\[.*\]", "", place["key"]) if place else ""
         problem = text[: place.start()] if place else text
+        field = _FIELD.search(problem)
+        whole = ".".join(part for part in (key, field["name"] if field else "") if part)
         if problem.startswith("Object missing required field"):
-            return self._missing(key, problem)
+            return self._wrong(whole, "missing")
         if problem.startswith("Object contains unknown field"):
             known = ", ".join(_known(key))
-            field = _FIELD.search(problem)
-            whole = ".".join(part for part in (key, field["name"] if field else "") if part)
             return ConfigError(str(self._path), whole, "no such setting", f"one of {known}")
         if "matching regex" in problem:
             problem = "not of the right form"
         return self._wrong(key, problem.replace("`", "").replace("Expected", "expected"))
-
-    def _missing(self, key: str, problem: str) -> ConfigError:
-        field = _FIELD.search(problem)
-        whole = ".".join(part for part in (key, field["name"] if field else "") if part)
-        return ConfigError(str(self._path), whole, "missing", _RIGHT.get(whole, f"[{whole}]"))
 
     def _wrong(self, key: str, problem: str) -> ConfigError:
         variable = self._variable_of.get(key)
@@ -356,7 +351,9 @@ class _Loader:
             ),
             accepted_walls=file.walls.accepted,
             access_token=self._access_token(file.matrix),
-            password=self._password(file.matrix),
+            password=self._secret(
+                "matrix.password_file", file.matrix.password_file, credential="password"
+            ),
         )
 
     def _emission(self, url: str | None) -> str | None:
@@ -411,24 +408,13 @@ class _Loader:
         text = self._environ.get("TIBET_NC_ACCESS_TOKEN", "").strip()
         if text:
             return Secret(text)
-        key = "matrix.access_token_file"
-        file = section.access_token_file
-        return find_secret(
-            None if file is None else self._path_of(key, file),
-            key,
-            credential="access-token",
-            environ=self._environ,
+        return self._secret(
+            "matrix.access_token_file", section.access_token_file, credential="access-token"
         )
 
-    def _password(self, section: MatrixSection) -> Secret | None:
-        key = "matrix.password_file"
-        file = section.password_file
-        return find_secret(
-            None if file is None else self._path_of(key, file),
-            key,
-            credential="password",
-            environ=self._environ,
-        )
+    def _secret(self, key: str, file: str | None, *, credential: str) -> Secret | None:
+        path = None if file is None else self._path_of(key, file)
+        return find_secret(path, key, credential=credential, environ=self._environ)
 
 
 def _known(section: str) -> list[str]:
