@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from tibet_nc_agent.matrix_errors import StoreInUse
-from tibet_nc_agent.statefile import DirectoryLock, make_private, read_private, write_private
+from tibet_nc_agent.statefile import DirectoryLock, make_private, read_private, write_whole
 
 
 def test_write_and_read(tmp_path: Path) -> None:
     """What was written last is read, for the owner alone, and nothing else is left."""
     file = tmp_path / "file"
     assert read_private(file) is None
-    write_private(file, b"old")
-    (tmp_path / "file.new").write_bytes(b"left by a crash")
-    write_private(file, b"new")
+    write_whole(file, b"old")
+    (tmp_path / ".file.new").write_bytes(b"left by a crash")
+    write_whole(file, b"new")
     assert read_private(file) == b"new"
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -23,7 +23,7 @@ def test_write_and_read(tmp_path: Path) -> None:
 
 def test_private_file_is_not_emptied(tmp_path: Path) -> None:
     """Making a file private that is there leaves what is in it."""
-    write_private(tmp_path / "file", b"data")
+    write_whole(tmp_path / "file", b"data")
     make_private(tmp_path / "file")
     assert read_private(tmp_path / "file") == b"data"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tibet_nc_agent.matrix import Matrix, MatrixSettings
 from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.pauses import Pauses
-from tibet_nc_agent.statefile import read_private, write_private
+from tibet_nc_agent.statefile import read_private, write_whole
 
 
 async def listen(file: Path) -> None:
@@ -43,7 +43,7 @@ async def listen(file: Path) -> None:
         for event in batch.events:
             sys.stdout.write(f"{type(event).__name__} {getattr(event, 'event_id', '-')}\n")
         sys.stdout.flush()
-        write_private(token_file, batch.token.encode())
+        write_whole(token_file, batch.token.encode())
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from tibet_nc_agent.matrix_errors import (
     ServerFault,
     StoreDamaged,
 )
-from tibet_nc_agent.statefile import read_private, write_private
+from tibet_nc_agent.statefile import read_private, write_whole
 
 
 class Use(StrEnum):
@@ -60,7 +60,7 @@ class CrossSigning:
         if data is None:
             keys = {use: Account() for use in Use}
             pickles = {use.value: key.pickle(pickle_key) for use, key in keys.items()}
-            write_private(file, msgspec.json.encode(pickles) + b"\n")
+            write_whole(file, msgspec.json.encode(pickles) + b"\n")
             return cls(keys)
         try:
             stored = msgspec.json.decode(data, type=dict[Use, str])

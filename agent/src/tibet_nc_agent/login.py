@@ -22,7 +22,7 @@ from tibet_nc_agent.matrix_errors import (
     WrongLogin,
     start_anew,
 )
-from tibet_nc_agent.statefile import read_private, write_private
+from tibet_nc_agent.statefile import read_private, write_whole
 
 DEVICE_ID_CHARACTERS: Final = 10
 
@@ -150,4 +150,4 @@ def saved(file: Path) -> Login | None:
 
 
 def _write(file: Path, login: Login) -> None:
-    write_private(file, msgspec.json.encode(login) + b"\n")
+    write_whole(file, msgspec.json.encode(login) + b"\n")

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from tibet_nc_agent.matrix_errors import StoreDamaged
-from tibet_nc_agent.statefile import read_private, write_private
+from tibet_nc_agent.statefile import read_private, write_whole
 from tibet_nc_protocol.pins import Pin
 
 FILE_NAME: Final = "identities.json"
@@ -87,4 +87,4 @@ class Pauses:
         return [device for device in now if device not in before]
 
     def _save(self) -> None:
-        write_private(self._file, msgspec.json.encode(self._seen) + b"\n")
+        write_whole(self._file, msgspec.json.encode(self._seen) + b"\n")

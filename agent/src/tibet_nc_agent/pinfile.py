@@ -9,11 +9,11 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tibet_nc_agent.statefile import sync_directory
+from tibet_nc_agent.statefile import write_whole
 from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.pins import PINS_BYTES, Pin, Pins, check_file, parse, render
 
@@ -88,7 +88,7 @@ def unpin(path: Path, user_id: str) -> None:
 def _change(path: Path, change: Callable[[Pins], list[Pin]]) -> None:
     try:
         with _locked(path.parent):
-            _replace(path, render(change(PinFile(path).pins())))
+            write_whole(path, render(change(PinFile(path).pins())), mode=MODE)
     except OSError as error:
         hint = "" if os.geteuid() == 0 else "; run this as root"
         raise PinsError(f"{path}: {error.strerror}{hint}") from None
@@ -102,17 +102,3 @@ def _locked(directory: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.new")
-    with suppress(FileNotFoundError):  # of a change that was cut short
-        draft.unlink()
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, MODE)  # whatever the umask is
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    draft.rename(path)
-    sync_directory(path.parent)

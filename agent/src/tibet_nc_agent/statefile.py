@@ -7,24 +7,26 @@ crash at any point there is the old file or the new one, never half of one.
 
 import fcntl
 import os
-from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from tibet_nc_agent.matrix_errors import StoreDamaged, StoreInUse
 from tibet_nc_agent.regular import open_regular
 
+PRIVATE: Final = 0o600
 
-def write_private(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``, durably, readable by the owner alone."""
-    temporary = path.with_name(path.name + ".new")
-    with suppress(FileNotFoundError):
-        temporary.unlink()
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+def write_whole(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
+    """Replace ``path`` by ``data``, durably, of this mode whatever the umask; raises OSError."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)  # of a change that was cut short
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
     with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+        os.fsync(descriptor)
+    draft.rename(path)
     sync_directory(path.parent)
 
 
