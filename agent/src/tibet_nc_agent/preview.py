@@ -9,7 +9,7 @@ import msgspec
 from tibet_nc_agent.airlock import Refused
 from tibet_nc_agent.content import Part, clip
 from tibet_nc_agent.render import (
-    COMMAND_CHARACTERS,
+    ADVICE_CHARACTERS,
     NOTE_CHARACTERS,
     REASON_CHARACTERS,
     meant,
@@ -83,7 +83,7 @@ def _safety(subject: Preview) -> Iterator[Part]:
     if isinstance(verdict, Refused):
         reason = clip(one_line(verdict.reason), REASON_CHARACTERS)
         yield Part(f"{Stage.SAFETY}: refused ({one_line(verdict.family)}): {reason}")
-        yield Part(f"next: {clip(visible(verdict.next_step), COMMAND_CHARACTERS)}")
+        yield Part(f"next: {clip(visible(verdict.next_step), ADVICE_CHARACTERS)}")
         yield from meant(verdict)
         return
     yield Part(f"{Stage.SAFETY}: {_DECISIONS[verdict.decision]}")

@@ -38,7 +38,7 @@ NOTE_CHARACTERS: Final = 100
 MOST_NOTES: Final = 4
 REASON_CHARACTERS: Final = 300
 PART_CHARACTERS: Final = 80
-COMMAND_CHARACTERS: Final = 400
+ADVICE_CHARACTERS: Final = 400
 SHORT_DIGEST: Final = 8
 
 _ENDINGS: Final = {
@@ -170,7 +170,7 @@ class Answerer:
         )
         parts = [
             Part(f"refused at {refusal.stage.value} ({one_line(refusal.family)}): {reason}"),
-            Part(f"next: {clip(visible(refusal.next_step), COMMAND_CHARACTERS)}"),
+            Part(f"next: {clip(visible(refusal.next_step), ADVICE_CHARACTERS)}"),
             *meant(refusal),
         ]
         if number is not None:
