@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from tibet_nc_protocol.errors import DecodeError, NoteError, ProofError, RecordError, SignatureError
+from tibet_nc_protocol.errors import DecodeError, NoteError, ProofError, SignatureError
 from tibet_nc_protocol.layout import Payload
 from tibet_nc_protocol.limits import PROOF_BYTES
 from tibet_nc_protocol.merkle import DIGEST_BYTES, leaf_hash, verify_consistency, verify_inclusion
@@ -247,7 +247,7 @@ def verify_growth(proof: GrowthProof, pinned: PublicKey | None = None) -> Growth
 def _record(line: str) -> Record:
     try:
         return RECORDS.decode(line.encode())
-    except (DecodeError, RecordError, UnicodeEncodeError) as error:
+    except (DecodeError, UnicodeEncodeError) as error:
         raise ProofError(f"not a record: {error}") from None
 
 
