@@ -93,7 +93,7 @@ class Terminal:
             with _as_os_error():
                 self._attributes = _plain(termios.tcgetattr(self._slave))
                 termios.tcsetattr(self._slave, termios.TCSANOW, self._attributes)
-            self.resize(rows, columns)
+                termios.tcsetwinsize(self._master, (rows, columns))
             self._admit(group)
             os.set_blocking(self._master, False)
             self._stream: pexpect.fdpexpect.fdspawn[bytes] = pexpect.fdpexpect.fdspawn(
@@ -125,14 +125,6 @@ class Terminal:
         """Close the command's end here, once the command has it."""
         slave, self._slave = self._slave, -1
         os.close(slave)
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Set the size in characters; the kernel tells the foreground group with SIGWINCH.
-
-        Raises OSError.
-        """
-        with _as_os_error():
-            termios.tcsetwinsize(self._master, (rows, columns))
 
     def read(self) -> bytes:
         """Return what can be read now, at most `READ_BYTES`; raises HangUpError."""
