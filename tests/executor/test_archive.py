@@ -19,7 +19,7 @@ from tibet_nc_executor.derived import INDEX_AFTER_S
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.journal import Gap
 from tibet_nc_executor.ledger import Salted
-from tibet_nc_protocol.layout import PAYLOADS, segment_name
+from tibet_nc_protocol.layout import PAYLOADS, recording_name, segment_name
 from tibet_nc_protocol.records import Key, SecurityEvent
 from tibet_nc_protocol.signing import Identity
 from tibet_nc_protocol.terms import Stage, run_id
@@ -96,6 +96,24 @@ async def test_an_erasure_that_failed_is_to_be_done_again(archive: Archive, tmp_
     in_the_way.rmdir()
     await archive.erase(intent.seq, "a test", None)
     assert path.read_bytes() == b""
+
+
+async def test_a_recording_that_is_kept_no_longer_is_erased_all_the_same(tmp_path: Path) -> None:
+    """Retention may delete a recording while its erasure gets on record, which succeeds then."""
+    recording = tmp_path / recording_name(0)
+
+    def clock() -> float:
+        recording.unlink(missing_ok=True)  # it is asked when the record is made
+        return time.time()
+
+    archive = Archive(
+        tmp_path, kit.IDENTITY, clock=clock, segment_bytes=1 << 20, checkpoint_records=1000
+    )
+    await archive.begin(host="host", version="0", agent_key=kit.IDENTITY.public_key)
+    recording.write_bytes(b"secret")
+    record, _ = await archive.erase(0, "pasted", tmp_path)
+    assert record.erases_recording
+    await archive.close()
 
 
 @pytest_asyncio.fixture

@@ -336,7 +336,7 @@ class Archive:
         try:
             self._ledger.erase_text(number)
             for path in found:
-                path.unlink()
+                path.unlink(missing_ok=True)  # it may be kept no longer, since just now
                 sync_directory(path.parent)
         except OSError as error:
             raise LedgerError(f"recorded, but not erased: {error.strerror}; do it again") from None
