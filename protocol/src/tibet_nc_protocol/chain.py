@@ -121,30 +121,26 @@ class ChainVerifier:
 
     def _follow(self, record: Record) -> None:
         """Step 7: a command ends once, and only one that began; so does what it left running."""
-        if isinstance(record, Intent):
-            self.open[record.seq] = record.run
-        elif isinstance(record, Outcome | Aborted):
-            run = self.open.get(record.intent)
-            if run is None:
-                raise RecordError(
-                    record.seq, "ends a command that is not open", found=str(record.intent)
-                )
-            if run != record.run:
-                raise RecordError(record.seq, "ends another run", expected=run, found=record.run)
-            del self.open[record.intent]
-            if isinstance(record, Outcome) and record.leftover:
-                self.left[record.intent] = run
-        elif isinstance(record, Remainder):
-            run = self.left.get(record.intent)
-            if run is None:
-                raise RecordError(
-                    record.seq,
-                    "ends what no command has left running",
-                    found=str(record.intent),
-                )
-            if run != record.run:
-                raise RecordError(record.seq, "ends another run", expected=run, found=record.run)
-            del self.left[record.intent]
+        match record:
+            case Intent():
+                self.open[record.seq] = record.run
+            case Outcome() | Aborted():
+                self._end(self.open, record, "ends a command that is not open")
+                if isinstance(record, Outcome) and record.leftover:
+                    self.left[record.intent] = record.run
+            case Remainder():
+                self._end(self.left, record, "ends what no command has left running")
+            case _:
+                pass
+
+    @staticmethod
+    def _end(going: dict[int, str], record: Outcome | Aborted | Remainder, unknown: str) -> None:
+        run = going.get(record.intent)
+        if run is None:
+            raise RecordError(record.seq, unknown, found=str(record.intent))
+        if run != record.run:
+            raise RecordError(record.seq, "ends another run", expected=run, found=record.run)
+        del going[record.intent]
 
     def _check(self, record: Checkpoint, key: PublicKey) -> None:
         """Step 8: a checkpoint is of the lines before it, and its note says the same."""
