@@ -12,12 +12,12 @@ the next one starts.
 
 import queue
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tibet_nc_executor.printing import say
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS, SYSLOG_IDENTIFIER
 from tibet_nc_protocol.records import (
@@ -131,15 +131,13 @@ class Journal:
                     self._miss(number)
                     if not down:
                         reason = error.strerror
-                        sys.stderr.write(
-                            f"journald does not take records ({reason}); chain goes on\n"
-                        )
+                        say(f"journald does not take records ({reason}); the chain goes on")
                     down = True
                     continue
                 finally:
                     self._settled = number + 1
                 if down:
-                    sys.stderr.write("journald is back\n")
+                    say("journald takes records again")
                     down = False
                 # While the queue is full, records of gaps would make more of them.
                 if self._gap is not None and self._queue.qsize() < QUEUE_RECORDS // 2:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What the verbs print: a fault of the standard output is an error of its own, and status 2.
+"""What the service says in its log, and what the verbs print.
 
-A disk may be full behind it, or there may be nothing at all. For the interpreter that would be an
-OSError like that of any file, and, when what was printed is written at its end, no error at all.
+A fault of the standard output is an error of its own, and status 2: a disk may be full behind it,
+or there may be nothing at all. For the interpreter that would be an OSError like that of any file,
+and, when what was printed is written at its end, no error at all.
 
-The agent has the same in a module of its own: all that the two share is the protocol, which
-touches nothing outside itself.
+The agent has the same for its verbs in a module of its own: all that the two share is the protocol,
+which touches nothing outside itself.
 """
 
 import errno
@@ -17,6 +18,12 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO, cast
 
 from tibet_nc_executor.errors import ExecutorError
+
+
+def say(text: str) -> None:
+    """Write a line for whoever reads the service's log."""
+    sys.stderr.write(f"tibet-nc-executor: {text}\n")
+    sys.stderr.flush()
 
 
 class OutputError(ExecutorError):

@@ -8,7 +8,6 @@ as deleted and go with the next sweep; never one that vanished without a record.
 import asyncio
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Final
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.durable import sync_directory
 from tibet_nc_executor.errors import LedgerError
+from tibet_nc_executor.printing import say
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import recording_name, remainder_name
 from tibet_nc_protocol.messages import Job
@@ -96,7 +96,7 @@ class Retention:
             try:
                 await self.sweep()
             except (LedgerError, OSError) as error:
-                sys.stderr.write(f"tibet-nc-executor: recordings stay for now: {error}\n")
+                say(f"recordings stay for now: {error}")
             await self._due.wait()
             self._due.clear()
 

@@ -4,7 +4,6 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sized
 from contextlib import suppress
@@ -22,6 +21,7 @@ from tibet_nc_executor.durable import make_directory
 from tibet_nc_executor.errors import ConfigError, LedgerError, ShellError
 from tibet_nc_executor.monitor import Role
 from tibet_nc_executor.office import Facts, Office
+from tibet_nc_executor.printing import say
 from tibet_nc_executor.provenance import AppendStore
 from tibet_nc_executor.regular import open_regular
 from tibet_nc_executor.retention import DAY_S, Limits, Retention
@@ -115,9 +115,9 @@ async def caged(config: Config) -> Shell:
         raise ConfigError(f"shell: {error}") from None
     if remains.killed:
         killed = counted(remains.killed, "process", "processes")
-        _say(f"ended what an earlier executor left running: {killed}")
+        say(f"ended what an earlier executor left running: {killed}")
     if remains.surviving:
-        _say("something that an earlier executor left running could not be ended")
+        say("something that an earlier executor left running could not be ended")
     return shell
 
 
@@ -221,14 +221,14 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     ]
     chain = f"{counted(archive.length, 'record')}, head {archive.head[:8]}"
     daemon.notify(f"READY=1\nSTATUS={chain}; self-test: {_tested(breaches)}")
-    _say(f"ready: {chain}, listening on {path}")
+    say(f"ready: {chain}, listening on {path}")
     for breach in breaches:
-        _say(f"accepted by walls.accepted: {breach}")
+        say(f"accepted by walls.accepted: {breach}")
     if not shell.cage.separated:
-        _say("commands run as the executor's own uid: nothing separates them from the chain")
+        say("commands run as the executor's own uid: nothing separates them from the chain")
     await _until_told(duties)
     daemon.notify("STOPPING=1")
-    _say("stopping")
+    say("stopping")
     server.stop()
     await runs.stop()
     for duty in duties:
@@ -303,8 +303,3 @@ async def _watchdog(environment: Mapping[str, str]) -> None:
     while microseconds:
         daemon.notify("WATCHDOG=1")
         await asyncio.sleep(microseconds / 3e6)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"tibet-nc-executor: {text}\n")
-    sys.stderr.flush()
