@@ -13,7 +13,9 @@ from tests.directories import reachable_directory
 from tests.executor.rig import Client, Executor, records, security, whole_chain
 from tests.mounts import mount_memory, private_mounts, remount
 from tests.separation import choose_uids
+from tibet_nc_executor.errors import ConfigError
 from tibet_nc_executor.rungroups import GID_MAP, RUN_GROUPS, first_group
+from tibet_nc_executor.server import listener
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.messages import Finished
 from tibet_nc_protocol.records import Security, SecurityEvent
@@ -240,6 +242,17 @@ async def test_a_newer_version_s_record_stops_the_start_and_changes_nothing(
     path.write_bytes(whole)
     with executor:
         await _command(executor)
+
+
+def test_a_place_that_is_taken_leaves_no_socket_open(tmp_path: Path) -> None:
+    """What was opened to listen on is closed when something else is where it should be."""
+    path = tmp_path / "executor.sock"
+    path.write_text("no socket")
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(ConfigError, match="something that is not a socket") as caught:
+        listener(path, os.getegid())
+    assert os.listdir("/proc/self/fd") == before, caught
+    assert path.read_text() == "no socket"
 
 
 def test_a_group_that_tells_commands_apart_is_not_given_to_all() -> None:

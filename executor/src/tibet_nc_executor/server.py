@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -86,8 +86,15 @@ def listener(path: Path, agent_gid: int) -> tuple[socket.socket, bool]:
         raise ConfigError(f"systemd passed {len(passed)} sockets; exactly one is expected")
     if passed:
         return socket.socket(fileno=passed[0]), False
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        return _made(path, agent_gid), True
+    except OSError as error:
+        raise ConfigError(f"socket.path: {path}: {error.strerror or error}") from None
+
+
+def _made(path: Path, agent_gid: int) -> socket.socket:
+    with ExitStack() as failed:
+        made = failed.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         _remove_stale(path)
         old = os.umask(0o777)
         try:
@@ -99,9 +106,8 @@ def listener(path: Path, agent_gid: int) -> tuple[socket.socket, bool]:
                 os.chown(path, -1, agent_gid)
         path.chmod(SOCKET_MODE)
         made.listen(BACKLOG)
-    except OSError as error:
-        raise ConfigError(f"socket.path: {path}: {error.strerror or error}") from None
-    return made, True
+        failed.pop_all()
+    return made
 
 
 def remove(path: Path) -> None:
