@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Private files and the lock on a directory."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,21 @@ def test_write_and_read(tmp_path: Path) -> None:
     assert read_private(file) == b"new"
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    """Where a file can't be written whole the error names it, and what was there stays alone."""
+    file = tmp_path / "file"
+    write_whole(file, b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_whole(file, b"new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(file)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
 def test_private_file_is_not_emptied(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from tests.executor import chainkit as kit
 from tests.executor.chainkit import IDENTITY
+from tests.executor.injection import file_bytes_left
 from tests.executor.test_provenance import token
 from tibet_nc_executor.archive import Archive
+from tibet_nc_executor.durable import write_new
 from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.ledger import Salted
 from tibet_nc_executor.provenance import AppendStore
@@ -84,3 +86,13 @@ async def test_a_link_is_not_followed(tmp_path: Path, name: str) -> None:
     with pytest.raises((LedgerError, OSError)):
         await keep_everything(directory)
     assert theirs.read_bytes() == b"theirs\n"
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    """Where a file can't be written whole the error names it, and what was there stays alone."""
+    path = tmp_path / "executor.key"
+    write_new(path, b"old")
+    with file_bytes_left(1), pytest.raises(OSError, match="File too large") as caught:
+        write_new(path, b"new")
+    assert caught.value.filename == str(path)
+    assert [left.read_bytes() for left in tmp_path.iterdir()] == [b"old"]

@@ -17,15 +17,22 @@ PRIVATE: Final = 0o600
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
-    """Replace ``path`` by ``data``, durably, of this mode whatever the umask; raises OSError."""
+    """Replace ``path`` by ``data``, durably, of this mode whatever the umask.
+
+    Raises OSError, which names the file, and then leaves it as it was.
+    """
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)  # of a change that was cut short
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
-    with open(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:  # the disk may be full, and needs the room
+        draft.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from None
     draft.rename(path)
     sync_directory(path.parent)
 

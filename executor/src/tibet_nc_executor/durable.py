@@ -77,7 +77,7 @@ def write_new(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
 def write_draft(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> Path:
     """Write a whole file beside another whose place it will take.
 
-    Raises OSError, and then leaves nothing there.
+    Raises OSError, which names that other one, and then leaves nothing there.
     """
     draft = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -85,9 +85,9 @@ def write_draft(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> Path:
     try:
         write_all(descriptor, data)
         os.fsync(descriptor)
-    except OSError:  # the disk may be full, and needs the room
+    except OSError as error:  # the disk may be full, and needs the room
         draft.unlink()
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(descriptor)
     return draft
