@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Private files and the lock on a directory."""
 
+import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,17 @@ def test_lock_is_exclusive_and_can_be_given_back(tmp_path: Path) -> None:
         DirectoryLock(directory)
     lock.release()
     DirectoryLock(directory).release()
+
+
+def test_a_file_system_without_locks_is_not_another_agent(tmp_path: Path) -> None:
+    """A lock that can't be had for another reason than its holder is told with that reason."""
+    program = "import sys; from pathlib import Path; from tibet_nc_agent.statefile import *; "
+    program += "DirectoryLock(Path(sys.argv[1]))"
+    tracer = ("strace", "-qq", "-o", os.devnull, "-e", "inject=flock:error=ENOLCK")
+    done = subprocess.run(
+        [*tracer, sys.executable, "-c", program, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.endswith(f"No locks available: {str(tmp_path)!r}\n")

@@ -310,3 +310,13 @@ async def test_with_few_descriptors_a_chain_is_opened_or_nothing_is(tmp_path: Pa
     await ledger.append(kit.genesis)
     await ledger.close()
     assert opened() == before
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_file_system_without_locks_is_not_another_executor(tmp_path: Path) -> None:
+    """A lock that can't be had for another reason than its holder is told with that reason."""
+    with (
+        traced(os.getpid(), tmp_path / "trace", "inject=flock:error=ENOLCK"),
+        pytest.raises(LedgerError, match="the chain can't be opened: No locks available"),
+    ):
+        kit.open_ledger(tmp_path / "state")

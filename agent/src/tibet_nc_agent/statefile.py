@@ -66,13 +66,18 @@ class DirectoryLock:
     """The right to use a directory, held until :meth:`release` or the end of the process."""
 
     def __init__(self, directory: Path) -> None:
-        """Make the directory if need be and lock it; raise :class:`StoreInUse` if it is held."""
+        """Make the directory if need be and lock it.
+
+        Raises :class:`StoreInUse` if it is held, and OSError if it can't be locked at all.
+        """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._descriptor)
+            if not isinstance(error, BlockingIOError):
+                raise OSError(error.errno, error.strerror, str(directory)) from None
             raise StoreInUse(
                 f"another agent is using {directory}: systemctl stop tibet-nc-agent ends the unit's"
             ) from error

@@ -165,7 +165,7 @@ class Ledger:
         self._opened.callback(os.close, lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise LedgerError(f"{directory}: another executor is using this chain") from None
 
     async def append[R: Record](
