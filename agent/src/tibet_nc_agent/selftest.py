@@ -14,6 +14,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -102,16 +103,16 @@ def leave_note(environ: Mapping[str, str], breaches: tuple[Breach, ...]) -> None
 
 def attempt() -> Iterator[Breach]:
     """Try everything that must be impossible; yield what worked."""
-    yield from _shells(SHELLS)
+    yield from _shells()
     yield from _network()
-    yield from _secrets(SECRETS)
+    yield from _secrets()
     yield from _privilege()
     yield from _files(OUTSIDE)
 
 
-def _shells(programs: Iterable[str]) -> Iterator[Breach]:
-    for program in programs:
-        if _exit_of(lambda program=program: _become(program)) == _EXECUTES:  # type: ignore[misc]
+def _shells() -> Iterator[Breach]:
+    for program in SHELLS:
+        if _exit_of(partial(_become, program)) == _EXECUTES:
             yield Breach(wall=Wall.SHELL, detail=f"{program} can be run")
 
 
@@ -133,8 +134,8 @@ def _network() -> Iterator[Breach]:
         yield Breach(wall=Wall.NETWORK, detail=f"a {kind.name} socket of {family.name} opens")
 
 
-def _secrets(paths: Iterable[Path]) -> Iterator[Breach]:
-    for path in paths:
+def _secrets() -> Iterator[Breach]:
+    for path in SECRETS:
         try:
             os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError:

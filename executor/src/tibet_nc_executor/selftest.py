@@ -13,7 +13,7 @@ import mmap
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -86,7 +86,7 @@ def attempt() -> Iterator[Breach]:
     Starts a process and waits for it, so it comes before anything that owns all children.
     """
     yield from _network()
-    yield from _secrets(SECRETS)
+    yield from _secrets()
     yield from _privilege()
     yield from _files(OUTSIDE)
 
@@ -108,8 +108,8 @@ def _opens(family: socket.AddressFamily, kind: socket.SocketKind) -> bool:
     return True
 
 
-def _secrets(paths: Iterable[Path]) -> Iterator[Breach]:
-    for path in paths:
+def _secrets() -> Iterator[Breach]:
+    for path in SECRETS:
         try:
             os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
@@ -136,7 +136,7 @@ def _privilege() -> Iterator[Breach]:
         yield breach("a set-user-id program gains its owner's rights (no_new_privs is not set)")
     if _makes_user_namespace():
         yield breach("a user namespace can be made, and all capabilities in it")
-    if _succeeds(_map_writable_code):
+    if _maps_writable_code():
         yield breach("memory can be writable and executable")
 
 
@@ -156,14 +156,10 @@ def _makes_user_namespace() -> bool:
     return done.returncode == 0
 
 
-def _map_writable_code() -> None:
+def _maps_writable_code() -> bool:
     everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
-    mmap.mmap(-1, mmap.PAGESIZE, prot=everything).close()
-
-
-def _succeeds(action: Callable[[], None]) -> bool:
     try:
-        action()
+        mmap.mmap(-1, mmap.PAGESIZE, prot=everything).close()
     except OSError:
         return False
     return True
