@@ -410,10 +410,6 @@ class Matrix:
         """Accept an invitation; the room's messages come with the next batches."""
         await self._homeserver.request("POST", f"{CLIENT}/join/{quoted(room_id)}", {})
 
-    async def leave(self, room_id: str) -> None:
-        """Leave a room, or decline an invitation."""
-        await self._homeserver.request("POST", f"{CLIENT}/rooms/{quoted(room_id)}/leave", {})
-
     def _encrypted_room(self, room_id: str) -> Room:
         room = self._rooms.get(room_id)
         if room is None:
