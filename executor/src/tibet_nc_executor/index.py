@@ -65,8 +65,8 @@ class Known:
     """What is known of a run: its intent's number and, when it ended, the record and its digest."""
 
     number: int
-    ending: Outcome | Aborted | None
-    head: str | None
+    ending: Outcome | Aborted | None = None
+    head: str = ""
 
 
 class Index:
@@ -195,10 +195,10 @@ class Index:
             ending = None if line is None else RECORDS.decode(line)
             if ending is not None and not isinstance(ending, Outcome | Aborted):
                 raise LedgerError(f"the index is damaged at run {run}; it can be deleted")
-            known = Known(number=number, ending=ending, head=head)
+            known = Known(number=number, ending=ending, head=head or "")
         for record, digest in behind:
             if isinstance(record, Intent) and record.run == run:
-                known = Known(number=record.seq, ending=None, head=None)
+                known = Known(number=record.seq)
             elif isinstance(record, Outcome | Aborted) and record.run == run:
                 known = Known(number=record.intent, ending=record, head=digest)
         return known

@@ -91,7 +91,7 @@ class Runs:
                 self._remember(run, denied)
                 raise denied from None
             if known is not None:
-                if known.ending is None or known.head is None:  # recording its end has failed
+                if known.ending is None:  # recording its end has failed
                     raise DeniedError(DenialCode.UNRECORDED, UNENDED, known.number)
                 await send(self._recorded(request.request, known.number, known.ending, known.head))
                 return
