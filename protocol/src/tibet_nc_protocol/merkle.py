@@ -9,7 +9,7 @@ the roots alone. Verification raises.
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tibet_nc_protocol.errors import ProofError
@@ -108,22 +108,9 @@ def verify_inclusion(
     """Raise ProofError unless the leaf digest is at this index of the tree (RFC 9162, §2.1.3.2)."""
     if not 0 <= index < size:
         raise ProofError(f"there is no leaf {index} in a tree of {size}")
-    place, last = index, size - 1
     digest = leaf
-    for step in proof:
-        if last == 0:
-            raise ProofError("the proof is too long")
-        if place & 1 or place == last:
-            digest = node_hash(step, digest)
-            while not place & 1 and place:
-                place >>= 1
-                last >>= 1
-        else:
-            digest = node_hash(digest, step)
-        place >>= 1
-        last >>= 1
-    if last != 0:
-        raise ProofError("the proof is too short")
+    for is_left, step in _climb(index, size - 1, proof):
+        digest = node_hash(step, digest) if is_left else node_hash(digest, step)
     if digest != root:
         raise ProofError("the leaf is not in this tree")
 
@@ -169,21 +156,33 @@ def verify_consistency(
         place >>= 1
         last >>= 1
     old = new = path[0]
-    for step in path[1:]:
+    for is_left, step in _climb(place, last, path[1:]):
+        if is_left:  # of the old tree as well, which has nothing to the right of it
+            old = node_hash(step, old)
+        new = node_hash(step, new) if is_left else node_hash(new, step)
+    if old != old_root or new != new_root:
+        raise ProofError("the new tree does not begin with the old one")
+
+
+def _climb(place: int, last: int, proof: Sequence[bytes]) -> Iterator[tuple[bool, bytes]]:
+    """Yield each digest of a proof with whether it is the left one of its pair.
+
+    It leads from a node to the root, by the node's place and the last one of its level. Raises
+    ProofError if it is longer or shorter than that.
+    """
+    for step in proof:
         if last == 0:
             raise ProofError("the proof is too long")
-        if place & 1 or place == last:
-            old = node_hash(step, old)
-            new = node_hash(step, new)
-            while not place & 1 and place:
+        is_left = bool(place & 1) or place == last
+        if is_left:
+            while not place & 1 and place:  # alone on these levels
                 place >>= 1
                 last >>= 1
-        else:
-            new = node_hash(new, step)
         place >>= 1
         last >>= 1
-    if last != 0 or old != old_root or new != new_root:
-        raise ProofError("the new tree does not begin with the old one")
+        yield is_left, step
+    if last != 0:
+        raise ProofError("the proof is too short")
 
 
 class RangeRoots:
