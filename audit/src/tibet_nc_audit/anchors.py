@@ -5,18 +5,13 @@ Found by reading, not by verifying: whoever uses them checks what they say.
 """
 
 from collections.abc import Iterator
-from typing import Final
 
 from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.lines import CHECKPOINT, KEY, decoded
 from tibet_nc_audit.reader import State
-from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
-from tibet_nc_protocol.records import RECORDS, Checkpoint, Key
-
-# What stands in such records only: within a string, quotation marks are escaped.
-_CHECKPOINT: Final = b'"kind":"checkpoint"'
-_KEY: Final = b'"kind":"key"'
+from tibet_nc_protocol.records import Checkpoint, Key
 
 
 def latest_checkpoint(state: State) -> Checkpoint:
@@ -25,7 +20,7 @@ def latest_checkpoint(state: State) -> Checkpoint:
         found: Checkpoint | None = None
         with state.open(segment_name(first), RECORD_BYTES, CHAIN) as file:
             for line in file:
-                if _CHECKPOINT in line and isinstance(record := _decode(line), Checkpoint):
+                if CHECKPOINT in line and isinstance(record := decoded(line), Checkpoint):
                     found = record
         if found is not None:
             return found
@@ -35,7 +30,7 @@ def latest_checkpoint(state: State) -> Checkpoint:
 def checkpoint_at(state: State, number: int) -> Checkpoint:
     """Return the checkpoint that is a certain record; raises AuditError."""
     for place, line in state.records_from(number):
-        record = _decode(line)
+        record = decoded(line)
         if place != number or not isinstance(record, Checkpoint):
             break
         return record
@@ -54,12 +49,5 @@ def key_lines(state: State, before: int) -> Iterator[bytes]:
     for place, line in state.records_from(0):
         if place >= before:
             return
-        if _KEY in line and isinstance(_decode(line), Key):
+        if KEY in line and isinstance(decoded(line), Key):
             yield line
-
-
-def _decode(line: bytes) -> object:
-    try:
-        return RECORDS.decode(line)
-    except DecodeError:
-        return None

@@ -11,16 +11,12 @@ first key has more: what stands before the change then doesn't rest on the later
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.lines import KEY, decoded, named_key, signed
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.walk import decoded, named_key, signed
 from tibet_nc_protocol.records import Genesis, Key
 from tibet_nc_protocol.signing import PublicKey
-
-_KEY: Final = b'"kind":"key"'
-"""What stands in key records only: within a string, quotation marks are escaped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +47,7 @@ def since(state: State, key: PublicKey) -> Since:
             if signed(decoded(line), key):
                 return Since(first=first, record=number)
             break
-        if _KEY in line and isinstance(record := decoded(line), Key):
+        if KEY in line and isinstance(record := decoded(line), Key):
             if not signed(record, now):
                 break
             now = named_key(record)

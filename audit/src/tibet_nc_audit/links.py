@@ -14,8 +14,9 @@ import msgspec
 
 from tibet_nc_audit.findings import Findings, What
 from tibet_nc_audit.heads import Held, SavedHead
+from tibet_nc_audit.lines import decoded, named_key, signed
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.walk import Walk, decoded, named_key, origin_in, signed
+from tibet_nc_audit.walk import Walk, origin_in
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError
 from tibet_nc_protocol.limits import RECORD_BYTES

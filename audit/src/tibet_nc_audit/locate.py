@@ -3,14 +3,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
 
 from tibet_nc_audit.errors import AuditError, DisagreementError, UnreadableError
 from tibet_nc_audit.heads import Held
+from tibet_nc_audit.lines import ERASED, KEY, RETENTION, decoded
 from tibet_nc_audit.reader import State
-from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.records import (
-    RECORDS,
     Aborted,
     Genesis,
     Intent,
@@ -23,11 +21,6 @@ from tibet_nc_protocol.records import (
     verify_signature,
 )
 from tibet_nc_protocol.signing import PublicKey
-
-_RETENTION: Final = b'"what":"retention"'
-_ERASED: Final = b'"what":"erased"'
-_KEY_RECORD: Final = b'"kind":"key"'
-"""What stands in key records only: within a string, quotation marks are escaped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +88,7 @@ def _places(state: State, number: int) -> Iterator[Located]:
     begun = False
     before: bytes | None = None
     for place, line in state.records_from(max(number - 1, 0)):
-        record = _decode(line) if begun or place == number else None
+        record = decoded(line) if begun or place == number else None
         if place == number or (isinstance(record, Outcome | Aborted) and record.intent == number):
             yield Located(number=place, line=line, before=before, record=record)
             if begun or not isinstance(record, Intent):
@@ -132,11 +125,11 @@ def key_at(state: State, number: int, first: PublicKey | None) -> PublicKey:
     """
     key = first
     for place, line in state.records_from(0):
-        if place == 0 and key is None and isinstance(genesis := _decode(line), Genesis):
+        if place == 0 and key is None and isinstance(genesis := decoded(line), Genesis):
             key = PublicKey.from_hex(genesis.key)
         if key is None or place >= number:
             break
-        if _KEY_RECORD in line and isinstance(record := _decode(line), Key):
+        if KEY in line and isinstance(record := decoded(line), Key):
             verify_signature(record, key)
             key = PublicKey.from_hex(record.key)
     if key is None:
@@ -150,7 +143,7 @@ def erasure(state: State, number: int, *, recording: bool = False) -> Security |
     With ``recording`` it is one that says so of the recording.
     """
     for _, line in state.records_from(number + 1):
-        record = _decode(line)
+        record = decoded(line)
         if (
             isinstance(record, Security)
             and record.what is SecurityEvent.ERASED
@@ -175,7 +168,7 @@ def retentions(state: State, *, pass_over: bool = False) -> Iterator[tuple[int, 
     What can't be read may be passed over.
     """
     for number, line in state.records_from(0, pass_over=pass_over):
-        if _RETENTION in line and isinstance(record := _decode(line), Security):
+        if RETENTION in line and isinstance(record := decoded(line), Security):
             yield number, record
 
 
@@ -185,13 +178,6 @@ def erased_recordings(state: State) -> Iterator[int]:
     Raises AuditError.
     """
     for _, line in state.records_from(0, pass_over=True):
-        record = _decode(line) if _ERASED in line else None
+        record = decoded(line) if ERASED in line else None
         if isinstance(record, Security) and record.erases_recording and record.number is not None:
             yield record.number
-
-
-def _decode(line: bytes) -> Record | None:
-    try:
-        return RECORDS.decode(line)
-    except DecodeError:
-        return None

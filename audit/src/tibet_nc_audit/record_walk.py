@@ -10,8 +10,9 @@ from typing import override
 
 from tibet_nc_audit.findings import Findings
 from tibet_nc_audit.heads import Held, SavedHead
+from tibet_nc_audit.lines import decoded, named_key, signed
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.walk import NOT_SIGNED, Walk, decoded, named_key, origin_in, signed
+from tibet_nc_audit.walk import NOT_SIGNED, Walk, origin_in
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError, SignatureError
 from tibet_nc_protocol.merkle import Frontier

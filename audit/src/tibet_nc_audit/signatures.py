@@ -13,7 +13,7 @@ from multiprocessing import get_context, parent_process
 from typing import Final, Self
 
 from tibet_nc_audit.errors import AuditError
-from tibet_nc_audit.walk import decoded, signed
+from tibet_nc_audit.lines import KEY, decoded, signed
 from tibet_nc_protocol.signing import PublicKey
 
 WORTH_BYTES: Final = 1024 * 1024
@@ -21,9 +21,6 @@ WORTH_BYTES: Final = 1024 * 1024
 
 _AHEAD: Final = 4
 """Batches that each core has in hand or waiting; a batch is some ten milliseconds of work."""
-
-_KEY: Final = b'"kind":"key"'
-"""What stands in key records only: within a string, quotation marks are escaped."""
 
 type Batch = tuple[list[bytes], list[bool] | None]
 """Lines, and whether each is signed; None where that wasn't found out beforehand."""
@@ -70,10 +67,10 @@ class Signatures:
         pending: deque[tuple[list[bytes], Future[list[bool]]]] = deque()
         try:
             for batch in batches:
-                if any(_KEY in line for line in batch):
+                if any(KEY in line for line in batch):
                     yield from _drain(pending)
                 current = key()
-                if current is None or any(_KEY in line for line in batch):
+                if current is None or any(KEY in line for line in batch):
                     yield batch, None
                     continue
                 if len(pending) >= self._most:

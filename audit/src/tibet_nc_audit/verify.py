@@ -14,12 +14,12 @@ from tibet_nc_audit.evidence import Counts, Evidence
 from tibet_nc_audit.findings import Finding, Findings
 from tibet_nc_audit.heads import Depth, Held, SavedHead
 from tibet_nc_audit.keys import since
+from tibet_nc_audit.lines import decoded, signed
 from tibet_nc_audit.links import LinkWalk
 from tibet_nc_audit.locate import find_held
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.record_walk import RecordWalk
 from tibet_nc_audit.signatures import Signatures
-from tibet_nc_audit.walk import decoded, signed
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.records import Genesis, Record

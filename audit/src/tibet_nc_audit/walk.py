@@ -27,19 +27,15 @@ from dataclasses import dataclass
 
 from tibet_nc_audit.findings import Finding, Findings, What
 from tibet_nc_audit.heads import Held, SavedHead
+from tibet_nc_audit.lines import decoded, signed
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol.counts import counted
-from tibet_nc_protocol.errors import DecodeError, RecordError, SignatureError
+from tibet_nc_protocol.errors import RecordError
 from tibet_nc_protocol.layout import CHAIN, segment_name
 from tibet_nc_protocol.limits import EXACT_INTEGER, RECORD_BYTES
 from tibet_nc_protocol.records import (
-    RECORDS,
     Checkpoint,
-    Genesis,
-    Key,
-    Record,
     digest,
-    verify_signature,
 )
 from tibet_nc_protocol.signing import PublicKey
 
@@ -343,33 +339,6 @@ class Walk(ABC):
             ),
             spot.lines,
         )
-
-
-def decoded(line: bytes) -> Record | None:
-    """Return the record in a line, None if it holds none."""
-    try:
-        return RECORDS.decode(line)
-    except DecodeError:
-        return None
-
-
-def signed(record: Record | None, key: PublicKey | None) -> bool:
-    """Tell whether a record is the executor's."""
-    if record is None or key is None:
-        return False
-    try:
-        verify_signature(record, key)
-    except SignatureError:
-        return False
-    return True
-
-
-def named_key(record: Genesis | Key) -> PublicKey | None:
-    """Return the key that a record names, None if that is no good key."""
-    try:
-        return PublicKey.from_hex(record.key)
-    except SignatureError:
-        return None
 
 
 def origin_in(line: bytes) -> str:

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.lines import decoded
 from tibet_nc_audit.reader import State
-from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS
 from tibet_nc_protocol.records import (
-    RECORDS,
     Checkpoint,
     Outcome,
     Record,
@@ -56,7 +55,7 @@ class ChainCopy:
         self.unsent: list[tuple[range, int]] = []
         """Records whose entries journald did not take, as the record with that number says."""
         for _, line in state.records_from(0):
-            record = _decode(line)
+            record = decoded(line)
             self._digests += hashlib.sha256(line).digest()
             self._prints += fingerprint(journal_fields(record))
             if isinstance(record, Checkpoint):
@@ -87,7 +86,7 @@ class ChainCopy:
         """Return what a journal entry has to say of a record; raises AuditError."""
         for place, line in self._state.records_from(number):
             if place == number:
-                return journal_fields(_decode(line))
+                return journal_fields(decoded(line))
         raise AuditError(f"record {number} is gone meanwhile")
 
 
@@ -114,10 +113,3 @@ def fingerprint(fields: Mapping[str, str]) -> bytes:
     """Return a few bytes that differ when a field does."""
     text = "\0".join(fields.get(name, "\1") for name in FIELDS)
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:_PRINT]
-
-
-def _decode(line: bytes) -> Record | None:
-    try:
-        return RECORDS.decode(line)
-    except DecodeError:
-        return None

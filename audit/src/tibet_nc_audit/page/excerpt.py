@@ -14,19 +14,17 @@ from typing import Final
 import msgspec
 
 from tibet_nc_audit.filters import Filter
+from tibet_nc_audit.lines import decoded, named_key, signed
 from tibet_nc_audit.reader import State
-from tibet_nc_protocol.errors import DecodeError, SignatureError
 from tibet_nc_protocol.layout import CHAIN, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.merkle import Frontier, leaf_hash
 from tibet_nc_protocol.records import (
     FIRST_PREV,
-    RECORDS,
     Genesis,
     Key,
     Record,
     digest,
-    verify_signature,
 )
 from tibet_nc_protocol.signing import PublicKey
 
@@ -84,7 +82,7 @@ class Excerpt:
         surplus = self._state.chain_bytes() - limit
         for number, line in self._read():
             self.total = number + 1
-            record = _decode(line)
+            record = decoded(line)
             if number == 0 and isinstance(record, Genesis):
                 self.host, self.origin = record.host, record.executor
             time = "" if record is None else record.time
@@ -133,30 +131,8 @@ class Excerpt:
             self._tree.append(leaf_hash(line))
             if self._tree.size != number + 1:
                 self._tree = None
-        if isinstance(record, Genesis) and number == 0 and self.key is None:
-            self.key = _key(record.key)
-        elif isinstance(record, Key) and self.key is not None:
-            self.key = _next_key(record, self.key)
+        if (isinstance(record, Genesis) and number == 0 and self.key is None) or (
+            isinstance(record, Key) and signed(record, self.key)
+        ):
+            self.key = named_key(record)
         self.start, self.prev = number + 1, digest(line)
-
-
-def _next_key(record: Key, key: PublicKey) -> PublicKey | None:
-    try:
-        verify_signature(record, key)
-    except SignatureError:
-        return key
-    return _key(record.key)
-
-
-def _key(text: str) -> PublicKey | None:
-    try:
-        return PublicKey.from_hex(text)
-    except SignatureError:
-        return None
-
-
-def _decode(line: bytes) -> Record | None:
-    try:
-        return RECORDS.decode(line)
-    except DecodeError:
-        return None
