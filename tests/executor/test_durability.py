@@ -32,7 +32,7 @@ TRACED = re.compile(r"(\d+) +(\w+)\((.*)\) += (\d+)(?:<(.*)>)?")
 """A call that went well: process, name, arguments, result, and what that is."""
 WAKING = r'"\0", 1'
 """What one thread sends to another to wake it up."""
-FREE = re.compile(r"reserve|lock|index\.sqlite.*")
+FREE = re.compile(r"reserve(\.2)?|lock|index\.sqlite.*")
 """Files that may be lost: they are made anew."""
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")

@@ -35,7 +35,7 @@ from tibet_nc_protocol.messages import (
     Response,
     Started,
 )
-from tibet_nc_protocol.records import Intent, Session, SessionState
+from tibet_nc_protocol.records import Intent, Outcome, Session, SessionState
 from tibet_nc_protocol.terms import DenialCode, Reason
 
 
@@ -224,6 +224,29 @@ async def test_what_runs_when_the_disk_fills_up_has_its_outcome(
         chunk = await client.receive()
         assert isinstance(chunk, Chunk)
         assert (chunk.data, chunk.last) == (b"", True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+async def test_what_runs_when_no_file_can_be_made_has_its_outcome(
+    place: Path, connect: Connect
+) -> None:
+    """Also where that begins the chain's next segment, which is two files (I7)."""
+    state = place / "state"
+    state.mkdir()
+    with private_mounts():
+        mount_memory(state, "size=16m", "nr_inodes=60")
+        with Executor(place, settings="[audit]\nsegment_bytes = 4096\n") as executor:
+            client = await connect(executor)
+            with suppress(OSError):
+                for number in range(60):
+                    (state / f"filler-{number}").touch()
+            commands = 0
+            while isinstance(denied := await client.run("true"), Finished):
+                commands += 1
+            assert "nothing was run: no room" in denied.reason
+            chain = records(executor)
+            assert len([record for record in chain if isinstance(record, Intent)]) == commands
+            assert len([record for record in chain if isinstance(record, Outcome)]) == commands
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")

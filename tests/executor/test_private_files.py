@@ -69,6 +69,7 @@ async def test_nobody_else_can_read_what_is_kept(tmp_path: Path) -> None:
     [
         "lock",
         "reserve",
+        "reserve.2",
         TOKENS,
         "recording.cast",
         f"{CHAIN}/{segment_name(0)}",

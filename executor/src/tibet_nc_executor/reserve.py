@@ -3,6 +3,8 @@
 
 When the disk is full it is given up: there is room then to record how what already runs has ended,
 and that further commands are refused. It is made again before the next command.
+
+A disk can also be full of files, and a segment of the chain, which a record may begin, is two.
 """
 
 import errno
@@ -19,17 +21,19 @@ RESERVE_BYTES: Final = 1024 * 1024
 
 
 class Reserve:
-    """A file that holds the room."""
+    """Two files, of which the first holds the room."""
 
     def __init__(self, path: Path) -> None:
         """Nothing is made yet."""
         self._path = path
+        self._second = path.with_name(f"{path.name}.2")
 
     def make(self) -> None:
         """Keep the room, if it isn't kept yet or only in part; raises OSError."""
         with suppress(FileNotFoundError):
-            if self._path.stat().st_size >= RESERVE_BYTES:
+            if self._path.stat().st_size >= RESERVE_BYTES and self._second.exists():
                 return
+        os.close(open_append(self._second))
         descriptor = open_append(self._path)
         try:
             os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
@@ -46,5 +50,6 @@ class Reserve:
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
-            self._path.unlink(missing_ok=True)
+            for path in (self._path, self._second):
+                path.unlink(missing_ok=True)
             return write()
