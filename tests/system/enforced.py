@@ -149,6 +149,13 @@ class Talk:
                 return
         raise NotHeldError(f"{command} still runs")
 
+    async def gone(self, who: str, command: str) -> None:
+        """Have an operator ask for the jobs until one is over; tell of the last time."""
+        before = len(self.lines)
+        while command in await self.ask(who, "!jobs"):
+            await asyncio.sleep(1)
+            del self.lines[before:]
+
     def scene(self, title: str, about: str) -> None:
         """Begin another part of the page."""
         print(title, flush=True)
@@ -240,6 +247,15 @@ async def memory_bomb(talk: Talk) -> None:
     seen = await talk.run("look", f"grep -H . {UNIT}/memory.events {UNIT}/memory.events.local")
     hold(value(seen, "memory.events:oom_kill") > 0, "the command's memory was limited")
     before = value(seen, "memory.events.local:max")
+    talk.scene(
+        "A memory bomb that is left running",
+        "Its command has had its answer long before. The next one of the session tells the end.",
+    )
+    await talk.run("one", "memory-bomb &")
+    await talk.gone("look", "memory-bomb")
+    seen = await talk.run("one", "true")
+    used = rf"#\d+: its {COMMAND_MIB} MiB of memory were used up, .*; to raise it: shell\.memory"
+    hold(re.search(used, seen) is not None, f"its end is told: {seen}")
     talk.scene(
         "Two memory bombs at once",
         "Together they reach the unit's `MemoryMax=`. Commands are ended, the executor is not.",

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tibet_nc_executor.door import Door
@@ -27,11 +27,15 @@ _LOOK_S: Final = 0.25  # how often it is looked whether anything still runs
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rest:
-    """The end of what a command left running; `killed` processes had to be ended."""
+    """The end of what a command left running; `killed` processes had to be ended.
+
+    `memory` says that the kernel has ended some for want of that.
+    """
 
     reason: Reason
     duration_ms: int
     killed: int
+    memory: str | None
     notes: tuple[str, ...]
 
 
@@ -39,7 +43,7 @@ class Background:
     """Processes that outlive their command.
 
     `exited` is done when the command's shell is, and `end_shell` ends one that is not; both tell
-    whether it can be waited for.
+    whether it can be waited for. Together they may have so many bytes of `memory`.
     """
 
     def __init__(
@@ -48,11 +52,15 @@ class Background:
         outlet: Outlet,
         exited: asyncio.Future[bool],
         end_shell: Callable[[], Awaitable[bool]],
+        *,
+        memory: int,
     ) -> None:
         self._door: Final = door
         self._outlet: Final = outlet
         self._exited: Final = exited
         self._end_shell: Final = end_shell
+        self._memory: Final = memory
+        self._killed_before: Final = door.cell.enclosure.memory_kills().processes
         self._asking: asyncio.Task[None] | None = None
         self._ordered = asyncio.Event()
         self._notes: list[str] = []
@@ -97,6 +105,7 @@ class Background:
                     async with asyncio.timeout(_LOOK_S):
                         await self._ordered.wait()
             over = time.monotonic()
+            memory = self._killed_for_memory()
             killing = self._ordered.is_set()
             seen = self.count if killing else 0
             remains = await self._end(killing)
@@ -120,8 +129,16 @@ class Background:
             reason=Reason.KILLED if killing else by_itself,
             duration_ms=round((over - self._begun) * 1000),
             killed=killed,
+            memory=memory,
             notes=tuple(self._notes),
         )
+
+    def _killed_for_memory(self) -> str | None:
+        """Say what the kernel has killed for want of memory since the command's end."""
+        kills = self._door.cell.enclosure.memory_kills()
+        if kills.processes == self._killed_before:
+            return None
+        return replace(kills, processes=kills.processes - self._killed_before).told(self._memory)
 
     def _lives(self) -> bool:
         enclosure = self._door.cell.enclosure

@@ -329,14 +329,7 @@ class Command:
     def _look_for_memory(self) -> None:
         kills = self._door.cell.enclosure.memory_kills()
         if kills.processes:
-            killed = f"{counted(kills.processes, 'process', 'processes')} killed"
-            self._notes.append(
-                f"limit: its {self._settings.limits.memory >> 20} MiB of memory were used up, "
-                f"{killed}; to raise it: shell.memory_bytes"
-                if kills.own
-                else f"limit: all commands' memory (MemoryMax=), or the host's, was used up, "
-                f"{killed}"
-            )
+            self._notes.append(f"limit: {kills.told(self._settings.limits.memory)}")
 
     async def _leave(self, status: Status | None, duration_ms: int) -> Ending | None:
         """Cut the command from what it left, if it left something that may go on."""
@@ -358,7 +351,13 @@ class Command:
         if self._outlet.failure is not None:
             return None
         self._finish_state()
-        self.background = Background(self._door, self._outlet, self._exited, self._shell_gone)
+        self.background = Background(
+            self._door,
+            self._outlet,
+            self._exited,
+            self._shell_gone,
+            memory=self._settings.limits.memory,
+        )
         return self._conclude(status, Remains(killed=0, surviving=0), duration_ms, left)
 
     async def _shell_gone(self) -> bool:

@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from tibet_nc_protocol.counts import counted
+
 GIVE_UP_S: Final = 10.0  # longer than the kernel takes to free the memory of a large process
 _FIRST_PAUSE_S: Final = 0.0005
 _LONGEST_PAUSE_S: Final = 0.02
@@ -37,6 +39,14 @@ class MemoryKills:
 
     processes: int = 0
     own: bool = False
+
+    def told(self, limit: int) -> str:
+        """Say it of a run that may have so many bytes of memory."""
+        killed = f"{counted(self.processes, 'process', 'processes')} killed"
+        if self.own:
+            used = f"its {limit >> 20} MiB of memory were used up"
+            return f"{used}, {killed}; to raise it: shell.memory_bytes"
+        return f"all commands' memory (MemoryMax=), or the host's, was used up, {killed}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,8 +76,8 @@ class Leftover:
             self._notes.append(why[:NOTE_CHARACTERS])
         self._background.kill()
 
-    async def perform(self, archive: Archive) -> str:
-        """Wait for its end, record it, and return what is said of it in the session.
+    async def perform(self, archive: Archive) -> tuple[str, ...]:
+        """Wait for its end, record it, and return the notes on it for the session.
 
         Raises LedgerError if it can't be recorded.
         """
@@ -88,10 +88,11 @@ class Leftover:
         finally:
             self._recorder.close()
         how = _ENDINGS.get(rest.reason, "by SIGKILL")
-        return (
-            f"what #{self.number} left running has ended {how}, after "
-            f"{rest.duration_ms / 1000:.1f} s and {counted(self.output_bytes, 'byte')}"
-        )
+        after = f"after {rest.duration_ms / 1000:.1f} s and {counted(self.output_bytes, 'byte')}"
+        what = f"what #{self.number} left running has ended"
+        if rest.memory is not None:
+            return f"{what}, {after}", f"#{self.number}: {rest.memory}"
+        return (f"{what} {how}, {after}",)
 
     async def _record(self, archive: Archive, rest: Rest) -> None:
         recorder = self._recorder
@@ -100,6 +101,8 @@ class Leftover:
         except OSError as error:
             raise LedgerError(f"the recording can't be synced: {error.strerror}") from None
         notes = [*self._notes, *rest.notes]
+        if rest.memory is not None:
+            notes.append(f"limit: {rest.memory}")
         if recorder.failure is not None:
             notes.append(recorder.failure)
         await archive.append(

@@ -233,7 +233,8 @@ class Runs:
 
     async def _to_its_end(self, leftover: Leftover, session: OperatorSession) -> None:
         try:
-            session.tell(await leftover.perform(self._archive))
+            for note in await leftover.perform(self._archive):
+                session.tell(note)
         except LedgerError:  # whoever wants to run something is told, and the next start records it
             return
         finally:
