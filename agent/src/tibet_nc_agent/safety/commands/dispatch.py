@@ -67,6 +67,7 @@ _GNU = frozenset(
 )
 _PATTERN_FIRST = frozenset(["grep", "egrep", "fgrep", "zgrep", "rg", "ag", "sed", "awk", "gawk"])
 _VERSIONED_SHELL = re.compile(r"(?:bash|zsh|ksh|dash)-?[\d.]+")
+_SIGIL = re.compile(r"^(?:[=^]|e:)")  # in zsh, nushell and elvish: the program of this name
 _VARIANT = re.compile(
     r"(?:[-.]?\d[\d.]*|[-.](?:basic|tiny|nox|gtk3?|huge|real|distrib|ws|gnu|static|io|exe|bin"
     r"|multiarch|remote|x86_64|util-linux))$"
@@ -381,12 +382,13 @@ def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
 
 
 def _usual_name(policy: Policy, name: str) -> str:
-    """Return the name that the tables know a variant by: `vim.basic`, `gcc-12`, `grm`."""
+    """Return the name that the tables know a variant by: `vim.basic`, `gcc-12`, `grm`, `=rm`."""
     if _is_known(policy, name):
         return name
-    usual = _VARIANT.sub("", name)
-    if usual != name and _is_known(policy, usual):
-        return usual
+    for spelling in (_VARIANT, _SIGIL):
+        usual = spelling.sub("", name)
+        if usual != name and _is_known(policy, usual):
+            return usual
     return name[1:] if name[0] == "g" and name[1:] in _GNU else name
 
 

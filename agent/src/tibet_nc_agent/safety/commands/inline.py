@@ -54,6 +54,7 @@ _MOVES = re.compile(
     r"|\bfind\([^\n]{0,60}unlink[^\n]{0,20}[\"'](/[^\"']{0,500})[\"']"
     r"|\bFile\([\"'](/[^\"']{0,500})[\"']\)\.delete"
 )
+_CALL_OPERATOR = re.compile(r"(^|[;{(|\n]\s{0,9})[&.]\s{1,9}")  # of PowerShell: `& "reboot"`
 _BARE_EXEC = re.compile(r"\b(?:exec|system|spawn)\s+(?:qw\s*\W)?([^\]\n;)]{1,500})")
 _BACKQUOTED = re.compile(r"`([^`]{1,2000})`")
 _TREE_REMOVAL = re.compile(
@@ -132,7 +133,7 @@ def judge_code(
     if language == "python" and judge_python(walk, text, state, span, stdin):
         return
     if language == "powershell":
-        walk.program(text, state.started(), span, lax=True)
+        walk.program(_CALL_OPERATOR.sub(r"\1", text), state.started(), span, lax=True)
     if language in ("tcl", "perl"):
         for found in _BARE_EXEC.finditer(text):
             walk.program(found.group(1), state.started(), span, stdin, lax=True)
