@@ -6,13 +6,12 @@ import pty
 import subprocess
 from pathlib import Path
 
-import pyte
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.audit.chains import Chain, cast, sample
-from tests.audit.program import PROGRAM, safe, terminal, within
+from tests.audit.program import PROGRAM, safe, within
 from tibet_nc_audit.errors import DisagreementError
 from tibet_nc_audit.export import cast_lines
 from tibet_nc_audit.locate import locate
@@ -91,25 +90,6 @@ def test_to_a_terminal(root: Path) -> None:
     os.close(master)
     # The terminal's own driver puts a carriage return before each line end.
     assert received == OUTPUT.replace(b"\n", b"\r\n") + RESET
-
-
-@pytest.mark.parametrize("left_open", ["\x1b]0;title", "\x1b[5;", "\x1b(", ""])
-def test_the_terminal_afterwards(tmp_path: Path, left_open: str) -> None:
-    """Whatever modes a recording leaves, even a terminal without a soft reset has its own back."""
-    modes = "\x1b[4h\x1b[?5h\x1b[?7l\x1b[?25l\x1b[5;10r\x1b[1;31;44m\x1b[7;3H\x1b(0\x0e"
-    chain = Chain(tmp_path)
-    chain.outcome(chain.intent("top"), f"{modes}{left_open}".encode())
-    screen, fresh = pyte.Screen(80, 24), pyte.Screen(80, 24)
-    stream = pyte.Stream(screen)
-    stream.feed(terminal("--state", tmp_path, "replay", "1", "--no-wait")[1])
-    assert screen.mode == fresh.mode
-    assert (screen.margins, screen.charset, screen.g0_charset) == (
-        fresh.margins,
-        fresh.charset,
-        fresh.g0_charset,
-    )
-    assert screen.cursor.attrs == fresh.cursor.attrs
-    assert (screen.cursor.hidden, screen.cursor.y) == (False, 6)
 
 
 def test_another_recording(root: Path) -> None:
