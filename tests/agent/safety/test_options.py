@@ -69,6 +69,9 @@ def test_what_an_option_runs_is_found_in_a_cluster_too(line: str) -> None:
         "perl -I lib -lane 'system(\"reboot\")' f",
         "perl -F: -0777ne 'system(\"reboot\")' f",
         "perl -Mre=eval -E 'system(\"reboot\")'",
+        "perl -M'POSIX;system(\"reboot\")' -e 1",
+        "perl -m'lib system(\"reboot\")' -e 1",
+        "perl -wM'lib system(\"reboot\")' x.pl",
         "ruby -C /tmp -e 'system(\"reboot\")'",
         "ruby -I lib -rset -e 'system(\"reboot\")'",
         "ruby -r json -ne 'system(\"reboot\")'",
@@ -79,7 +82,7 @@ def test_what_an_option_runs_is_found_in_a_cluster_too(line: str) -> None:
     ],
 )
 def test_inline_code_is_found_behind_other_options(line: str) -> None:
-    """Neither the value of another option nor a letter in it is taken for the code."""
+    """Code is found in whatever option holds it, and no other value is taken for it."""
     assert judge(line).decision is DENY
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an interpreter runs that isn't behind `-c` or `-e`: modules, and code in other options."""
+"""Modules that Python runs by name, and what they run."""
 
 import pytest
 
@@ -39,19 +39,6 @@ def test_what_a_module_runs_is_judged(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "perl -M'POSIX;system(\"reboot\")' -e 1",
-        "perl -m'lib system(\"reboot\")' -e 1",
-        "perl -wM'lib system(\"reboot\")' x.pl",
-    ],
-)
-def test_what_perl_uses_is_code(line: str) -> None:
-    """Perl reads the value of -M as code, and so does the safety stage."""
-    assert judge(line).decision is Decision.DENY
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
         "python3 -m timeit '\"-\".join(str(n) for n in range(100))'",
         "python3 -m cProfile -s cumtime x.py a b",
         "python3 -m pdb x.py",
@@ -59,8 +46,6 @@ def test_what_perl_uses_is_code(line: str) -> None:
         "python3 -m venv x",
         "curl -s https://example.org/x | python3 -m json.tool",
         "ipython -c 'print(1 != 2)'",
-        "perl -M'List::Util qw(sum max)' -e 'print sum 1,2'",
-        "perl -MList::Util=sum,max -ne 'print' f",
     ],
 )
 def test_ordinary_modules_are_allowed(line: str) -> None:
