@@ -9,6 +9,7 @@ from tests.audit import chains
 from tests.audit.chains import Chain
 from tests.harness.browser import Page
 from tests.integration.report import export, verdict
+from tibet_nc_protocol.terms import Reason
 
 SHOWN = "document.querySelector('.output').textContent"
 
@@ -42,6 +43,16 @@ def test_a_session_from_end_to_end(page: Page, tmp_path: Path) -> None:
         " x.dispatchEvent(new Event('input')) })()"
     )
     assert page.evaluate(lengths) == [3890, 20]
+
+
+def test_an_ending_that_nobody_knows(page: Page, tmp_path: Path) -> None:
+    """A command that the kernel could not end has neither status nor signal, as the page says."""
+    chain = Chain(tmp_path / "state")
+    chain.outcome(chain.intent("cat /stuck"), status=None, reason=Reason.KILLED)
+    verdict(page, export(chain.root))
+    shown = page.evaluate("document.body.innerText")
+    assert "exit unknown, killed" in shown
+    assert "undefined" not in shown
 
 
 def test_times_that_are_none(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
