@@ -59,7 +59,9 @@ class LoneExecutor(Executor):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        super().__exit__(kind, error, trace)
+        self.stop()
+        if error is not None:
+            self.show_log()
         if self._cgroup is not None:
             remove_cgroup(self._cgroup)
 

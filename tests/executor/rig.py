@@ -84,7 +84,11 @@ class Executor:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        print(self.log.read_text(errors="replace"))  # shown beside what has failed
+        self.show_log()  # pytest shows it beside what has failed
+
+    def show_log(self) -> None:
+        """Print what it has logged."""
+        print(self.log.read_text(errors="replace"))
 
     def _make(self, settings: str, shell: str) -> None:
         directory = self.directory
