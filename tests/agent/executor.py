@@ -28,7 +28,7 @@ AGENT: Final = Identity(b"\x01" * 32)
 EXECUTOR: Final = Identity(b"\x02" * 32)
 OTHER: Final = Identity(b"\x03" * 32)
 CONNECTION: Final = "c" * 32
-WELCOME: Final = Welcome(host="web1", records=3, head="0" * 64)
+WELCOME: Final = Welcome(host="web1", records=3, head="0" * 64, rows=24, columns=80)
 
 
 class Peer:

@@ -5,7 +5,17 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from tibet_nc_agent.content import cost
-from tibet_nc_agent.excerpt import EDGE_BYTES, EDGE_LINES, Excerpt, excerpt, lines_of, whole
+from tibet_nc_agent.excerpt import (
+    EDGE_BYTES,
+    EDGE_LINES,
+    SCREEN_BYTES,
+    Excerpt,
+    excerpt,
+    lines_of,
+    newest,
+    whole,
+)
+from tibet_nc_agent.screen import USUAL, Size
 
 LINES = st.lists(
     st.one_of(
@@ -35,6 +45,7 @@ def cut(data: bytes, budget: int) -> Excerpt:
     return excerpt(
         data[:EDGE_BYTES],
         data[-EDGE_BYTES:],
+        USUAL,
         size=len(data),
         lines=lines_of(data),
         budget=budget,
@@ -46,7 +57,7 @@ def test_within_budget(data: bytes, budget: int) -> None:
     """An excerpt never takes more than its budget, nor does a whole output."""
     view = cut(data, budget)
     assert cost(view.head) + cost(view.tail) <= budget + 128
-    text = whole(data, budget)
+    text = whole(data, budget, USUAL)
     assert text is None or cost(text) <= budget
 
 
@@ -117,15 +128,32 @@ def test_a_sequence_over_many_lines() -> None:
 def test_nothing() -> None:
     """No output has an empty excerpt."""
     assert cut(b"", 1024) == Excerpt(head="", tail="", hidden_lines=0, hidden_bytes=0)
-    assert whole(b"", 1024) == ""
+    assert whole(b"", 1024, USUAL) == ""
 
 
 def test_only_the_beginning_is_at_hand() -> None:
     """Without the end of an output, its beginning is shown and the rest counted in bytes."""
-    view = excerpt(b"a\n" * 8192, b"", size=1_000_000, lines=None, budget=4096)
+    view = excerpt(b"a\n" * 8192, b"", USUAL, size=1_000_000, lines=None, budget=4096)
     assert view.head == "\n".join("a" * EDGE_LINES)
     assert (view.tail, view.hidden_lines, view.hidden_bytes) == (
         "",
         None,
         1_000_000 - 2 * EDGE_LINES,
     )
+
+
+def test_of_a_larger_screen_less_is_drawn() -> None:
+    """An emulator's time grows with its screen: it gets less, and the rest is counted."""
+    large = Size(rows=USUAL.rows * 2, columns=USUAL.columns * 4)
+    drawn = SCREEN_BYTES // 8
+    data = b"older" + b"\x1b[9Hold\r" * (drawn // 2) + b"\x1b[2Knew"
+    assert newest(data, USUAL, whole=True).splitlines()[::8] == ["older", "new"]
+    assert newest(data, large, whole=True).splitlines()[::8] == ["", "new"]
+    view = excerpt(
+        data[:EDGE_BYTES], data[-EDGE_BYTES:], large, size=len(data), lines=None, budget=4096
+    )
+    assert view.hidden_bytes == len(data) - drawn
+    moving = b"\x1b[2J" * (drawn // 4)
+    assert whole(moving, 4096, large) == ""
+    assert whole(moving + b"\n", 4096, large) is None
+    assert whole(moving + b"\n", 4096, USUAL) == ""

@@ -7,6 +7,7 @@ from tests.agent.answers import ANSWERER, EVENT, check_harmless, result
 from tests.oddities import Oddity, oddities
 from tibet_nc_agent.excerpt import whole
 from tibet_nc_agent.render import OUTPUT_BUDGET
+from tibet_nc_agent.screen import USUAL
 
 ALL = list(oddities())
 
@@ -16,7 +17,7 @@ def test_an_odd_output_is_shown_as_text(oddity: Oddity) -> None:
     """Body and HTML are those of the corpus, to the character."""
     size = len(oddity.output)
     finished = result(output=oddity.output, output_bytes=size, recorded_bytes=size)
-    text = whole(oddity.output, OUTPUT_BUDGET)
+    text = whole(oddity.output, OUTPUT_BUDGET, USUAL)
     assert text is not None
     content = ANSWERER.finished(EVENT, finished, text)
     check_harmless(content)

@@ -10,6 +10,7 @@ from tibet_nc_agent.content import RESULT_KEY, Part, edit_of
 from tibet_nc_agent.excerpt import NEWEST_LINES, newest
 from tibet_nc_agent.progress import EDITS, FIRST_PAUSE_SECONDS, SPACING_SECONDS, Pace, Progress
 from tibet_nc_agent.render import Answerer
+from tibet_nc_agent.screen import USUAL
 
 STEPS = st.lists(st.tuples(st.floats(0, 500), st.booleans(), st.integers(0, 3)), max_size=400)
 
@@ -86,12 +87,12 @@ def test_an_edit_is_one_for_all_clients() -> None:
 @given(st.binary(max_size=8192), st.booleans())
 def test_the_newest_output_is_short(data: bytes, whole: bool) -> None:
     """Whatever was printed, cut wherever, a few lines are shown."""
-    assert newest(data, whole=whole).count("\n") < NEWEST_LINES
+    assert newest(data, USUAL, whole=whole).count("\n") < NEWEST_LINES
 
 
 def test_a_cut_output_begins_cleanly() -> None:
     """What is left of a line, a character or a sequence at the cut is not shown."""
-    assert newest(b"0;31mrest\nnext\nlast", whole=False) == "next\nlast"
-    assert newest("日本語".encode()[1:], whole=False) == "本語"
-    assert newest(b"50%\r60%\r70%", whole=False) == "70%"
-    assert newest(b"1\n2\n\x1b[2A\x1b[J3\n4\n", whole=True) == "3\n4"
+    assert newest(b"0;31mrest\nnext\nlast", USUAL, whole=False) == "next\nlast"
+    assert newest("日本語".encode()[1:], USUAL, whole=False) == "本語"
+    assert newest(b"50%\r60%\r70%", USUAL, whole=False) == "70%"
+    assert newest(b"1\n2\n\x1b[2A\x1b[J3\n4\n", USUAL, whole=True) == "3\n4"

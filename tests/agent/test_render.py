@@ -11,6 +11,7 @@ from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.content import RESULT_KEY, with_block
 from tibet_nc_agent.excerpt import EDGE_BYTES, Excerpt, excerpt, whole
 from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
+from tibet_nc_agent.screen import USUAL
 from tibet_nc_agent.units import grouped
 from tibet_nc_protocol.messages import Denied, Started, TailReport
 from tibet_nc_protocol.terms import DenialCode, Reason, Stage
@@ -97,7 +98,7 @@ def test_a_drawing_says_that_it_is_one() -> None:
     """Where a terminal would have overwritten output, the answer says where all of it is (I12)."""
     output = b"one\ntwo\n\x1b[2Athree\n"
     finished = result(output=output, output_bytes=len(output), recorded_bytes=len(output))
-    text = whole(output, OUTPUT_BUDGET)
+    text = whole(output, OUTPUT_BUDGET, USUAL)
     assert text == "three\ntwo"
     lines = str(ANSWERER.finished(EVENT, finished, text)["body"]).splitlines()
     assert lines[2] == (
@@ -186,7 +187,7 @@ def test_what_of_a_drawn_output_is_shown() -> None:
     """A terminal's screen is told to be its end; no line or byte between is made up (I12)."""
     data = b"".join(b"\r\x1b[K%d of 3000 done" % left for left in range(3000, 0, -1)) + b"\n"
     view = excerpt(
-        data[:EDGE_BYTES], data[-EDGE_BYTES:], size=len(data), lines=1, budget=OUTPUT_BUDGET
+        data[:EDGE_BYTES], data[-EDGE_BYTES:], USUAL, size=len(data), lines=1, budget=OUTPUT_BUDGET
     )
     shown = Attached(excerpt=view, name="host-42.txt", problem=None)
     body = str(ANSWERER.finished(EVENT, result(), shown)["body"])
@@ -200,7 +201,7 @@ def test_a_long_line_has_no_lines_hidden() -> None:
     """What is left out of one long line is counted in bytes alone."""
     data = b"x" * 100_000
     view = excerpt(
-        data[:EDGE_BYTES], data[-EDGE_BYTES:], size=len(data), lines=1, budget=OUTPUT_BUDGET
+        data[:EDGE_BYTES], data[-EDGE_BYTES:], USUAL, size=len(data), lines=1, budget=OUTPUT_BUDGET
     )
     shown = Attached(excerpt=view, name="host-42.txt", problem=None)
     body = str(ANSWERER.finished(EVENT, result(), shown)["body"])
@@ -211,17 +212,17 @@ def test_the_newest_screen_is_whole() -> None:
     """``!tail`` of a full-screen program shows all of its screen."""
     data = b"\x1b[H\x1b[2J" + b"".join(b"row %d\n" % row for row in range(23))
     report = TailReport(request=1, number=42, output_bytes=len(data), data=data)
-    body = str(ANSWERER.told(EVENT, *reports.tail(report))["body"])
+    body = str(ANSWERER.told(EVENT, *reports.tail(report, USUAL))["body"])
     assert body.splitlines()[:-1] == [f"row {row}" for row in range(23)]
 
 
 def test_tail() -> None:
     """The newest output is shown, with how much there is in all."""
     report = TailReport(request=1, number=42, output_bytes=10_000, data=b"a\nb\n")
-    content = ANSWERER.told(EVENT, *reports.tail(report))
+    content = ANSWERER.told(EVENT, *reports.tail(report, USUAL))
     assert content["body"] == ("a\nb\n#42 has printed 10 000 bytes so far; these are the last 4")
     nothing = TailReport(request=1, number=42, output_bytes=0, data=b"")
-    content = ANSWERER.told(EVENT, *reports.tail(nothing))
+    content = ANSWERER.told(EVENT, *reports.tail(nothing, USUAL))
     assert content["body"] == "#42 has printed 0 bytes so far"
 
 

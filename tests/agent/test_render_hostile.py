@@ -11,6 +11,7 @@ from tibet_nc_agent.excerpt import excerpt, whole
 from tibet_nc_agent.lanes import Waiting
 from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
 from tibet_nc_agent.reports import AgentFacts
+from tibet_nc_agent.screen import USUAL
 from tibet_nc_protocol.messages import (
     Announcement,
     Cage,
@@ -48,12 +49,13 @@ def test_any_output_is_harmless_and_fits(
         notes=tuple(notes),
         token=token,
     )
-    shown: str | Attached | None = whole(output, OUTPUT_BUDGET)
+    shown: str | Attached | None = whole(output, OUTPUT_BUDGET, USUAL)
     if shown is None:
         lines = output.count(b"\n") + (not output.endswith(b"\n"))
         view = excerpt(
             output[:16384],
             output[-16384:],
+            USUAL,
             size=len(output),
             lines=lines,
             budget=OUTPUT_BUDGET,
@@ -188,7 +190,8 @@ def test_any_report_is_harmless_and_fits(
         reports.tail(
             TailReport(
                 request=1, number=number, output_bytes=number, data="".join(texts).encode()[-8192:]
-            )
+            ),
+            USUAL,
         ),
         reports.checkpoint(Announcement(size=number, root="0" * 64, note=name)),
         reports.help_text(dedicated=True),

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from tibet_nc_agent.screen import COLUMNS, SPARE, moves, settled
+from tibet_nc_agent.screen import SPARE, USUAL, Size, moves, settled
 from tibet_nc_agent.visible import visible
 
 HIDDEN = {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}
@@ -31,20 +31,23 @@ OTHER = st.sampled_from(
 HOSTILE = st.lists(st.one_of(CONTROL, OTHER, st.text(max_size=90)), max_size=60).map("".join)
 
 
-@given(HOSTILE)
+@given(HOSTILE, st.builds(Size, rows=st.integers(1, 60), columns=st.integers(1, 200)))
 @settings(deadline=None)
-def test_any_output_gives_lines_of_text(text: str) -> None:
+def test_any_output_gives_lines_of_text(text: str, size: Size) -> None:
     """Whatever is printed, there is a text, in which nothing acts, and no error (I9)."""
-    seen = settled(text)
+    seen = settled(text, size)
     assert not [c for c in seen if c not in "\n\t" and unicodedata.category(c) in HIDDEN]
     assert visible(seen) == seen
 
 
-@given(st.lists(st.text("abc xyz", max_size=COLUMNS - 1).map(str.rstrip), max_size=60))
+@given(
+    st.lists(st.text("abc xyz", max_size=79).map(str.rstrip), max_size=60),
+    st.builds(Size, rows=st.integers(1, 60), columns=st.integers(80, 200)),
+)
 @settings(deadline=None)
-def test_plain_lines_stay(lines: list[str]) -> None:
+def test_plain_lines_stay(lines: list[str], size: Size) -> None:
     """Lines that do nothing with the cursor are all kept, also those that scroll off."""
-    assert settled("\n".join(lines)) == "\n".join(lines).rstrip("\n")
+    assert settled("\n".join(lines), size) == "\n".join(lines).rstrip("\n")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,17 @@ def test_plain_lines_stay(lines: list[str]) -> None:
 )
 def test_what_is_seen(text: str, seen: str) -> None:
     """The screen shows what a terminal would, and what it doesn't know does nothing."""
-    assert settled(text) == seen
+    assert settled(text, USUAL) == seen
+
+
+def test_lines_are_as_wide_as_the_terminal() -> None:
+    """A screen has the size of the terminal that was printed for, its other screen too."""
+    wide = Size(rows=30, columns=132)
+    for begin in ("", "\x1b[?1049h"):
+        text = f"{begin}\x1b[30;132Hx\x1b[99;999H"
+        assert settled(text, wide) == "\n" * 29 + " " * 131 + "x"
+        assert settled(text, USUAL) == "\n" * 23 + " " * 79 + "x"
+    assert settled("a" * 100 + "\x1b[A", USUAL) == "a" * 80 + "\n" + "a" * 20
 
 
 @pytest.mark.parametrize(
@@ -92,7 +105,7 @@ def test_what_is_seen(text: str, seen: str) -> None:
 )
 def test_large_orders_are_bounded(text: str) -> None:
     """A few bytes can't order much more text than they are long."""
-    assert len(settled(text)) <= 3 * len(text) + SPARE
+    assert len(settled(text, USUAL)) <= 3 * len(text) + SPARE
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def fault(folder: Path, text: str, **environment: str) -> str:
         ),
         (GOOD + '[shell]\nidle_s = "5"\n', ": shell.idle_s: Expected `int`"),
         (GOOD + "[shell]\nidle_s = 0\n", ": shell.idle_s: Expected `int` >= 1"),
-        (GOOD + "[shell]\nrows = 65536\n", ": shell.rows: Expected `int` <= 65535"),
+        (GOOD + "[shell]\nrows = 501\n", ": shell.rows: Expected `int` <= 500"),
         (GOOD + "[shell]\nopen_files = 63\n", ": shell.open_files: Expected `int` >= 64"),
         (GOOD + '[audit]\ncommand_text = "none"\n', ": audit.command_text: Invalid enum value"),
         (

@@ -25,6 +25,7 @@ NAMED: Final[Mapping[str, object]] = {
                 "EventId",
                 "DeviceId",
                 "Digest",
+                "Cells",
                 "Text",
                 "CommandText",
                 "Notes",

@@ -298,7 +298,7 @@ def responses() -> dict[str, Response]:
     noted = checkpoint([first.line, second.line, third.line])
     messages: list[Response] = [
         Challenge(protocol=1, version=VERSION, connection=CONNECTION),
-        Welcome(host=HOST, records=1, head=first.digest),
+        Welcome(host=HOST, records=1, head=first.digest, rows=24, columns=80),
         Started(request=1, run=RUN, number=1, head=second.digest),
         Finished(
             request=1,

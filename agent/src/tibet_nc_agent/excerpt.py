@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from tibet_nc_agent.content import clip, cost
-from tibet_nc_agent.screen import moves, settled
+from tibet_nc_agent.screen import USUAL, Size, moves, settled
 from tibet_nc_agent.visible import visible, visible_bytes
 
 EDGE_BYTES: Final = 16 * 1024
@@ -22,7 +22,8 @@ EDGE_LINES: Final = 40
 """Most lines of either end that are shown: together they fill a large screen once."""
 
 SCREEN_BYTES: Final = 16 * 1024
-"""Longest output that is given to the terminal emulator, which takes 10 to 40 ms a KiB at worst."""
+"""Longest output that is given to the terminal emulator, which takes 10 to 40 ms a KiB at worst,
+and on a larger screen than the usual as much longer as that is larger."""
 
 NEWEST_LINES: Final = 12
 NEWEST_CHARACTERS: Final = 160
@@ -47,32 +48,45 @@ class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
     drawn: bool = False
 
 
-def whole(data: bytes, budget: int) -> str | None:
+def whole(data: bytes, budget: int, screen: Size) -> str | None:
     """Return the output as visible text, or None if it takes more than ``budget`` bytes.
 
-    What moves a cursor is shown as a terminal would have left it, which may take less.
+    What moves a cursor is shown as a terminal would have left it, which may take less, unless it is
+    more than is drawn on a screen of this size.
     """
-    text = data.decode(errors="replace") if len(data) <= SCREEN_BYTES else ""
-    if moves(text):
-        text = settled(text)
-    elif len(data) > budget:  # each byte costs at least one; most cost two
+    text = data.decode(errors="replace")
+    moving = moves(text)
+    # Of what isn't drawn each byte costs at least one.
+    if len(data) > (_drawable(screen) if moving else budget):
         return None
+    if moving:
+        text = settled(text, screen)
     else:
         text = visible(text).removesuffix("\n")
     return text if cost(text) <= budget else None
 
 
-def newest(data: bytes, *, whole: bool, lines: int = NEWEST_LINES) -> str:
-    """Return the last lines that a terminal shows after this output.
+def newest(data: bytes, screen: Size, *, whole: bool, lines: int = NEWEST_LINES) -> str:
+    """Return the last lines that a terminal of this size shows after this output.
 
     ``data`` is all of the output if ``whole``, else its end, cut anywhere.
     """
     if not whole:
         data = data[_clean_start(data) :]
     text = data.decode(errors="replace")
-    text = settled(text) if moves(text) else visible(text)
+    if not moves(text):
+        text = visible(text)
+    elif len(data) > (limit := _drawable(screen)):
+        return newest(data[-limit:], screen, whole=False, lines=lines)
+    else:
+        text = settled(text, screen)
     rows = [clip(row, NEWEST_CHARACTERS) for row in text.rstrip("\n").split("\n")]
     return "\n".join(rows[-lines:])
+
+
+def _drawable(screen: Size) -> int:
+    """Return how many bytes at most are drawn on a screen of this size."""
+    return SCREEN_BYTES * USUAL.cells // max(USUAL.cells, screen.cells)
 
 
 def _clean_start(data: bytes) -> int:
@@ -86,7 +100,9 @@ def lines_of(data: bytes) -> int:
     return data.count(b"\n") + (1 if data and not data.endswith(b"\n") else 0)
 
 
-def excerpt(head: bytes, tail: bytes, *, size: int, lines: int | None, budget: int) -> Excerpt:
+def excerpt(
+    head: bytes, tail: bytes, screen: Size, *, size: int, lines: int | None, budget: int
+) -> Excerpt:
     """Cut both ends of an output of ``size`` bytes and ``lines`` lines down to ``budget``.
 
     ``head`` and ``tail`` are its first and last EDGE_BYTES, or all of it when it is shorter; when
@@ -94,7 +110,7 @@ def excerpt(head: bytes, tail: bytes, *, size: int, lines: int | None, budget: i
     moves a cursor is drawn: pieces of it, printed as they are, would show what nobody ever saw.
     """
     if tail and any(moves(edge.decode(errors="replace")) for edge in (head, tail)):
-        return _drawn(tail, size=size, budget=budget)
+        return _drawn(tail[-_drawable(screen) :], screen, size=size, budget=budget)
     first = _head(head, budget // 2)
     overlap = max(0, len(first) - (size - len(tail)))
     last = _tail(tail[overlap:], budget // 2)
@@ -109,8 +125,8 @@ def excerpt(head: bytes, tail: bytes, *, size: int, lines: int | None, budget: i
     )
 
 
-def _drawn(tail: bytes, *, size: int, budget: int) -> Excerpt:
-    rows = newest(tail, whole=len(tail) == size, lines=EDGE_LINES).split("\n")
+def _drawn(tail: bytes, screen: Size, *, size: int, budget: int) -> Excerpt:
+    rows = newest(tail, screen, whole=len(tail) == size, lines=EDGE_LINES).split("\n")
     while cost("\n".join(rows)) > budget:
         del rows[0]
     return Excerpt(

@@ -156,7 +156,7 @@ class Command:
 
     async def _answer(self, result: Finished) -> JsonObject:
         if result.recorded_bytes == len(result.output):
-            text = whole(result.output, OUTPUT_BUDGET)
+            text = whole(result.output, OUTPUT_BUDGET, self._desk.link.screen)
             if text is not None:
                 wall = await self._wall(result, result.output)
                 return self._desk.answerer.finished(self._message.event_id, result, text, wall=wall)
@@ -191,7 +191,12 @@ class Command:
             return self._cut(result, problem)
         name = answerer.file_names(result.number, len(pieces))
         view = excerpt(
-            spool.head, spool.tail, size=spool.size, lines=spool.lines, budget=OUTPUT_BUDGET
+            spool.head,
+            spool.tail,
+            self._desk.link.screen,
+            size=spool.size,
+            lines=spool.lines,
+            budget=OUTPUT_BUDGET,
         )
         attached = Attached(excerpt=view, name=name, problem=None)
         wall = await self._wall(result, spool.tail)
@@ -235,6 +240,7 @@ class Command:
         view = excerpt(
             result.output[:EDGE_BYTES],
             result.output[-EDGE_BYTES:] if complete else b"",
+            self._desk.link.screen,
             size=result.recorded_bytes,
             lines=lines_of(result.output) if complete else None,
             budget=OUTPUT_BUDGET,

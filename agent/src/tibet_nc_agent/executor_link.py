@@ -25,6 +25,7 @@ from typing import Final, NoReturn
 from tibet_nc_agent import VERSION
 from tibet_nc_agent.link_error import LinkDownError, LinkError, WrongExecutorError
 from tibet_nc_agent.peer import peer_uid
+from tibet_nc_agent.screen import USUAL, Size
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.errors import PeerError, SignatureError
 from tibet_nc_protocol.framing import FrameReader, frame
@@ -144,6 +145,8 @@ class ExecutorLink:
         self._uid = uid
         self._connection: _Connection | None = None
         self._up = asyncio.Event()
+        self.screen = USUAL
+        """The size of the commands' terminals, as the executor told it last."""
         self._lasted = False
         self.announcements: Final[asyncio.Queue[Announcement | SessionNotice]] = asyncio.Queue()
         """What the executor tells without being asked: checkpoints, and sessions that end."""
@@ -252,6 +255,7 @@ class ExecutorLink:
         frames = _frames(reader)
         welcome = await self._greet(frames, writer, sealer, opener)
         connection = self._connection = _Connection(writer, sealer, welcome, self.announcements)
+        self.screen = Size(rows=welcome.rows, columns=welcome.columns)
         self._lasted = True
         self._up.set()
         log.info("connected to the executor of %s, %d records", welcome.host, welcome.records)

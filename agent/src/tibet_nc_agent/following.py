@@ -52,7 +52,9 @@ class Following:
             if await self._within(ended, at):
                 return
             report = await self._newest() or report
-        content = self._desk.answerer.progress(self._message.event_id, report, self._age_ms())
+        content = self._desk.answerer.progress(
+            self._message.event_id, report, self._desk.link.screen, age_ms=self._age_ms()
+        )
         if await self._edit(content):
             self._progress.edited(self._clock(), report.output_bytes)
         else:

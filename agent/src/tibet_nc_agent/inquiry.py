@@ -228,7 +228,7 @@ class Inquiry:
 
     async def _peek(self, number: int) -> JsonObject:
         report = await self._ask(lambda request: Tail(request=request, number=number), TailReport)
-        return self._told(*reports.tail(report))
+        return self._told(*reports.tail(report, self._desk.link.screen))
 
     async def _stop_all(self) -> JsonObject:
         message = self._message

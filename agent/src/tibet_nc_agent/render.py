@@ -24,7 +24,7 @@ from tibet_nc_agent.content import (
     message,
 )
 from tibet_nc_agent.excerpt import Excerpt, newest
-from tibet_nc_agent.screen import moves
+from tibet_nc_agent.screen import Size, moves
 from tibet_nc_agent.units import counted, duration, grouped
 from tibet_nc_agent.visible import one_line, visible
 from tibet_nc_protocol.messages import Denied, Finished, Started, TailReport
@@ -96,7 +96,9 @@ class Answerer:
         text = f"waits until #{number} has ended · !cancel {number} interrupts that"
         return message(block, Part(text))
 
-    def progress(self, event_id: str, report: TailReport, age_ms: int) -> JsonObject:
+    def progress(
+        self, event_id: str, report: TailReport, screen: Size, *, age_ms: int
+    ) -> JsonObject:
         """Say how far a running command is: the end of what a terminal would show now."""
         number = report.number
         block = self._block(
@@ -110,8 +112,8 @@ class Answerer:
             f"#{number} is running · sent {duration(age_ms)} ago · "
             f"{counted(report.output_bytes, 'byte')} so far · {_handles(number)}"
         )
-        screen = newest(report.data, whole=report.output_bytes == len(report.data))
-        parts = [Part(screen, code=True)] if screen else []
+        shown = newest(report.data, screen, whole=report.output_bytes == len(report.data))
+        parts = [Part(shown, code=True)] if shown else []
         return _fitting(block, [*parts, Part(told)])
 
     def over(self, event_id: str, number: int, age_ms: int) -> JsonObject:

@@ -15,7 +15,7 @@ from tibet_nc_agent.render import (
     REASON_CHARACTERS,
     SHORT_DIGEST,
 )
-from tibet_nc_agent.screen import moves
+from tibet_nc_agent.screen import Size, moves
 from tibet_nc_agent.units import counted, duration, grouped
 from tibet_nc_agent.visible import one_line
 from tibet_nc_protocol.messages import (
@@ -151,19 +151,18 @@ def session(notice: SessionNotice) -> tuple[Part, ...]:
     return (Part(f"{whose} has ended: {reason}"), Part("next: the next command opens a new one"))
 
 
-def tail(report: TailReport) -> tuple[Part, ...]:
+def tail(report: TailReport, screen: Size) -> tuple[Part, ...]:
     """Return the answer to ``!tail N``: the end of what the command has printed so far."""
     size = len(report.data)
     told = f"#{report.number} has printed {counted(report.output_bytes, 'byte')} so far"
     if moves(report.data.decode(errors="replace")):
-        screen = newest(report.data, whole=size == report.output_bytes, lines=EDGE_LINES)
-        return (Part(screen, code=True), Part(f"{told}; this is the end of what a terminal shows"))
-    view = excerpt(
-        b"", report.data, size=size, lines=report.data.count(b"\n") + 1, budget=OUTPUT_BUDGET
-    )
-    shown = size - view.hidden_bytes
-    if shown < report.output_bytes:
-        told += f"; these are the last {grouped(shown)}"
+        shown = newest(report.data, screen, whole=size == report.output_bytes, lines=EDGE_LINES)
+        return (Part(shown, code=True), Part(f"{told}; this is the end of what a terminal shows"))
+    lines = report.data.count(b"\n") + 1
+    view = excerpt(b"", report.data, screen, size=size, lines=lines, budget=OUTPUT_BUDGET)
+    seen = size - view.hidden_bytes
+    if seen < report.output_bytes:
+        told += f"; these are the last {grouped(seen)}"
     return (Part(view.tail, code=True), Part(told)) if view.tail else (Part(told),)
 
 

@@ -16,20 +16,33 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
 import pyte
 from wcwidth import wcwidth
 
 from tibet_nc_agent.visible import TERMINAL, shown, visible
 
-ROWS: Final = 24
-COLUMNS: Final = 80
-"""The size of a terminal if nobody has set another; output is made for that width."""
+
+class Size(msgspec.Struct, frozen=True):
+    """How large a terminal is, in rows and columns: output is made for that width."""
+
+    rows: int
+    columns: int
+
+    @property
+    def cells(self) -> int:
+        """How many characters it shows."""
+        return self.rows * self.columns
+
+
+USUAL: Final = Size(rows=24, columns=80)
+"""The size of a terminal if nobody has set another."""
 
 LARGEST: Final = 9999
 """Largest parameter that is taken as it is, as DEC's terminals do."""
 
 SPARE: Final = 4096
-"""How many characters and lines a text may order beside those that it holds: two screens full."""
+"""How many characters and lines a text may order beside those it holds: two usual screens full."""
 
 _MOST_PARAMETERS: Final = 2
 
@@ -51,13 +64,13 @@ def moves(text: str) -> bool:
     return ("\r" in text or "\b" in text) and bool(_ERASES.search(text))
 
 
-def settled(text: str) -> str:
-    """Return the visible text that a terminal would show when all of a text was printed.
+def settled(text: str, size: Size) -> str:
+    """Return the visible text that a terminal of this size shows when all of a text was printed.
 
     What has scrolled off the screen is part of it, what a full-screen program drew and put away
     again is not. Lines are as wide as the terminal.
     """
-    terminal = _Terminal()
+    terminal = _Terminal(size)
     end = 0
     for match in _TOKEN.finditer(text):
         terminal.screen.print(text[end : match.start()])
@@ -70,8 +83,8 @@ def settled(text: str) -> str:
 class _Screen(pyte.Screen):
     """A screen that keeps what scrolls off its top, and takes any character."""
 
-    def __init__(self) -> None:
-        super().__init__(COLUMNS, ROWS)
+    def __init__(self, size: Size) -> None:
+        super().__init__(size.columns, size.rows)
         self._gone: list[str] = []
         self._last = ""
         self._spare = SPARE
@@ -106,10 +119,10 @@ class _Screen(pyte.Screen):
 
     def lines_shown(self) -> list[str]:
         """Return every line, but for empty ones at the end."""
-        rows = [self._row(y) for y in range(self.lines)]
+        rows = self._gone + [self._row(y) for y in range(self.lines)]
         while rows and not rows[-1]:
             rows.pop()
-        return self._gone + rows
+        return rows
 
     def _granted(self, count: int) -> int:
         """Return how much of an order is carried out: a few bytes must not order a lot of work."""
@@ -133,8 +146,9 @@ class _Screen(pyte.Screen):
 class _Terminal:
     """A screen, and the other one that full-screen programs draw on."""
 
-    def __init__(self) -> None:
-        self._main = _Screen()
+    def __init__(self, size: Size) -> None:
+        self._size = size
+        self._main = _Screen(size)
         self._other: _Screen | None = None
 
     @property
@@ -162,7 +176,7 @@ class _Terminal:
 
     def _switch(self, mode: str, final: str) -> None:
         if mode in _ALTERNATE and final in "hl":
-            self._other = _Screen() if final == "h" else None
+            self._other = _Screen(self._size) if final == "h" else None
 
 
 def _counted(action: Callable[[_Screen, int], None]) -> Callable[[_Screen, list[int]], None]:

@@ -24,7 +24,7 @@ from tibet_nc_executor.settings import SEARCH_PATH
 from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.limits import EXACT_INTEGER
 from tibet_nc_protocol.signing import KEY_BYTES
-from tibet_nc_protocol.terms import RoomId, UserId
+from tibet_nc_protocol.terms import Cells, RoomId, UserId
 
 DEFAULT_PATH: Final = Path("/etc/tibet-nc/executor.toml")
 
@@ -44,7 +44,6 @@ SearchPath = Annotated[str, Meta(pattern=r"\A/[^\x00:]*(:/[^\x00:]*)*\Z")]
 HostName = Annotated[str, Meta(max_length=255, pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")]
 Number = Annotated[int, Meta(ge=0, le=EXACT_INTEGER)]  # a status tells it (SPEC §4)
 Positive = Annotated[int, Meta(ge=1, le=EXACT_INTEGER)]
-Cells = Annotated[int, Meta(ge=1, le=65535)]  # the kernel's struct winsize holds no more
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

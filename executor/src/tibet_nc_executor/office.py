@@ -59,9 +59,11 @@ type Send = Callable[[Response], Awaitable[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a status says and that doesn't change while the executor runs."""
+    """What is told of this executor and doesn't change while it runs."""
 
     host: str
+    rows: int
+    columns: int
     identity: Identity
     cage: Cage
     limits: Limits
@@ -139,7 +141,14 @@ class Office:
                 await send(JobsReport(request=request.request, jobs=self._runs.jobs()))
 
     def _welcome(self) -> Welcome:
-        return Welcome(host=self._facts.host, records=self._archive.length, head=self._archive.head)
+        facts = self._facts
+        return Welcome(
+            host=facts.host,
+            records=self._archive.length,
+            head=self._archive.head,
+            rows=facts.rows,
+            columns=facts.columns,
+        )
 
     async def _refuse(self, request: Refuse) -> Recorded:
         run = run_id(request.room, request.event)

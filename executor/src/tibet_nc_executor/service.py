@@ -182,6 +182,8 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     runs = Runs(tools, config.rules(), sessions, time.time)
     facts = Facts(
         host=config.host.name,
+        rows=config.shell.rows,
+        columns=config.shell.columns,
         identity=identity,
         cage=walls.cage(config, shell, breaches),
         limits=walls.limits(config),

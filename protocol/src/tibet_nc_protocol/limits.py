@@ -36,6 +36,9 @@ INPUT_CHARACTERS: Final = 4096
 TAIL_BYTES: Final = 8 * 1024
 """Newest output that is kept in memory and shown while a command runs."""
 
+TERMINAL_CELLS: Final = 500
+"""Most rows, and most columns, of a command's terminal: wider than any screen, and still drawn."""
+
 CHAIN_TAIL: Final = 32
 """Most chain entries in one report; a room message shows fewer."""
 

@@ -18,6 +18,7 @@ from tibet_nc_protocol.limits import (
     TAIL_BYTES,
 )
 from tibet_nc_protocol.terms import (
+    Cells,
     CommandText,
     ConnectionId,
     Count,
@@ -210,11 +211,16 @@ class Challenge(_Message, frozen=True, kw_only=True, tag="challenge"):
 
 
 class Welcome(_Message, frozen=True, kw_only=True, tag="welcome"):
-    """The hello was good; requests may follow. ``records`` is the length of the chain."""
+    """The hello was good; requests may follow. ``records`` is the length of the chain.
+
+    ``rows`` and ``columns`` are the size of the commands' terminals.
+    """
 
     host: Text
     records: Count
     head: Digest
+    rows: Cells
+    columns: Cells
 
 
 class Started(_Message, frozen=True, kw_only=True, tag="started"):

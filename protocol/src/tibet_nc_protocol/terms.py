@@ -12,6 +12,7 @@ from tibet_nc_protocol.limits import (
     EXACT_INTEGER,
     IDENTIFIER_CHARACTERS,
     NOTES,
+    TERMINAL_CELLS,
     TEXT_CHARACTERS,
 )
 
@@ -33,6 +34,7 @@ Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 RunId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 ConnectionId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Count = Annotated[int, Meta(ge=0, le=EXACT_INTEGER)]
+Cells = Annotated[int, Meta(ge=1, le=TERMINAL_CELLS)]
 Text = Annotated[str, Meta(max_length=TEXT_CHARACTERS)]
 Notes = Annotated[tuple[Text, ...], Meta(max_length=NOTES)]
 CommandText = Annotated[str, Meta(min_length=1, max_length=COMMAND_CHARACTERS)]
