@@ -59,10 +59,7 @@ def whole(data: bytes, budget: int, screen: Size) -> str | None:
     # Of what isn't drawn each byte costs at least one.
     if len(data) > (_drawable(screen) if moving else budget):
         return None
-    if moving:
-        text = settled(text, screen)
-    else:
-        text = visible(text).removesuffix("\n")
+    text = settled(text, screen) if moving else visible(text).removesuffix("\n")
     return text if cost(text) <= budget else None
 
 
