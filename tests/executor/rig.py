@@ -154,12 +154,16 @@ name = "host"
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def start(self) -> None:
-        """Start it and wait until it is ready."""
+    def start(self, *, through: int | None = None) -> None:
+        """Start it and wait until it is ready; what it says may go to the log through a pipe."""
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.argv(), "run"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+                [*self.argv(), "run"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log if through is None else through,
+                cwd="/",
             )
         end = time.monotonic() + SECONDS
         while b"ready: " not in self.log.read_bytes()[begin:]:

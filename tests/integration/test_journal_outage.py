@@ -26,8 +26,15 @@ from tibet_nc_executor import doctor
 from tibet_nc_executor.config import load
 from tibet_nc_executor.derived import INDEX_AFTER_S
 from tibet_nc_protocol.counts import counted
-from tibet_nc_protocol.messages import Finished, Status, StatusReport
-from tibet_nc_protocol.records import RECORDS, Security, SecurityEvent, digest
+from tibet_nc_protocol.messages import Finished, Started, Status, StatusReport
+from tibet_nc_protocol.records import (
+    RECORDS,
+    Checkpoint,
+    Outcome,
+    Security,
+    SecurityEvent,
+    digest,
+)
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to start journald")
 
@@ -154,6 +161,51 @@ async def test_a_gap_is_on_record_from_where_to_where(
     told = next(check for check in doctor.examine(settings, {}) if check.name == "journal")
     assert told.ok
     assert f"did not take: 1 record, last #{gap.seq}" in told.detail
+
+
+@pytest.fixture
+def log_reader(executor: Executor) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the executor anew with a log that somebody reads, as journald does a unit's."""
+    executor.stop()
+    with executor.log.open("ab") as log:
+        reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+    with reader:
+        assert reader.stdin is not None
+        executor.start(through=reader.stdin.fileno())
+        reader.stdin.close()
+        yield reader
+        reader.kill()
+
+
+async def test_a_log_that_ends_with_journald(
+    executor: Executor, journald: Journald, log_reader: subprocess.Popen[bytes]
+) -> None:
+    """A unit's log ends for good when journald is stopped; gaps are told then as ever.
+
+    What runs when the executor is stopped then has its outcome, and the chain its checkpoint.
+    """
+    await _settled(executor, journald, 0)
+    journald.stop()
+    log_reader.kill()
+    log_reader.wait()
+    await _commands(executor, 2)
+    end = time.monotonic() + SECONDS
+    while "so far" not in (shown := await _told_in_the_room(executor)):
+        assert time.monotonic() < end, shown
+        await asyncio.sleep(0.02)
+    journald.start()
+    await _commands(executor, 1)
+    while not _gaps(executor):
+        assert time.monotonic() < end, executor.log.read_text()
+        await asyncio.sleep(0.02)
+    client = await Client.connect(executor)
+    await client.send(client.request("sleep 987654"))
+    assert isinstance(await client.receive(), Started)
+    assert executor.stop() == 0
+    await client.close()
+    *_, outcome, _, checkpoint = whole_chain(executor)
+    assert isinstance(outcome, Outcome), outcome
+    assert isinstance(checkpoint, Checkpoint)
 
 
 async def test_stopped_without_a_journald(

@@ -21,9 +21,14 @@ from tibet_nc_executor.errors import ExecutorError
 
 
 def say(text: str) -> None:
-    """Write a line for whoever reads the service's log."""
-    sys.stderr.write(f"tibet-nc-executor: {text}\n")
-    sys.stderr.flush()
+    """Write a line for whoever reads the service's log, if it takes one.
+
+    The log of a unit ends for good when journald is stopped, and nothing else is to end with that.
+    It is written past the interpreter's buffer, which would keep what failed until the end.
+    """
+    if sys.__stderr__ is not None:
+        with suppress(OSError):
+            os.write(sys.__stderr__.fileno(), f"tibet-nc-executor: {text}\n".encode())
 
 
 class OutputError(ExecutorError):
