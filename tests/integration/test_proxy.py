@@ -2,26 +2,18 @@
 """A host whose homeserver is reached through an HTTP proxy only."""
 
 import asyncio
-import datetime
-import ipaddress
-import json
 import os
-import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Final
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.agent.test_emitter import Service, note, serving, until
+from tests.harness.https import https
 from tests.harness.tinyproxy import Tinyproxy, find_tinyproxy, tinyproxy
 from tibet_nc_agent.emitter import Emitter
 
@@ -52,55 +44,11 @@ def proxy(tmp_path: Path) -> Iterator[Tinyproxy]:
         yield running
 
 
-class _Answer(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        data = json.dumps({"asked": self.path, "by": self.headers["Authorization"]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        pass
-
-
 @pytest.fixture
 def homeserver(tmp_path: Path) -> Iterator[str]:
     """Serve HTTPS with a certificate of its own, which is in ``tmp_path``; gives the URL."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "homeserver")])
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (tmp_path / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (tmp_path / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
-    with HTTPServer(("127.0.0.1", 0), _Answer) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"https://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with https(tmp_path) as url:
+        yield url
 
 
 def test_https_goes_through_a_tunnel(homeserver: str, proxy: Tinyproxy, tmp_path: Path) -> None:

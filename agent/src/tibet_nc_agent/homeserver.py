@@ -12,6 +12,7 @@ import json
 import logging
 import random
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -210,8 +211,7 @@ class Homeserver:
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error.__cause__, MatrixError):  # of who reads what is uploaded
                 raise error.__cause__ from None
-            kind = type(error).__name__
-            reason = f"the homeserver at {self._where} can't be reached ({kind})"
+            reason = f"the homeserver at {self._where} can't be reached ({_why(error)})"
             raise Unreachable(reason) from error
         if status != 200:
             raise _refusal(
@@ -223,6 +223,16 @@ class Homeserver:
         if not isinstance(answer, dict):
             raise Unreachable("the homeserver's answer is not a JSON object")
         return answer
+
+
+def _why(error: aiohttp.ClientError | OSError) -> str:
+    """Return what is wrong with a connection in a few words: of a certificate, what."""
+    name = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        fault = error.certificate_error
+        if isinstance(fault, ssl.SSLCertVerificationError):
+            return f"its certificate: {fault.verify_message}"
+    return name
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
