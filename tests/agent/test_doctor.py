@@ -62,3 +62,21 @@ def test_what_takes_nothing_more_is_named(
 def test_enough_room_is_right(tmp_path: Path) -> None:
     """A disk that has more is in order, and how much there is, is told."""
     assert disk(tmp_path, "size=600m") == (True, f"600 MiB free below {tmp_path / 'state'}", "")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give a file away")
+def test_a_file_of_somebody_else_is_named(tmp_path: Path) -> None:
+    """What root has left in the state, as by opening a database there, is the agent's no more."""
+    state, settings = tmp_path / "state", tmp_path / "agent.toml"
+    state.mkdir(mode=0o700)
+    settings.write_text(SETTINGS.format(state=state))
+    (state / "inbox.sqlite-wal").touch()
+    os.chown(state / "inbox.sqlite-wal", 4242, 4242)
+    done = subprocess.run(
+        [sys.executable, "-m", "tibet_nc_agent", "--config", settings, "doctor", "--json"],
+        capture_output=True,
+        check=False,
+    )
+    (found,) = (check for check in json.loads(done.stdout) if check["name"] == "state")
+    assert not found["ok"]
+    assert found["detail"] == f"{state}/inbox.sqlite-wal: not this user's to read and write"

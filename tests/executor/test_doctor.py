@@ -19,10 +19,13 @@ OTHERWISE = {"journal"}
 """What this machine, and not the executor, may be without."""
 
 
-def failed(executor: Executor) -> dict[str, str]:
+def failed(executor: Executor, *, as_root: bool = False) -> dict[str, str]:
     """Return what the doctor finds wrong, each with its detail; its exit status says the same."""
+    argv = executor.argv()
+    if as_root:
+        argv = argv[argv.index("-I") - 1 :]
     done = subprocess.run(
-        [*executor.argv(), "doctor", "--json"],
+        [*argv, "doctor", "--json"],
         capture_output=True,
         text=True,
         check=False,
@@ -49,6 +52,21 @@ FAULTS: dict[str, tuple[Callable[[Executor], object], str, str]] = {
     "nobody pinned": (lambda executor: executor.pin(), "operators", "nobody who may command"),
     "pins of others": (lambda executor: executor.pins.chmod(0o666), "operators", "operators.toml"),
     "an open chain": (lambda executor: executor.state.chmod(0o755), "state", "lets others at"),
+    "a segment of root's": (
+        lambda executor: os.chown(next((executor.state / "chain").iterdir()), 0, 0),
+        "state",
+        ".jsonl: not ",
+    ),
+    "an index that can't be written": (
+        lambda executor: (executor.state / "index.sqlite").chmod(0o400),
+        "state",
+        "index.sqlite: not ",
+    ),
+    "no recordings": (
+        lambda executor: (executor.state / "recordings").rename(executor.directory / "away"),
+        "state",
+        "recordings is missing",
+    ),
     "open homes": (
         lambda executor: (executor.directory / "home").chmod(0o777),
         "home",
@@ -69,6 +87,46 @@ def test_a_fault_is_named(executor: Executor, fault: str) -> None:
     (found,) = failed(executor).items()
     assert found[0] == name
     assert detail in found[1]
+
+
+def _another_agent(executor: Executor) -> None:
+    path = executor.directory / "executor.toml"
+    path.write_text(path.read_text().replace("user = 0\n", "user = 4242\n", 1))
+
+
+ROOT_SEES: dict[str, tuple[Callable[[Executor], object], str, str]] = {
+    "the agent's key": (
+        lambda executor: (executor.directory / "agent.pub").chmod(0o600),
+        "settings",
+        "agent.pub: ",
+    ),
+    "the pins": (lambda executor: executor.pins.chmod(0o600), "settings", "operators.toml: "),
+    "its settings": (
+        lambda executor: (executor.directory / "executor.toml").chmod(0o600),
+        "settings",
+        "executor.toml: ",
+    ),
+    "the directory": (
+        lambda executor: executor.directory.chmod(0o700),
+        "settings",
+        "executor.toml: ",
+    ),
+    "the socket": (_another_agent, "socket", "the agent's user can't connect to it"),
+}
+
+
+@pytest.mark.parametrize("fault", ROOT_SEES)
+def test_what_only_root_gets_at_is_named(executor: Executor, fault: str) -> None:
+    """Root's doctor finds what root can use, and the account that needs it can't."""
+    assert failed(executor, as_root=True) == {}
+    make, name, detail = ROOT_SEES[fault]
+    make(executor)
+    try:
+        found = failed(executor, as_root=True)
+    finally:
+        executor.directory.chmod(0o755)
+    assert detail in found.pop(name)
+    assert set(found) <= {"socket"}  # which is in that directory
 
 
 def test_little_room_is_named(place: Path) -> None:

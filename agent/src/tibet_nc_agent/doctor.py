@@ -8,6 +8,7 @@ them: what a running unit's self-test found is shown, and where none runs it is 
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import stat
@@ -30,6 +31,10 @@ EXECUTOR_SECONDS: Final = 5.0
 
 LEAST_FREE_BYTES: Final = 512 * 1024**2
 """The same as the executor's, whose disk it mostly is; below it, look now."""
+
+
+OWN_FILES: Final = ("*.key", "*.json", "*.sqlite*", STORE_NAME, f"{STORE_NAME}/*")
+"""What the agent must be able to use in its state."""
 
 
 async def examine(config: Config) -> AsyncIterator[Check]:
@@ -59,6 +64,12 @@ def _state(config: Config) -> Check:
         detail = f"{path} belongs to uid {status.st_uid}, mode {mode:04o}"
         fix = f"run this as the agent's user, and chmod 700 {path}"
         return Check(name=name, ok=False, detail=detail, fix=fix)
+    for file in itertools.chain.from_iterable(map(path.glob, OWN_FILES)):
+        with contextlib.suppress(FileNotFoundError):  # one that the agent has replaced meanwhile
+            if file.stat().st_uid != status.st_uid or not os.access(file, os.R_OK | os.W_OK):
+                detail = f"{file}: not this user's to read and write"
+                fix = f"as root: chown -R {status.st_uid}: {path}; chmod -R u+rwX {path}"
+                return Check(name=name, ok=False, detail=detail, fix=fix)
     return Check(name=name, ok=True, detail=f"{path} is private")
 
 

@@ -90,7 +90,7 @@ def erase(config: Config, arguments: argparse.Namespace) -> None:
 def examine(config: Config, arguments: argparse.Namespace) -> None:
     """Check everything; ends with status 1 if something is not right."""
     checks: list[doctor.Check] = []
-    for check in doctor.examine(config, os.environ):
+    for check in doctor.examine(config, os.environ, settings=arguments.config):
         checks.append(check)
         if not arguments.json:
             fix = f"; fix: {check.fix}" if check.fix else ""

@@ -5,28 +5,31 @@ It looks and changes nothing, and works while the executor runs. As root it asks
 running executor's self-test found; as anybody else inside the unit's walls it tries them itself.
 """
 
+import itertools
 import os
 import shutil
 import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor import segments
 from tibet_nc_executor.cage import PRLIMIT, SETPRIV, SETSID
-from tibet_nc_executor.config import Config, how_to_get_a_key, secret_key, uid_of
+from tibet_nc_executor.config import Config, how_to_get_a_key, name_of, secret_key, uid_of
 from tibet_nc_executor.errors import ConfigError, LedgerError
 from tibet_nc_executor.journal import SOCKET
 from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.prologue import BASH
+from tibet_nc_executor.reach import Way, not_its_own, reaches
 from tibet_nc_executor.selftest import attempt
 from tibet_nc_executor.service import agent_key, shell_groups
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import PinsError
-from tibet_nc_protocol.layout import CHAIN
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, TOKENS
 from tibet_nc_protocol.records import Security, SecurityEvent
 from tibet_nc_protocol.signing import Identity
 
@@ -39,6 +42,12 @@ SEALED_KEY: Final = "/etc/credstore.encrypted/tibet-nc.executor.key"
 
 LEAST_FREE_BYTES: Final = 512 * 1024**2
 """Enough for the largest recordings of some commands that run at once; below it, look now."""
+
+OWN_FILES: Final = (
+    *(f"{name}*" for name in ("executor.key", "index.sqlite", "lock", "reserve", TOKENS)),
+    *(CHAIN, PAYLOADS, RECORDINGS, f"{CHAIN}/*.jsonl", f"{PAYLOADS}/*.jsonl"),
+)
+"""What the executor must be able to use in its state, whatever else is there."""
 
 HOMES_MODE: Final = 0o711
 
@@ -53,8 +62,14 @@ class Check:
     fix: str = ""
 
 
-def examine(config: Config, environment: Mapping[str, str]) -> Iterator[Check]:
-    """Yield the result of each check, in the order in which to mend them."""
+def examine(
+    config: Config, environment: Mapping[str, str], *, settings: Path | None = None
+) -> Iterator[Check]:
+    """Yield the result of each check, in the order in which to mend them.
+
+    ``settings`` is the file that was read.
+    """
+    own = _own_uid(config)
     yield _configured("accounts", "systemd-sysusers", lambda: _accounts(config))
     yield _programs()
     yield _key(config, environment)
@@ -64,9 +79,10 @@ def examine(config: Config, environment: Mapping[str, str]) -> Iterator[Check]:
         lambda: f"enrolled: {agent_key(config).hex}",
     )
     yield _operators(config)
-    yield _state(config)
+    yield _settings(config, settings, own)
+    yield _state(config, own)
     yield _disk(config)
-    yield _home(config)
+    yield _home(config, own)
     yield _socket(config)
     yield _journal(config)
     yield _unit() if os.geteuid() == 0 and SYSTEMD.exists() else _walls(config)
@@ -114,6 +130,31 @@ def _operators(config: Config) -> Check:
     return Check(name=name, ok=True, detail=f"pinned: {', '.join(commanding)}")
 
 
+def _own_uid(config: Config) -> int | None:
+    """Return the uid that the executor runs as: its unit's, or else the one that has the state."""
+    if os.geteuid() == 0 and SYSTEMD.exists() and (user := _shown("User").get("User")):
+        with suppress(ConfigError):
+            return uid_of(user, "User=")
+    with suppress(OSError):
+        return Path(config.state.directory).stat().st_uid
+    return None
+
+
+def _settings(config: Config, settings: Path | None, own: int | None) -> Check:
+    """Look whether the executor can read what root can."""
+    files = (settings, config.agent.key_file, config.policy.operators_file)
+    needed = [str(file) for file in files if file is not None and os.path.exists(file)]
+    for path in needed:
+        if own is not None and not reaches(own, Way.READ, path):
+            detail = f"{path}: {name_of(own)} can't read it"
+            fix = f"chmod 644 {path}"
+            if path == str(settings):
+                fix = f"chgrp {name_of(own)} {path}; chmod 640 {path}"
+            fix += f"; chmod 755 {os.path.dirname(path)}"
+            return Check(name="settings", ok=False, detail=detail, fix=fix)
+    return Check(name="settings", ok=True, detail=f"the executor can read {', '.join(needed)}")
+
+
 def _programs() -> Check:
     needed = (PRLIMIT, SETPRIV, SETSID, BASH)
     if missing := [program for program in needed if not os.access(program, os.X_OK)]:
@@ -124,17 +165,28 @@ def _programs() -> Check:
     return Check(name="programs", ok=True, detail=", ".join(needed))
 
 
-def _state(config: Config) -> Check:
+def _state(config: Config, own: int | None) -> Check:
     name, directory = "state", Path(config.state.directory)
     try:
         status = directory.stat()
         segments = sum(1 for _ in (directory / CHAIN).glob("*.jsonl"))
+        owner = status.st_uid if own is None else own
+        other = not_its_own(owner, itertools.chain([directory], *map(directory.glob, OWN_FILES)))
     except OSError as error:
         detail = f"{directory}: {error.strerror}"
         return Check(name=name, ok=False, detail=detail, fix="tibet-nc-executor init")
     if stat.S_IMODE(status.st_mode) & 0o077:
         detail = f"{directory}: mode {stat.S_IMODE(status.st_mode):04o} lets others at the chain"
         return Check(name=name, ok=False, detail=detail, fix=f"chmod 700 {directory}")
+    if other is not None:
+        account = name_of(owner)
+        detail = f"{other}: not {account}'s to read and write"
+        fix = f"chown -R {account}: {directory}; chmod -R u+rwX {directory}"
+        return Check(name=name, ok=False, detail=detail, fix=fix)
+    if segments and not (directory / RECORDINGS).is_dir():
+        detail = f"{directory / RECORDINGS} is missing: no output is kept"
+        fix = f"systemctl restart {UNIT}, which makes it"
+        return Check(name=name, ok=False, detail=detail, fix=fix)
     held = counted(segments, "chain segment")
     return Check(name=name, ok=True, detail=f"{directory} is private, {held}")
 
@@ -160,11 +212,11 @@ def _disk(config: Config) -> Check:
     return Check(name=name, ok=True, detail=detail)
 
 
-def _home(config: Config) -> Check:
+def _home(config: Config, own: int | None) -> Check:
     name, home = "home", Path(config.shell.home)
     try:
         status = home.stat()
-        owner = Path(config.state.directory).stat().st_uid
+        owner = Path(config.state.directory).stat().st_uid if own is None else own
     except OSError as error:
         fix = f"install -d -m 711 {home}, and give it to the executor's user"
         return Check(name=name, ok=False, detail=f"{home}: {error.strerror}", fix=fix)
@@ -178,7 +230,8 @@ def _home(config: Config) -> Check:
 
 def _socket(config: Config) -> Check:
     name, path = "socket", config.socket.path
-    fix = "systemctl start tibet-nc-executor.socket"
+    # A start would do nothing where systemd still listens on a file that was removed.
+    fix = "systemctl restart tibet-nc-executor.socket"
     try:
         mode = os.stat(path).st_mode
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -188,6 +241,11 @@ def _socket(config: Config) -> Check:
     if mode & 0o007:
         detail = f"{path}: mode {stat.S_IMODE(mode):04o} lets everybody connect"
         return Check(name=name, ok=False, detail=detail, fix=f"chmod 660 {path}")
+    with suppress(ConfigError):  # the accounts check says what is wrong there
+        if not reaches(uid_of(config.agent.user, "agent.user"), Way.WRITE, path):
+            detail = f"{path}: the agent's user can't connect to it"
+            fix = f"systemd-tmpfiles --create tibet-nc.conf; {fix}"
+            return Check(name=name, ok=False, detail=detail, fix=fix)
     return Check(name=name, ok=True, detail=f"{path} answers, mode {stat.S_IMODE(mode):04o}")
 
 
@@ -219,15 +277,20 @@ def _gaps(config: Config) -> str:
     return f"; entries that it did not take: {counted(len(gaps), 'record')}, last {gaps[-1]}"
 
 
-def _unit() -> Check:
-    name = "walls"
+def _shown(*properties: str) -> dict[str, str]:
+    """Return properties of the unit."""
     done = subprocess.run(  # noqa: S603 - a fixed program
-        [SYSTEMCTL, "show", UNIT, "--property=ActiveState,StatusText"],
+        [SYSTEMCTL, "show", UNIT, f"--property={','.join(properties)}"],
         capture_output=True,
         text=True,
         check=False,
     )
-    shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def _unit() -> Check:
+    name = "walls"
+    shown = _shown("ActiveState", "StatusText")
     state = shown.get("ActiveState", "unknown")
     if state != "active":
         fix = f"systemctl {'start' if state == 'inactive' else 'status'} {UNIT}"
