@@ -73,6 +73,13 @@ place() {
     do_it mv -fT "$4.new" "$4"
 }
 
+# Both have the same accounts, settings and state, and the units of one would hide the other's.
+is_packaged() { [ -e /usr/lib/tibet-nc/keys.sh ]; }
+refuse_package() {
+    ! is_packaged ||
+        die "the Debian package tibet-nc is installed here: $1"
+}
+
 # Two at once would take each other's files away.
 be_alone() {
     [ -z "$dry" ] || return 0
@@ -609,9 +616,9 @@ uninstall() {
     done
     for file in "$here"/systemd/*; do do_it rm -f "$UNITS/${file##*/}"; done
     for file in "${PARTS[@]}"; do do_it rm -f "/usr/local/bin/tibet-nc-$file"; done
-    do_it rm -rf "$OPT" "$SHARE" /run/tibet-nc
-    do_it rm -f /etc/sysusers.d/tibet-nc.conf /etc/tmpfiles.d/tibet-nc.conf \
-        /usr/lib/systemd/catalog/tibet-nc.catalog
+    do_it rm -rf "$OPT" "$SHARE"
+    do_it rm -f /etc/sysusers.d/tibet-nc.conf /etc/tmpfiles.d/tibet-nc.conf
+    if ! is_packaged; then do_it rm -rf /run/tibet-nc /usr/lib/systemd/catalog/tibet-nc.catalog; fi
     do_it journalctl --update-catalog
     do_it systemctl daemon-reload
 }
@@ -647,6 +654,7 @@ uninstall)
     ;;
 purge)
     [ "$(id -u)" = 0 ] || die "this changes the system: run it as root"
+    refuse_package "it is apt purge tibet-nc"
     be_alone
     purge
     exit 0
@@ -655,6 +663,7 @@ esac
 if [ -n "$from_env" ]; then read_env; fi
 check_values
 check_machine
+refuse_package "apt remove tibet-nc first, which keeps settings, keys and chain"
 be_alone
 find_python
 need_packages

@@ -152,6 +152,31 @@ async def test_package_of_an_older_version(site: Site) -> None:
 
 
 @pytest.mark.debian13
+async def test_package_and_installer_keep_apart(site: Site) -> None:
+    """Neither installs beside the other, and what is left of one takes nothing of the other's.
+
+    A package that was removed can be purged much later, when the installer's host is in use.
+    """
+    machine = site.machine
+    for mode in ((), ("--upgrade",), ("--purge", "--yes")):
+        refused = machine.run(INSTALL, *mode, check=False)
+        assert refused.returncode == 2
+        assert "the Debian package tibet-nc is installed here: " in refused.stderr
+    machine.sh("apt-get remove -y -qq tibet-nc")
+    site.install("--wheels", "/root/wheels")
+    site.start()
+    machine.sh("apt-get purge -y -qq tibet-nc")
+    (answer,) = await site.ask("$ echo kept")
+    assert answer.result["exit"] == 0
+    install = "apt-get install -y -qq /srv/tibet-nc/dist/*.deb"
+    assert "let it --uninstall first" in machine.sh(install, check=False)
+    machine.wait_active(*UNITS)
+    site.install("--uninstall")
+    machine.sh(install)
+    site.start()
+
+
+@pytest.mark.debian13
 def test_package_is_removed(site: Site) -> None:
     """A removal keeps all, and who installs again is told to start it; a purge leaves nothing.
 
