@@ -320,6 +320,8 @@ sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/de
         die "$python lacks what Debian has in ${parts[*]}: ensurepip, or the headers"
     fi
     command -v systemd-sysusers >/dev/null || missing+=(systemd)
+    # Without any authority that is trusted the agent reaches no homeserver.
+    [ -x /usr/sbin/update-ca-certificates ] || missing+=(ca-certificates)
     ((${#missing[@]})) || return 0
     say "Debian packages: ${missing[*]}"
     do_it sh -c '"$@" >/dev/null || { apt-get update -qq && "$@" >/dev/null; }' sh \

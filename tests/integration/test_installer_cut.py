@@ -31,8 +31,8 @@ def installer(
     """Carry out some of the installer's steps, with its directories below another root."""
     functions, found, _ = (DEPLOY / "install.sh").read_text().partition("\nread_arguments ")
     assert found
-    for directory in ("/opt/tibet-nc", "/etc/tibet-nc", "/usr/local/bin"):
-        functions = functions.replace(directory, f"{root}{directory}")
+    for path in ("/opt/tibet-nc", "/etc/tibet-nc", "/usr/local/bin", "/usr/sbin"):
+        functions = functions.replace(path, f"{root}{path}")
     script = root / "deploy/install.sh"
     script.parent.mkdir(exist_ok=True)
     script.write_text(f"{functions}\n{steps}\n")
@@ -134,6 +134,16 @@ def test_name_of_the_host_is_taken_as_it_is(root: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     written = tomllib.loads((root / "etc/tibet-nc/agent.toml").read_text())
     assert written["host"] == {"name": "web/1 & #2"}
+
+
+def test_authorities_are_needed(root: Path) -> None:
+    """A Debian that trusts no authority, so that no homeserver is reached, gets Debian's."""
+    steps = f"dry=1; wheels=/nowhere; python={sys.executable}; need_packages"
+    assert "ca-certificates" in installer(root, steps).stdout
+    program = root / "usr/sbin/update-ca-certificates"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    assert "ca-certificates" not in installer(root, steps).stdout
 
 
 def test_dry_purge_shows_everything() -> None:
