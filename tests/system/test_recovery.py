@@ -205,3 +205,23 @@ async def test_homeserver_is_waited_for(dropping: Site) -> None:
     machine.sh(f"mv {path}.kept {path}; systemctl restart {AGENT}")
     (answer,) = await dropping.ask("$ echo back")
     assert answer.result["exit"] == 0
+
+
+async def test_executor_is_waited_for(dropping: Site) -> None:
+    """I4: an agent whose executor is away waits, longer than a start may take, and says so."""
+    machine, socket = dropping.machine, "/run/tibet-nc/executor.sock"
+    dropping.drop_in(AGENT, "[Service]\nTimeoutStartSec=3\n")
+    machine.wait_active(*UNITS)
+    machine.sh(
+        f"systemctl stop {AGENT}; mv {socket} {socket}.away; systemctl start --no-block {AGENT}"
+    )
+    told = f"{socket} is not there"
+    wait_until(lambda: told in machine.show(AGENT, "StatusText")["StatusText"], "it is told")
+    pid = machine.pid(AGENT)
+    lasts = f"ps -o etimes= -p {pid}"
+    wait_until(lambda: int(machine.sh(lasts, check=False) or 0) > 5, "it has waited for over 5 s")
+    assert machine.pid(AGENT) == pid
+    assert machine.show(AGENT, "ActiveState")["ActiveState"] == "activating"
+    machine.sh(f"mv {socket}.away {socket}")
+    (answer,) = await dropping.ask("$ echo back")
+    assert answer.result["exit"] == 0

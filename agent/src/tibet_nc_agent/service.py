@@ -26,6 +26,7 @@ from tibet_nc_agent.event import (
     VerificationEvent,
 )
 from tibet_nc_agent.exchange import Exchanges
+from tibet_nc_agent.homeserver import LONGEST_WAIT_SECONDS
 from tibet_nc_agent.inbox import InboxError, Item, Waiting
 from tibet_nc_agent.lanes import Lanes
 from tibet_nc_agent.news import News
@@ -39,6 +40,9 @@ LULL_SECONDS: Final = 0.1
 """How long the next batch isn't asked for while a message of the last one may get its answer. A
 homeserver tells of each event to all who wait for one, one after the other; an agent that doesn't
 wait yet doesn't keep it from telling the operator."""
+
+TELL_SECONDS: Final = 1.0
+"""How often the service manager is told why the agent isn't ready: the executor is away."""
 
 log: Final = logging.getLogger(__name__)
 
@@ -149,7 +153,14 @@ class Service:
 
     async def _announce(self) -> None:
         """Tell the service manager when both sides have answered."""
-        welcome = await self._desk.link.wait_up()
+        link = self._desk.link
+        while True:
+            try:
+                async with asyncio.timeout(TELL_SECONDS):
+                    welcome = await link.wait_up()
+                break
+            except TimeoutError:
+                self._supervisor.waiting(str(link.failure), seconds=LONGEST_WAIT_SECONDS)
         await self._synced.wait()
         serving = f"{welcome.host}, {counted(len(self._desk.rules.rooms), 'room')}"
         tested = ", ".join(self._desk.given_up) or "all walls hold"
