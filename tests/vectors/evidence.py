@@ -119,6 +119,10 @@ def _undecodable() -> Iterator[Case]:
             "2^53 for a count.",
             with_(b'"uid":1000', b'"uid":9007199254740992'),
         ),
+        "time_with_milliseconds": (
+            "A time with three digits after its seconds.",
+            with_(b'000000Z"', b'000Z"'),
+        ),
         "time_without_zone": ("A time without its Z.", with_(b'000000Z"', b'000000"')),
         "time_with_other_digits": (
             "A time in Arabic-Indic digits.",
@@ -134,8 +138,8 @@ def _undecodable() -> Iterator[Case]:
         "array": ("An array for an object.", b"[" + line + b"]"),
         "deep_nesting": ("Arrays in arrays, 10,000 deep.", b"[" * 10_000 + b"]" * 10_000),
         "deep_unknown_key": (
-            "An unknown key with arrays in arrays, 10,000 deep.",
-            with_(b'"uid":1000', b'"uid":1000,"unknown":' + b"[" * 10_000 + b"]" * 10_000),
+            "An unknown key before the kind, with arrays in arrays, 20,000 deep.",
+            line.replace(b"{", b'{"deep":' + b"[" * 20_000 + b"]" * 20_000 + b",", 1),
         ),
     }
     for name, (fact, data) in bad.items():
@@ -314,6 +318,8 @@ def _bad_genesis() -> Iterator[Case]:
     yield _chain("second_genesis", "A genesis that is not the first.", lines, step=5, at=3)
     intent = samples.signed(samples.intent(0, "0" * 64))
     yield at_0("no_genesis", "The first record is no genesis.", intent.line)
+    linked = samples.signed(msgspec.structs.replace(genesis, prev=third.digest)).line
+    yield _chain("linked_genesis", "The genesis links to a record.", [linked], step=4, at=0)
     stranger = samples.genesis(samples.STRANGER)
     yield at_0("other_executor", "A good chain of another executor.", stranger.line)
     changed = samples.signed(msgspec.structs.replace(genesis, format=2))
@@ -461,5 +467,8 @@ def _bad_recordings() -> Iterator[Case]:
     yield case("bytes_not_shown_at_the_end", "It ends with bytes.", header, output, raw)
     yield case("base64_and_more", "A line end in base64.", header, b'[0.0,"b","/w==\\n"]\n')
     yield case("shows_other", "Bytes are followed by something else.", header, raw, output)
-    yield case("deep_nesting", "Arrays in arrays.", header, b"[" * 10_000 + b"]" * 10_000 + b"\n")
+    deep = b"[" * 20_000 + b"]" * 20_000
+    yield case("deep_nesting", "Arrays in arrays.", header, deep + b"\n")
+    deep_header = header.replace(b"{", b'{"deep":' + deep + b",", 1)
+    yield case("deep_header", "An unknown key of the header with arrays in arrays.", deep_header)
     assert shown != output

@@ -222,8 +222,8 @@ def _undecodable() -> Iterator[Case]:
         "array": ("An array for a map.", b"\x93" + good[1:]),
         "deep_nesting": ("Arrays in arrays, 10,000 deep.", b"\x91" * 10_000 + b"\xc0"),
         "deep_unknown_field": (
-            "An unknown key with arrays in arrays, 10,000 deep.",
-            _table(tag, request, limit, (_text("more"), b"\x91" * 10_000 + b"\xc0")),
+            "An unknown key before the type, with arrays in arrays, 20,000 deep.",
+            _table((_text("more"), b"\x91" * 20_000 + b"\xc0"), tag, request, limit),
         ),
         "announces_4_gib": ("A map that announces 4,294,967,295 keys.", b"\xdf" + b"\xff" * 4),
         "response": (
@@ -411,9 +411,19 @@ def _bad_requests() -> Iterator[Case]:
         yield _connection(Reads.REQUESTS, name, fact, [hello, data], Layer.SIGNATURE)
     undecodable = {
         "short_signature": ("A signature of 63 bytes.", resigned(signature[:-1])),
+        "long_signature": ("A signature of 65 bytes.", resigned(signature + b"\0")),
         "envelope_with_line_end": (
             "The signer's name holds a line end, which the signed text can't.",
             resigned(signature, key_id="did:jis:a\nb"),
+        ),
+        "envelope_with_space": (
+            "The signer's name holds a space.",
+            resigned(signature, key_id="did:jis:a b"),
+        ),
+        "envelope_without_name": ("The signer's name is empty.", resigned(signature, key_id="")),
+        "envelope_with_long_name": (
+            "The signer's name has 256 characters.",
+            resigned(signature, key_id="x" * 256),
         ),
         "envelope_with_more": (
             "An envelope with an unknown key.",
