@@ -134,7 +134,7 @@ class Execution:
             data = text.encode()
             command.write(data, end=end)
             self._typed[sender] = self._typed.get(sender, 0) + len(data)
-        except (InputError, UnicodeEncodeError) as error:
+        except InputError as error:
             raise DeniedError(DenialCode.BUSY, f"nothing was typed: {error}") from None
 
     @property
