@@ -19,7 +19,7 @@ from tests.executor.rig import (
     records,
 )
 from tests.executor.shell.driver import until
-from tibet_nc_protocol.layout import RECORDINGS, recording_name
+from tibet_nc_protocol.layout import CHAIN, RECORDINGS, recording_name
 from tibet_nc_protocol.limits import NOTES, OPEN_RUNS
 from tibet_nc_protocol.messages import (
     CloseSession,
@@ -31,6 +31,7 @@ from tibet_nc_protocol.messages import (
     Jobs,
     JobsReport,
     Recorded,
+    Response,
     Started,
     Status,
     StatusReport,
@@ -38,7 +39,7 @@ from tibet_nc_protocol.messages import (
     Tail,
     TailReport,
 )
-from tibet_nc_protocol.records import Intent, Outcome, Refusal, Session
+from tibet_nc_protocol.records import Aborted, Intent, Outcome, Refusal, Session
 from tibet_nc_protocol.terms import DenialCode, Reason, Signal, Stage
 
 
@@ -183,6 +184,28 @@ async def test_what_was_stopped_while_it_waited_is_not_run_later(
     assert len([record for record in records(executor) if isinstance(record, Intent)]) == 1
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_what_is_stopped_while_its_intent_is_on_its_way_does_not_start(
+    executor: Executor, client: Client
+) -> None:
+    """However late the disk takes the intent, it gets its end, and nothing was run (I1)."""
+    assert isinstance(await client.run("true"), Finished)
+    (chain,) = (executor.state / CHAIN).iterdir()
+    before = chain.stat().st_size
+    with injected(executor, "fdatasync:delay_enter=1000000", [chain]):
+        await client.send(client.request("echo ran"))
+        await until(lambda: chain.stat().st_size > before)
+        await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
+        answers = [await client.receive() for _ in range(3)]
+    (denied,) = [answer for answer in answers if isinstance(answer, Denied)]
+    assert denied.code is DenialCode.CANCELLED
+    *_, intent, aborted = records(executor)
+    assert isinstance(intent, Intent)
+    assert isinstance(aborted, Aborted)
+    assert (denied.number, aborted.intent) == (intent.seq, intent.seq)
+    assert aborted.detail == f"it had not started: stopped by {OPERATOR}"
+
+
 async def test_a_command_runs_since_its_turn_has_come(client: Client) -> None:
     """How long a command runs is counted without the time for which it has waited for another."""
     await client.send(client.request("read -r line"))
@@ -278,6 +301,22 @@ async def test_what_is_typed_is_kept_nowhere(executor: Executor, connect: Connec
         assert path.is_dir() or b"s3cret" not in path.read_bytes(), path
 
 
+async def test_only_what_was_taken_is_on_record_as_typed(client: Client) -> None:
+    """All that an operator typed counts, and a line that the terminal would cut doesn't."""
+    await client.send(client.request("read -r one; read -r other; echo ${#one} ${#other}"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    answers: list[Response] = []
+    for text in ("1234\n", "é" * 2048, "123456\n"):
+        await client.type(started.number, text)
+    while not isinstance(answer := await client.receive(), Finished):
+        answers.append(answer)
+    denied = [each.code for each in answers if isinstance(each, Denied)]
+    assert denied == [DenialCode.BUSY]
+    assert answer.output == b"4 6\n"
+    assert answer.notes == (f"12 bytes of input by {OPERATOR}",)
+
+
 async def test_who_typed_is_on_record_however_often_was_interrupted(
     executor: Executor, connect: Connect
 ) -> None:
@@ -302,6 +341,31 @@ async def test_who_typed_is_on_record_however_often_was_interrupted(
     answers = [await client.receive() for _ in range(2)]
     (finished,) = [answer for answer in answers if isinstance(answer, Finished)]
     assert finished.notes == (f"7 bytes of input by {OPERATOR}", f"interrupt by {OPERATOR}")
+
+
+async def test_however_many_have_typed_there_is_an_outcome(
+    executor: Executor, client: Client
+) -> None:
+    """A record has room for so many notes; with more of them it is written all the same (I7)."""
+    typing = [f"@op{number}:example.org" for number in range(NOTES + 1)]
+    executor.pin(OPERATOR, *typing)
+    await client.send(client.request(f"for i in {{0..{NOTES}}}; do read -r line; done"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    for sender in typing:
+        await client.send(
+            Input(
+                request=client.number(),
+                room=ROOM,
+                sender=sender,
+                number=started.number,
+                text="\n",
+                end=False,
+            )
+        )
+    while not isinstance(answer := await client.receive(), Finished):
+        assert isinstance(answer, Done)
+    assert answer.notes == tuple(f"1 byte of input by {sender}" for sender in typing[:NOTES])
 
 
 async def test_strangers_neither_type_nor_stop(executor: Executor, connect: Connect) -> None:
@@ -353,6 +417,21 @@ async def test_one_session_runs_in_order_and_others_meanwhile(
     outputs = [response.output for response in responses if isinstance(response, Finished)]
     assert outputs[-1] == b"0123456789\n"
     assert len(outputs) == 10
+
+
+async def test_a_session_in_which_a_command_runs_is_not_ended(client: Client) -> None:
+    """Who wants to leave is told so, and the command goes on."""
+    await client.send(client.request("read -r line; echo on"))
+    started = await client.receive()
+    assert isinstance(started, Started)
+    await client.send(CloseSession(request=client.number(), room=ROOM, sender=OPERATOR))
+    denied = await client.receive()
+    assert isinstance(denied, Denied)
+    assert denied.code is DenialCode.BUSY
+    await client.type(started.number, "\n")
+    while not isinstance(answer := await client.receive(), Finished):
+        assert isinstance(answer, Done)
+    assert (answer.reason, answer.output) == (Reason.EXITED, b"on\n")
 
 
 async def test_a_session_ends_when_its_operator_says_so(

@@ -5,11 +5,12 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 
 from tests.executor.injection import injected
-from tests.executor.rig import Connect, Executor, records, security
+from tests.executor.rig import OPERATOR, ROOM, Client, Connect, Executor, records, security
 from tests.executor.shell.driver import until
-from tibet_nc_protocol.messages import Denied, Finished, Started
+from tibet_nc_protocol.messages import Denied, Finished, Started, Status, StatusReport
 from tibet_nc_protocol.records import Intent, SecurityEvent
 from tibet_nc_protocol.terms import DenialCode
 
@@ -42,6 +43,45 @@ async def test_an_event_asked_twice_at_once_runs_once(executor: Executor, connec
     assert len(finished) == 2
     assert finished[0].output == finished[1].output
     assert len([record for record in records(executor) if isinstance(record, Intent)]) == 1
+
+
+async def test_an_event_that_is_asked_again_much_later_has_its_result(client: Client) -> None:
+    """An agent that was away for long asks with what it has: neither age nor ciphertext is new."""
+    first = client.request("echo once", "$once")
+    await client.send(first)
+    assert isinstance(await client.receive(), Started)
+    finished = await client.receive()
+    assert isinstance(finished, Finished)
+    later = replace(first, request=client.number(), sent_ms=first.sent_ms - 3_600_000)
+    await client.send(later)
+    again = await client.receive()
+    assert isinstance(again, Finished)
+    assert (again.repeated, again.head, again.output) == (True, finished.head, b"once\n")
+
+
+async def test_an_agent_that_leaves_in_the_middle_joins_again(
+    executor: Executor, connect: Connect
+) -> None:
+    """What runs and what waits goes on without whoever has asked, and is told to who asks again."""
+    gate = executor.directory / "gate"
+    wait = f"until [ -e {gate} ]; do sleep 0.1; done"
+    leaving = await connect(executor)
+    await leaving.send(leaving.request(f"{wait}; echo ran", "$runs"))
+    assert isinstance(await leaving.receive(), Started)
+    await leaving.send(leaving.request("echo waited", "$waits"))
+    await leaving.send(Status(request=leaving.number(), room=ROOM, sender=OPERATOR))
+    report = await leaving.receive()
+    assert isinstance(report, StatusReport)
+    assert report.running == 2
+    await leaving.close()
+    for event, output in (("$runs", b"ran\n"), ("$waits", b"waited\n")):
+        back = await connect(executor)
+        await back.send(back.request("echo again", event))
+        gate.touch()
+        while not isinstance(told := await back.receive(), Finished):
+            assert isinstance(told, Started), told
+        assert told.output == output
+    assert len([record for record in records(executor) if isinstance(record, Intent)]) == 2
 
 
 async def test_the_same_ciphertext_under_another_event_id_is_refused(
@@ -144,7 +184,10 @@ async def test_an_index_that_can_not_be_read_runs_nothing(
 async def test_what_ran_is_known_while_the_index_can_not_be_written(
     executor: Executor, connect: Connect
 ) -> None:
-    """Asked again on a full disk it gives the recorded result, and isn't said not to have run."""
+    """Asked again on a full disk it gives the recorded result, and isn't said not to have run.
+
+    What was denied then isn't run later.
+    """
     client = await connect(executor)
     for _ in range(2):  # the index has all when the second is answered
         assert isinstance(await client.run("true", "$before"), Finished)
@@ -158,3 +201,7 @@ async def test_what_ran_is_known_while_the_index_can_not_be_written(
     assert (again.repeated, again.number, again.output) == (True, first.number, b"once\n")
     assert isinstance(unknown, Denied)
     assert unknown.code is DenialCode.UNRECORDED
+    assert isinstance(await client.run("true"), Finished)
+    later = await client.run("echo other", "$other")
+    assert isinstance(later, Denied)
+    assert (later.code, later.reason) == (unknown.code, unknown.reason)

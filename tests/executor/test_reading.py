@@ -10,7 +10,7 @@ from tests.executor.rig import ROOM, UNRESTRICTED, Client, Executor
 from tibet_nc_executor.office import READERS
 from tibet_nc_protocol.layout import RECORDINGS, recording_name
 from tibet_nc_protocol.limits import CHUNK_BYTES
-from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Started
+from tibet_nc_protocol.messages import Chunk, Denied, Fetch, Finished, Started
 from tibet_nc_protocol.terms import DenialCode, run_id
 
 pytestmark = pytest.mark.executor(shell=UNRESTRICTED)
@@ -75,3 +75,26 @@ async def test_a_damaged_recording_is_said_to_be(
     assert isinstance(denied, Denied)
     assert denied.reason.startswith("the recording can't be read: ")
     assert (await run(client, "echo two")).output == b"two\n"
+
+
+@pytest.mark.parametrize("left", [-4, 0, None], ids=["its end", "all of it", "the file"])
+async def test_an_event_whose_recording_lacks_something_has_its_result(
+    executor: Executor, client: Client, left: int | None
+) -> None:
+    """Asked for again, it is told with what can be read, and that not all can be (I3, I12)."""
+    first = await client.run("echo one", "$event")
+    assert isinstance(first, Finished)
+    path = executor.state / RECORDINGS / recording_name(first.number)
+    if left is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:left])
+    again = await client.run("echo one", "$event")
+    assert isinstance(again, Finished)
+    assert (again.repeated, again.head, again.output_sha256) == (
+        True,
+        first.head,
+        first.output_sha256,
+    )
+    assert again.output == (b"one\n" if left else b"")
+    assert again.notes == ("the recording can't be read any more",)
