@@ -113,6 +113,10 @@ class Call(Struct):
         """Return the value of a short option."""
         return next((value for given, value in self.short_options if given == option), None)
 
+    def tell_shell(self, text: str, stdin: Stream | None = None) -> None:
+        """Judge text that the program may hand to a shell of its own."""
+        self.walk.program(text, self.state.started(), self.span, stdin, lax=True)
+
     def deny(self, family: Family, reason: str) -> None:
         """Report that the whole command is refused."""
         self.walk.report(Decision.DENY, family, reason, self.span, self.state)

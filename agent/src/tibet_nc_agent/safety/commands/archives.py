@@ -76,9 +76,9 @@ def unpack(call: Call) -> Stream:
     tar = _read(call)
     for word in call.words:
         if word.startswith("--checkpoint-action=exec="):
-            call.walk.program(word.split("=", 2)[2], call.state.started(), call.span, lax=True)
+            call.tell_shell(word.split("=", 2)[2])
     for program in tar.of("IF"):
-        call.walk.program(program.text, call.state.started(), call.span, lax=True)
+        call.tell_shell(program.text)
     if call.has("--remove-files"):
         judge_removal(call, tar.operands, "tar removes", recursive=True)
     if "x" in tar.letters:
@@ -166,7 +166,7 @@ def synchronise(call: Call) -> Stream:
         elif (found := _RSYNC_SHELL.match(word)) is not None:
             text = word[found.end() :] or " ".join(call.words[index + 1 : index + 2])
         if text:
-            call.walk.program(text, call.state.started(), call.span, lax=True)
+            call.tell_shell(text)
     return EMPTY
 
 

@@ -106,7 +106,7 @@ def connect(call: Call) -> Stream:
         ]
     for program in programs:
         peer = Stream(downloaded=True)
-        call.walk.program(program, call.state.started(), call.span, peer, lax=True)
+        call.tell_shell(program, peer)
     return Stream(downloaded=True, producer=call.name)
 
 
@@ -138,15 +138,15 @@ def git(call: Call) -> Stream:
         setting = f"{word}={words[index + 1]}" if "config" in words and words[index + 1 :] else word
         found = _GIT_PROGRAM.match(word) or _GIT_PROGRAM.match(setting)
         if found is not None:
-            call.walk.program(found.group(1), call.state.started(), call.span, lax=True)
+            call.tell_shell(found.group(1))
         elif word.startswith("!") and len(word) > 1:
-            call.walk.program(word[1:], call.state.started(), call.span, lax=True)
+            call.tell_shell(word[1:])
         elif word in ("-x", "--exec") and {"rebase", "difftool"} & {*words} and words[index + 1 :]:
             call.walk.program(words[index + 1], call.state.started(), call.span)
         elif word == "foreach" or _FILTER.fullmatch(word):
             given = words[index + 1 :] if word == "foreach" else words[index + 1 : index + 2]
             text = " ".join(given).removeprefix("--recursive ")
-            call.walk.program(text, call.state.started(), call.span, lax=True)
+            call.tell_shell(text)
     if "bisect" in words and "run" in words:
         command = call.arguments[words.index("run") + 1 :]
         if command:

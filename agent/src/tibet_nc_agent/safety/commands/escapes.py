@@ -46,7 +46,7 @@ def judge_editor_escapes(call: Call) -> None:
         for found in _EDITOR_ESCAPE.finditer(word):
             text = next((group for group in found.groups() if group), "")
             if text:
-                call.walk.program(text, call.state.started(), call.span, lax=True)
+                call.tell_shell(text)
 
 
 def awk(call: Call) -> Stream:
@@ -68,7 +68,7 @@ def awk(call: Call) -> Stream:
             call.walk.program(unescape(found.group(1)), call.state.started(), call.span)
         for found in _AWK_SYSTEM.finditer(field.text):
             text = next((group for group in found.groups() if group is not None), "")
-            call.walk.program(unescape(text), call.state.started(), call.span, stdin, lax=True)
+            call.tell_shell(unescape(text), stdin)
         for found in _AWK_WRITES.finditer(field.text):
             target = field.with_text(found.group(1))
             judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
@@ -83,9 +83,9 @@ def make(call: Call) -> Stream:
             continue
         text = word.partition("=")[2] or " ".join(call.words[index + 1 : index + 2])
         for found in _MAKE_SHELL.finditer(text):
-            call.walk.program(found.group(1), call.state.started(), call.span, lax=True)
+            call.tell_shell(found.group(1))
         recipe = text.rpartition(":")[2].strip().lstrip(";@-+\t ")
-        call.walk.program(recipe, call.state.started(), call.span, lax=True)
+        call.tell_shell(recipe)
     return COMMAND
 
 
@@ -95,7 +95,7 @@ def _judge_makefile(call: Call) -> None:
     for line in text.split("\n") if text is not None else ():
         if line.startswith("\t") or ";" in line:
             recipe = line.lstrip("\t").rpartition(";")[2] if ":" in line else line.lstrip("\t@-+")
-            call.walk.program(recipe, call.state.started(), call.span, lax=True)
+            call.tell_shell(recipe)
 
 
 def _makefile(call: Call) -> str | None:

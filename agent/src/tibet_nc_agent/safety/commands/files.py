@@ -356,13 +356,13 @@ def sed(call: Call) -> Stream:
             judge_write(call.walk, field, call.state, call.span, "sed edits")
     for field, word in zip(call.arguments, call.words, strict=True):
         for found in _SED_EXECUTE.finditer(word):
-            call.walk.program(found.group(1), call.state.started(), call.span, lax=True)
+            call.tell_shell(found.group(1))
         for found in _SED_WRITE.finditer(word):
             target = field.with_text(found.group(1))
             judge_write(call.walk, target, call.state, call.span, "sed writes to")
         for found in _SED_RUNS.finditer(word):
             call.ask(Family.OPAQUE, "sed runs the lines that it has changed")
-            call.walk.program(found.group(2), call.state.started(), call.span, lax=True)
+            call.tell_shell(found.group(2))
     return sed_output(call) if not in_place else EMPTY
 
 

@@ -87,7 +87,7 @@ def _judge_inline(call: Call, language: str, code: Field) -> None:
         if language in ("perl", "ruby") and _NETWORK.search(options):
             text = f"# {options}\n{text}"
         for found in _BANG.finditer(text) if call.name.startswith("ipython") else ():
-            call.walk.program(found.group(1), call.state.started(), call.span, call.stdin, lax=True)
+            call.tell_shell(found.group(1), call.stdin)
         call.walk.code(language, text, call.state, call.span, call.stdin)
 
 

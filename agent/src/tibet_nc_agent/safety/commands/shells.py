@@ -279,13 +279,13 @@ def tmux(call: Call) -> Stream:
         index += 1
     texts = [field.text for field in fields]
     for text in [*texts, " ".join(texts)] if len(texts) > 1 else texts:
-        call.walk.program(text, call.state.started(), call.span, lax=True)
+        call.tell_shell(text)
         if nested and _TMUX_RUNS.match(text):
             call.walk.program(f"tmux {text}", call.state.copy(), call.span, lax=True)
     for field in fields:
         if field.stream is not None and field.stream.known is not None:
             lines = "".join(f"tmux {line}\n" for line in field.stream.known.split("\n") if line)
-            call.walk.program(lines, call.state.started(), call.span, lax=True)
+            call.tell_shell(lines)
     return COMMAND
 
 
@@ -295,7 +295,7 @@ def screen(call: Call) -> Stream:
     for index, word in enumerate(words[:-1]):
         if word in ("stuff", "exec"):
             keys = call.arguments[index + 1].text.replace("\\n", "\n").replace("^M", "\n")
-            call.walk.program(keys, call.state.started(), call.span, lax=True)
+            call.tell_shell(keys)
     if "-X" in words:
         rest = call.arguments[words.index("-X") + 1 :]
         if rest and rest[0].plain == "screen":
