@@ -140,6 +140,14 @@ class Field(Struct, frozen=True):
         )
 
 
+def positional(arguments: list[Field], first: int = 1) -> dict[str, str | None]:
+    """Return the parameters of a script or a function with these arguments."""
+    return {
+        str(number): None if field.unknown else field.text
+        for number, field in enumerate(arguments, start=first)
+    }
+
+
 def integer(value: Value) -> int | None:
     """Return the number that a value is, None if it is none that is known."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):

@@ -10,7 +10,7 @@ from tibet_nc_agent.safety.expand import as_document
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.state import State
-from tibet_nc_agent.safety.values import EMPTY, Stream, text_stream
+from tibet_nc_agent.safety.values import EMPTY, Stream, positional, text_stream
 from tibet_nc_agent.safety.variables import forget_assigned
 from tibet_nc_agent.safety.verdict import Family
 
@@ -77,10 +77,7 @@ def set_shell(call: Call) -> Stream:
         index += 1
     values = call.arguments[index:]
     if values:
-        call.state.positional = {
-            str(position): None if field.unknown else field.text
-            for position, field in enumerate(values, start=1)
-        }
+        call.state.positional = positional(values)
     return EMPTY
 
 

@@ -37,7 +37,7 @@ from tibet_nc_agent.safety.marks import UNKNOWN, is_glob, is_unknown, matching, 
 from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.policy import Policy
 from tibet_nc_agent.safety.state import Context, State
-from tibet_nc_agent.safety.values import COMMAND, Field, Stream, through
+from tibet_nc_agent.safety.values import COMMAND, Field, Stream, positional, through
 from tibet_nc_agent.safety.verdict import Decision, Family
 
 HANDLERS: dict[str, Handler] = {
@@ -224,10 +224,7 @@ def _run_name(
     if not state.active:
         inner.conditional, inner.forked = 0, False
     inner.active = (*state.active, base)
-    inner.positional = {
-        str(index): None if field.unknown else field.text
-        for index, field in enumerate(fields[1:], start=1)
-    }
+    inner.positional = positional(fields[1:])
     output = walk.call_function(body, inner, stdin)
     # It may have ended early, and which of its variables are local isn't followed.
     inner.positional = state.positional
@@ -317,10 +314,7 @@ def _run_written(
             walk.code(language, content, state, span, stdin)
             return COMMAND
     inner = state.started()
-    inner.positional = {
-        str(index): None if field.unknown else field.text
-        for index, field in enumerate(fields[1:], start=1)
-    }
+    inner.positional = positional(fields[1:])
     return walk.program(content, inner, span, stdin)
 
 

@@ -12,7 +12,7 @@ from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import STANDARD_INPUT, made, resolve
 from tibet_nc_agent.safety.state import State
-from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, Stream
+from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, Stream, positional
 from tibet_nc_agent.safety.verdict import Family
 
 _SSH_LETTERS = "BbcDEeFIiJLlmOopQRSWw"
@@ -85,9 +85,7 @@ def _shell_code(call: Call, rest: list[Field]) -> Stream:
     if code.unknown:
         call.ask(Family.OPAQUE, f"{call.name} runs text that is not in the command")
     state = call.state.copy()
-    state.positional = {
-        str(index): None if field.unknown else field.text for index, field in enumerate(rest[1:])
-    }
+    state.positional = positional(rest[1:], first=0)
     if any(field.downloaded for field in rest[1:]):
         call.ask(Family.PIPE_TO_SHELL, f"{call.name} gets downloaded arguments")
     return call.walk.program(code.text, state, call.span, call.stdin)
@@ -105,10 +103,7 @@ def run_script(call: Call, script: Field, arguments: list[Field], language: str)
         return Stream(downloaded=True)
     state = call.state.copy()
     if arguments or call.name not in ("source", "."):
-        state.positional = {
-            str(index): None if field.unknown else field.text
-            for index, field in enumerate(arguments, start=1)
-        }
+        state.positional = positional(arguments)
     if script.stream is not None:
         return call.walk.feed(script.stream, state, call.span, language)
     if script.plain in STANDARD_INPUT:
