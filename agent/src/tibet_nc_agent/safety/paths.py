@@ -73,6 +73,11 @@ def resolve(text: str, state: State) -> str | None:
     return f"/{path}" if absolute else (path or ".")
 
 
+def known_as(text: str, state: State) -> str:
+    """Return a path under which the state keeps what is known of a file, "" if it is hopeless."""
+    return plain(resolve(text, state) or "")
+
+
 def made(text: str, state: State) -> str:
     """Return the file of the same line that a path names or may name, else the path itself."""
     path = resolve(text, state)

@@ -10,7 +10,7 @@ import msgspec
 from tibet_nc_agent.safety.assignments import ExpandingWalk
 from tibet_nc_agent.safety.grammar.nodes import Literal, Redirection
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import made, path_levels, resolve
+from tibet_nc_agent.safety.paths import known_as, made, path_levels
 from tibet_nc_agent.safety.start_files import judge_start_file
 from tibet_nc_agent.safety.state import State
 from tibet_nc_agent.safety.values import EMPTY, FILE, Field, Source, Stream, text_stream
@@ -101,7 +101,7 @@ def _number_in(text: str) -> str:
 def _file_of(redirection: Redirection, field: Field, state: State) -> str:
     if redirection.operator == ">&" and _DESCRIPTOR.fullmatch(field.text):
         return state.descriptors.get(_number_in(field.text), "")
-    return plain(resolve(field.text, state) or "")
+    return known_as(field.text, state)
 
 
 def redirect_shell(

@@ -9,8 +9,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.downloads import remember_copies
 from tibet_nc_agent.safety.commands.files import TREES
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.marks import plain
-from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.paths import known_as
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, Field, Stream, through
 from tibet_nc_agent.safety.verdict import Family
@@ -113,10 +112,10 @@ def _unpack_into(call: Call, where: str) -> None:
     if place.level in TREES:
         call.ask(Family.WIPE, f"{call.name} unpacks over {place.shown}")
     fetched = call.stdin is not None and call.stdin.downloaded
-    names = (plain(resolve(field.text, call.state) or "") for field in call.arguments)
+    names = (known_as(field.text, call.state) for field in call.arguments)
     if not fetched and not any(name in call.state.downloaded for name in names):
         return
-    call.state.downloaded.add(plain(resolve(where or ".", call.state) or ""))
+    call.state.downloaded.add(known_as(where or ".", call.state))
 
 
 _DIRECTORY = frozenset(["-d", "-D", "--directory"])

@@ -7,8 +7,7 @@ import re
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.files import copy_knowledge
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.marks import plain
-from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.paths import known_as
 from tibet_nc_agent.safety.start_files import judge_start_file
 from tibet_nc_agent.safety.values import EMPTY, Field, Stream
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
@@ -48,7 +47,7 @@ def fetch(call: Call) -> Stream:
         url = operands[-1] if operands else ""
     written = _written_files(call, url)
     for field in written:
-        path = plain(resolve(field.text, call.state) or "")
+        path = known_as(field.text, call.state)
         call.state.downloaded.add(path)
         call.state.files.pop(path, None)
         judge_write(call.walk, field, call.state, call.span, f"{call.name} writes to")
@@ -125,7 +124,7 @@ def remember_copies(call: Call, sources: list[Field], target: Field) -> None:
     for source in sources:
         if ":" in source.text:
             base = source.plain.rpartition(":")[2].rpartition("/")[2]
-            path = plain(resolve(target.text, call.state) or "")
+            path = known_as(target.text, call.state)
             call.state.downloaded.update((path, base if path == "." else f"{path}/{base}"))
         else:
             copy_knowledge(call, [source], target)
@@ -160,8 +159,7 @@ def git(call: Call) -> Stream:
         operands = [w for w in words[words.index("clone") + 1 :] if not w.startswith("-")]
         found = _CLONE_NAME.search(operands[-1]) if operands else None
         if found is not None:
-            path = resolve(found.group(1), call.state)
-            call.state.downloaded.update((found.group(1), plain(path or "")))
+            call.state.downloaded.update((found.group(1), known_as(found.group(1), call.state)))
     return Stream(producer="git")
 
 

@@ -8,8 +8,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.search import pass_roots
 from tibet_nc_agent.safety.commands.text import unescape
-from tibet_nc_agent.safety.marks import plain
-from tibet_nc_agent.safety.paths import STANDARD_INPUT, resolve
+from tibet_nc_agent.safety.paths import STANDARD_INPUT, known_as
 from tibet_nc_agent.safety.values import COMMAND, Stream
 from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_write
@@ -113,7 +112,7 @@ def _makefile(call: Call) -> str | None:
 
 
 def _written(call: Call, name: str) -> str | None:
-    return call.state.files.get(plain(resolve(name, call.state) or ""))
+    return call.state.files.get(known_as(name, call.state))
 
 
 HANDLERS: Handlers = {

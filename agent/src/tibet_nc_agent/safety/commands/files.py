@@ -7,7 +7,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import STANDARD_INPUT, resolve
+from tibet_nc_agent.safety.paths import STANDARD_INPUT, known_as, resolve
 from tibet_nc_agent.safety.redirections import remember
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.start_files import judge_start_file
@@ -242,7 +242,7 @@ def copy_knowledge(call: Call, sources: list[Field], target: Field) -> None:
     if path is None:
         return
     for source in sources:
-        name = plain(resolve(source.text, call.state) or "")
+        name = known_as(source.text, call.state)
         if name in STANDARD_INPUT and call.stdin is not None:
             remember(call.state, plain(path), call.stdin, append=False)
         if name in call.state.downloaded:

@@ -9,8 +9,8 @@ import msgspec
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
-from tibet_nc_agent.safety.marks import UNKNOWN, plain
-from tibet_nc_agent.safety.paths import STANDARD_INPUT, made, resolve
+from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.paths import STANDARD_INPUT, known_as, made
 from tibet_nc_agent.safety.state import State
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, Stream, positional
 from tibet_nc_agent.safety.verdict import Family
@@ -126,7 +126,7 @@ def is_in_download(text: str, state: State) -> bool:
 
     Where programs are installed to, an absolute path is taken for the program that is meant.
     """
-    path = plain(resolve(text, state) or "")
+    path = known_as(text, state)
     if text.startswith(("/usr/", "/bin/", "/opt/")):
         return False
     if not text.startswith("/") and (state.cwd_downloaded or "." in state.downloaded):
