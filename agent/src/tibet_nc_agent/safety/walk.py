@@ -147,13 +147,13 @@ class Walker:
         """Walk a substitution, a process of its own, and return its output."""
         if body is None:
             return COMMAND
-        state.forked = True
-        state.descriptors.pop("1", None)
-        output = self.sequence(body, state, stdin)
+        inner = state.fork()
+        inner.descriptors.pop("1", None)
+        output = self.sequence(body, inner, stdin)
         if output.endless and body.items:
             span = (body.items[0][0].start, body.items[-1][0].end)
             reason = "a substitution keeps in memory what never ends"
-            self.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, state)
+            self.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, inner)
         return output
 
     def program(

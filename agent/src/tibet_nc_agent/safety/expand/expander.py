@@ -50,7 +50,7 @@ class Programs(Protocol):
     """What the expander needs from the walk: running a list, and text as a program."""
 
     def capture(self, body: Sequence | None, state: State, stdin: Stream | None) -> Stream:
-        """Walk a substitution and return its output."""
+        """Walk a substitution, a process of its own, and return its output."""
         raise NotImplementedError
 
     def program(self, text: str, state: State, span: tuple[int, int]) -> Stream:
@@ -137,10 +137,8 @@ class Expander:
         """Walk every substitution inside parts whose text does not matter."""
         for part in parts:
             match part:
-                case CommandSubstitution():
-                    self._programs.capture(part.body, state.copy(), TERMINAL)
-                case ProcessSubstitution():
-                    self._programs.capture(part.body, state.copy(), TERMINAL)
+                case CommandSubstitution() | ProcessSubstitution():
+                    self._programs.capture(part.body, state, TERMINAL)
                 case Parameter():
                     self.run_inside(part.inner, state)
                     self.run_inside(part.argument, state)
@@ -240,7 +238,7 @@ class Expander:
                 if part.body is None:
                     span = (part.start, part.end)
                     self._programs.doubt("text in backquotes that does not parse", span)
-                output = self._programs.capture(part.body, state.copy(), TERMINAL)
+                output = self._programs.capture(part.body, state, TERMINAL)
                 builder.downloaded |= output.downloaded
                 builder.decoded |= output.decoded
                 builder.producer = output.producer
@@ -252,7 +250,7 @@ class Expander:
                 builder.runs.append((Mode.QUOTED, UNKNOWN if value is None else str(value)))
             case ProcessSubstitution():
                 stdin = Stream() if part.direction == ">" else TERMINAL
-                output = self._programs.capture(part.body, state.copy(), stdin)
+                output = self._programs.capture(part.body, state, stdin)
                 builder.stream = output
                 builder.downloaded |= output.downloaded
                 builder.decoded |= output.decoded
