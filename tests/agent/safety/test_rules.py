@@ -163,6 +163,17 @@ def test_a_host_raises_a_family(tmp_path: Path) -> None:
     assert judge("reboot", rules=rules).decision is Decision.DENY
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["ps | sh", "bash <(ps)", "sh -c '('", "echo `(`", ': "${x@P}"', "$x", f"ls {'{a,b}' * 50}"],
+)
+def test_a_host_raises_what_cannot_be_decided(tmp_path: Path, line: str) -> None:
+    """A lower bound holds for whatever is found in the family, also where the walk gives up."""
+    rules = load_rules(site(tmp_path, '[family.opaque]\nat-least = "deny"\n'))
+    assert judge(line).decision is Decision.NEEDS_APPROVAL
+    assert judge(line, rules=rules).decision is Decision.DENY
+
+
 def test_a_host_protects_paths(tmp_path: Path) -> None:
     """Paths of the host are protected like the shipped ones."""
     rules = load_rules(

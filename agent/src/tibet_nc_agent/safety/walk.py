@@ -102,29 +102,22 @@ class Walker:
         advice: str = "",
     ) -> None:
         """Add a finding; what is not sure to change the host needs no more than an approval."""
-        bound = self.rules.at_least.get(family)
         kind = _NOT_THE_HOST.get(state.context)
         if kind and (family is not Family.PIPE_TO_SHELL or state.context is Context.MENTIONED):
             decision = Decision.NEEDS_APPROVAL
             reason = f"{reason} ({kind})"
-        if bound is not None and bound.rank > decision.rank:
-            decision = bound
-        finding = Finding(
-            decision=decision,
-            family=family,
-            reason=reason,
-            span=span,
-            advice=advice or self.rules.families[family].advice,
-        )
-        if finding not in self._seen:
-            self._seen.add(finding)
-            self.findings.append(finding)
+        self._find(decision, family, reason, span, advice)
 
     def doubt(self, reason: str, span: Span, *, advice: str = "") -> None:
         """Report something that cannot be decided."""
-        family = Family.OPAQUE
+        self._find(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, advice)
+
+    def _find(
+        self, decision: Decision, family: Family, reason: str, span: Span, advice: str
+    ) -> None:
+        bound = self.rules.at_least.get(family, decision)
         finding = Finding(
-            decision=Decision.NEEDS_APPROVAL,
+            decision=max(decision, bound, key=lambda each: each.rank),
             family=family,
             reason=reason,
             span=span,
