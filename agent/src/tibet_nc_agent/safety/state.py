@@ -176,6 +176,13 @@ class State:
         other.standing = None
         return other
 
+    def mentioned(self) -> "State":
+        """Return the state for what may run as well not: on the host it needs an approval then."""
+        other = self.copy()
+        if other.context is Context.HOST:
+            other.context = Context.MENTIONED
+        return other
+
     def branch(self) -> "State":
         """Return the state of a branch that may not be taken."""
         other = self.copy()

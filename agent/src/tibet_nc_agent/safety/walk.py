@@ -9,6 +9,7 @@ from tibet_nc_agent.safety.bombs import is_endless_spawner
 from tibet_nc_agent.safety.budget import Budget, TooComplexError
 from tibet_nc_agent.safety.call import Span
 from tibet_nc_agent.safety.commands import run_command
+from tibet_nc_agent.safety.commands.foreign import Foreign
 from tibet_nc_agent.safety.commands.inline import judge_code
 from tibet_nc_agent.safety.expand import Expander
 from tibet_nc_agent.safety.grammar import GrammarError, parse
@@ -216,7 +217,7 @@ class Walker:
         self, language: str, text: str, state: State, span: Span, stdin: Stream | None
     ) -> None:
         """Judge an inline program in another language."""
-        judge_code(self, language, text, state, span, stdin=stdin)
+        judge_code(language, text, Foreign(self, state, span, stdin))
 
     def assign(self, name: str, value: Value, field: Field, state: State) -> None:
         """Give a variable a value that a field holds."""

@@ -37,23 +37,32 @@ def judge_write(
 
 
 def judge_removal(call: Call, targets: list[Field], verb: str, *, recursive: bool) -> None:
-    """Judge that paths are deleted; `/*` without an option deletes files of the root as well."""
-    effects = call.walk.rules.actions.delete
+    """Judge that paths are deleted by a command."""
     for target in targets:
-        place = call.walk.place(target.text, call.state)
-        chosen = effects.recursive if recursive else effects.single
-        if place.everything and place.level in _WHOLE_TREES:
-            chosen = effects.recursive
-        _report(call, place, verb, chosen.get(place.level) or _of_found(call, place.path))
+        judge_deletion(call.walk, target, call.state, call.span, verb, recursive=recursive)
 
 
-def _of_found(call: Call, path: str) -> Decision | None:
+def judge_deletion(
+    walk: Walk, target: Field, state: State, span: Span, verb: str, *, recursive: bool
+) -> None:
+    """Judge that a path is deleted; `/*` without an option deletes files of the root as well."""
+    effects = walk.rules.actions.delete
+    place = walk.place(target.text, state)
+    chosen = effects.recursive if recursive else effects.single
+    if place.everything and place.level in _WHOLE_TREES:
+        chosen = effects.recursive
+    decision = chosen.get(place.level) or _of_found(walk, place.path, state)
+    if decision is not None:
+        walk.report(decision, _family(place), f"{verb} {place.shown}", span, state)
+
+
+def _of_found(walk: Walk, path: str, state: State) -> Decision | None:
     """Return what it means to delete a path that stands for what was found, None for others."""
     root, mark, name = path.partition(f"/{FOUND}/")
     if not mark:
         return None
     choice = Choice.NAMED if name.startswith(Choice.NAMED.value) else Choice.SOME
-    return removal_below(call.walk.place(root or "/", call.state).level, choice)
+    return removal_below(walk.place(root or "/", state).level, choice)
 
 
 def removal_below(level: Level, choice: Choice) -> Decision | None:
@@ -95,6 +104,9 @@ def judge_move(call: Call, targets: list[Field], verb: str) -> None:
 
 def _report(call: Call, place: Place, verb: str, decision: Decision | None) -> None:
     if decision is not None:
-        family = FAMILY_OF_LEVEL.get(place.level, Family.WIPE)
         reason = f"{verb} {place.shown}"
-        call.walk.report(decision, family, reason, call.span, call.state)
+        call.walk.report(decision, _family(place), reason, call.span, call.state)
+
+
+def _family(place: Place) -> Family:
+    return FAMILY_OF_LEVEL.get(place.level, Family.WIPE)

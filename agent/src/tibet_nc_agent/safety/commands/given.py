@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 
 from tibet_nc_agent.safety.call import CLUSTER, Call
-from tibet_nc_agent.safety.commands.mentioned import as_mentioned
 from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.policy import Policy
@@ -109,7 +108,7 @@ def judge_named(call: Call) -> None:
             at = index if equals else index + 1
             for field in call.arguments[at : at + 1]:
                 text = field.text.partition("=")[2] if equals else field.text
-                call.walk.program(text, as_mentioned(call.state), call.span, lax=True)
+                call.walk.program(text, call.state.mentioned(), call.span, lax=True)
 
 
 def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> None:
@@ -117,7 +116,7 @@ def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> Non
     words = call.words
     executes = False
     for text in _matches(call, (_CALL,)):
-        call.walk.program(text, as_mentioned(call.state), call.span, lax=True)
+        call.walk.program(text, call.state.mentioned(), call.span, lax=True)
     for index, word in enumerate(words):
         name = word.rpartition("/")[2]
         option = "".join(words[index + 1 : index + 2])
@@ -128,9 +127,9 @@ def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> Non
             continue
         if " " in word:
             call.walk.program(
-                call.arguments[index].text, as_mentioned(call.state), call.span, lax=True
+                call.arguments[index].text, call.state.mentioned(), call.span, lax=True
             )
         elif begins(name):
             text = " ".join(quoted(field.text) for field in call.arguments[index:])
-            call.walk.program(text, as_mentioned(call.state), call.span, lax=True)
+            call.walk.program(text, call.state.mentioned(), call.span, lax=True)
             break

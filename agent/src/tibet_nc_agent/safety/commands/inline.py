@@ -11,20 +11,12 @@ import re
 from collections.abc import Iterator
 
 from tibet_nc_agent.safety import limits
-from tibet_nc_agent.safety.call import Call, Span, Walk
+from tibet_nc_agent.safety.commands.foreign import Foreign, lines_of
 from tibet_nc_agent.safety.commands.literals import BACKQUOTES_RUN, LITERAL, canonical, content
-from tibet_nc_agent.safety.commands.mentioned import (
-    judge_mentioned,
-    judge_mentioned_paths,
-    lines_of,
-)
 from tibet_nc_agent.safety.commands.python_code import everything_in, judge_python
 from tibet_nc_agent.safety.commands.text import unescape
 from tibet_nc_agent.safety.marks import without_marks
-from tibet_nc_agent.safety.state import State
-from tibet_nc_agent.safety.values import Field, Stream
-from tibet_nc_agent.safety.verdict import Decision, Family
-from tibet_nc_agent.safety.writes import judge_removal, judge_write
+from tibet_nc_agent.safety.verdict import Family
 
 _STRING = r"""(?:"(?:\\.|[^"\\]){0,2000}+"|'(?:\\.|[^'\\]){0,2000}+')"""
 _RUN = re.compile(
@@ -121,62 +113,52 @@ _NEIGHBOURS = re.compile(rf"{LITERAL}(?:[\s,\[\]()]{{1,9}}{LITERAL}){{0,20}}", r
 _ONE = re.compile(LITERAL, re.DOTALL)
 
 
-def judge_code(
-    walk: Walk, language: str, text: str, state: State, span: Span, *, stdin: Stream | None
-) -> None:
+def judge_code(language: str, text: str, program: Foreign) -> None:
     """Judge an inline program."""
     if len(text) > limits.MAX_CODE:
-        reason = "a long program in another language"
-        walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
+        program.ask(Family.OPAQUE, "a long program in another language")
         return
-    _judge_flow(walk, text, state, span, stdin)
-    if language == "python" and judge_python(walk, text, state, span, stdin):
+    _judge_flow(text, program)
+    if language == "python" and judge_python(text, program):
         return
     if language == "powershell":
-        walk.program(_CALL_OPERATOR.sub(r"\1", text), state.started(), span, lax=True)
+        program.tell_shell(_CALL_OPERATOR.sub(r"\1", text))
     if language in ("tcl", "perl"):
         for found in _BARE_EXEC.finditer(text):
-            walk.program(found.group(1), state.started(), span, stdin, lax=True)
+            program.tell_shell(found.group(1))
     for found in _BACKQUOTED.finditer(text) if language in BACKQUOTES_RUN else ():
-        walk.program(found.group(1), state.started(), span, stdin, lax=True)
+        program.tell_shell(found.group(1))
     plain = canonical(language, text)
     judged: set[str] = set()
-    for program in dict.fromkeys((text, plain)):
-        judged |= _judge_calls(walk, program, state, span, stdin)
-        _judge_files(walk, program, state, span)
+    for spelling in dict.fromkeys((text, plain)):
+        judged |= _judge_calls(spelling, program)
+        _judge_files(spelling, program)
     if _MEANS.search(plain):
-        mentioned = (text for text in _mentioned(plain) if text not in judged)
-        judge_mentioned(walk, mentioned, state, span)
+        program.mention(text for text in _mentioned(plain) if text not in judged)
     if _REMOVES_COMPUTED.search(plain):
-        judge_mentioned_paths(walk, _mentioned(plain), state, span)
+        program.mention_paths(_mentioned(plain))
 
 
-def _judge_flow(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> None:
+def _judge_flow(text: str, program: Foreign) -> None:
     """Judge what is fetched, decoded or read and then run, and what forks without end."""
     executes = _EXECUTES.search(text) is not None
+    stdin = program.stdin
     if executes and _NETWORK.search(text):
-        reason = "an inline program downloads and runs what it got"
-        walk.report(Decision.DENY, Family.PIPE_TO_SHELL, reason, span, state)
+        program.deny(Family.PIPE_TO_SHELL, "an inline program downloads and runs what it got")
     if stdin is not None and stdin.downloaded and _READS_INPUT.search(text):
-        reason = "an inline program runs its downloaded input"
-        walk.report(Decision.DENY, Family.PIPE_TO_SHELL, reason, span, state)
+        program.deny(Family.PIPE_TO_SHELL, "an inline program runs its downloaded input")
     if executes and _DECODES.search(text):
-        reason = "an inline program runs what it decodes"
-        walk.report(Decision.DENY, Family.ENCODED, reason, span, state)
+        program.deny(Family.ENCODED, "an inline program runs what it decodes")
         for found in _BASE64_TEXT.finditer(text):
-            walk.program(_decoded(found.group(1)), state.started(), span, lax=True)
+            program.tell_shell(_decoded(found.group(1)))
     if _FORK.search(text) and _FOREVER.search(text):
-        reason = "an inline program forks in a loop"
-        walk.report(Decision.DENY, Family.BOMB, reason, span, state)
+        program.deny(Family.BOMB, "an inline program forks in a loop")
     if _GROWS.search(text.replace(":\n", ": ")) and "break" not in text and "sleep" not in text:
-        reason = "an inline program grows without end"
-        walk.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, state)
+        program.ask(Family.BOMB, "an inline program grows without end")
     if _KILL_ALL.search(text):
-        reason = "an inline program signals every process"
-        walk.report(Decision.DENY, Family.POWER, reason, span, state)
+        program.deny(Family.POWER, "an inline program signals every process")
     if _REBOOT_CALL.search(text):
-        reason = "an inline program reboots"
-        walk.report(Decision.DENY, Family.POWER, reason, span, state)
+        program.deny(Family.POWER, "an inline program reboots")
 
 
 def _decoded(text: str) -> str:
@@ -186,7 +168,7 @@ def _decoded(text: str) -> str:
         return ""
 
 
-def _judge_calls(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> set[str]:
+def _judge_calls(text: str, program: Foreign) -> set[str]:
     """Judge what the program runs, which reads what it has on its input; return these texts."""
     judged: set[str] = set()
     for found in _RUN.finditer(text):
@@ -196,17 +178,15 @@ def _judge_calls(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
         ]
         judged.update(values)
         if len(values) == 1:
-            walk.program(values[0].lstrip("|"), state.started(), span, stdin, lax=True)
+            program.tell_shell(values[0].lstrip("|"))
         elif values:
-            fields = [Field(without_marks(value), *span, quoted=True) for value in values]
-            walk.run(fields, state.copy(), stdin)
-            walk.program(values[0], state.started(), span, stdin, lax=True)
-            walk.program(values[-1], state.started(), span, stdin, lax=True)
+            program.run([program.field(without_marks(value)) for value in values])
+            program.tell_shell(values[0])
+            program.tell_shell(values[-1])
     for found in _RUN_STRING.finditer(text):
-        walk.program(unescape(found.group(1)[1:-1]), state.started(), span, stdin, lax=True)
+        program.tell_shell(unescape(found.group(1)[1:-1]))
     if _COMPUTED.search(text) or _COMPUTED_NAME.search(text):
-        reason = "an inline program runs text that it computes"
-        walk.report(Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, span, state)
+        program.ask(Family.OPAQUE, "an inline program runs text that it computes")
     return judged
 
 
@@ -216,30 +196,18 @@ def _mentioned(program: str) -> Iterator[str]:
         yield from lines_of([content(literal) for literal in _ONE.findall(found.group())])
 
 
-def _judge_files(walk: Walk, text: str, state: State, span: Span) -> None:
+def _judge_files(text: str, program: Foreign) -> None:
     for found in _TREE_REMOVAL.finditer(text):
-        target = Field(without_marks(found.group(1)), *span, quoted=True)
-        call = Call(walk, "rmtree", [target], [], state, None)
-        judge_removal(call, [target], "an inline program deletes", recursive=True)
+        program.remove(without_marks(found.group(1)))
     for found in _MOVES.finditer(text):
         path = next((group for group in found.groups() if group is not None), "")
-        target = Field(without_marks(path), *span, quoted=True)
-        call = Call(walk, "rename", [target], [], state, None)
-        judge_removal(call, [target], "an inline program takes away", recursive=True)
+        program.remove(without_marks(path), "takes away")
     for found in _LISTS.finditer(text) if _REMOVES.search(text) else ():
-        listed = everything_in(found.group(1) or found.group(2))
-        target = Field(without_marks(listed), *span, quoted=True)
-        call = Call(walk, "rmtree", [target], [], state, None)
-        judge_removal(call, [target], "an inline program deletes", recursive=True)
+        program.remove(without_marks(everything_in(found.group(1) or found.group(2))))
     for found in _OPEN_FOR_WRITING.finditer(text):
         opened = found.group()
         writes = ">" in found.group(1) or _SECOND_ARGUMENT_WRITES.search(found.group(3))
         if writes or not opened.startswith(("open", "fopen", "File.open", "sysopen")):
-            _judge_opened(walk, found.group(2), state, span)
+            program.write(without_marks(found.group(2)))
     for found in _PERL_THREE_ARGUMENTS.finditer(text):
-        _judge_opened(walk, found.group(1), state, span)
-
-
-def _judge_opened(walk: Walk, path: str, state: State, span: Span) -> None:
-    target = Field(without_marks(path), *span, quoted=True)
-    judge_write(walk, target, state, span, "an inline program writes to")
+        program.write(without_marks(found.group(1)))

@@ -6,18 +6,10 @@ import re
 import warnings
 from collections.abc import Iterator
 
-from tibet_nc_agent.safety.call import Call, Span, Walk
-from tibet_nc_agent.safety.commands.mentioned import (
-    judge_mentioned,
-    judge_mentioned_paths,
-    lines_of,
-)
+from tibet_nc_agent.safety.commands.foreign import Foreign, lines_of
 from tibet_nc_agent.safety.commands.python_text import Known, aliases_of, constants_of, text_of
 from tibet_nc_agent.safety.marks import UNKNOWN
-from tibet_nc_agent.safety.state import State
-from tibet_nc_agent.safety.values import Field, Stream
-from tibet_nc_agent.safety.verdict import Decision, Family
-from tibet_nc_agent.safety.writes import judge_removal, judge_write
+from tibet_nc_agent.safety.verdict import Family
 
 _SHELL_CALLS = frozenset(
     [
@@ -56,7 +48,7 @@ _DECODING = (
 _INPUT = ("stdin", "input(")
 
 
-def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream | None) -> bool:
+def judge_python(text: str, program: Foreign) -> bool:
     """Judge inline Python; False if it does not parse (and so does not run as Python 3)."""
     try:
         with warnings.catch_warnings():
@@ -64,9 +56,11 @@ def judge_python(walk: Walk, text: str, state: State, span: Span, stdin: Stream 
             tree = ast.parse(text)
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
             aliases = aliases_of(tree)
-            first, last = (constants_of(tree, state, last=which) for which in (False, True))
+            first, last = (
+                constants_of(tree, program.state, last=which) for which in (False, True)
+            )
             for known in (first,) if first == last else (first, last):
-                reader = _PythonReader(walk, state, span, stdin, known=known, aliases=aliases)
+                reader = _PythonReader(program, known, aliases)
                 for call in calls:
                     reader.judge(call)
                 reader.judge_rest(tree)
@@ -94,20 +88,8 @@ def everything_in(pattern: str) -> str:
 class _PythonReader:
     """Judges the calls of one inline program."""
 
-    def __init__(
-        self,
-        walk: Walk,
-        state: State,
-        span: Span,
-        stdin: Stream | None,
-        *,
-        known: Known,
-        aliases: dict[str, str],
-    ) -> None:
-        self._walk = walk
-        self._state = state
-        self._span = span
-        self._stdin = stdin
+    def __init__(self, program: Foreign, known: Known, aliases: dict[str, str]) -> None:
+        self._program = program
         self._known = known
         self._aliases = aliases
         self._listed: list[str] = []
@@ -136,11 +118,11 @@ class _PythonReader:
         elif name in _MOVES and node.args:
             target = text_of(node.args[0], self._known)
             if target is not None and "/" in target:
-                self._remove(target, recursive=True)
+                self._program.remove(target)
         elif name in _COPIES and len(node.args) > 1:
             target = text_of(node.args[1], self._known)
             if target is not None:
-                self._write(target, append=False)
+                self._program.write(target)
         elif name in _LISTS:
             self._lists(node)
         elif name in ("write_text", "write_bytes", "touch") and isinstance(
@@ -151,15 +133,9 @@ class _PythonReader:
             self._opens(node)
         elif name == "kill" and len(node.args) == 2:
             if ast.unparse(node.args[0]) in ("-1", "1"):
-                self._deny(Family.POWER, "an inline program signals every process")
+                self._program.deny(Family.POWER, "an inline program signals every process")
         elif name == "reboot":
-            self._deny(Family.POWER, "an inline program reboots")
-
-    def _deny(self, family: Family, reason: str) -> None:
-        self._walk.report(Decision.DENY, family, reason, self._span, self._state)
-
-    def _field(self, text: str | None) -> Field:
-        return Field(UNKNOWN if text is None else text, *self._span, quoted=True)
+            self._program.deny(Family.POWER, "an inline program reboots")
 
     def _runs(self, node: ast.Call, name: str) -> None:
         if not node.args:
@@ -169,22 +145,20 @@ class _PythonReader:
         if isinstance(first, ast.List | ast.Tuple):
             elements = first.elts
         if elements is not None:
-            fields = [self._field(text_of(element, self._known)) for element in elements]
+            fields = [self._program.field(text_of(element, self._known)) for element in elements]
             if fields:
                 self._judged.add(node.func)
-                self._walk.run(fields, self._state.copy(), self._stdin)
+                self._program.run(fields)
             return
         text = text_of(first, self._known)
         if text is None and isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute):
             text = text_of(first.func.value, self._known)  # "sudo reboot".split()
         if text is not None:
             self._judged.add(node.func)
-            self._walk.program(text, self._state.started(), self._span, self._stdin)
+            self._program.tell_shell(text, lax=False)
         elif name in _ALWAYS_SHELL:
             reason = "an inline program runs text that is not in the command"
-            self._walk.report(
-                Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, self._span, self._state
-            )
+            self._program.ask(Family.OPAQUE, reason)
 
     def _replaces_process(self, node: ast.Call) -> None:
         """`os.execvp(file, arguments)`: the first argument names the program once more."""
@@ -192,13 +166,12 @@ class _PythonReader:
         for argument in node.args[1:] or node.args:
             elements = argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
             texts.extend(text_of(element, self._known) for element in elements)
-        fields = [self._field(text) for text in texts if text is not None]
+        fields = [self._program.field(text) for text in texts if text is not None]
         if fields:
-            self._walk.run(fields, self._state.copy(), self._stdin)
+            self._program.run(fields)
         program = text_of(node.args[0], self._known) if node.args else None
         if program is not None and fields and fields[0].text.rpartition("/")[2] != program:
-            named = [self._field(program), *fields[1:]]
-            self._walk.run(named, self._state.copy(), self._stdin)
+            self._program.run([self._program.field(program), *fields[1:]])
 
     def _executes(self, node: ast.Call, name: str) -> None:
         if not node.args or (name == "loads" and "marshal" not in ast.unparse(node.func)):
@@ -207,23 +180,18 @@ class _PythonReader:
         if isinstance(argument, ast.Constant):
             text = text_of(argument, self._known)
             if text is not None and name in ("exec", "eval"):
-                self._walk.code("python", text, self._state, self._span, self._stdin)
+                self._program.code("python", text)
             return
         source = ast.unparse(argument)
         if any(word in source for word in _NETWORK):
-            self._deny(Family.PIPE_TO_SHELL, "an inline program downloads and runs what it got")
+            reason = "an inline program downloads and runs what it got"
+            self._program.deny(Family.PIPE_TO_SHELL, reason)
         elif any(word in source for word in _DECODING):
-            self._deny(Family.ENCODED, "an inline program runs what it decodes")
-        elif any(word in source for word in _INPUT) and self._stdin is not None:
-            if self._stdin.downloaded:
-                self._deny(Family.PIPE_TO_SHELL, "an inline program runs its downloaded input")
-            else:
-                self._walk.feed(self._stdin, self._state, self._span, "python")
+            self._program.deny(Family.ENCODED, "an inline program runs what it decodes")
+        elif any(word in source for word in _INPUT) and self._program.stdin is not None:
+            self._program.runs_input("python")
         elif name in ("exec", "eval"):
-            reason = "an inline program runs code that it computes"
-            self._walk.report(
-                Decision.NEEDS_APPROVAL, Family.OPAQUE, reason, self._span, self._state
-            )
+            self._program.ask(Family.OPAQUE, "an inline program runs code that it computes")
 
     def _removes(self, node: ast.Call, *, recursive: bool) -> None:
         owner = node.func.value if isinstance(node.func, ast.Attribute) else None
@@ -234,14 +202,9 @@ class _PythonReader:
             if target is None and node.args and recursive:
                 target = self._path_text(node.args[0]) or UNKNOWN
         if target:
-            self._remove(target, recursive=recursive)
+            self._program.remove(target, recursive=recursive)
         else:
             self._removes_computed = True
-
-    def _remove(self, target: str, *, recursive: bool) -> None:
-        field = self._field(target)
-        call = Call(self._walk, "python", [field], [], self._state, None)
-        judge_removal(call, [field], "an inline program deletes", recursive=recursive)
 
     def _lists(self, node: ast.Call) -> None:
         owner = node.func.value if isinstance(node.func, ast.Attribute) else None
@@ -255,11 +218,11 @@ class _PythonReader:
         """Judge what may be meant where the program runs or deletes what it computes."""
         nodes = list(ast.walk(tree))
         if any(_names_a_shell_call(node) for node in nodes if node not in self._judged):
-            judge_mentioned(self._walk, self._mentioned(nodes), self._state, self._span)
+            self._program.mention(self._mentioned(nodes))
         if self._removes_computed:
             for path in self._listed:
-                self._remove(path, recursive=True)
-            judge_mentioned_paths(self._walk, self._mentioned(nodes), self._state, self._span)
+                self._program.remove(path)
+            self._program.mention_paths(self._mentioned(nodes))
 
     def _mentioned(self, nodes: list[ast.AST]) -> Iterator[str]:
         """Yield the constant texts of a program, and the lines that lists of them would make."""
@@ -286,22 +249,11 @@ class _PythonReader:
             if keyword.arg == "mode":
                 mode = text_of(keyword.value, self._known)
         if path and mode and any(letter in mode for letter in "wa+x"):
-            append = "a" in mode
-            self._write(path, append=append)
+            self._program.write(path, append="a" in mode)
         elif path and any(_OPENS_TO_WRITE.search(ast.unparse(given)) for given in node.args[1:]):
-            self._write(path, append=False)
+            self._program.write(path)
 
     def _writes_through_path(self, owner: ast.expr) -> None:
         path = self._path_text(owner)
         if path:
-            self._write(path, append=False)
-
-    def _write(self, path: str, *, append: bool) -> None:
-        judge_write(
-            self._walk,
-            self._field(path),
-            self._state,
-            self._span,
-            "an inline program writes to",
-            append=append,
-        )
+            self._program.write(path)
