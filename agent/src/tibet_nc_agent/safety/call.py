@@ -5,6 +5,7 @@ import re
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tibet_nc_agent.safety.paths import Place
 from tibet_nc_agent.safety.rules.model import Rules
@@ -112,6 +113,21 @@ class Call(Struct):
     def value_of(self, option: str) -> Field | None:
         """Return the value of a short option."""
         return next((value for given, value in self.short_options if given == option), None)
+
+    def given_to(self, *options: str) -> list[Field]:
+        """Return the values of options: behind them, behind a cluster, `=` or nothing at all."""
+        values: list[Field] = []
+        for index, word in enumerate(self.words if options else ()):
+            for option in options:
+                short = len(option) == 2
+                ends_cluster = short and word.endswith(option[1]) and CLUSTER.match(word)
+                if word == option or ends_cluster:
+                    values.extend(self.arguments[index + 1 : index + 2])
+                elif word.startswith(option if short else f"{option}="):
+                    field = self.arguments[index]
+                    text = field.text[len(option) :].removeprefix("=")
+                    values.append(replace(field, text=text))
+        return values
 
     def tell_shell(self, text: str, stdin: Stream | None = None) -> None:
         """Judge text that the program may hand to a shell of its own."""

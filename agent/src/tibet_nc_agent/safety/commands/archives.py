@@ -94,16 +94,9 @@ def unzip(call: Call) -> Stream:
     if call.name == "cpio" and not any(re.match(r"-\w*i|--extract", word) for word in call.words):
         return through(call.stdin)
     if not call.has("-l", "-t", "-v", "-Z", "-p", "--list"):
-        _unpack_into(call, _directory(call))
+        into = call.given_to(*_DIRECTORY[call.name])
+        _unpack_into(call, into[0].text if into else "")
     return COMMAND
-
-
-def _directory(call: Call) -> str:
-    """Return where an archive is unpacked, empty if in the current directory."""
-    for index, word in enumerate(call.words):
-        if word in _DIRECTORY:
-            return "".join(field.text for field in call.arguments[index + 1 : index + 2])
-    return ""
 
 
 def _unpack_into(call: Call, where: str) -> None:
@@ -118,7 +111,7 @@ def _unpack_into(call: Call, where: str) -> None:
     call.state.downloaded.add(known_as(where or ".", call.state))
 
 
-_DIRECTORY = frozenset(["-d", "-D", "--directory"])
+_DIRECTORY = {"unzip": ("-d",), "7z": ("-o",), "cpio": ("-D", "--directory")}
 _TOP_LEVEL = "--one-top-level="
 _RSYNC_SHELL = re.compile(r"-[^\W\d_fBMTe]*e")
 _TAR_VALUES = "bCfFgHIKLNTVX"

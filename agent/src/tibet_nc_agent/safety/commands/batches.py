@@ -4,6 +4,8 @@
 import itertools
 import re
 
+import msgspec
+
 from tibet_nc_agent.safety.budget import inserted
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
@@ -22,65 +24,6 @@ _XARGS_LONG = (
     "--max-procs",
     "--max-chars",
     "--process-slot-var",
-)
-_PARALLEL_VALUES = frozenset(
-    [
-        "-j",
-        "-P",
-        "--jobs",
-        "-S",
-        "--sshlogin",
-        "-a",
-        "--arg-file",
-        "-I",
-        "-n",
-        "-N",
-        "--colsep",
-        "-C",
-        "--delay",
-        "--results",
-        "--joblog",
-        "--timeout",
-        "-L",
-        "-d",
-        "--delimiter",
-        "--retries",
-        "--halt",
-        "--halt-on-error",
-        "--env",
-        "--nice",
-        "--max-args",
-        "--max-procs",
-        "--max-replace-args",
-        "--max-chars",
-        "-s",
-        "--block",
-        "--block-size",
-        "--recstart",
-        "--recend",
-        "--basefile",
-        "--bf",
-        "--return",
-        "--trc",
-        "--tempdir",
-        "--tagstring",
-        "--sshloginfile",
-        "--slf",
-        "--ssh",
-        "--limit",
-        "--rpl",
-        "--trim",
-        "--arg-sep",
-        "--arg-file-sep",
-        "--profile",
-        "-J",
-        "--memsuspend",
-        "--memfree",
-        "--load",
-        "--tmpdir",
-        "--wd",
-        "--workdir",
-    ]
 )
 _PLACEHOLDER = re.compile(r"\{[./#%0-9]*\}")
 _ONE_BY_ONE = re.compile(r"(?:^|\s)(?:-[rtx0]*[nL] ?|--max-(?:args|lines)[ =])1(?:\s|$)")
@@ -183,15 +126,11 @@ def _items(stdin: Stream | None, separators: str) -> list[str]:
 def _replaced(field: Field, replace: str, value: Field) -> Field:
     if replace not in field.text:
         return field
-    return Field(
-        inserted(field.text, replace, value.text),
-        field.start,
-        field.end,
-        field.quoted,
-        field.downloaded or value.downloaded,
-        field.decoded or value.decoded,
-        field.uncertain,
-        field.stream,
+    return msgspec.structs.replace(
+        field,
+        text=inserted(field.text, replace, value.text),
+        downloaded=field.downloaded or value.downloaded,
+        decoded=field.decoded or value.decoded,
     )
 
 
@@ -201,7 +140,7 @@ def parallel(call: Call) -> Stream:
     while index < len(words) and words[index].startswith("-") and words[index] != "--":
         if words[index] in ("--dry-run", "--dryrun"):
             return COMMAND
-        index += 2 if words[index] in _PARALLEL_VALUES else 1
+        index += 2 if words[index] in call.values else 1
     if index < len(words) and words[index] == "--":
         index += 1
     separator = next((i for i, word in enumerate(words) if word in _SEPARATORS), len(words))

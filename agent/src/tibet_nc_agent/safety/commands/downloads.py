@@ -25,7 +25,11 @@ _ANY_OUTPUT_LETTER = re.compile(r"-[a-zA-Z]*[oO]$|-[oO]")
 _REMOTE_NAME = re.compile(rf"-[{_CURL_FLAGS}]*O[{_CURL_FLAGS}O]*$|--remote-name")
 _SAVES_BY_NAME = frozenset(["wget", "wget2", "aria2c", "axel", "fetch"])
 _GH_LOCAL = frozenset(["completion", "copilot", "alias", "config", "auth", "status"])
-_DIRECTORY = frozenset(["-P", "--directory-prefix", "-d", "--dir"])
+_DIRECTORY = {
+    "wget": ("-P", "--directory-prefix"),
+    "wget2": ("-P", "--directory-prefix"),
+    "aria2c": ("-d", "--dir"),
+}
 _FILTER = re.compile(r"--(?:[a-z]+-)+filter|--setup")
 _SHELL_OPTION = re.compile(r"-[46bdklntuvz]*[ec]|--(?:exec|sh-exec|lua-exec)")
 _SOCAT_PROGRAM = re.compile(r"(?i)(?:EXEC|SYSTEM|SHELL):\"?([^,\"]*)")
@@ -73,23 +77,14 @@ def _written_files(call: Call, url: str) -> list[Field]:
             given = call.arguments[index].text[found.end() :]
             files.extend([call.arguments[index].with_text(given)] if given else following)
     if call.name in _SAVES_BY_NAME and not names_output and remote_name.text:
-        files.append(_in_directory(call, remote_name))
+        for directory in call.given_to(*_DIRECTORY.get(call.name, ())):
+            remote_name = directory.with_text(f"{directory.text}/{remote_name.text}")
+        files.append(remote_name)
     return [field for field in files if field.text not in ("-", "")]
 
 
 def _output_letter(name: str) -> re.Pattern[str]:
     return _OUTPUT_LETTER.get(name, _ANY_OUTPUT_LETTER)
-
-
-def _in_directory(call: Call, name: Field) -> Field:
-    """Return where a download goes that keeps its name: `wget -P directory`."""
-    for index, word in enumerate(call.words):
-        if word in _DIRECTORY and index + 1 < len(call.words):
-            return name.with_text(f"{call.arguments[index + 1].text}/{name.text}")
-        option, equals, value = word.partition("=")
-        if option in _DIRECTORY and equals:
-            return name.with_text(f"{value}/{name.text}")
-    return name
 
 
 def connect(call: Call) -> Stream:
@@ -165,13 +160,8 @@ def git(call: Call) -> Stream:
 
 def _git_directory(call: Call) -> str | None:
     """Return the directory that git works on, None if it isn't known."""
-    for index, word in enumerate(call.words[:-1]):
-        if word in ("-C", "--work-tree"):
-            return call.arguments[index + 1].text
-    for field in call.arguments:
-        if field.text.startswith("--work-tree="):
-            return field.text.partition("=")[2]
-    return call.state.cwd
+    given = call.given_to("-C", "--work-tree")
+    return given[0].text if given else call.state.cwd
 
 
 HANDLERS: Handlers = {

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Programs that can run a shell command from one of their arguments."""
 
-import itertools
 import re
 
 from tibet_nc_agent.safety.call import Call
@@ -77,10 +76,8 @@ def awk(call: Call) -> Stream:
 def make(call: Call) -> Stream:
     """`make --eval`, and a makefile on the input."""
     _judge_makefile(call)
-    for index, word in enumerate(call.words):
-        if not word.startswith(("--eval", "-E")):
-            continue
-        text = word.partition("=")[2] or " ".join(call.words[index + 1 : index + 2])
+    for given in call.given_to("-E", "--eval"):
+        text = given.plain
         for found in _MAKE_SHELL.finditer(text):
             call.tell_shell(found.group(1))
         recipe = text.rpartition(":")[2].strip().lstrip(";@-+\t ")
@@ -98,16 +95,11 @@ def _judge_makefile(call: Call) -> None:
 
 
 def _makefile(call: Call) -> str | None:
-    stdin = call.stdin.known if call.stdin is not None else None
-    for option, field in itertools.pairwise(call.fields):
-        word = field.plain
-        if option.text not in ("-f", "--file", "--makefile"):
-            if not word.startswith(("-f", "--file=", "--makefile=")) or word in ("-f", "--file"):
-                continue
-            word = word.partition("=")[2] if word.startswith("--") else word[2:]
-        if field.stream is not None:
-            return field.stream.known
-        return stdin if word in STANDARD_INPUT else _written(call, word)
+    for field in call.given_to("-f", "--file", "--makefile"):
+        stream = call.stdin if field.plain in STANDARD_INPUT else field.stream
+        if stream is not None:
+            return stream.known
+        return None if field.plain in STANDARD_INPUT else _written(call, field.plain)
     return next((text for name in _MAKEFILES if (text := _written(call, name)) is not None), None)
 
 

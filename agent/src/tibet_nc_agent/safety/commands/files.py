@@ -12,7 +12,7 @@ from tibet_nc_agent.safety.redirections import remember
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.start_files import judge_start_file
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, Field, Stream, through
-from tibet_nc_agent.safety.verdict import Decision, Family
+from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import (
     judge_move,
     judge_permissions,
@@ -28,7 +28,6 @@ _OWNER_ONLY = re.compile(r"0?[4-7]00|(?:og|go|o|g)(?:-[rwx]+|=)|u\+?=?[rwX]+,(?:
 _TAKES_AWAY = re.compile(r"[ugoa]*-(?=[wX]*[rx])[rwxX]+|0{1,4}")
 _SHORTEST_USER = 3  # names of two letters begin too much
 _SET_ID = re.compile(r"(?:[goa]*u[ugoa]*|[go]*a[goa]*|)[+=][rwxXt]*s[rwxXt]*|0?[4-7][0-7]{3}")
-_SHRED_VALUES = frozenset(["-n", "-s", "--iterations", "--size", "--random-source"])
 _SED_SCRIPT = re.compile(r"-[nErsuzi]*[ef]|--(?:expression|file)\b")
 _SED_EXECUTE = re.compile(r"(?:^|[;\n\d$/}])\s*e\s+([^\n;}]+)")
 _SED_WRITE = re.compile(r"(?:^|[;\n\d$/}])\s*w\s+(/[^\s;}]+)")
@@ -316,11 +315,7 @@ def shred(call: Call) -> Stream:
     """`shred`, `wipe`, `srm`."""
     if _is_help(call):
         return EMPTY
-    skip = False
-    for field, word in zip(call.arguments, call.words, strict=True):
-        if skip or word.startswith("-"):
-            skip = not skip and word in _SHRED_VALUES
-            continue
+    for field in call.operands:
         place = call.walk.place(field.text, call.state)
         if place.level is Level.UNKNOWN:
             call.ask(Family.DISK, f"{call.name} overwrites a target that is not in the command")
@@ -369,13 +364,7 @@ def sed(call: Call) -> Stream:
 def capabilities(call: Call) -> Stream:
     """`setcap`."""
     if any(_CREDENTIAL_WORD.search(word) for word in call.words) and not call.has("-r", "-v"):
-        call.walk.report(
-            Decision.NEEDS_APPROVAL,
-            Family.USERS,
-            "setcap gives a program privileges",
-            call.span,
-            call.state,
-        )
+        call.ask(Family.USERS, "setcap gives a program privileges")
     return EMPTY
 
 

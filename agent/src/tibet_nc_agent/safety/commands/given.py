@@ -10,7 +10,7 @@ they need an approval at most.
 import re
 from collections.abc import Callable, Iterator
 
-from tibet_nc_agent.safety.call import CLUSTER, Call
+from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.policy import Policy
@@ -37,7 +37,7 @@ def judge_given(call: Call, policy: Policy) -> None:
     """Judge the commands in the arguments and the input of a program, as far as the tables say."""
     inside = Context.CONTAINER if call.name in policy.containers else call.state.context
     for given in policy.program_options.get(call.name, ()):
-        for value in _values(call, given.options):
+        for value in call.given_to(*given.options):
             _judge_text(call, "sh", value.text, inside)
     for entry in policy.program_texts.get(call.name, ()):
         for text in _matches(call, entry.text):
@@ -54,24 +54,10 @@ def judge_outputs(call: Call, policy: Policy) -> None:
             field = call.arguments[index]
             written.append(field.with_text(field.text.partition("=")[2]))
     for entry in policy.outputs.get(call.name, ()):
-        written += _values(call, entry.options)
+        written += call.given_to(*entry.options)
         written += (call.fields[0].with_text(path) for path in _matches(call, entry.text))
     for target in written:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
-
-
-def _values(call: Call, options: tuple[str, ...]) -> list[Field]:
-    """Return the values of options, which also may end a cluster or be attached to one."""
-    values: list[Field] = []
-    for index, word in enumerate(call.words if options else ()):
-        for option in options:
-            short = len(option) == 2
-            if word == option or (short and word.endswith(option[1]) and CLUSTER.match(word)):
-                values.extend(call.arguments[index + 1 : index + 2])
-            elif word.startswith(option if short else f"{option}="):
-                field = call.arguments[index]
-                values.append(field.with_text(field.text[len(option) :].removeprefix("=")))
-    return values
 
 
 def _matches(call: Call, expressions: tuple[str | re.Pattern[str], ...]) -> Iterator[str]:

@@ -12,10 +12,12 @@ _VALUES = "whHltpuAfogxeWXR"
 
 def ansible(call: Call) -> Stream:
     """`ansible`: the text of the modules that run one."""
-    module = _value(call.words, "-m", "--module-name") or "command"
-    if module.rpartition(".")[2] not in _ANSIBLE_SHELLS:
+    modules = [field.plain.rpartition(".")[2] for field in call.given_to("-m", "--module-name")]
+    if modules and not _ANSIBLE_SHELLS.intersection(modules):
         return COMMAND
-    return _elsewhere(call, _value(call.words, "-a", "--args"))
+    for given in call.given_to("-a", "--args"):
+        _elsewhere(call, given.plain)
+    return Stream(downloaded=True)
 
 
 def salt(call: Call) -> Stream:
@@ -32,18 +34,6 @@ def parallel_ssh(call: Call) -> Stream:
         takes = next((i for i, c in enumerate(words[index]) if i and c in _VALUES), 0)
         index += 2 if takes == len(words[index]) - 1 else 1
     return _elsewhere(call, " ".join(words[index:]))
-
-
-def _value(words: list[str], *options: str) -> str:
-    for index, word in enumerate(words):
-        if word in options:
-            return " ".join(words[index + 1 : index + 2])
-        name, equals, value = word.partition("=")
-        if equals and name in options:
-            return value
-        if len(word) > 2 and word[:2] in options:
-            return word[2:]
-    return ""
 
 
 def _elsewhere(call: Call, text: str) -> Stream:

@@ -163,16 +163,12 @@ def cat(call: Call) -> Stream:
 
 def make_temporary(call: Call) -> Stream:
     """`mktemp`: the name of what it makes, as far as the command says where."""
-    directory, template = "/tmp", "tmp.XXXXXXXXXX"  # noqa: S108
-    for index, word in enumerate(call.words):
-        if word in ("-p", "--tmpdir") and word == "-p":
-            directory = "".join(field.text for field in call.arguments[index + 1 : index + 2])
-        elif word.startswith("--tmpdir="):
-            directory = call.arguments[index].text.partition("=")[2]
-        elif not word.startswith("-") and call.words[index - 1 : index] != ["-p"]:
-            template = call.arguments[index].text
-            if "-t" not in call.words and "-p" not in call.words and "/" not in template:
-                directory = "."
+    given = [field.text for field in call.given_to("-p")]
+    given += [f.text.partition("=")[2] for f in call.arguments if f.text.startswith("--tmpdir=")]
+    operands = [field.text for field in call.operands]
+    relative = bool(operands) and not given and not call.has("-t", "--tmpdir")
+    directory = given[0] if given else "." if relative else "/tmp"  # noqa: S108
+    template = operands[0] if operands else "tmp.XXXXXXXXXX"
     path = template if template.startswith("/") else f"{directory}/{template}"
     return Stream(f"{path}\n", Source.TEXT, producer="mktemp")
 
