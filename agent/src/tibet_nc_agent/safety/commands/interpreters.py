@@ -13,23 +13,6 @@ from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_write
 
 _LONG_CODE = frozenset(["--eval", "--print", "--run", "--execute", "--command"])
-_VALUE_OPTIONS: dict[str, frozenset[str]] = {
-    "python": frozenset(["-W", "-X", "--check-hash-based-pycs"]),
-    "php": frozenset(["-d", "-c", "-z"]),
-    "javascript": frozenset(["-r", "--require", "--import", "-C", "--loader"]),
-    "lua": frozenset(["-l"]),
-    "erlang": frozenset(["-boot", "-config", "-name", "-sname", "-setcookie", "-pa", "-pz", "-s"]),
-    "perl": frozenset(["-I"]),
-    "ruby": frozenset(["-I", "-r", "-E", "-C", "-X"]),
-}
-# What follows one of these letters in the same word is its value.
-_ATTACHED = {
-    "python": "WXm",
-    "perl": "MmIFDxiV",
-    "ruby": "IrFEKTWxiCX",
-    "php": "dcz",
-    "lua": "l",
-}
 # Options of more than one letter behind a single hyphen, which don't hold code.
 _LONG_NAMES = {"erlang": re.compile(r"-(?!e$|eval$)[a-z]\w+")}
 # PowerShell takes its options in any case and cut off anywhere.
@@ -93,8 +76,10 @@ def _judge_inline(call: Call, language: str, code: Field) -> None:
 
 def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, list[Field]]:
     """Return inline code, the script, and a module of Python with its arguments."""
-    letters = call.walk.rules.languages.code_letters.get(language, "e")
-    with_value = _VALUE_OPTIONS.get(language, frozenset())
+    languages = call.walk.rules.languages
+    letters = languages.code_letters.get(language, "e")
+    ends = languages.attached_letters.get(language, "")
+    with_value = languages.value_options.get(language, ())
     words, codes, index = call.words, list[Field](), 0
     while index < len(words):
         word, field = words[index], call.arguments[index]
@@ -114,7 +99,7 @@ def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, li
         elif word.startswith("--") or word in with_value:
             index += 2 if word in with_value else 1
         elif word.startswith("-") and len(word) > 1:
-            position = _code_position(word, letters, language)
+            position = _code_position(word, letters, ends, language)
             if position < 0:
                 if language == "python" and (found := _MODULE.match(word)):
                     attached = field.text[found.end() :]
@@ -141,14 +126,13 @@ def _arguments(call: Call, language: str) -> tuple[list[Field], Field | None, li
     return codes, None, []
 
 
-def _code_position(word: str, letters: str, language: str) -> int:
+def _code_position(word: str, letters: str, ends: str, language: str) -> int:
     """Return where the letter stands in a cluster that code follows; -1 if none does."""
     if language in _LONG_NAMES and _LONG_NAMES[language].fullmatch(word):
         return -1
-    attached = _ATTACHED.get(language, "")
     for position, letter in enumerate(word[1:], start=1):
         if letter in letters:
             return position
-        if letter in attached:
+        if letter in ends:
             return -1
     return -1

@@ -133,6 +133,8 @@ class Languages(Struct, frozen=True, kw_only=True, rename="kebab"):
     shells: tuple[str, ...]
     interpreters: dict[str, str]  # program → language
     code_letters: dict[str, str]  # language → short options whose value is code
+    attached_letters: dict[str, str]  # language → short options whose value ends the word
+    value_options: dict[str, tuple[str, ...]]  # language → options whose value is the next word
 
 
 class Programs(Struct, frozen=True, kw_only=True, rename="kebab"):
