@@ -55,19 +55,27 @@ _OPTIONS_OF = {
     "LESS": ("less",),
     "MAKEFLAGS": ("make",),
     "MORE": ("more",),
+    "NODE_OPTIONS": ("node",),
     "PERL5OPT": ("perl",),
+    "RUBYOPT": ("ruby",),
     "TAR_OPTIONS": ("tar",),
     "ZIPOPT": ("zip",),
 }
 # Variables that hold code, and what it is for.
 _CODE_OF = {
     "EXINIT": ("ex", "-c"),
+    "LUA_INIT": ("lua", "-e"),
     "PERL5DB": ("perl", "-e"),
     "VIMINIT": ("vim", "-c"),
 }
 PROMPTS = frozenset(["PS0", "PS1", "PS2", "PS4"])
 # Variables that name files which run before anything else does, and what they are run with.
-RUN_AS_FILE = {"BASH_ENV": ("bash",), "ENV": ("sh",), "LD_PRELOAD": ()}
+RUN_AS_FILE = {
+    "BASH_ENV": ("bash",),
+    "ENV": ("sh",),
+    "LD_PRELOAD": (),
+    "PYTHONSTARTUP": ("python3",),
+}
 # Bash gives them other values than those that they are assigned.
 _CHANGING = frozenset(
     [

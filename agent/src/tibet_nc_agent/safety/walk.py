@@ -217,7 +217,12 @@ class Walker:
         self, language: str, text: str, state: State, span: Span, stdin: Stream | None
     ) -> None:
         """Judge an inline program in another language."""
+        if self._programs >= limits.MAX_PROGRAMS:
+            raise TooComplexError
+        self.budget.compute(min(len(text), limits.MAX_CODE))
+        self._programs += 1
         judge_code(language, text, Foreign(self, state, span, stdin))
+        self._programs -= 1
 
     def assign(self, name: str, value: Value, field: Field, state: State) -> None:
         """Give a variable a value that a field holds."""

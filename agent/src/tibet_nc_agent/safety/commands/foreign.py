@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from tibet_nc_agent.safety.call import Span, Walk
-from tibet_nc_agent.safety.marks import UNKNOWN, without_marks
+from tibet_nc_agent.safety.commands.modules import written
+from tibet_nc_agent.safety.marks import UNKNOWN
 from tibet_nc_agent.safety.state import State
 from tibet_nc_agent.safety.values import Field, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
@@ -58,6 +59,20 @@ class Foreign(Struct):
     def code(self, language: str, text: str) -> None:
         """Judge code that the program runs itself."""
         self.walk.code(language, text, self.state, self.span, self.stdin)
+
+    def load(self, language: str, names: Iterable[str]) -> None:
+        """Judge the modules of these names, if the same line has written them."""
+        known = self.state
+        for file in written(names, language, self.walk.rules.languages, known):
+            if file in known.active:
+                continue
+            if file in known.downloaded:
+                self.deny(Family.PIPE_TO_SHELL, "an inline program loads a download")
+            if file in known.decoded:
+                self.deny(Family.ENCODED, "an inline program loads decoded data")
+            inner = known.copy()
+            inner.active = (*known.active, file)
+            self.walk.code(language, known.files.get(file, ""), inner, self.span, self.stdin)
 
     def remove(self, path: str, verb: str = "deletes", *, recursive: bool = True) -> None:
         """Judge that the program deletes a path."""

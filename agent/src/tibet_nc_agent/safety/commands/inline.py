@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.commands.foreign import Foreign, lines_of
 from tibet_nc_agent.safety.commands.literals import BACKQUOTES_RUN, LITERAL, canonical, content
+from tibet_nc_agent.safety.commands.modules import loaded
 from tibet_nc_agent.safety.commands.python_code import everything_in, judge_python
 from tibet_nc_agent.safety.commands.text import unescape
 from tibet_nc_agent.safety.marks import without_marks
@@ -129,6 +130,7 @@ def judge_code(language: str, text: str, program: Foreign) -> None:
     for found in _BACKQUOTED.finditer(text) if language in BACKQUOTES_RUN else ():
         program.tell_shell(found.group(1))
     plain = canonical(language, text)
+    program.load(language, loaded(plain))
     judged: set[str] = set()
     for spelling in dict.fromkeys((text, plain)):
         judged |= _judge_calls(spelling, program)

@@ -2,8 +2,10 @@
 """Interpreters of other languages: inline code, scripts, modules, the input."""
 
 import re
+from collections.abc import Iterator
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.modules import written
 from tibet_nc_agent.safety.commands.python_modules import run_module
 from tibet_nc_agent.safety.commands.shells import run_script
 from tibet_nc_agent.safety.marks import UNKNOWN
@@ -36,6 +38,7 @@ def interpret(call: Call, language: str) -> Stream:
     """Judge a run of an interpreter."""
     if language == "powershell" and any(map(_POWERSHELL_ENCODED.fullmatch, call.words)):
         call.deny(Family.ENCODED, f"{call.name} runs encoded code")
+    languages = call.walk.rules.languages
     codes, script, module = _arguments(call, language)
     if language == "perl":
         for field in call.arguments:
@@ -45,6 +48,8 @@ def interpret(call: Call, language: str) -> Stream:
         for field in call.arguments:
             if field.text.startswith("/"):
                 judge_write(call.walk, field, call.state, call.span, f"{call.name} edits")
+    for file in written(_loaded_by_options(call, language), language, languages, call.state):
+        run_script(call, call.fields[0].with_text(file), [], language)
     if codes:
         for code in codes:
             _judge_inline(call, language, code)
@@ -57,6 +62,19 @@ def interpret(call: Call, language: str) -> Stream:
         run_script(call, script, [], language)
         return through(call.stdin)
     return call.walk.feed(call.stdin, call.state, call.span, language)
+
+
+def _loaded_by_options(call: Call, language: str) -> Iterator[str]:
+    """Yield the names of the modules that options load before the program."""
+    for given in call.given_to(*call.walk.rules.languages.load_options.get(language, ())):
+        yield given.plain.partition("=")[0]
+    if language == "php":
+        for given in call.given_to("-d"):
+            setting, _, name = given.plain.partition("=")
+            if setting in ("auto_prepend_file", "auto_append_file"):
+                yield name
+    if language == "python":
+        yield from ("sitecustomize", "usercustomize")
 
 
 def _judge_inline(call: Call, language: str, code: Field) -> None:

@@ -33,6 +33,16 @@ _MOVES = frozenset(["rename", "renames", "move"])
 _COPIES = frozenset(["copy", "copy2", "copyfile", "copytree"])
 _OPENS_TO_WRITE = re.compile(r"\bO_(?:WRONLY|RDWR|TRUNC|APPEND|CREAT)\b")
 _FIRST = frozenset(["args", "command", "cmd", "path", "file"])  # by name, the first argument
+_LOADS = frozenset(
+    [
+        "__import__",
+        "import_module",
+        "run_module",
+        "run_path",
+        "SourceFileLoader",
+        "spec_from_file_location",
+    ]
+)
 _LISTS = frozenset(["listdir", "scandir", "walk", "fwalk", "glob", "iglob", "rglob", "iterdir"])
 _NETWORK = ("urlopen", "requests", "urllib", "http", "httpx", "socket", "recv")
 _DECODING = (
@@ -56,9 +66,8 @@ def judge_python(text: str, program: Foreign) -> bool:
             tree = ast.parse(text)
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
             aliases = aliases_of(tree)
-            first, last = (
-                constants_of(tree, program.state, last=which) for which in (False, True)
-            )
+            program.load("python", _imported(tree))
+            first, last = (constants_of(tree, program.state, last=which) for which in (False, True))
             for known in (first,) if first == last else (first, last):
                 reader = _PythonReader(program, known, aliases)
                 for call in calls:
@@ -67,6 +76,22 @@ def judge_python(text: str, program: Foreign) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Yield the names of the modules that a program loads."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(name), names=names):
+                yield name
+                yield from (f"{name}.{alias.name}" for alias in names)
+            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=given):
+                if called in _LOADS:
+                    yield from (str(each.value) for each in given if isinstance(each, ast.Constant))
+            case _:
+                pass
 
 
 def _names_a_shell_call(node: ast.AST) -> bool:

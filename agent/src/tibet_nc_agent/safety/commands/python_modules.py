@@ -2,6 +2,7 @@
 """Modules that Python runs by name: those that run what they are given, and those just written."""
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.modules import written
 from tibet_nc_agent.safety.commands.shells import run_script
 from tibet_nc_agent.safety.values import Field, Stream, through
 
@@ -56,7 +57,8 @@ def run_module(call: Call, arguments: list[Field]) -> Stream:
             call.walk.run([python, *operands], call.state.copy(), call.stdin)
         return through(call.stdin)
     path = name.replace(".", "/")
-    for file in (f"{path}.py", f"{path}/__main__.py"):
+    elsewhere = written([name], "python", call.walk.rules.languages, call.state)
+    for file in dict.fromkeys([f"{path}.py", f"{path}/__main__.py", *elsewhere]):
         run_script(call, arguments[0].with_text(file), given, "python")
     return through(call.stdin)
 

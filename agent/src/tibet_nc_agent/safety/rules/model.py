@@ -135,6 +135,8 @@ class Languages(Struct, frozen=True, kw_only=True, rename="kebab"):
     code_letters: dict[str, str]  # language → short options whose value is code
     attached_letters: dict[str, str]  # language → short options whose value ends the word
     value_options: dict[str, tuple[str, ...]]  # language → options whose value is the next word
+    load_options: dict[str, tuple[str, ...]]  # language → options that name a module to run first
+    module_files: dict[str, tuple[str, ...]]  # language → what the name of a module's file ends in
 
 
 class Programs(Struct, frozen=True, kw_only=True, rename="kebab"):
