@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import msgspec
 
 from tibet_nc_agent.safety.assignments import ExpandingWalk
+from tibet_nc_agent.safety.call import Span, Walk
 from tibet_nc_agent.safety.grammar.nodes import Literal, Redirection
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import known_as, made, path_levels
@@ -226,10 +227,11 @@ def _opened(walk: ExpandingWalk, redirection: Redirection, state: State) -> Stre
 def outputs(
     walk: ExpandingWalk,
     redirections: tuple[Redirection, ...],
-    state: State,
     output: Stream,
+    state: State,
+    span: Span,
 ) -> Stream:
-    """Judge where the output goes, and return what is left for the next command."""
+    """Judge where the output of a command goes, and return what is left for the next command."""
     for redirection in redirections:
         if redirection.operator not in _OUTPUTS:
             continue
@@ -238,7 +240,7 @@ def outputs(
             continue
         field = fields[0]
         if redirection.operator == ">&" and (field.unknown or _DESCRIPTOR.fullmatch(field.text)):
-            output = _passed_on(redirection, field, state, output)
+            output = _passed_on(walk, redirection, field, state, output)
             continue
         if field.stream is not None:
             continue
@@ -246,18 +248,21 @@ def outputs(
     standing = state.descriptors.get("1")
     if standing is None or any(map(_redirects_output, redirections)):
         return output
-    remember(state, standing, output, append=True)
+    written_to(walk, standing, output, state, span, append=True)
     return EMPTY
 
 
-def _passed_on(redirection: Redirection, field: Field, state: State, output: Stream) -> Stream:
+def _passed_on(
+    walk: Walk, redirection: Redirection, field: Field, state: State, output: Stream
+) -> Stream:
     """Write to a descriptor: if it is computed, to any that is open."""
     if redirection.descriptor not in _STANDARD_OUTPUT:
         return output
     number = _number_in(field.text)
     open_files = state.descriptors
+    span = (redirection.start, redirection.end)
     for file in open_files.values() if field.unknown else [open_files.get(number, "")]:
-        remember(state, file, output, append=True)
+        written_to(walk, file, output, state, span, append=True)
     return EMPTY if number in open_files else output
 
 
@@ -272,14 +277,21 @@ def _written(
         _report_endless(walk, path, span, state)
     if redirection.descriptor not in ("", "1"):
         return output
-    remember(state, path, output, append=append)
-    judge_start_file(walk, path, output, state, span)
+    written_to(walk, path, output, state, span, append=append)
     return Stream(source=Source.TEXT, text="") if output.text is not None else Stream()
 
 
 def _report_endless(walk: ExpandingWalk, path: str, span: tuple[int, int], state: State) -> None:
     reason = f"endless output fills the disk through {path}"
     walk.report(Decision.NEEDS_APPROVAL, Family.BOMB, reason, span, state)
+
+
+def written_to(
+    walk: Walk, path: str, output: Stream, state: State, span: Span, *, append: bool
+) -> None:
+    """Keep what is written to a file, and judge it if something runs that when it starts."""
+    remember(state, path, output, append=append)
+    judge_start_file(walk, path, output, state, span)
 
 
 def remember(state: State, path: str, output: Stream, *, append: bool) -> None:

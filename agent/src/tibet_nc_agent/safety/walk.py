@@ -315,7 +315,7 @@ class Walker:
                 source = inputs(self, node.redirections, state, stdin)
                 with redirected(node.redirections, state), reading(source, stdin, state):
                     output = self._command(node.command, state, source)
-                return outputs(self, node.redirections, state, output)
+                return outputs(self, node.redirections, output, state, (node.start, node.end))
             case Subshell():
                 return self.sequence(node.body, state.fork(), stdin)
             case Group():
@@ -351,7 +351,7 @@ class Walker:
             output = EMPTY if not node.redirections else text_stream("")
             if any(redirection.operator == "<" for redirection in node.redirections):
                 output = read or Stream()  # `$(<file)`
-            return outputs(self, node.redirections, state, output)
+            return outputs(self, node.redirections, output, state, (node.start, node.end))
         fields: list[Field] = []
         for word in node.words:
             fields.extend(self.expander.fields(word, state))
@@ -364,7 +364,7 @@ class Walker:
         if len(fields) == 1 and fields[0].text == "exec":
             opened = None if source is before else source
             redirect_shell(self, node.redirections, opened, state)
-        return outputs(self, node.redirections, state, output)
+        return outputs(self, node.redirections, output, state, (node.start, node.end))
 
     def _coprocess(self, node: Coprocess, state: State) -> Stream:
         where, written = state.fork(), Stream()  # whatever is written to it

@@ -8,7 +8,7 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import STANDARD_INPUT, known_as, resolve
-from tibet_nc_agent.safety.redirections import remember
+from tibet_nc_agent.safety.redirections import written_to
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.start_files import judge_start_file
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, Field, Stream, through
@@ -236,21 +236,25 @@ def copy(call: Call) -> Stream:
 
 
 def copy_knowledge(call: Call, sources: list[Field], target: Field) -> None:
-    """Remember that a copy of a download is a download."""
-    path = resolve(target.text, call.state)
-    if path is None:
-        return
-    for source in sources:
-        name = known_as(source.text, call.state)
+    """Remember what copies hold, whether the target is their name or the directory of them.
+
+    A copy of a program of the system, or a link to it, does what the program does.
+    """
+    state, path = call.state, known_as(target.text, call.state)
+    for source in sources if path else ():
+        name = known_as(source.text, state)
+        copies = (path, known_as(f"{path}/{name.rpartition('/')[2]}", state))
         if name in STANDARD_INPUT and call.stdin is not None:
-            remember(call.state, plain(path), call.stdin, append=False)
-        if name in call.state.downloaded:
-            call.state.downloaded.update((plain(path), f"{plain(path)}/{name.rpartition('/')[2]}"))
-        if name in call.state.files:
-            call.state.files[plain(path)] = call.state.files[name]
-        if _SYSTEM_PROGRAM.fullmatch(name):  # a copy or a link does what the program does
-            for made in (plain(path), f"{plain(path)}/{name.rpartition('/')[2]}"):
-                call.state.files[made] = f'{name} "$@"\n'
+            written_to(call.walk, path, call.stdin, state, call.span, append=False)
+        for tainted in (state.downloaded, state.decoded):
+            if name in tainted:
+                tainted.update(copies)
+        text = f'{name} "$@"\n' if _SYSTEM_PROGRAM.fullmatch(name) else state.files.get(name)
+        if text is not None:
+            state.files.update(dict.fromkeys(copies, text))
+        held = Stream(text, downloaded=name in state.downloaded, decoded=name in state.decoded)
+        for copied in copies:
+            judge_start_file(call.walk, copied, held, state, call.span)
 
 
 def tee(call: Call) -> Stream:
@@ -262,8 +266,8 @@ def tee(call: Call) -> Stream:
             continue
         place = judge_write(call.walk, field, call.state, call.span, "tee writes to", append=append)
         if stdin is not None:
-            remember(call.state, plain(place.path), stdin, append=append)
-            judge_start_file(call.walk, plain(place.path), stdin, call.state, call.span)
+            file = plain(place.path)
+            written_to(call.walk, file, stdin, call.state, call.span, append=append)
     return stdin if stdin is not None and stdin.text is not None else through(stdin)
 
 
@@ -279,8 +283,9 @@ def convert(call: Call) -> Stream:
             place = judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
             sources = [f.with_text(f.text[3:]) for f in call.arguments if f.text.startswith("if=")]
             copy_knowledge(call, sources, target)
-            if call.stdin is not None and not any(word.startswith("if=/") for word in call.words):
-                remember(call.state, plain(place.path), call.stdin, append=False)
+            if call.stdin is not None and not sources:
+                file = plain(place.path)
+                written_to(call.walk, file, call.stdin, call.state, call.span, append=False)
             if place.level is Level.UNKNOWN:
                 call.ask(Family.DISK, f"{call.name} writes to a target that is not in the command")
             elif endless and place.level is not Level.DEVICE and not place.path.startswith("/dev/"):
