@@ -117,3 +117,25 @@ def test_arithmetic_assigns(assigns: str) -> None:
     """What any kind of arithmetic assigns, the line doesn't know any more."""
     assert judge(f"d=0; {assigns}; rm -rf $d").decision is ASK
     assert judge("d=0; ((d == 1)); [[ $d == e=1 ]]; ((n++)); rm -rf $d").decision is ALLOW
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("zsh -c 'x=\"rm -rf /\"; $=x'", DENY),
+        ("zsh -c 'x=reboot; ${=x}'", DENY),
+        ("zsh -c 'x=reboot; $==x'", DENY),
+        ("zsh <<< 'x=reboot; $~x'", DENY),
+        ("echo 'x=reboot; $=x' > f; zsh f", DENY),
+        ("tcsh -c 'alias x reboot; x'", DENY),
+        ("csh -c 'alias x \"rm -rf /\"; x'", DENY),
+        ("fish -c 'alias x reboot; x'", DENY),
+        ("fish -c 'alias x=reboot; x'", DENY),
+        ("zsh -c 'x=\"ls -l\"; $=x; echo ${x:=y}'", ALLOW),
+        ("tcsh -c 'alias ll ls -l; ll'", ALLOW),
+        ("alias ll ls", ALLOW),
+    ],
+)
+def test_other_shells_are_read_in_their_own_way(line: str, expected: Decision) -> None:
+    """What zsh, csh and fish spell otherwise than bash is judged as what it means there."""
+    assert judge(line).decision is expected

@@ -15,6 +15,9 @@ ATTRIBUTES = "Acilnrux"
 UNSURE = "?"
 """Beside attributes that a name may as well not have."""
 
+OTHER_SYNTAX = frozenset(["csh", "fish", "tcsh", "zsh"])
+"""Shells whose name is kept with the settings, since they read some text in another way."""
+
 _ENVIRONMENT = frozenset(
     [
         "EDITOR",

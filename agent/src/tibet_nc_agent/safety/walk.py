@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Walks the syntax tree in the order of execution and judges every command that would run."""
 
+import re
 from collections.abc import Iterator
 
 from tibet_nc_agent.safety import limits
@@ -60,6 +61,7 @@ from tibet_nc_agent.safety.variables import judge_subscript, store
 from tibet_nc_agent.safety.verdict import Decision, Family, Finding
 
 _UNKNOWN_NAME = "__unknown"
+_ZSH_SPLITS = re.compile(r"(\$\{?)[=~^]+(?=[A-Za-z_])")  # `$=x`: what bash does with `$x`
 _COPROCESS = ("63", "60")  # what bash gives the first one; more of them are taken together
 _NOT_THE_HOST = {
     Context.CONTAINER: "in a container",
@@ -167,6 +169,8 @@ class Walker:
         if self._programs >= limits.MAX_PROGRAMS:
             raise TooComplexError
         self.budget.compute(len(text))
+        if "zsh" in state.settings:
+            text = _ZSH_SPLITS.sub(r"\1", text)
         source = as_source(text).replace(UNKNOWN, f"${{{_UNKNOWN_NAME}}}")
         before = list(self.findings)
         try:

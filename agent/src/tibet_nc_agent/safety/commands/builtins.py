@@ -116,7 +116,11 @@ def shift(call: Call) -> Stream:
 
 def alias(call: Call) -> Stream:
     """`alias`: a later line may use it, so its text is judged where it is defined."""
-    for field in call.arguments:
+    given = call.arguments
+    if len(given) > 1 and call.state.settings & {"csh", "fish", "tcsh"}:  # `alias name text`
+        text = " ".join(field.text for field in given[1:])
+        given = [given[0].with_text(f"{given[0].text}={text}")]
+    for field in given:
         name, equals, value = field.text.partition("=")
         if not equals:
             continue

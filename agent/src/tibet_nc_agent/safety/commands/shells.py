@@ -11,7 +11,7 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
 from tibet_nc_agent.safety.marks import UNKNOWN
 from tibet_nc_agent.safety.paths import STANDARD_INPUT, known_as, made
-from tibet_nc_agent.safety.state import State
+from tibet_nc_agent.safety.state import OTHER_SYNTAX, State
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, Stream, positional
 from tibet_nc_agent.safety.verdict import Family
 
@@ -41,7 +41,8 @@ def shell(call: Call) -> Stream:
         return COMMAND  # it only reads
     call.state.settings = frozenset(word.lstrip("-") for word in call.words[:index])
     if not call.name.startswith(("bash", "rbash")):
-        call.state.settings = frozenset(["posix", "xpg_echo"])
+        other = (name for name in OTHER_SYNTAX if call.name.startswith(name))
+        call.state.settings = frozenset(["posix", "xpg_echo", *other])
     for option, field in itertools.pairwise(call.arguments[:index]):
         if option.text in ("--rcfile", "--init-file"):
             run_script(call, field, [], "sh")
