@@ -108,3 +108,28 @@ def test_a_copy_into_a_directory_keeps_its_name(line: str) -> None:
 def test_a_file_of_a_shell_is_judged_however_it_is_written(line: str) -> None:
     """What runs when a shell or a service starts is judged in a copy as behind a redirection."""
     assert judge(line).decision is DENY
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('#!/usr/bin/perl -w\\nsystem "reboot";\\n', DENY),
+        ('#!/usr/bin/env -S python3 -u\\nimport os\\nos.system("reboot")\\n', DENY),
+        ('#!/usr/bin/python3.13\\nimport os\\nos.system("reboot")\\n', DENY),
+        ("#! /bin/sh -e\\nreboot\\n", DENY),
+        ("#!/usr/bin/env bash\\nreboot\\n", DENY),
+        ("#!/sbin/reboot\\n", DENY),
+        ("#!/bin/rm -rf /etc\\n", DENY),
+        ("#!/usr/bin/make -f\\nall:\\n\\treboot\\n", DENY),
+        ("#!/usr/bin/sudo bash\\nreboot\\n", DENY),
+        ("#!./x\\n", Decision.NEEDS_APPROVAL),
+        ("#!/bin/sh\\necho $1\\n", Decision.ALLOW),
+        ("#!/usr/bin/env bash\\nset -e\\nls\\n", Decision.ALLOW),
+        ("#!/usr/bin/perl -w\\nprint 1;\\n", Decision.ALLOW),
+        ("#!/usr/bin/env -S python3 -u\\nprint(1)\\n", Decision.ALLOW),
+    ],
+)
+def test_the_first_line_of_a_script_is_a_command(content: str, expected: Decision) -> None:
+    """A file that a line writes and runs is judged in the language that its first line names."""
+    line = f"printf '{content}' > x; chmod +x x; ./x"
+    assert judge(line).decision is expected

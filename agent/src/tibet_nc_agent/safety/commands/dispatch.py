@@ -303,19 +303,24 @@ def _is_system_program(text: str, path: str) -> bool:
 def _run_written(
     walk: DispatchingWalk, path: str, fields: list[Field], state: State, stdin: Stream | None
 ) -> Stream:
-    span = (fields[0].start, fields[-1].end)
+    """Judge a file that the same line has written: what its first line names runs it."""
+    first, span = fields[0], (fields[0].start, fields[-1].end)
     content = state.files[path]
-    first_line = content.partition("\n")[0]
-    if first_line.startswith("#!"):
-        words = first_line[2:].split()
-        name = (words[-1] if words else "").rpartition("/")[2]
-        language = walk.policy.interpreters.get(_VERSION.sub("", name))
-        if language is not None:
-            walk.code(language, content, state, span, stdin)
-            return COMMAND
+    line = content.partition("\n")[0]
+    words = line[2:].split() if line.startswith("#!") else []
+    if words:
+        begun = [Field(word, first.start, first.end, quoted=True) for word in words]
+        output = walk.run([*begun, first.with_text(path), *fields[1:]], state.started(), stdin)
+        if any(_runs_scripts(walk.policy, word.rpartition("/")[2]) for word in words):
+            return output
     inner = state.started()
     inner.positional = positional(fields[1:])
     return walk.program(content, inner, span, stdin)
+
+
+def _runs_scripts(policy: Policy, name: str) -> bool:
+    usual = _usual_name(policy, name) if name else ""
+    return usual in policy.interpreters or usual in policy.shells
 
 
 def dispatch(
