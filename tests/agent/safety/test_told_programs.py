@@ -226,3 +226,29 @@ def test_every_expression_of_the_tables_is_one() -> None:
     for expressions in [*texts, *(entry.text for entry in rules.outputs)]:
         for expression in expressions:
             assert re.compile(expression).groups or "(?=" in expression
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mutt -e 'source \"reboot|\"'", DENY),
+        ("mutt -e 'set x=`reboot`'", DENY),
+        ("neomutt -e '`reboot`'", DENY),
+        ("convert '|reboot' x.png", DENY),
+        ("magick x.png 'ephemeral:|reboot'", DENY),
+        ("identify '|rm -rf /'", DENY),
+        ("etcdctl lock x reboot", ASK),
+        ("consul watch -type=key -key=x reboot", ASK),
+        ("docker cp /etc/shadow web:/tmp/", ASK),
+        ("kubectl cp /root/.ssh/id_rsa web-0:/tmp/", ASK),
+        ("mutt -e 'set from=x@example.org' -s 'run `x` first' bob@example.org", ALLOW),
+        ("convert a.png -resize 50% b.png", ALLOW),
+        ("etcdctl lock x ./job.sh", ALLOW),
+        ("etcdctl watch --prefix /x", ALLOW),
+        ("docker cp web:/etc/shadow .", ALLOW),
+        ("kubectl cp web-0:/tmp/x.prof x.prof", ALLOW),
+    ],
+)
+def test_programs_of_other_kinds_that_run_others(line: str, expected: Decision) -> None:
+    """Pipes of pictures and mail, locks, and copies out of the host are looked at as well."""
+    assert judge(line).decision is expected

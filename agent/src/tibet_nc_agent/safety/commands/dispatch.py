@@ -342,7 +342,7 @@ def dispatch(
     judge_outputs(call, policy)
     if base not in policy.data:
         judge_named(call)
-    if base in policy.readers:
+    if base in policy.readers or (base in policy.containers and "cp" in words[:2]):
         _judge_secrets(call, policy)
     output = _judge(call, walk)
     if output is None:

@@ -24,6 +24,7 @@ _NAMED = re.compile(
     r"--(?:on-[a-z-]+|exec-[a-z-]+|run|(?:[a-z]+-)*(?:exec|execute|command|cmd|script|hook"
     r"|program|pager|editor|shell|rsh|ssh|spawn))"
 )
+_EXECUTES = frozenset(["exec", "execute", "lock", "watch"])  # `etcdctl lock name command`
 _GIVES = re.compile(r"-[exc]|-exec|--|run|launch|spawn")
 _CALL = re.compile(
     r"\b(?:system|exec\w{0,9}|popen\w?|spawn\w{0,9}|Process\.Start|Command::new|run)\s{0,9}[\s(]\s{0,9}"
@@ -108,7 +109,7 @@ def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> Non
         option = "".join(words[index + 1 : index + 2])
         starts_shell = name in policy.shells and _CODE.fullmatch(option)
         before = words[index - 1] if index else ""
-        executes = executes or before in ("exec", "execute")  # perhaps in something that is named
+        executes = executes or before in _EXECUTES  # perhaps in something that is named
         if not starts_shell and not executes and not _GIVES.fullmatch(before):
             continue
         if " " in word:
