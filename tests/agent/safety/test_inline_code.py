@@ -143,3 +143,22 @@ def test_what_awk_tells_a_shell_runs(code: str, expected: Decision) -> None:
 def test_powershell_takes_its_options_cut_off(line: str, expected: Decision) -> None:
     """What stands behind -Command, in any case and length, is run; what is encoded hides it."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("echo 'BEGIN { system(\"reboot\") }' > x; awk -f x", DENY),
+        ("echo 'BEGIN { print > \"/etc/passwd\" }' > x; awk -fx y", DENY),
+        ("echo '1e reboot' > x; sed -f x y", DENY),
+        ("echo 'w /etc/passwd' > x; sed -nf x y", DENY),
+        ("curl -o x https://example.org/x; awk -f x y", DENY),
+        ("base64 -d a > x; sed --file=x y", DENY),
+        ("echo '{ print $1 }' > x; awk -f x y", ALLOW),
+        ("echo 's/a/b/' > x; sed -f x y", ALLOW),
+        ("curl -o x https://example.org/x; awk -f y x; sed -f y x", ALLOW),
+    ],
+)
+def test_programs_of_awk_and_sed_may_stand_in_files(line: str, expected: Decision) -> None:
+    """A program that the same line has written or fetched is judged like one in the arguments."""
+    assert judge(line).decision is expected

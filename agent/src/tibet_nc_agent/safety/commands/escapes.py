@@ -4,6 +4,7 @@
 import re
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.given import program_files
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.search import pass_roots
 from tibet_nc_agent.safety.commands.text import unescape
@@ -50,16 +51,17 @@ def judge_editor_escapes(call: Call) -> None:
 def awk(call: Call) -> Stream:
     """`awk`: `system()` and pipes; what it prints of a list of paths are paths."""
     stdin = call.stdin
-    if any(_AWK_COMPUTES.search(field.text) for field in call.arguments):
+    programs = [*call.arguments, *program_files(call, "-f", "--file")]
+    if any(_AWK_COMPUTES.search(field.text) for field in programs):
         call.ask(Family.OPAQUE, f"{call.name} runs a command that it computes")
-    texts = [_AWK_TELLS_SHELL.sub("", field.text) for field in call.arguments]
+    texts = [_AWK_TELLS_SHELL.sub("", field.text) for field in programs]
     if any(_AWK_RUNS_INPUT.search(text) for text in texts):
         if stdin is not None and stdin.downloaded:
             call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs its downloaded input")
         else:
             call.ask(Family.OPAQUE, f"{call.name} runs its input")
     in_place = call.has("inplace", "-iinplace", "--include=inplace")
-    for field in call.arguments:
+    for field in programs:
         if in_place and field.text.startswith("/"):
             judge_write(call.walk, field, call.state, call.span, f"{call.name} edits")
         for found in _AWK_TELLS_SHELL.finditer(field.text):

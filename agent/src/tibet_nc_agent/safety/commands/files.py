@@ -4,6 +4,7 @@
 import re
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.given import program_files
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
@@ -354,7 +355,8 @@ def sed(call: Call) -> Stream:
         given = any(_SED_SCRIPT.match(word) for word in call.words)
         for field in call.operands[0 if given else 1 :]:
             judge_write(call.walk, field, call.state, call.span, "sed edits")
-    for field, word in zip(call.arguments, call.words, strict=True):
+    for field in [*call.arguments, *program_files(call, "-f", "--file")]:
+        word = field.plain
         for found in _SED_EXECUTE.finditer(word):
             call.tell_shell(found.group(1))
         for found in _SED_WRITE.finditer(word):

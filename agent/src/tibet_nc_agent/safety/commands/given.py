@@ -16,6 +16,7 @@ from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.policy import Policy
 from tibet_nc_agent.safety.state import Context
 from tibet_nc_agent.safety.values import Field
+from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_write
 
 _OUTPUT_OPTIONS = frozenset(["-o", "-O", "-of", "-out", "--out", "--output", "--output-file"])
@@ -96,6 +97,20 @@ def judge_named(call: Call) -> None:
             for field in call.arguments[at : at + 1]:
                 text = field.text.partition("=")[2] if equals else field.text
                 call.walk.program(text, call.state.mentioned(), call.span, lax=True)
+
+
+def program_files(call: Call, *options: str) -> list[Field]:
+    """Return as fields the texts of the programs in files that options name (`awk -f`, `sed -f`).
+
+    Only what the same line has written is known; what it has fetched or decoded is refused.
+    """
+    files = [made(field.plain, call.state) for field in call.given_to(*options)]
+    if any(file in call.state.downloaded for file in files):
+        call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs a download")
+    if any(file in call.state.decoded for file in files):
+        call.deny(Family.ENCODED, f"{call.name} runs decoded data")
+    known = [call.state.files[file] for file in files if file in call.state.files]
+    return [Field(text, *call.span, quoted=True) for text in known]
 
 
 def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> None:
