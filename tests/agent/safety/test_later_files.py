@@ -133,3 +133,23 @@ def test_the_first_line_of_a_script_is_a_command(content: str, expected: Decisio
     """A file that a line writes and runs is judged in the language that its first line names."""
     line = f"printf '{content}' > x; chmod +x x; ./x"
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("echo xreboot > x; sed -i s/x// x; sh x", DENY),
+        ("echo ls > x; sed -i s/ls/reboot/ x; . ./x", DENY),
+        ("echo ls > x; sed -i -e s/ls/reboot/ x; sh x", Decision.NEEDS_APPROVAL),
+        ("echo ls > x; sed -i 's/.*/reboot/' x; sh x", Decision.NEEDS_APPROVAL),
+        ("echo ls > x; perl -i -pe 's/ls/reboot/' x; sh x", Decision.NEEDS_APPROVAL),
+        ("printf 'x\\nrebxoot\\n' | sed s/x// | sh", DENY),
+        ("echo 'lsREBOOT' | sed s/lsreboot/reboot/i | sh", Decision.NEEDS_APPROVAL),
+        ("echo 'ls @D@' > x; sed -i s,@D@,/tmp, x; sh x", Decision.ALLOW),
+        ("echo ls > x; sed -i s/a/b/ y; sh x", Decision.ALLOW),
+        ("printf 'a\\nb\\n' | sed s/a/ls/ | sort", Decision.ALLOW),
+    ],
+)
+def test_what_edits_a_file_changes_what_is_known_of_it(line: str, expected: Decision) -> None:
+    """A file that was edited holds what the edit makes of it, or nobody knows what."""
+    assert judge(line).decision is expected

@@ -6,7 +6,7 @@ import re
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.given import program_files
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output
+from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, sed_output, substituted
 from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import STANDARD_INPUT, known_as, resolve
 from tibet_nc_agent.safety.redirections import written_to
@@ -355,6 +355,7 @@ def sed(call: Call) -> Stream:
         given = any(_SED_SCRIPT.match(word) for word in call.words)
         for field in call.operands[0 if given else 1 :]:
             judge_write(call.walk, field, call.state, call.span, "sed edits")
+            edit_known(call, field, "" if given else call.operands[0].plain)
     for field in [*call.arguments, *program_files(call, "-f", "--file")]:
         word = field.plain
         for found in _SED_EXECUTE.finditer(word):
@@ -366,6 +367,13 @@ def sed(call: Call) -> Stream:
             call.ask(Family.OPAQUE, "sed runs the lines that it has changed")
             call.tell_shell(found.group(2))
     return sed_output(call) if not in_place else EMPTY
+
+
+def edit_known(call: Call, field: Field, script: str = "") -> None:
+    """Keep what a file of the same line holds after a script of `sed`, or forget it."""
+    files, path = call.state.files, known_as(field.text, call.state)
+    if path in files:
+        files[path] = substituted(script, files[path]) or UNKNOWN
 
 
 def capabilities(call: Call) -> Stream:

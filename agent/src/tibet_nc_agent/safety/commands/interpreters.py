@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.files import edit_known
 from tibet_nc_agent.safety.commands.modules import written
 from tibet_nc_agent.safety.commands.python_modules import run_module
 from tibet_nc_agent.safety.commands.shells import run_script
@@ -46,6 +47,7 @@ def interpret(call: Call, language: str) -> Stream:
                 _judge_inline(call, language, field.with_text(f"use {found.group(1)}"))
     if language in ("perl", "ruby") and any(_IN_PLACE.match(word) for word in call.words):
         for field in call.arguments:
+            edit_known(call, field)
             if field.text.startswith("/"):
                 judge_write(call.walk, field, call.state, call.span, f"{call.name} edits")
     for file in written(_loaded_by_options(call, language), language, languages, call.state):

@@ -39,7 +39,7 @@ _CHARACTER_CLASSES = {
     "[:blank:]": " \t",
 }
 _TR_RANGE = re.compile(r"(.)-(.)", re.DOTALL)
-_SUBSTITUTION = re.compile(r"s(.)(.*?)\1(.*?)\1([gi]*)", re.DOTALL)
+_SUBSTITUTION = re.compile(r"s(.)(.*?)\1(.*?)\1(g*)", re.DOTALL)
 _REGULAR_CHARACTERS = re.compile(r"[.*\[\]^$\\+?(){}|&]")
 _DECODE_OPTION = re.compile(r"-[a-zA-Z]*[dD][a-zA-Z]*|--decode|-base64|enc")
 _LONGEST_RANGE = 512
@@ -293,10 +293,14 @@ def _tr_range(found: re.Match[str]) -> str:
     return "".join(chr(code) for code in range(first, min(last, first + _LONGEST_RANGE) + 1))
 
 
-def substituted(call: Call, text: str) -> str | None:
-    """Return what a simple `sed s/a/b/` makes of the text."""
+def _sed_output(call: Call, text: str) -> str | None:
     operands = [word for word in call.words if not word.startswith("-")]
-    found = _SUBSTITUTION.fullmatch(operands[0]) if len(operands) == 1 else None
+    return substituted(operands[0], text) if len(operands) == 1 else None
+
+
+def substituted(script: str, text: str) -> str | None:
+    """Return what a simple `s/a/b/` of `sed` makes of the text, None if it isn't that simple."""
+    found = _SUBSTITUTION.fullmatch(script)
     if found is None:
         return None
     pattern, replacement = found.group(2), found.group(3)
@@ -304,10 +308,10 @@ def substituted(call: Call, text: str) -> str | None:
         return None
     if "g" in found.group(4):
         return inserted(text, pattern, replacement)
-    return text.replace(pattern, replacement, 1)
+    return "\n".join(line.replace(pattern, replacement, 1) for line in text.split("\n"))
 
 
-sed_output = _filter(substituted, decodes=False)
+sed_output = _filter(_sed_output, decodes=False)
 
 
 HANDLERS: Handlers = {
