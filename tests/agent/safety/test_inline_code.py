@@ -146,6 +146,34 @@ def test_powershell_takes_its_options_cut_off(line: str, expected: Decision) -> 
 
 
 @pytest.mark.parametrize(
+    ("program", "code", "expected"),
+    [
+        ("python3 -c", "import os; os.chmod('/', 0)", ASK),
+        ("python3 -c", "import os; os.chown('/etc/shadow', 1, 1)", ASK),
+        ("python3 -c", "from pathlib import Path; Path('/etc').chmod(0)", ASK),
+        ("python3 -c", "import os; os.symlink('/dev/null', '/etc/passwd')", DENY),
+        ("perl -e", "chmod 0, '/'", ASK),
+        ("perl -e", "truncate '/etc/passwd', 0", DENY),
+        ("perl -e", "symlink '/dev/null', '/etc/shadow'", DENY),
+        ("perl -MFile::Copy -e", "copy('x', '/etc/passwd')", DENY),
+        ("ruby -rfileutils -e", "FileUtils.chmod_R 0, '/'", DENY),
+        ("ruby -e", "File.truncate('/etc/passwd', 0)", DENY),
+        ("node -e", "require('fs').chmodSync('/', 0)", ASK),
+        ("node -e", "require('fs').copyFileSync('x', '/etc/passwd')", DENY),
+        ("php -r", "chmod('/', 0);", ASK),
+        ("php -r", "copy('x', '/etc/passwd');", DENY),
+        ("python3 -c", "import os; os.chmod('/srv/x', 0o644)", ALLOW),
+        ("perl -e", "chmod 0644, '/srv/x'; copy('/etc/hosts', '/srv/b')", ALLOW),
+        ("node -e", "require('fs').chmodSync('x.sh', 0o755)", ALLOW),
+        ("php -r", "copy('/etc/hosts', '/tmp/hosts');", ALLOW),
+    ],
+)
+def test_modes_owners_links_and_copies_count(program: str, code: str, expected: Decision) -> None:
+    """What changes a mode or owner, links, empties or copies over a file is judged like chmod."""
+    assert judge(f"{program} {shlex.quote(code)}").decision is expected
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("echo 'BEGIN { system(\"reboot\") }' > x; awk -f x", DENY),

@@ -83,14 +83,22 @@ def removal_below(level: Level, choice: Choice) -> Decision | None:
 
 
 def judge_permissions(call: Call, targets: list[Field], verb: str, *, recursive: bool) -> None:
-    """Judge that owner or mode of paths change."""
-    effects = call.walk.rules.actions.permissions
+    """Judge that a command changes owner or mode of paths."""
     for target in targets:
-        place = call.walk.place(target.text, call.state)
-        chosen = effects.recursive if recursive else effects.single
-        if place.level is Level.UNKNOWN and target.text != UNKNOWN:
-            continue  # a known piece of the path names something of its own
-        _report(call, place, verb, chosen.get(place.level))
+        judge_change(call.walk, target, call.state, call.span, verb, recursive=recursive)
+
+
+def judge_change(
+    walk: Walk, target: Field, state: State, span: Span, verb: str, *, recursive: bool
+) -> None:
+    """Judge that owner or mode of a path change."""
+    effects = walk.rules.actions.permissions
+    place = walk.place(target.text, state)
+    if place.level is Level.UNKNOWN and target.text != UNKNOWN:
+        return  # a known piece of the path names something of its own
+    decision = (effects.recursive if recursive else effects.single).get(place.level)
+    if decision is not None:
+        walk.report(decision, _family(place), f"{verb} {place.shown}", span, state)
 
 
 def judge_move(call: Call, targets: list[Field], verb: str) -> None:

@@ -16,7 +16,7 @@ from tibet_nc_agent.safety.marks import UNKNOWN
 from tibet_nc_agent.safety.state import State
 from tibet_nc_agent.safety.values import Field, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
-from tibet_nc_agent.safety.writes import judge_deletion, judge_write
+from tibet_nc_agent.safety.writes import judge_change, judge_deletion, judge_write
 
 _AROUND = "| \t\n-"  # `open(F, "reboot|")`
 
@@ -80,6 +80,11 @@ class Foreign(Struct):
         judge_deletion(
             self.walk, self.field(path), self.state, self.span, what, recursive=recursive
         )
+
+    def change(self, path: str, *, recursive: bool = False) -> None:
+        """Judge that the program changes owner or mode of a path."""
+        what = "an inline program changes"
+        judge_change(self.walk, self.field(path), self.state, self.span, what, recursive=recursive)
 
     def write(self, path: str, *, append: bool = False) -> None:
         """Judge that the program writes to a path."""

@@ -64,6 +64,14 @@ _LISTS = re.compile(
     r"(?:\bglob\b[\s(]{0,9}|\bDir(?:\.\w{1,20})?[\[(]\s{0,9}|\b(?:readdir|readdirSync|scandir)\(\s{0,9}"
     r"|\bopendir\b[^\"'\n]{0,30})[\"'](/[^\"']{0,500})[\"']|<(/[^>\s]{0,500})>"
 )
+_CHANGES = re.compile(
+    r"\b(?:l?chmod|l?chown|chgrp)(?:Sync)?(_R)?\b[^\"'\n;]{0,40}[\"'](/[^\"']{0,500})[\"']"
+)
+_SECOND_IS_WRITTEN = re.compile(
+    r"\b(?:copy|cp|copyFileSync|symlink|symlinkSync|link|linkSync|ln_sf?)\b[\s(]{0,9}"
+    r"[\"'][^\"'\n]{0,500}[\"']\s{0,9},\s{0,9}[\"'](/[^\"']{1,500})[\"']"
+)
+_EMPTIES = re.compile(r"\btruncate(?:Sync)?\b[\s(]{0,9}[\"'](/[^\"']{1,500})[\"']")
 _OPEN_FOR_WRITING = re.compile(
     r"\b(?:open|fopen|writeFile|writeFileSync|createWriteStream|appendFileSync|file_put_contents"
     r"|File\.write|File\.open|IO\.write|sysopen|copyFileSync)\b[\s(]{0,9}(?:[\w$*]+\s{0,9},\s{0,9})?"
@@ -206,6 +214,11 @@ def _judge_files(text: str, program: Foreign) -> None:
         program.remove(without_marks(path), "takes away")
     for found in _LISTS.finditer(text) if _REMOVES.search(text) else ():
         program.remove(without_marks(everything_in(found.group(1) or found.group(2))))
+    for found in _CHANGES.finditer(text):
+        program.change(without_marks(found.group(2)), recursive=found.group(1) is not None)
+    for pattern in (_SECOND_IS_WRITTEN, _EMPTIES):
+        for found in pattern.finditer(text):
+            program.write(without_marks(found.group(1)))
     for found in _OPEN_FOR_WRITING.finditer(text):
         opened = found.group()
         writes = ">" in found.group(1) or _SECOND_ARGUMENT_WRITES.search(found.group(3))

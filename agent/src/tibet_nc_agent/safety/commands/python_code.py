@@ -30,7 +30,8 @@ _SHELL_CALLS = frozenset(
 _ALWAYS_SHELL = frozenset(["system", "popen", "getoutput", "getstatusoutput"])
 _REMOVES = frozenset(["remove", "unlink", "truncate", "rmdir", "removedirs"])
 _MOVES = frozenset(["rename", "renames", "move"])
-_COPIES = frozenset(["copy", "copy2", "copyfile", "copytree"])
+_COPIES = frozenset(["copy", "copy2", "copyfile", "copytree", "link", "symlink"])
+_CHANGES = frozenset(["chmod", "chown", "lchmod", "lchown"])
 _OPENS_TO_WRITE = re.compile(r"\bO_(?:WRONLY|RDWR|TRUNC|APPEND|CREAT)\b")
 _FIRST = frozenset(["args", "command", "cmd", "path", "file"])  # by name, the first argument
 _LOADS = frozenset(
@@ -148,6 +149,8 @@ class _PythonReader:
             target = text_of(node.args[1], self._known)
             if target is not None:
                 self._program.write(target)
+        elif name in _CHANGES:
+            self._changes(node)
         elif name in _LISTS:
             self._lists(node)
         elif name in ("write_text", "write_bytes", "touch") and isinstance(
@@ -230,6 +233,15 @@ class _PythonReader:
             self._program.remove(target, recursive=recursive)
         else:
             self._removes_computed = True
+
+    def _changes(self, node: ast.Call) -> None:
+        """`os.chmod("…", 0)`, or `Path("…").chmod(0)`."""
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+        path = text_of(node.args[0], self._known) if node.args else None
+        if path is None and isinstance(owner, ast.Call):
+            path = self._path_text(owner)
+        if path:
+            self._program.change(path)
 
     def _lists(self, node: ast.Call) -> None:
         owner = node.func.value if isinstance(node.func, ast.Attribute) else None
