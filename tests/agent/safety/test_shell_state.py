@@ -108,6 +108,7 @@ def test_what_lasts_is_followed(line: str, expected: Decision) -> None:
         "n=d++; ((n))",
         "n=d++; let n",
         "test -v 'a[d++]'",
+        "wait -n -p 'a[d++]'",
         "read 'a[d++]' <<< 1",
         "n='a[d++]'; echo ${!n}",
         "f() { ((d++)); }; f",

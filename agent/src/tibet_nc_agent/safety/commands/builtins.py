@@ -199,7 +199,7 @@ def let(call: Call) -> Stream:
 
 
 def nothing(call: Call) -> Stream:
-    """Print nothing (`true`, `:`, `test`); a subscript may still run a substitution."""
+    """Print nothing (`true`, `:`, `test`, `wait`); a subscript may still run a substitution."""
     judge_subscripts(call)
     return EMPTY
 
@@ -224,6 +224,7 @@ HANDLERS: Handlers = {
     "enable": enable,
     "bind": bind,
     "let": let,
+    "wait": nothing,
     "test": nothing,
     "[": nothing,
     ":": nothing,
