@@ -273,3 +273,24 @@ def test_containers_and_machines(line: str, expected: Decision) -> None:
 def test_what_is_stored(line: str, expected: Decision) -> None:
     """Backups, mail and shares go with an approval only; keeping to a rule is everyday work."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("systemd-sysusers - <<< 'u bob 0'", DENY),
+        ("systemd-sysusers --inline 'u bob 0'", DENY),
+        ("systemd-tmpfiles --create - <<< 'R /etc'", ASK),
+        ("systemd-mount /dev/sda1 /etc", ASK),
+        ("systemd-umount /", DENY),
+        ("varlinkctl call /run/systemd/io.systemd.Login io.systemd.Login.Reboot", DENY),
+        ("systemd-sysusers --cat-config", ALLOW),
+        ("systemd-tmpfiles --create", ALLOW),
+        ("systemd-mount /dev/sdb1 /mnt/usb", ALLOW),
+        ("systemd-umount /mnt/usb", ALLOW),
+        ("varlinkctl info /run/systemd/io.systemd.Login", ALLOW),
+    ],
+)
+def test_other_ways_of_systemd(line: str, expected: Decision) -> None:
+    """What systemd has another program for is judged like the program that everybody knows."""
+    assert judge(line).decision is expected

@@ -441,4 +441,5 @@ HANDLERS: Handlers = {
     "gsed": sed,
     "setcap": capabilities,
     "mount": mount_over,
+    "systemd-mount": mount_over,
 }
