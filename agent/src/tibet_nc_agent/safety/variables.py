@@ -46,7 +46,7 @@ RUN_AS_COMMAND = frozenset(
 _NAMED_LIKE_A_COMMAND = re.compile(
     r"(?:[A-Z][A-Z0-9_]*)?(?:PAGER|EDITOR|VISUAL|ASKPASS|RSH|SSH|BROWSER|TERMINAL|SHELL"
     r"|LESSCLOSE|DEFAULT_COMMAND|SSH_COMMAND|EXTERNAL_DIFF|PROXY_COMMAND)"
-    r"|GIT_CONFIG_VALUE_\d+"
+    r"|GIT_CONFIG_VALUE_\d+|CC|CXX|RUSTC|RUSTC(?:_WORKSPACE)?_WRAPPER|npm_config_script_shell"
 )
 # Variables that hold options, and whose.
 _OPTIONS_OF = {
