@@ -13,7 +13,7 @@ from tests.audit.verdicts import EACH, lines_of, prev_of, put, report, saved_hea
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth, Held, held, save
-from tibet_nc_audit.verify import Pinned
+from tibet_nc_audit.report import Pinned
 from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.records import RECORDS, Checkpoint, Security, digest, sign
 

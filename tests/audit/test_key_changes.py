@@ -11,7 +11,8 @@ from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.keys import Since, since
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.verify import Pinned, verify
+from tibet_nc_audit.report import Pinned
+from tibet_nc_audit.verify import verify
 
 
 @EACH

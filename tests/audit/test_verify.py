@@ -9,7 +9,8 @@ from tests.audit.chains import EXECUTOR, Chain, sample
 from tests.audit.verdicts import EACH, SEGMENT, report
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.reader import BLOCK_BYTES, State
-from tibet_nc_audit.verify import Pinned, verify
+from tibet_nc_audit.report import Pinned
+from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import TOKENS
 
 

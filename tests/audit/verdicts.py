@@ -10,7 +10,8 @@ import pytest
 from tests.audit.chains import EXECUTOR
 from tibet_nc_audit.heads import Depth, Held, SavedHead
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.verify import Report, verify
+from tibet_nc_audit.report import Report
+from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.records import RECORDS
 

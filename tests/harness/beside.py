@@ -21,7 +21,7 @@ from tibet_nc_audit.errors import AuditError, UnreadableError
 from tibet_nc_audit.heads import Depth, Held, SavedHead
 from tibet_nc_audit.locate import find_held
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.verify import Report
+from tibet_nc_audit.report import Report
 from tibet_nc_protocol.signing import PublicKey
 
 PROGRAM: Final = "TIBET_NC_RECHECK"

@@ -18,7 +18,8 @@ from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.verify import Report, verify
+from tibet_nc_audit.report import Report
+from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.signing import PublicKey
 

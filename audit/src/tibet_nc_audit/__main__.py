@@ -52,7 +52,8 @@ from tibet_nc_audit.page import html_lines
 from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import check_recording, name_of
-from tibet_nc_audit.verify import Report, verify
+from tibet_nc_audit.report import Report
+from tibet_nc_audit.verify import verify
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol import proofs
 from tibet_nc_protocol.counts import counted

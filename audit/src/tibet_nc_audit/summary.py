@@ -6,7 +6,7 @@ from typing import Final
 
 from tibet_nc_audit.findings import Finding
 from tibet_nc_audit.heads import Depth, SavedHead
-from tibet_nc_audit.verify import Pinned, Report
+from tibet_nc_audit.report import Pinned, Report
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.counts import counted
 

@@ -4,14 +4,11 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from enum import StrEnum
 from typing import Final
 
-import msgspec
-
 from tibet_nc_audit.errors import AuditError, UnreadableError
-from tibet_nc_audit.evidence import Counts, Evidence
-from tibet_nc_audit.findings import Finding, Findings
+from tibet_nc_audit.evidence import Evidence
+from tibet_nc_audit.findings import Findings
 from tibet_nc_audit.heads import Depth, Held, SavedHead
 from tibet_nc_audit.keys import since
 from tibet_nc_audit.lines import decoded, signed
@@ -19,6 +16,7 @@ from tibet_nc_audit.links import LinkWalk
 from tibet_nc_audit.locate import find_held
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.record_walk import RecordWalk
+from tibet_nc_audit.report import Dispute, Pinned, Report
 from tibet_nc_audit.signatures import Signatures
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
@@ -32,59 +30,6 @@ _STRANGERS_NAMED: Final = 5
 
 type OnProgress = Callable[[int, int], None]
 """Told now and then how many bytes and lines are done."""
-
-
-class Pinned(StrEnum):
-    """Where the key comes from with which the signatures were checked."""
-
-    GIVEN = "given"
-    HEAD = "head file"
-    NOT = "chain"
-    """From the chain itself, which then only agrees with itself."""
-
-
-class Dispute(msgspec.Struct, frozen=True, kw_only=True):
-    """Two checkpoints of one chain that can't both be: what is held, and what the chain says now.
-
-    Each is a signed note; ``now`` is empty when the chain has none.
-    """
-
-    held: str
-    now: str
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a verification has to say; what can't be read is neither good nor bad."""
-
-    good: bool
-    depth: Depth
-    state: str
-    host: str
-    executor: str
-    key: str
-    last_key: str
-    pinned: Pinned
-    resumed: SavedHead | None
-    """What was verified before, and not again."""
-    records: int
-    segments: int
-    length: int
-    head: str
-    begun: str
-    ended: str
-    checkpoint: str
-    """The note of the latest checkpoint that was found good."""
-    counts: Counts
-    open: list[int]
-    open_total: int
-    notes: list[str]
-    findings_total: int
-    first_bad: Finding | None
-    findings: list[Finding]
-    disputes: list[Dispute]
-    unread_total: int
-    unread: list[str]
-    seconds: float
 
 
 def verify(
