@@ -19,10 +19,11 @@ from tibet_nc_audit.errors import UnreadableError
 from tibet_nc_audit.lookahead import DiffersError, Lookahead
 from tibet_nc_audit.payloads import LINE_BYTES, read_payload
 from tibet_nc_audit.reader import LineFile, State
+from tibet_nc_audit.unread import Unread
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
-from tibet_nc_protocol.limits import EXACT_INTEGER, OPEN_RUNS, RECORD_BYTES
+from tibet_nc_protocol.limits import OPEN_RUNS, RECORD_BYTES
 from tibet_nc_protocol.records import (
     RECORDS,
     Aborted,
@@ -234,15 +235,11 @@ class _Joiner:
         self._characters = 0
         self._late: dict[int, Entry] = {}
         """Commands that hold nothing back any more."""
-        self._unread: list[range] = []
-        """Numbers of records that can't be read; the last may be of all that follow."""
-        self._lost = False
+        self._unread = Unread()
 
     def take(self, number: int, line: bytes, texts: TakeText) -> Iterator[Entry]:
         """Take the line in the place of a record; yield the entries that are complete by it."""
-        if self._lost:
-            self._unread[-1] = range(self._unread[-1].start, number)
-            self._lost = False
+        self._unread.go_on(number)
         try:
             record = RECORDS.decode(line)
         except DecodeError as error:
@@ -258,7 +255,7 @@ class _Joiner:
         command = self._waiting.get(record.intent) or self._late.pop(record.intent, None)
         if command is None or command.verdict is not Verdict.RUNNING:
             kind, why = Kind.DAMAGED, "is not open"
-            if any(record.intent in numbers for numbers in self._unread):
+            if record.intent in self._unread:
                 kind, why = Kind.UNREADABLE, "can't be read"
             detail = f"ends command {record.intent}, which {why}"
             yield from self._add(Entry(seq=number, kind=kind, detail=detail))
@@ -270,8 +267,7 @@ class _Joiner:
 
     def lose(self, number: int, why: str) -> Iterator[Entry]:
         """Pass over the records from a number on, to the end of their file."""
-        self._lost = True
-        self._unread.append(range(number, EXACT_INTEGER + 1))
+        self._unread.lose(number)
         return self._add(Entry(seq=number, kind=Kind.UNREADABLE, detail=why))
 
     def finish(self) -> Iterator[Entry]:

@@ -169,10 +169,10 @@ class RecordWalk(Walk):
 
     def _trust_beginning(self, record: Record | None) -> None:
         """Believe that what a record ends was begun, if that can't be read."""
-        if isinstance(record, Outcome | Aborted) and self.is_unread(record.intent):
+        if isinstance(record, Outcome | Aborted) and record.intent in self.unread:
             self.open.setdefault(record.intent, record.run)
         elif isinstance(record, Remainder) and (
-            self.is_unread(record.intent) or record.intent in self.open
+            record.intent in self.unread or record.intent in self.open
         ):
             self.left.setdefault(record.intent, record.run)
 

@@ -29,10 +29,11 @@ from tibet_nc_audit.findings import Finding, Findings, What
 from tibet_nc_audit.heads import Held, SavedHead
 from tibet_nc_audit.lines import decoded, signed
 from tibet_nc_audit.reader import State
+from tibet_nc_audit.unread import Unread
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import RecordError
 from tibet_nc_protocol.layout import CHAIN, segment_name
-from tibet_nc_protocol.limits import EXACT_INTEGER, RECORD_BYTES
+from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.records import (
     Checkpoint,
     digest,
@@ -83,14 +84,11 @@ class Walk(ABC):
         """The latest checkpoint that was found good."""
         self.blamed = False
         """Whether the record before the latest that was taken turned out not to be signed."""
-        self.unread: list[range] = []
-        """The numbers of records that can't be read; the last may be of all that follow."""
+        self.unread = Unread()
         self.broken: list[Held] = []
         """What was held and isn't so, or isn't there any more."""
         self._state = state
         self._segment = 0
-        self._lost = False
-        """Whether the records before the next segment can't be read."""
         self._mark = (0, 0)
         self._anchor = Spot(segment=0, row=0, lines=0)
         self._heads = {head.record: [h for h in heads if h.record == head.record] for head in heads}
@@ -124,13 +122,12 @@ class Walk(ABC):
     def begin(self, first: int) -> None:
         """Enter the segment that begins with a record."""
         name = segment_name(first)
-        vouched = self._lost or self._anchor.lines == self.lines
+        lost = self.unread.go_on(first)
+        vouched = lost or self._anchor.lines == self.lines
         self._enter(first, 0)
         if vouched:
             self.anchor()
-        if self._lost:
-            self.unread[-1] = range(self.unread[-1].start, first)
-        if self._lost and first >= self.length:
+        if lost and first >= self.length:
             self.jump(first)
         elif first != self.length:
             self.find(
@@ -141,16 +138,10 @@ class Walk(ABC):
                 found=name,
             )
             self.jump(first)
-        self._lost = False
 
     def lose(self) -> None:
         """Pass over the rest of a segment, which can't be read."""
-        self._lost = True
-        self.unread.append(range(self.length, EXACT_INTEGER + 1))
-
-    def is_unread(self, number: int) -> bool:
-        """Tell whether a record is among those that can't be read."""
-        return any(number in numbers for numbers in self.unread)
+        self.unread.lose(self.length)
 
     def go_on(self, first: int, row: int, saved: SavedHead) -> None:
         """Begin where an earlier verification ended, so many lines into a segment."""
@@ -185,7 +176,7 @@ class Walk(ABC):
         if self.lines == 0 and not self.unread:
             self.find(What.RECORD, 0, "the chain is empty", expected="a genesis record")
         for number, heads in self._heads.items():
-            for held in heads if not self.is_unread(number) else ():
+            for held in heads if number not in self.unread else ():
                 self.broken.append(held)
                 if (other := self._others.get(number)) is not None:
                     self._find_another(other, number, held)
