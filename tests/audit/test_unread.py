@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: MIT
 """What can't be read hides nothing: the rest is judged, and what is missing is said (I8)."""
 
+import copy
+import json
 import os
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.audit.chains import LATER, Chain, sample
 from tests.audit.program import KEY, process, within
+from tests.audit.test_crosscheck_journal import as_export, journal_of
+from tests.audit.test_crosscheck_room import room_of
 from tests.audit.verdicts import ALL, EACH, report, saved_head
 from tests.mounts import private_mounts
 from tibet_nc_audit.findings import What
@@ -298,6 +303,102 @@ def test_what_is_bad_is_told_though_no_tokens_can_be_exported(root: Path) -> Non
     done = within("--state", root, "export", "--format", "tibet")
     assert done.status == 1
     assert f"not exported: {MIDDLE}: not a regular file" in done.err
+
+
+# --- against what others kept ---------------------------------------------------------------------
+
+
+def _keep(root: Path, kept: Sequence[dict[str, Any]]) -> Path:
+    """Write a journal or a room beside a chain."""
+    path = root.parent / ("room" if "event_id" in kept[0] else "journal")
+    if path.name == "room":
+        path.write_text(json.dumps({"messages": kept}))
+    else:
+        path.write_bytes(as_export(kept))
+    path.chmod(0o644)
+    return path
+
+
+def _compared(root: Path, path: Path) -> list[Any]:
+    """Compare a chain with what is kept; return the status and what is said of that."""
+    uid = () if path.name == "room" else ("--uid", "991")
+    done = within("--state", root, "crosscheck", f"--{path.name}", path, *uid, "--json")
+    assert done.err == ""
+    (comparison,) = json.loads(done.out)["comparisons"]
+    found = [(one["kind"], one["record"], one.get("last")) for one in comparison["discrepancies"]]
+    return [done.status, found, comparison["unread"]]
+
+
+@pytest.mark.parametrize("kind", ["journal", "room"])
+@pytest.mark.parametrize("first", [0, 5, 10, 15])
+@HOW
+def test_crosscheck_without_a_file_of_the_chain(
+    tmp_path: Path, root: Path, how: str, first: int, kind: str
+) -> None:
+    """Around a file of the chain that can't be read everything is compared, and nobody accused."""
+    chain = sample(tmp_path / "same", segment_records=5)
+    path = _keep(root, journal_of(chain) if kind == "journal" else room_of(chain))
+    name = f"{CHAIN}/{segment_name(first)}"
+    with _unread(root / name, how):
+        status, found, unread = _compared(root, path)
+    assert (status, found) == (2, [])
+    assert any(f"{name}: " in text for text in unread)
+
+
+def test_a_journal_around_an_unreadable_file(root: Path, tmp_path: Path) -> None:
+    """What a journal lacks or has too much is named, unless the reason may be unreadable (I8)."""
+    journal = journal_of(sample(tmp_path / "same", segment_records=5))
+    lies = [*journal[:16], journal[16] | {"TIBET_NC_HEAD": "0" * 64}, *journal[17:]]
+    extra = journal[-1] | {"TIBET_NC_SEQ": "19"}
+    with _unread(root / MIDDLE, "other"):
+        assert _compared(root, _keep(root, lies))[:2] == [1, [("differs", 16, None)]]
+        assert _compared(root, _keep(root, [*journal, extra]))[:2] == [1, [("extra", 19, None)]]
+        without = [*journal[:3], *journal[4:8], *journal[12:]]
+        status, found, unread = _compared(root, _keep(root, without))
+        assert (status, found) == (1, [("missing", 10, 11)])
+        assert unread == [
+            f"{MIDDLE}: not a regular file",
+            "record 3: not in the journal, and why may be in what can't be read",
+        ]
+        status, found, _ = _compared(root, _keep(root, journal[5:10]))
+        assert (status, found) == (2, [])
+    with _unread(root / CHAIN / segment_name(15), "other"):
+        assert _compared(root, _keep(root, [*journal, extra]))[:2] == [2, []]
+
+
+def test_a_room_around_an_unreadable_file(root: Path, tmp_path: Path) -> None:
+    """What a room says otherwise is named, unless it is of what can't be read (I8)."""
+    room = room_of(sample(tmp_path / "same", segment_records=5))
+
+    def lie(number: int) -> list[dict[str, Any]]:
+        lying = copy.deepcopy(room)
+        for message in lying:
+            result = message["content"].get("nc.tibet.result", {})
+            if number in {result.get("number"), result.get("outcome")}:
+                result["head"] = "0" * 64
+        return lying
+
+    with _unread(root / MIDDLE, "other"):
+        assert _compared(root, _keep(root, lie(13)))[:2] == [1, [("differs", 13, None)]]
+        assert _compared(root, _keep(root, lie(4)))[:2] == [
+            2,
+            [],
+        ]  # it ended in the unreadable file
+        assert _compared(root, _keep(root, lie(8)))[:2] == [2, []]
+
+
+@pytest.mark.parametrize("kind", ["journal", "room"])
+def test_crosscheck_with_a_file_missing(tmp_path: Path, kind: str) -> None:
+    """Of a chain that lacks a file exactly its records are lacking, not those that follow (I8)."""
+    chain = sample(tmp_path / "state", segment_records=5)
+    kept = journal_of(chain) if kind == "journal" else room_of(chain)
+    (chain.root / MIDDLE).unlink()
+    status, found, unread = _compared(chain.root, _keep(chain.root, kept))
+    assert (status, unread) == (1, [])
+    if kind == "journal":
+        assert found == [("extra", number, None) for number in range(5, 10)]
+    else:
+        assert {record for _, record, _ in found} <= set(range(4, 10))
 
 
 def test_nothing_unread_is_cosigned(root: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ chain itself says it could not send, is told apart from what is missing without 
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
@@ -66,6 +66,9 @@ class _Comparing:
         self._sender = sender
         self._found = Discrepancies()
         self._seen = bytearray(len(chain))
+        """Which records of the chain have an entry, by their places."""
+        self._unknown = 0
+        """Entries whose records can't be read."""
         self._counted = 0
         """Entries of the executor so far."""
         self._own = False
@@ -115,39 +118,47 @@ class _Comparing:
         if number is None:
             self._found.add(Kind.EXTRA, None, "an entry without a number", place=place, found=head)
             return
-        if number >= len(self._chain):
+        if number in self._chain.lost:
+            self._unknown += 1
+            self._latest = number
+            return
+        at = self._chain.place(number)
+        if at is None:
             self._counted += 1
-            end = len(self._chain)
             self._found.add(
                 Kind.EXTRA,
                 number,
                 "the chain does not have this record: it was cut, or replaced",
                 place=place,
-                expected=f"the end after {counted(end, 'record')}"
-                + (f", with head {self._chain.digest(end - 1)}" if end else ""),
+                expected=self._end() if number >= self._chain.end else "",
                 found=f"head {head}",
             )
             return
-        own = head == self._chain.digest(number)
+        own = head == self._chain.digest(at)
         if number == 0 and own and self._counted and not self._own:
             self._begin_anew(place)
         self._own |= own
         self._counted += 1
         self._latest = number
-        if self._seen[number]:
+        if self._seen[at]:
             self._repeated += 1
-        self._seen[number] = 1
+        self._seen[at] = 1
         if not own:
             self._found.add(
                 Kind.DIFFERS,
                 number,
                 "another record",
                 place=place,
-                expected=f"head {self._chain.digest(number)}",
+                expected=f"head {self._chain.digest(at)}",
                 found=f"head {head}",
             )
-        elif not self._chain.looks_like(number, entry):
+        elif not self._chain.looks_like(at, entry):
             self._name_fields(number, entry, place)
+
+    def _end(self) -> str:
+        end = self._chain.end
+        said = f"the end after {counted(end, 'record')}"
+        return said + (f", with head {self._chain.digest(len(self._chain) - 1)}" if end else "")
 
     def _begin_anew(self, place: str) -> None:
         """Leave what came before the chain's own beginning: it is of another chain."""
@@ -179,23 +190,31 @@ class _Comparing:
     def finish(self, source: str, unread: list[str]) -> Comparison:
         """Tell what is missing, and why where that can be known."""
         notes: list[str] = []
+        unread = [*unread, *self._chain.unread]
         first, end = self._seen.find(1), self._seen.rfind(1) + 1
-        if first < 0:
+        if first < 0 and (self._unknown or (self._chain.lost and not len(self._chain))):
+            notes.append("no entry is of a record that can be read")
+        elif first < 0:
             self._found.add(
                 Kind.MISSING,
                 0,
                 f"no entry with uid {self._sender.uid} is of this chain",
-                last=len(self._chain) - 1,
+                last=self._chain.end - 1,
             )
         else:
             if first > 0:
-                notes.append(f"the journal begins at record {first}: older entries were deleted")
+                begin, _ = self._chain.row_at(first)
+                notes.append(f"the journal begins at record {begin}: older entries were deleted")
             if end < len(self._chain):
+                last, _ = self._chain.row_at(end - 1)
                 notes.append(
-                    f"the journal ends at record {end - 1}, {len(self._chain) - end} before the"
+                    f"the journal ends at record {last}, {len(self._chain) - end} before the"
                     " chain: it was exported earlier, or they are not there yet"
                 )
-            notes += self._gaps(first, end)
+            for begin, last in self._gaps(first, end):
+                self._explain(begin, last, notes, unread)
+        if self._unknown:
+            notes.append(f"entries whose records can't be read: {self._unknown}")
         if self._repeated:
             notes.append(f"entries that are there more than once: {self._repeated}")
         if self._strangers:
@@ -213,25 +232,33 @@ class _Comparing:
             unread=unread,
         )
 
-    def _gaps(self, first: int, end: int) -> list[str]:
-        """Tell what is missing between the first and the last entry."""
-        notes: list[str] = []
-        begin = self._seen.find(0, first, end)
-        while begin >= 0:
-            last = self._seen.find(1, begin, end) - 1
-            missing = last - begin + 1
-            dropped = self._drops[begin - 1]
-            which = f"record {begin}" if missing == 1 else f"records {begin} to {last}"
-            said_by = self._said_unsent(begin, last)
-            if said_by is not None:
-                notes.append(f"{which}: journald did not take them, as record {said_by} says")
-            elif missing <= dropped:
-                notes.append(f"{which}: dropped by journald's rate limit, which says so")
-            else:
-                said = f", which says that it dropped {dropped} there" if dropped else ""
-                self._found.add(Kind.MISSING, begin, f"not in the journal{said}", last=last)
-            begin = self._seen.find(0, last + 1, end)
-        return notes
+    def _gaps(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the records without an entry, each row of them as its first and last number.
+
+        Taken are those between two places; what can't be read ends a row.
+        """
+        at = self._seen.find(0, first, end)
+        while at >= 0:
+            begin, furthest = self._chain.row_at(at)
+            last = min(begin + self._seen.find(1, at, end) - at - 1, furthest)
+            yield begin, last
+            at = self._seen.find(0, at + last - begin + 1, end)
+
+    def _explain(self, begin: int, last: int, notes: list[str], unread: list[str]) -> None:
+        """Tell why records have no entry, or that they are missing."""
+        missing = last - begin + 1
+        dropped = self._drops[begin - 1]
+        which = f"record {begin}" if missing == 1 else f"records {begin} to {last}"
+        said_by = self._said_unsent(begin, last)
+        if said_by is not None:
+            notes.append(f"{which}: journald did not take them, as record {said_by} says")
+        elif missing <= dropped:
+            notes.append(f"{which}: dropped by journald's rate limit, which says so")
+        elif self._chain.lost.after(last):
+            unread.append(f"{which}: not in the journal, and why may be in what can't be read")
+        else:
+            said = f", which says that it dropped {dropped} there" if dropped else ""
+            self._found.add(Kind.MISSING, begin, f"not in the journal{said}", last=last)
 
     def _said_unsent(self, begin: int, last: int) -> int | None:
         """Return the record that says that journald took no entry from one record to another."""

@@ -70,6 +70,10 @@ class _Comparing:
         self._edited = 0
         """Commands that were edited after they ran; the edit was refused."""
         self._other_text: list[tuple[Entry, str, str]] = []
+        self._unended = 0
+        """Commands whose end can't be read."""
+        self._unsure = 0
+        """What in the room is of records that can't be read, or may be."""
         """Commands whose text in the room is another, with the message and that text."""
         self._refused: set[tuple[str | None, str]] = set()
         """Who was refused what."""
@@ -116,6 +120,9 @@ class _Comparing:
         self._unknown(known)
         self._checkpoints()
         numbers = (
+            if entry.verdict is Verdict.RUNNING and self._chain.lost.after(entry.seq):
+                self._unended += 1
+                continue
             (outside, "commands and refusals outside what was exported"),
             (self._unasked, "answered, and the message itself not in the export"),
             (self._unclaimed, "answers that name no record"),
@@ -124,6 +131,8 @@ class _Comparing:
         return Comparison(
             source=source,
             compared=self._compared,
+            (self._unended, "commands whose end can't be read"),
+            (self._unsure, "messages that may be of records that can't be read"),
             notes=[
                 f"answers are those of {self._agent}",
                 *(f"{what}: {number}" for number, what in numbers if number),
@@ -168,6 +177,9 @@ class _Comparing:
                 entry,
                 "what ran is not what was typed",
                 place=place,
+            if self._chain.lost.after(entry.seq):  # that it was refused may be there
+                self._unsure += 1
+                continue
                 expected=entry.command or "",
                 found=typed,
             )
@@ -209,7 +221,9 @@ class _Comparing:
             said |= {"stage": result.stage, "family": result.family}
             recorded |= {"stage": entry.stage, "family": entry.family}
         if result.head is not None:
-            said["head"], recorded["head"] = result.head, self._chain.digest(last)
+            at = self._chain.place(last)
+            said["head"] = result.head
+            recorded["head"] = None if at is None else self._chain.digest(at)
         for name, value in said.items():
             if value != recorded[name]:
                 self._add(
@@ -231,7 +245,10 @@ class _Comparing:
                 if event in known or result is None or result.number is None:
                     continue
                 number = result.number if result.outcome is None else result.outcome
-                end = len(self._chain)
+                if number in self._chain.lost or result.number in self._chain.lost:
+                    self._unsure += 1
+                    continue
+                end = self._chain.end
                 reason = (
                     "the chain does not have this record: it was cut, or replaced"
                     if number >= end
@@ -256,6 +273,9 @@ class _Comparing:
                     None,
                     "a command that was neither recorded nor answered",
                     place=event,
+                if self._chain.lost:
+                    self._unsure += 1
+                    continue
                     found=f"{asked.sender}: {asked.text}",
                 )
 
@@ -271,13 +291,16 @@ class _Comparing:
                 continue
             self._compared += 1
             root = self._chain.roots.get(held.size)
-            if held.size >= len(self._chain):
+            if held.size >= self._chain.end:
                 self._found.add(
                     Kind.EXTRA,
+            if held.size in self._chain.lost:
+                self._unsure += 1
+                continue
                     held.size,
                     "a checkpoint of more records than the chain has",
                     place=message.event_id,
-                    expected=f"the end after {counted(len(self._chain), 'record')}",
+                    expected=f"the end after {counted(self._chain.end, 'record')}",
                     found=note,
                 )
             elif root != held.root.hex():
