@@ -4,7 +4,8 @@
 Whatever the agent said in the room it had from the executor, with the number and the digest of the
 record. So each final answer is held against that record, each checkpoint against the tree, each
 command's text against what was typed; and each command of the room in the chain must have been
-asked for and answered there, within the time that was exported.
+asked for and answered there, within the time that was exported. What is held of the chain beyond
+its copy, the room has too.
 """
 
 from collections.abc import Sequence
@@ -69,20 +70,21 @@ class _Comparing:
         """Answers that name no record."""
         self._edited = 0
         """Commands that were edited after they ran; the edit was refused."""
-        self._other_text: list[tuple[Entry, str, str]] = []
         self._unended = 0
         """Commands whose end can't be read."""
         self._unsure = 0
         """What in the room is of records that can't be read, or may be."""
+        self._other_text: list[tuple[Entry, str, str]] = []
         """Commands whose text in the room is another, with the message and that text."""
         self._refused: set[tuple[str | None, str]] = set()
-        """Who was refused what."""
+        """Who was refused what, of all that was typed."""
         self._compared = 0
         self._agent = _agent(messages) if agent is None else agent
         self._messages = messages
         self._asked = {
             message.event_id: message for message in messages if message.sender != self._agent
         }
+        self._typed = {_typed(message.text) for message in self._asked.values()}
         self._answers: dict[str, list[Message]] = {}
         for message in messages:
             result = message.result
@@ -103,11 +105,14 @@ class _Comparing:
             if entry.kind not in {What.COMMAND, What.REFUSAL} or entry.room not in self._rooms:
                 continue
             event = entry.event or ""
-            known.add(event)
             if entry.kind is What.REFUSAL and entry.command is not None:
-                self._refused.add((entry.operator, entry.command.removeprefix(PREFIX).strip()))
+                refused = _typed(entry.command)
+                if refused in self._typed:
+                    self._refused.add((entry.operator, refused))
             answers = self._answers.get(event, [])
             asked = self._asked.get(event)
+            if answers or asked is not None:
+                known.add(event)
             if asked is None and not answers:
                 if self._covers(entry):
                     self._add(Kind.MISSING, entry, "what it came from is not in the room")
@@ -115,24 +120,24 @@ class _Comparing:
                     outside += 1
                 continue
             self._compare_text(entry, asked)
+            if entry.verdict is Verdict.RUNNING and self._chain.lost.after(entry.seq):
+                self._unended += 1
+                continue
             self._compare_answers(entry, answers)
         self._compare_edited()
         self._unknown(known)
         self._checkpoints()
         numbers = (
-            if entry.verdict is Verdict.RUNNING and self._chain.lost.after(entry.seq):
-                self._unended += 1
-                continue
             (outside, "commands and refusals outside what was exported"),
             (self._unasked, "answered, and the message itself not in the export"),
             (self._unclaimed, "answers that name no record"),
+            (self._unended, "commands whose end can't be read"),
+            (self._unsure, "messages that may be of records that can't be read"),
             (self._edited, "commands edited after they ran, and the edit refused"),
         )
         return Comparison(
             source=source,
             compared=self._compared,
-            (self._unended, "commands whose end can't be read"),
-            (self._unsure, "messages that may be of records that can't be read"),
             notes=[
                 f"answers are those of {self._agent}",
                 *(f"{what}: {number}" for number, what in numbers if number),
@@ -158,7 +163,7 @@ class _Comparing:
                 expected=entry.operator or "",
                 found=asked.sender,
             )
-        typed = asked.text.removeprefix(PREFIX).strip()
+        typed = _typed(asked.text)
         if entry.kind is What.COMMAND and entry.command not in {None, typed}:
             self._other_text.append((entry, asked.event_id, typed))
 
@@ -172,14 +177,14 @@ class _Comparing:
             if (entry.operator, typed) in self._refused:
                 edited += 1
                 continue
+            if self._chain.lost.after(entry.seq):  # that it was refused may be there
+                self._unsure += 1
+                continue
             self._add(
                 Kind.DIFFERS,
                 entry,
                 "what ran is not what was typed",
                 place=place,
-            if self._chain.lost.after(entry.seq):  # that it was refused may be there
-                self._unsure += 1
-                continue
                 expected=entry.command or "",
                 found=typed,
             )
@@ -268,14 +273,14 @@ class _Comparing:
             if unasked or first is None or asked.kind != "m.text":
                 continue
             if asked.text.startswith(PREFIX) and first < asked.sent_ms < self._until_ms - MARGIN_MS:
+                if self._chain.lost:
+                    self._unsure += 1
+                    continue
                 self._found.add(
                     Kind.EXTRA,
                     None,
                     "a command that was neither recorded nor answered",
                     place=event,
-                if self._chain.lost:
-                    self._unsure += 1
-                    continue
                     found=f"{asked.sender}: {asked.text}",
                 )
 
@@ -289,14 +294,14 @@ class _Comparing:
                 held = Checkpoint.from_text(split_note(note)[0])
             except NoteError:
                 continue
+            if held.size in self._chain.lost:
+                self._unsure += 1
+                continue
             self._compared += 1
             root = self._chain.roots.get(held.size)
             if held.size >= self._chain.end:
                 self._found.add(
                     Kind.EXTRA,
-            if held.size in self._chain.lost:
-                self._unsure += 1
-                continue
                     held.size,
                     "a checkpoint of more records than the chain has",
                     place=message.event_id,
@@ -341,6 +346,11 @@ def _agent(messages: Sequence[Message]) -> str:
         who = ", ".join(sorted(senders)) or "nobody"
         raise AuditError(f"results in this room are by {who}: --agent says who the agent is")
     return senders.pop()
+
+
+def _typed(text: str) -> str:
+    """Return the command in what somebody typed."""
+    return text.removeprefix(PREFIX).strip()
 
 
 def _text(value: object) -> str:
