@@ -137,11 +137,20 @@ def test_a_file_appears_when_it_is_complete(root: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "state"]
 
 
-def test_a_killed_export_leaves_nothing(tmp_path: Path) -> None:
-    """An export that is killed in the middle leaves no draft, and an older file as it was."""
+@pytest.mark.parametrize(
+    ("how", "nameless"),
+    [(signal.SIGKILL, "os.O_TMPFILE")]
+    + [(how, "os.O_DIRECTORY") for how in (signal.SIGTERM, signal.SIGHUP)],
+)
+def test_an_ended_export_leaves_nothing(tmp_path: Path, how: signal.Signals, nameless: str) -> None:
+    """An export that is ended in the middle leaves no draft, and an older file as it was.
+
+    Where no file is without a name, that takes a signal which isn't SIGKILL.
+    """
     output = tmp_path / "export"
     output.write_text("older")
     script = (
+        f"import os\nos.O_TMPFILE = {nameless}\n"
         "import sys, pathlib, tibet_nc_audit.output as output\n"
         "with output.replace_file(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(bytes(100_000))\n"
@@ -155,8 +164,8 @@ def test_a_killed_export_leaves_nothing(tmp_path: Path) -> None:
     ) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == b"\n"
-        program.kill()
-    assert program.returncode == -signal.SIGKILL
+        program.send_signal(how)
+        assert program.wait(10) == -how
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
     assert output.read_text() == "older"
 

@@ -3,7 +3,9 @@
 
 import os
 import pty
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,25 @@ def test_to_a_terminal(root: Path) -> None:
     os.close(master)
     # The terminal's own driver puts a carriage return before each line end.
     assert received == OUTPUT.replace(b"\n", b"\r\n") + RESET
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_replay_that_is_ended(root: Path, how: signal.Signals) -> None:
+    """Whoever ends a replay gets the terminal's modes back, and the program ends by that."""
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [*PROGRAM, "replay", "--state", root, "1", "--speed", "0.001"], stdin=slave, stdout=slave
+    ) as program:
+        os.close(slave)
+        received = os.read(master, 65536)
+        program.send_signal(how)
+        with suppress(OSError):  # EIO: nobody has the other end any more
+            while piece := os.read(master, 65536):
+                received += piece
+        assert program.wait(10) == (130 if how is signal.SIGINT else -how)
+    os.close(master)
+    assert received.startswith(b"\x1b[1mbold")
+    assert received.endswith(RESET)
 
 
 def test_another_recording(root: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.unwinding import unwinding
 from tibet_nc_audit.visible import visible
 
 _NO_NAMELESS: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR})
@@ -21,28 +22,30 @@ _NO_NAMELESS: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR})
 def replace_file(path: Path) -> Generator[IO[bytes]]:
     """Give a private file to write that replaces ``path`` at the end, on disk before that.
 
-    If anything is raised inside, ``path`` stays as it was; so it does if we are killed, and nothing
-    is left. A symbolic link stays one: what it points to is replaced. Raises AuditError when it
-    can't be written, or is no file: to replace ``/dev/null`` would harm the host.
+    If anything is raised inside, ``path`` stays as it was; so it does if we are ended or killed.
+    Nothing is left, but for a draft if we are killed where a file system has no nameless files. A
+    symbolic link stays one: what it points to is replaced. Raises AuditError when it can't be
+    written, or is no file: to replace ``/dev/null`` would harm the host.
     """
     path = Path(os.path.realpath(path))
     draft = path.with_name(f".tibet-nc-audit.{secrets.token_hex(8)}")
-    try:
-        if path.exists() and not path.is_file():
-            raise AuditError(f"{path}: not a regular file")
+    with unwinding():
         try:
-            with open(_open_draft(draft), "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                if not draft.exists():
-                    _name(file.fileno(), draft)
-                os.replace(draft, path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise AuditError(f"{path}: {error.strerror}") from None
+            if path.exists() and not path.is_file():
+                raise AuditError(f"{path}: not a regular file")
+            try:
+                with open(_open_draft(draft), "wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                    if not draft.exists():
+                        _name(file.fileno(), draft)
+                    os.replace(draft, path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise AuditError(f"{path}: {error.strerror}") from None
 
 
 def _open_draft(draft: Path) -> int:

@@ -2,8 +2,8 @@
 """A recording, played again.
 
 To a terminal go the very bytes, which is what makes it look as it did; they are a command's output
-and may do to the terminal whatever output can, so afterwards its modes are set back. Anywhere else
-the output is made visible text, unless the bytes are asked for.
+and may do to the terminal whatever output can, so afterwards its modes are set back, whatever ends
+it. Anywhere else the output is made visible text, unless the bytes are asked for.
 """
 
 import codecs
@@ -18,6 +18,7 @@ import msgspec
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import Tally
+from tibet_nc_audit.unwinding import unwinding
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import RECORDINGS
@@ -96,15 +97,16 @@ def play_out(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
-    try:
-        play(frames, write, speed=speed)
-    finally:
-        if text is not None:
-            sys.stdout.buffer.write(text.feed(b"", last=True).encode())
-        if terminal:
-            sys.stdout.buffer.write(RESET)
-            _forget_answers()
-        sys.stdout.buffer.flush()
+    with unwinding():
+        try:
+            play(frames, write, speed=speed)
+        finally:
+            if text is not None:
+                sys.stdout.buffer.write(text.feed(b"", last=True).encode())
+            if terminal:
+                sys.stdout.buffer.write(RESET)
+                _forget_answers()
+            sys.stdout.buffer.flush()
 
 
 def _forget_answers() -> None:
