@@ -102,11 +102,11 @@ def test_an_output_that_takes_nothing(root: Path, verb: str, where: str, why: st
 @pytest.mark.parametrize(
     ("verb", "status"), [("verify", 0), ("show 1", 0), ("replay 999", 2), ("replay 3", 0)]
 )
-def test_without_standard_error(root: Path, verb: str, status: int) -> None:
-    """With standard error closed a program says what it says with it, in the output and status."""
+def test_without_standard_error(root: Path, verb: str, status: int, where: str) -> None:
+    """Where standard error takes nothing, output and status are as they are otherwise."""
     command: list[str | Path] = [*PROGRAM, *verb.split(), "--state", root]
     usual = subprocess.run(command, capture_output=True, check=False)
-    done = redirected("2>&-", command)
+    done = redirected(where, command)
     assert (done.returncode, done.stderr) == (status, "")
     seconds = re.compile(r"in [0-9.]+ s")
     assert seconds.sub("", done.stdout) == seconds.sub("", usual.stdout.decode())

@@ -47,7 +47,14 @@ from tibet_nc_audit.filters import Filter
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.keys import since
 from tibet_nc_audit.locate import locate
-from tibet_nc_audit.output import refuse_inside, standard_output, write_out, write_text
+from tibet_nc_audit.output import (
+    let_go_of_standard_error,
+    refuse_inside,
+    say,
+    standard_output,
+    write_out,
+    write_text,
+)
 from tibet_nc_audit.page import html_lines
 from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
@@ -74,7 +81,10 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    return run(sys.argv[1:])
+    try:
+        return run(sys.argv[1:])
+    finally:
+        let_go_of_standard_error()
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -178,7 +188,7 @@ def _cosign(options: argparse.Namespace, state: State) -> int:
     if not report.good:
         _complain(f"not cosigned: the chain {'is bad' if report.first_bad else 'can not be read'}")
         for line in summary.verdict(report):
-            print(line, file=sys.stderr)
+            say(line)
         return _status(report)
     signed = cosigning.cosign(mine, report.checkpoint, int(time.time()))
     write_text(signed, options.output, state.path)
@@ -375,11 +385,11 @@ def _print(lines: Iterable[str]) -> None:
 def _show_evidence(wrong: DisagreementError) -> None:
     for name, said in (("expected", wrong.expected), ("found", wrong.found)):
         if said:
-            print(f"  {name} {visible(said, keep='\n')}".rstrip("\n"), file=sys.stderr)
+            say(f"  {name} {visible(said, keep='\n')}".rstrip("\n"))
 
 
 def _complain(text: str) -> None:
-    print(f"tibet-nc-audit: {visible(text)}", file=sys.stderr)
+    say(f"tibet-nc-audit: {visible(text)}")
 
 
 if __name__ == "__main__":

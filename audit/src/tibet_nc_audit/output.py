@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -84,6 +84,20 @@ def standard_output() -> Generator[None]:
         # Else the interpreter tries again when it ends, and has a status of its own for that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise AuditError(f"standard output: {error.strerror}") from None
+
+
+def say(text: str) -> None:
+    """Write a line to standard error. Where that takes nothing, the exit status has to do."""
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+
+
+def let_go_of_standard_error() -> None:
+    """Give up what standard error didn't take, which else becomes a status of the interpreter's."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def refuse_inside(state: Path, path: Path) -> None:
