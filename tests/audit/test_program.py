@@ -99,8 +99,10 @@ def test_an_output_that_takes_nothing(root: Path, verb: str, where: str, why: st
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
 @pytest.mark.parametrize(
-    ("verb", "status"), [("verify", 0), ("show 1", 0), ("replay 999", 2), ("replay 3", 0)]
+    ("verb", "status"),
+    [("verify", 0), ("show 1", 0), ("replay 999", 2), ("replay 3", 0), ("nonsense", 2)],
 )
 def test_without_standard_error(root: Path, verb: str, status: int, where: str) -> None:
     """Where standard error takes nothing, output and status are as they are otherwise."""
@@ -346,6 +348,7 @@ def test_the_progress_bar(monkeypatch: pytest.MonkeyPatch, columns: int, bar: st
     """Progress is shown on a terminal only, in one line of it, and taken away at the end."""
     now = 100.0
     monkeypatch.setattr("tibet_nc_audit.progress.time.monotonic", lambda: now)
+    monkeypatch.setenv("TERM", "vt100")
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, columns))
     file = io.StringIO()
@@ -362,3 +365,31 @@ def test_the_progress_bar(monkeypatch: pytest.MonkeyPatch, columns: int, bar: st
     os.close(master)
     assert shown.decode() == f"\r\x1b[K{bar}\r\x1b[K"
     assert file.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "shown"),
+    [
+        ("dumb", "utf-8", ""),
+        ("vt100", "ascii", "\r\x1b[K########......................  25%  7 records  3 s left"),
+    ],
+)
+def test_a_terminal_that_knows_little(
+    monkeypatch: pytest.MonkeyPatch, name: str, encoding: str, shown: str
+) -> None:
+    """The bar is of what the terminal can show; one that can't clear a line gets none."""
+    now = 100.0
+    monkeypatch.setattr("tibet_nc_audit.progress.time.monotonic", lambda: now)
+    monkeypatch.setenv("TERM", name)
+    master, slave = pty.openpty()
+    with open(slave, "w", encoding=encoding, errors="backslashreplace") as terminal:
+        progress = Progress(terminal, 200)
+        now += 1
+        progress.show(50, "7 records")
+        terminal.write("|\n")
+        terminal.flush()
+        said = b""
+        while not said.endswith(b"|\r\n"):
+            said += os.read(master, 4096)
+        assert said.decode() == f"{shown}|\r\n"
+    os.close(master)

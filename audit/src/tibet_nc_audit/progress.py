@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A progress bar for people: only on a terminal, only when the work lasts."""
+"""A progress bar for people: only on a terminal that can clear a line, only when the work lasts."""
 
 import os
 import time
@@ -19,7 +19,8 @@ class Progress:
     """Shows how many bytes of a known number are done, on a stream that is a terminal."""
 
     def __init__(self, stream: TextIO, total: int) -> None:
-        self._stream = stream if stream.isatty() else None
+        self._stream = stream if stream.isatty() and os.environ.get("TERM") != "dumb" else None
+        self._full, self._empty = "█·" if _writes(stream, "█·") else "#."
         self._total = max(total, 1)
         self._begin = time.monotonic()
         self._next = self._begin + _DELAY_SECONDS
@@ -40,8 +41,9 @@ class Progress:
         # What was wrapped can't be taken away; some terminals wrap once the last column is written.
         room = (os.get_terminal_size(self._stream.fileno()).columns or _COLUMNS) - 1
         width = max(0, min(_WIDTH, room - len(words)))
-        bar = "█" * round(part * width)
-        self._stream.write(f"\r\x1b[K{f'{bar:·<{width}}{words}'[:room]}")
+        full = round(part * width)
+        bar = self._full * full + self._empty * (width - full)
+        self._stream.write(f"\r\x1b[K{f'{bar}{words}'[:room]}")
         self._stream.flush()
 
     def clear(self) -> None:
@@ -49,3 +51,12 @@ class Progress:
         if self._stream is not None and self._shown:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
+
+
+def _writes(stream: TextIO, text: str) -> bool:
+    """Tell whether a stream can say a text without escapes."""
+    try:
+        text.encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
