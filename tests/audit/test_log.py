@@ -276,6 +276,26 @@ def test_follow(tmp_path: Path) -> None:
 
 # --- what is asked for ----------------------------------------------------------------------------
 
+@pytest.mark.parametrize("erased", [True, False])
+def test_texts_that_are_written_meanwhile(tmp_path: Path, erased: bool) -> None:
+    """What is added while it is read has its text, also in a file that is new or was replaced."""
+    chain = Chain(tmp_path)
+    if erased:
+        chain.command("echo one")
+    with State(tmp_path) as state:
+        listed = entries(state, hold=0)
+        assert next(listed).kind is Kind.GENESIS
+        if erased:
+            copy = chain.texts.with_suffix(".new")
+            copy.write_bytes(b"")
+            copy.replace(chain.texts)
+        for number in range(200):
+            chain.command(f"echo {number} " + "x" * 500)
+        texts = [entry.command for entry in listed]
+    assert texts[-1] == "echo 199 " + "x" * 500
+    assert None not in texts
+
+
 
 @pytest.mark.parametrize(
     ("text", "time"),

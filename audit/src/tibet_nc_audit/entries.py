@@ -149,7 +149,7 @@ def entries(
     while segments:
         number = first = segments.popleft()
         name = segment_name(first)
-        with _Texts(state, name, live=wait is not None) as texts:
+        with _Texts(state, name, growing=not segments) as texts:
             if texts.unread is not None:
                 yield Entry(seq=first, kind=Kind.UNREADABLE, detail=str(texts.unread))
             try:
@@ -177,12 +177,15 @@ def _lines(
 
 
 class _Texts:
-    """The texts of one segment, also when the executor makes or replaces their file meanwhile."""
+    """The texts of one segment, also when the executor makes or replaces their file meanwhile.
 
-    def __init__(self, state: State, name: str, *, live: bool) -> None:
+    Only those of the last segment may be added meanwhile, be it to another file of that name.
+    """
+
+    def __init__(self, state: State, name: str, *, growing: bool) -> None:
         self._state = state
         self._name = name
-        self._live = live
+        self._growing = growing
         self.unread: UnreadableError | None = None
         """Why none of them can be read."""
         self._files = ExitStack()
@@ -207,7 +210,7 @@ class _Texts:
         if self.unread is not None:
             raise self.unread
         text = self._lookahead.take(number, commitment)
-        if text is None and self._live and self._reopen():
+        if text is None and self._growing and self._reopen():
             text = self._lookahead.take(number, commitment)
         return text
 
