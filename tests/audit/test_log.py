@@ -131,9 +131,11 @@ def test_what_could_not_be_searched(tmp_path: Path) -> None:
         (["--command", "*shadow*", "--operator", BOB], "2 texts"),
         (["--text", "shadow", "--records", "2-3"], "1 text"),
     ):
-        for verb in (["log"], ["export", "--format", "jsonl"], ["export", "--format", "csv"]):
-            done = within("--state", tmp_path, *verb, *filters)
-            assert (done.status, done.err) == (0, f"{note.format(texts)} otherwise\n")
+        exports = [["export", "--format", form] for form in ("jsonl", "csv", "html")]
+        done = [within("--state", tmp_path, *verb, *filters) for verb in (["log"], *exports)]
+        for one in done:
+            assert (one.status, one.err) == (0, f"{note.format(texts)} otherwise\n")
+        assert f"Not searched: {texts}, erased, never kept or not to be read" in done[-1].out
     assert not within("--state", tmp_path, "log", "--operator", BOB).err
 
 
@@ -274,8 +276,6 @@ def test_follow(tmp_path: Path) -> None:
         assert program.wait(10) == -signal.SIGTERM
 
 
-# --- what is asked for ----------------------------------------------------------------------------
-
 @pytest.mark.parametrize("erased", [True, False])
 def test_texts_that_are_written_meanwhile(tmp_path: Path, erased: bool) -> None:
     """What is added while it is read has its text, also in a file that is new or was replaced."""
@@ -295,6 +295,8 @@ def test_texts_that_are_written_meanwhile(tmp_path: Path, erased: bool) -> None:
     assert texts[-1] == "echo 199 " + "x" * 500
     assert None not in texts
 
+
+# --- what is asked for ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

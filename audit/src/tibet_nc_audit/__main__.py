@@ -330,7 +330,7 @@ def _export(options: argparse.Namespace, state: State) -> int:
                     f"the key given is this chain's since record {later}: a page is checked with"
                     " the first"
                 )
-            lines = html_lines(state, wanted, key, datetime.now(UTC))
+            lines = html_lines(state, wanted, key, datetime.now(UTC), complaints)
         case Format.TIBET | Format.CAST if wanted != Filter():
             raise AuditError(f"--format {options.format} takes no filters")
         case Format.TIBET:

@@ -13,14 +13,16 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from importlib import resources
+from itertools import chain
 from typing import Final
 
 import msgspec
 
 from tibet_nc_audit import VERSION, payloads
+from tibet_nc_audit.complaints import Complaints
 from tibet_nc_audit.entries import Entry, Kind, Text, entries
 from tibet_nc_audit.errors import MissingFileError, NotAFileError
-from tibet_nc_audit.filters import Filter
+from tibet_nc_audit.filters import Filter, passed_over
 from tibet_nc_audit.page.excerpt import ChainFile, Excerpt
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.visible import visible
@@ -58,12 +60,12 @@ _SCRIPTS: Final = (
 
 
 def html_lines(
-    state: State, wanted: Filter, key: PublicKey | None, now: datetime
+    state: State, wanted: Filter, key: PublicKey | None, now: datetime, complaints: Complaints
 ) -> Iterator[bytes]:
     """Yield the page, piece by piece; raises AuditError.
 
     Times in the filter say which records are in it; the rest of the filter, whose texts and output
-    are, and what is shown of the others: nothing.
+    are, and what is shown of the others: nothing. The page itself says what is bad.
     """
     excerpt = Excerpt(state, wanted, key)
     evidence = _Evidence(state, excerpt)
@@ -71,8 +73,10 @@ def html_lines(
     first = next(lines, None)
     top, bottom = _frame(excerpt.host)
     yield top
-    yield from _blocks("chain", iter(()) if first is None else _chained(first, lines))
+    yield from _blocks("chain", chain(() if first is None else (first,), lines))
     yield from evidence.blocks(wanted)
+    if evidence.unsearched:
+        complaints.say(passed_over(evidence.unsearched))
     about = _about(excerpt, evidence, key, now, selected=_selects(wanted))
     yield from _blocks("about", iter([json.dumps(about).encode()]))
     yield bottom
@@ -82,6 +86,8 @@ class _Evidence:
     """Texts and recordings of the wanted entries, and how many there was no room for."""
 
     def __init__(self, state: State, excerpt: Excerpt) -> None:
+        self.unsearched = 0
+        """Entries whose texts would have to be searched, and aren't there."""
         self.texts_omitted = 0
         self.recordings_omitted = 0
         self._texts_room = TEXTS_BYTES
@@ -97,6 +103,7 @@ class _Evidence:
                 continue
             if entry.text is Text.ERASED:
                 self._excerpt.lacks_text(entry.seq)
+            self.unsearched += wanted.leaves_open(entry)
             if not wanted.matches(entry):
                 continue
             numbers.add(entry.seq)
@@ -177,6 +184,8 @@ def _about(
         omitted.append(f"Records from {excerpt.end} on are not here: they are later.")
     if selected:
         omitted.append("Only some entries are shown, as was asked for; every record is checked.")
+    if evidence.unsearched:
+        omitted.append(f"{passed_over(evidence.unsearched).capitalize()}.")
     for number, what in (
         (evidence.texts_omitted, "command texts"),
         (evidence.recordings_omitted, "recordings"),
@@ -225,11 +234,6 @@ def _frame(host: str) -> tuple[bytes, bytes]:
 def _source(text: str) -> str:
     """Return what names an inline script or style in a policy (CSP Level 3)."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 def _blocks(kind: str, lines: Iterator[bytes], more: str = "") -> Iterator[bytes]:
