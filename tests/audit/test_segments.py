@@ -12,6 +12,7 @@ from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth, held
 from tibet_nc_audit.reader import State
+from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 
 
@@ -64,6 +65,22 @@ def test_strangers_are_named(tmp_path: Path) -> None:
         "chain/: not of this chain and not read: 000000000000.jsonl.bak",
         "payloads/: not of this chain and not read: 000000000007.jsonl",
     ]
+
+
+@EACH
+def test_files_that_are_begun_meanwhile(tmp_path: Path, depth: Depth) -> None:
+    """A file of the chain that the executor begins while we read isn't told to be a stranger."""
+    chain = sample(tmp_path, segment_records=19)
+    begun: list[int] = []
+
+    def grow(_bytes: int, _lines: int) -> None:
+        begun.append(chain.command("df -h"))
+
+    with State(tmp_path) as state:
+        found = verify(state, depth=depth, report=grow)
+    assert (found.good, found.records, found.notes) == (True, 19, [])
+    assert len(chain.segments) == 2
+    assert begun == [19]
 
 
 @EACH

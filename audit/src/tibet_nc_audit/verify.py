@@ -18,7 +18,7 @@ from tibet_nc_audit.reader import State
 from tibet_nc_audit.record_walk import RecordWalk
 from tibet_nc_audit.report import Dispute, Pinned, Report
 from tibet_nc_audit.signatures import Signatures
-from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
+from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_first, segment_name
 from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.records import Genesis, Record
 from tibet_nc_protocol.signing import PublicKey
@@ -336,14 +336,15 @@ class _Verification:
         self._unconfirmed = None
 
     def _look_round(self, segments: Sequence[int]) -> None:
-        """Name what lies beside the files that were read."""
-        names = {segment_name(first) for first in segments}
-        for folder in (CHAIN, PAYLOADS):
-            try:
-                found = self._state.names(folder)
-            except UnreadableError:
-                continue  # that was found where it was read
-            strangers = [name for name in found if name not in names]
+        """Name what lies beside the files that were read, and those that were begun since."""
+        found: dict[str, list[str]] = {CHAIN: [], PAYLOADS: []}
+        for folder in (PAYLOADS, CHAIN):  # of a segment that is begun, the chain's file comes first
+            with suppress(UnreadableError):  # that was found where it was read
+                found[folder] = self._state.names(folder)
+        begun = {name for name in found[CHAIN] if (segment_first(name) or 0) > segments[-1]}
+        names = begun.union(map(segment_name, segments))
+        for folder, there in found.items():
+            strangers = [name for name in there if name not in names]
             if strangers:
                 shown = ", ".join(strangers[:_STRANGERS_NAMED])
                 more = len(strangers) - _STRANGERS_NAMED
