@@ -127,6 +127,23 @@ def test_memory_does_not_grow_with_the_chain(tmp_path: Path, depth: Depth) -> No
     assert big < small * 1.2 + 100_000
 
 
+def test_memory_does_not_grow_with_texts(tmp_path: Path) -> None:
+    """However many texts stand beside one that is on record as erased, few are held."""
+    chain = Chain(tmp_path)
+    number = chain.command("df")
+    chain.erased(number)
+    peaks: list[int] = []
+    for texts in (1_000, 50_000):
+        more = b"".join(
+            b'{"command":"x","salt":"%s","seq":%d}\n' % (b"0" * 32, 1_000_000 + seq)
+            for seq in range(texts)
+        )
+        add(chain.texts, more)
+        peaks.append(_peak(tmp_path, Depth.RECORDS))
+    small, big = peaks
+    assert big < small * 1.2 + 100_000
+
+
 def test_memory_does_not_grow_with_a_line(tmp_path: Path) -> None:
     """A line of a hundred megabytes is read through and refused, in little memory."""
     chain = Chain(tmp_path)

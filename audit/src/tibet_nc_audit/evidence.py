@@ -274,8 +274,9 @@ class Evidence:
         for first in {segments[max(bisect_right(segments, n) - 1, 0)] for n in self._erasures}:
             name = segment_name(first)
             with self._state.open_if_there(name, payloads.LINE_BYTES, PAYLOADS) as file:
-                items = (payloads.read_payload(line) for line in file or ())
-                undone |= {item.key for item in items if item is not None} & self._erasures
+                for item in map(payloads.read_payload, file or ()):
+                    if item is not None and item.key in self._erasures:
+                        undone.add(item.key)
         return len(undone)
 
     def _check_token(self, outcome: Outcome, place: int) -> None:
