@@ -17,7 +17,6 @@ from tibet_nc_protocol.records import (
     Record,
     Remainder,
     Security,
-    SecurityEvent,
     verify_signature,
 )
 from tibet_nc_protocol.signing import PublicKey
@@ -142,14 +141,8 @@ def erasure(state: State, number: int, *, recording: bool = False) -> Security |
 
     With ``recording`` it is one that says so of the recording.
     """
-    for _, line in state.records_from(number + 1):
-        record = decoded(line)
-        if (
-            isinstance(record, Security)
-            and record.what is SecurityEvent.ERASED
-            and record.number == number
-            and (record.erases_recording or not recording)
-        ):
+    for record in _erasures(state, number + 1):
+        if record.number == number and (record.erases_recording or not recording):
             return record
     return None
 
@@ -177,7 +170,12 @@ def erased_recordings(state: State) -> Iterator[int]:
 
     Raises AuditError.
     """
-    for _, line in state.records_from(0, pass_over=True):
-        record = decoded(line) if ERASED in line else None
-        if isinstance(record, Security) and record.erases_recording and record.number is not None:
+    for record in _erasures(state, 0, pass_over=True):
+        if record.erases_recording and record.number is not None:
             yield record.number
+
+
+def _erasures(state: State, start: int, *, pass_over: bool = False) -> Iterator[Security]:
+    for _, line in state.records_from(start, pass_over=pass_over):
+        if ERASED in line and isinstance(record := decoded(line), Security):
+            yield record
