@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import struct
+import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.audit.chains import Chain, sample
-from tests.audit.program import Done, process, within
+from tests.audit.program import PROGRAM, Done, process, within
 from tests.audit.verdicts import lines_of, put
+from tests.mounts import mount_memory, private_mounts
 from tibet_nc_audit.crosscheck import exports
 from tibet_nc_audit.crosscheck.copy import journal_fields
 from tibet_nc_audit.crosscheck.exports import DOUBLED, entries
@@ -129,6 +131,24 @@ def test_a_journal_from_a_pipe(chain: Chain, tmp_path: Path) -> None:
         with journal(pipe, UID) as file:
             assert stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             assert file.read() == written
+
+
+def test_a_journal_without_room_for_its_copy(chain: Chain, tmp_path: Path) -> None:
+    """Where a journal from a pipe can't be taken in whole, it is said which place has no room."""
+    small = tmp_path / "small"
+    small.mkdir()
+    with private_mounts():
+        mount_memory(small, "size=16k")
+        done = subprocess.run(
+            [*PROGRAM, "--state", chain.root, "crosscheck", "--journal", "-", "--uid", "0"],
+            input=bytes(100_000),
+            env={"TMPDIR": str(small)},
+            capture_output=True,
+            check=False,
+        )
+    said = f"-: its copy in {small}: No space left on device; TMPDIR names another place"
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == f"tibet-nc-audit: {said}\n"
 
 
 def test_standard_input_is_read_once(chain: Chain) -> None:

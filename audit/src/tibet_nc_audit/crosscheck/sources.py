@@ -63,7 +63,10 @@ def journal(path: Path | None, uid: int) -> Generator[IO[bytes]]:
                 file = spool
         except OSError as error:
             name = "journalctl" if path is None else path
-            raise AuditError(f"{name}: {error.strerror}") from None
+            why = error.strerror
+            if error.errno == errno.ENOSPC:  # which no reading fails with
+                why = f"its copy in {tempfile.gettempdir()}: {why}; TMPDIR names another place"
+            raise AuditError(f"{name}: {why}") from None
         yield file
 
 
