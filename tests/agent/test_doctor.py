@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.directories import reachable_directory
 from tests.mounts import mount_memory, private_mounts
 
 SETTINGS = """\
@@ -80,3 +81,24 @@ def test_a_file_of_somebody_else_is_named(tmp_path: Path) -> None:
     (found,) = (check for check in json.loads(done.stdout) if check["name"] == "state")
     assert not found["ok"]
     assert found["detail"] == f"{state}/inbox.sqlite-wal: not this user's to read and write"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give the state away")
+def test_a_state_that_is_closed_to_its_owner_is_named() -> None:
+    """A directory without rights is told of, and the doctor gets to the end."""
+    with reachable_directory() as place:
+        state, settings = place / "state", place / "agent.toml"
+        (state / "matrix").mkdir(parents=True)
+        settings.write_text(SETTINGS.format(state=state))
+        os.chown(state, 4242, 4242)
+        state.chmod(0o000)
+        done = subprocess.run(
+            [sys.executable, "-m", "tibet_nc_agent", "--config", settings, "doctor", "--json"],
+            capture_output=True,
+            check=False,
+        )
+        state.chmod(0o700)
+    checks = json.loads(done.stdout)
+    assert (checks[0]["name"], checks[0]["ok"]) == ("state", False)
+    assert checks[-1]["name"] == "executor"
+    assert all(check["fix"] for check in checks if not check["ok"])

@@ -51,6 +51,16 @@ FAULTS: dict[str, tuple[Callable[[Executor], object], str, str]] = {
     "no key": (lambda executor: (executor.state / "executor.key").unlink(), "key", "executor.key"),
     "nobody pinned": (lambda executor: executor.pin(), "operators", "nobody who may command"),
     "pins of others": (lambda executor: executor.pins.chmod(0o666), "operators", "operators.toml"),
+    "open settings": (
+        lambda executor: (executor.directory / "executor.toml").chmod(0o664),
+        "settings",
+        "executor.toml: others than root can change it",
+    ),
+    "settings that others can replace": (
+        lambda executor: executor.directory.chmod(0o777),
+        "settings",
+        ": others than root can change it",
+    ),
     "an open chain": (lambda executor: executor.state.chmod(0o755), "state", "lets others at"),
     "a segment of root's": (
         lambda executor: os.chown(next((executor.state / "chain").iterdir()), 0, 0),

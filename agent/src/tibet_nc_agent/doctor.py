@@ -15,7 +15,7 @@ import stat
 from collections.abc import AsyncIterator
 from typing import Final
 
-from tibet_nc_agent import doctor_keys, doctor_rooms
+from tibet_nc_agent import doctor_keys, doctor_rooms, spool
 from tibet_nc_agent.assembly import STORE_NAME, link_of
 from tibet_nc_agent.canonical import as_list, as_text
 from tibet_nc_agent.check import Check
@@ -33,7 +33,10 @@ LEAST_FREE_BYTES: Final = 512 * 1024**2
 """The same as the executor's, whose disk it mostly is; below it, look now."""
 
 
-OWN_FILES: Final = ("*.key", "*.json", "*.sqlite*", STORE_NAME, f"{STORE_NAME}/*")
+OWN_FILES: Final = (
+    *("*.key", "*.json", "*.sqlite*", spool.DIRECTORY_NAME),
+    *(STORE_NAME, f"{STORE_NAME}/*"),
+)
 """What the agent must be able to use in its state."""
 
 
@@ -60,7 +63,7 @@ def _state(config: Config) -> Check:
         fix = "tibet-nc-agent login makes it"
         return Check(name=name, ok=False, detail=f"{path}: {error.strerror}", fix=fix)
     mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077 or status.st_uid != os.geteuid():
+    if mode & 0o777 != 0o700 or status.st_uid != os.geteuid():
         detail = f"{path} belongs to uid {status.st_uid}, mode {mode:04o}"
         fix = f"run this as the agent's user, and chmod 700 {path}"
         return Check(name=name, ok=False, detail=detail, fix=fix)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the doctor says of keys: the agent's store and device, and the operators' identities."""
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -43,11 +44,11 @@ _MEND: Final = 'restore it from a backup, or see docs/operations.md, "Keys"'
 def store(config: Config) -> Check:
     """Look whether the databases are whole; a running agent isn't disturbed."""
     name = "store"
-    if not (config.state / STORE_NAME / LOGIN_NAME).exists():
+    if not os.path.lexists(config.state / STORE_NAME / LOGIN_NAME):
         detail = "there are no keys yet"
         return Check(name=name, ok=False, detail=detail, fix="tibet-nc-agent login")
     for path in (config.state / STORE_NAME / DATABASE, config.state / INBOX_NAME):
-        if not path.is_file():  # SQLite would wait for a named pipe
+        if not os.path.isfile(path):  # SQLite would wait for a named pipe
             detail = f"{path}: not a regular file"
             return Check(name=name, ok=False, detail=detail, fix=_MEND)
         try:
@@ -162,6 +163,6 @@ async def _operator(homeserver: Homeserver, who: Operators, pin: Pin) -> Check:
 def _cross_signing(config: Config) -> CrossSigning | None:
     """Return the agent's saved identity, None if there is none; none is made here."""
     for name in (CROSS_SIGNING_NAME, keyfile.PICKLE_NAME):
-        if not (config.state / name).exists():
+        if not os.path.exists(config.state / name):
             return None
     return cross_signing_keys(config)

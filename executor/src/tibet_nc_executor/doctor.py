@@ -11,7 +11,7 @@ import shutil
 import socket
 import stat
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +152,23 @@ def _settings(config: Config, settings: Path | None, own: int | None) -> Check:
                 fix = f"chgrp {name_of(own)} {path}; chmod 640 {path}"
             fix += f"; chmod 755 {os.path.dirname(path)}"
             return Check(name="settings", ok=False, detail=detail, fix=fix)
+    if (changed := _changed_by_others(needed)) is not None:
+        detail = f"{changed}: others than root can change it"
+        fix = f"chown root {changed}; chmod go-w {changed}"
+        return Check(name="settings", ok=False, detail=detail, fix=fix)
     return Check(name="settings", ok=True, detail=f"the executor can read {', '.join(needed)}")
+
+
+def _changed_by_others(files: Iterable[str]) -> str | None:
+    """Return the first directory of these files, or what is in it, that isn't root's alone."""
+    for directory in sorted({os.path.dirname(file) for file in files}):
+        among = itertools.chain.from_iterable(map(Path(directory).glob, ("*.toml", "*.pub")))
+        for path in (directory, *map(str, among)):
+            with suppress(FileNotFoundError):
+                status = os.stat(path)
+                if status.st_uid not in {0, os.geteuid()} or status.st_mode & 0o022:
+                    return path
+    return None
 
 
 def _programs() -> Check:
