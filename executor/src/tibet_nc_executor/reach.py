@@ -31,11 +31,12 @@ def reaches(uid: int, way: Way, path: Path | str) -> bool:
     if os.geteuid() != 0:
         return True
     try:
-        gid = pwd.getpwuid(uid).pw_gid
+        account = pwd.getpwuid(uid)
+        gid, groups = account.pw_gid, os.getgrouplist(account.pw_name, account.pw_gid)
     except KeyError:
-        gid = uid
+        gid, groups = uid, []
     done = subprocess.run(  # noqa: S603 - a fixed program
-        [_TEST, way, path], user=uid, group=gid, extra_groups=(), check=False, cwd="/"
+        [_TEST, way, path], user=uid, group=gid, extra_groups=groups, check=False, cwd="/"
     )
     return done.returncode == 0
 
