@@ -115,6 +115,26 @@ async def test_a_key_that_comes_too_late_runs_nothing(
     assert not any(seen.body.startswith("never\n") for seen in operator.events)
 
 
+async def test_a_key_that_can_not_be_asked_for_is_waited_for_all_the_same(
+    operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
+) -> None:
+    """A homeserver that passes no request on costs the message its key, and nobody an answer."""
+    room = await operator.create_room(invite=[bot.user_id])
+    host = make_host(operator.user_id, operator.master_key, room, 5)
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    held = HeldKeys()
+    proxy.rewrite("/sync", held)
+    proxy.refuse("m.room_key_request", status=403)
+    sent = await operator.send_text(room, "$ echo never")
+    answer = await operator.answer_to(sent)
+    assert answer.result["family"] == "undecryptable"
+    host.wait_log(f"the key of {sent} was not asked for: ")
+    held.open = True
+    later = await operator.answer_to(await operator.send_text(room, "$ echo after"))
+    assert later.body.startswith("after\n")
+
+
 async def test_of_what_came_before_the_first_login_only_the_new_is_answered(
     operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
 ) -> None:

@@ -16,7 +16,7 @@ from tests.harness import Operator, Seen
 from tests.harness.pins import write_pins
 from tests.harness.proxy import Proxy
 from tests.integration.agent import Agent
-from tibet_nc_agent import spool
+from tibet_nc_agent import keyring, spool
 from tibet_nc_agent.airlock import Rules
 from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.disk import Disk
@@ -31,7 +31,7 @@ from tibet_nc_agent.render import Answerer
 from tibet_nc_agent.safety import Decision, Verdict
 from tibet_nc_agent.service import item_of
 from tibet_nc_agent.watch import Watch
-from tibet_nc_protocol.messages import Run, Status
+from tibet_nc_protocol.messages import Recorded, Refuse, Run, Status
 
 
 def failing(command: str) -> Verdict:
@@ -112,6 +112,37 @@ async def test_an_answer_that_the_homeserver_finds_too_large_is_replaced(
             answer = await handled(desk, agent, operator, "!none")
         await agent.stop()
     assert "the agent failed over this message (TooLarge)" in answer.body
+
+
+async def test_what_the_homeserver_does_not_tell_of_a_sender_is_answered(
+    agent: Agent, operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it refuses to say whose a device is, the command is refused, and no more (I4, I5)."""
+    monkeypatch.setattr(keyring, "FRESH_SECONDS", 0.0)
+    told: list[Refuse] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        request = await peer.receive()
+        assert isinstance(request, Refuse)
+        told.append(request)
+        await peer.send(Recorded(request=request.request, number=7, head="0" * 64))
+
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await proxy.reached("/keys/query", times=2)  # about its own device, then about the operator
+        proxy.refuse("/keys/query", status=403)
+        async with (
+            listening(tmp_path / "socket", script),
+            desk_of(agent, operator, tmp_path) as desk,
+            running(desk.link),
+        ):
+            answer = await handled(desk, agent, operator, "$ uptime")
+        await agent.stop()
+    (request,) = told
+    assert (answer.result["family"], answer.result["number"]) == (request.family, 7)
 
 
 async def test_what_the_executor_is_not_there_to_explain_is_answered(
