@@ -245,8 +245,8 @@ class Keyring:
     async def ready(self, room: Room, also: str | None = None) -> None:
         """Give the key for the room's next message to every trusted device of its members.
 
-        The devices that the user ``also`` has signed by whichever identity it shows now are
-        trusted with this one message; the next has another key. The caller holds ``lock``. Raises
+        The user ``also``, if not pinned, is trusted with this one message, on devices signed by
+        whichever identity is shown now; the next has another key. The caller holds ``lock``. Raises
         :class:`NobodyCanRead` if there is no trusted device: a homeserver that hides the members
         must not make us say something to nobody.
         """
@@ -289,8 +289,6 @@ class Keyring:
         answer = self._answers.get(user)
         if answer is None or (pinned is None and user != also):
             return False
-        if user == also:
-            pinned = None
         return answer.signed(device, pinned)
 
     async def send_to_devices(self, message: ToDevice) -> None:

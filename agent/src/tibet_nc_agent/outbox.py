@@ -65,8 +65,8 @@ class Outbox:
     ) -> str | None:
         """Send a message that nobody depends on; return its event id, None after a failure.
 
-        The failure is logged. ``also`` may read this one, pinned or not, on devices that whichever
-        identity is shown now has signed. Raises TokenRevoked.
+        The failure is logged. ``also`` may read this one, pinned or not: then on devices signed by
+        whichever identity is shown now. Raises TokenRevoked.
         """
         try:
             return await self._send(room_id, content, txn_id, also=also)
