@@ -108,6 +108,19 @@ def found_in(
     return [(f["kind"], f["record"], f["reason"]) for f in comparison["discrepancies"]]
 
 
+def test_few_of_many_gaps_are_named(tmp_path: Path) -> None:
+    """However many gaps a journal has that are accounted for, few are named and all counted."""
+    chain = Chain(tmp_path / "state")
+    while chain.length < 301:
+        chain.session()
+    journal: list[Entry] = []
+    for number, entry in enumerate(journal_of(chain)):
+        journal.append(dropped(1) if number % 2 else entry)
+    (comparison,) = json.loads(crosscheck(chain, journal, "--json").out)["comparisons"]
+    assert (comparison["total"], len(comparison["notes"])) == (0, 101)
+    assert comparison["notes"][-1] == "more gaps with such a reason: 50"
+
+
 @pytest.mark.parametrize("form", [as_export, as_json])
 def test_a_journal_that_agrees(
     chain: Chain, tmp_path: Path, form: Callable[[Sequence[Entry]], bytes]

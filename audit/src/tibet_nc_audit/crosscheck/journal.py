@@ -19,7 +19,7 @@ from operator import itemgetter
 from typing import Final
 
 from tibet_nc_audit.crosscheck.copy import FIELDS, ChainCopy
-from tibet_nc_audit.crosscheck.discrepancies import Comparison, Discrepancies, Kind
+from tibet_nc_audit.crosscheck.discrepancies import KEPT, Comparison, Discrepancies, Kind
 from tibet_nc_audit.crosscheck.exports import Entry
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_protocol.counts import counted
@@ -78,6 +78,8 @@ class _Comparing:
         self._drops: Counter[int] = Counter()
         """How many messages journald dropped, by the latest record before its note."""
         self._repeated = 0
+        self._unnamed = 0
+        """Gaps that aren't named any more: a journal may have as many as the chain has records."""
         self._strangers: Counter[str] = Counter()
         self._unsent: list[tuple[int, int, int]] = []
         """From where on journald took no entries, how far of those until then, and who says so."""
@@ -213,6 +215,8 @@ class _Comparing:
                 )
             for begin, last in self._gaps(first, end):
                 self._explain(begin, last, notes, unread)
+            if self._unnamed:
+                notes.append(f"more gaps with such a reason: {self._unnamed}")
         if self._unknown:
             notes.append(f"entries whose records can't be read: {self._unknown}")
         if self._repeated:
@@ -251,14 +255,21 @@ class _Comparing:
         which = f"record {begin}" if missing == 1 else f"records {begin} to {last}"
         said_by = self._said_unsent(begin, last)
         if said_by is not None:
-            notes.append(f"{which}: journald did not take them, as record {said_by} says")
+            self._name(notes, f"{which}: journald did not take them, as record {said_by} says")
         elif missing <= dropped:
-            notes.append(f"{which}: dropped by journald's rate limit, which says so")
+            self._name(notes, f"{which}: dropped by journald's rate limit, which says so")
         elif self._chain.lost.after(last):
-            unread.append(f"{which}: not in the journal, and why may be in what can't be read")
+            why = "not in the journal, and why may be in what can't be read"
+            self._name(unread, f"{which}: {why}")
         else:
             said = f", which says that it dropped {dropped} there" if dropped else ""
             self._found.add(Kind.MISSING, begin, f"not in the journal{said}", last=last)
+
+    def _name(self, named: list[str], text: str) -> None:
+        if len(named) < KEPT:
+            named.append(text)
+        else:
+            self._unnamed += 1
 
     def _said_unsent(self, begin: int, last: int) -> int | None:
         """Return the record that says that journald took no entry from one record to another."""
