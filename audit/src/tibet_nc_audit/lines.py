@@ -13,6 +13,8 @@ CHECKPOINT: Final = b'"kind":"checkpoint"'
 KEY: Final = b'"kind":"key"'
 RETENTION: Final = b'"what":"retention"'
 ERASED: Final = b'"what":"erased"'
+INTENT: Final = b'"intent":%d,'
+"""With a command's number: of whatever speaks of that command."""
 
 
 def decoded(line: bytes) -> Record | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from tibet_nc_audit.errors import AuditError, DisagreementError, UnreadableError
 from tibet_nc_audit.heads import Held
-from tibet_nc_audit.lines import ERASED, KEY, RETENTION, decoded
+from tibet_nc_audit.lines import ERASED, INTENT, KEY, RETENTION, decoded
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol.records import (
     Aborted,
@@ -86,8 +86,9 @@ def _places(state: State, number: int) -> Iterator[Located]:
     """Yield the place of a record, and that of the one which ends it; raises AuditError."""
     begun = False
     before: bytes | None = None
+    ends = INTENT % number
     for place, line in state.records_from(max(number - 1, 0)):
-        record = decoded(line) if begun or place == number else None
+        record = decoded(line) if place == number or (begun and ends in line) else None
         if place == number or (isinstance(record, Outcome | Aborted) and record.intent == number):
             yield Located(number=place, line=line, before=before, record=record)
             if begun or not isinstance(record, Intent):
