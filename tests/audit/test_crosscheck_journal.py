@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.audit.chains import Chain, sample
+from tests.audit.chains import Chain, add, sample
 from tests.audit.program import PROGRAM, Done, process, within
 from tests.audit.verdicts import lines_of, put
 from tests.mounts import mount_memory, private_mounts
@@ -144,6 +144,16 @@ def test_a_journal_from_a_pipe(chain: Chain, tmp_path: Path) -> None:
         with journal(pipe, UID) as file:
             assert stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             assert file.read() == written
+
+
+def test_a_journal_that_grows(chain: Chain, tmp_path: Path) -> None:
+    """Entries that come while the chain is read are newer than that, and not compared with it."""
+    path = tmp_path / "journal"
+    written = as_export(journal_of(chain))
+    path.write_bytes(written)
+    with journal(path, UID) as file:
+        add(path, as_export([{"_UID": str(UID), "TIBET_NC_SEQ": "19", "TIBET_NC_HEAD": "0" * 64}]))
+        assert file.read() == written
 
 
 def test_a_journal_without_room_for_its_copy(chain: Chain, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 """Where a journal comes from: a file, standard input, or this host's journalctl.
 
 What isn't a file (journalctl, a pipe, be it named or the shell's) is taken in whole before the
-chain is read, so that no entry is newer than the chain it is compared with.
+chain is read, and a file as long as it was then, so that no entry is newer than the chain it is
+compared with.
 """
 
 import errno
+import io
 import os
 import pwd
 import shutil
@@ -13,10 +15,10 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Buffer, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, override
 
 from tibet_nc_audit.crosscheck.journal import DROPPED
 from tibet_nc_audit.errors import AuditError
@@ -61,6 +63,8 @@ def journal(path: Path | None, uid: int) -> Generator[IO[bytes]]:
                     shutil.copyfileobj(file, spool)
                 spool.seek(0)
                 file = spool
+            elif (size := os.fstat(file.fileno()).st_size) > 0:  # 0 is what those of /proc say
+                file = files.enter_context(io.BufferedReader(_Beginning(file, size)))
         except OSError as error:
             name = "journalctl" if path is None else path
             why = error.strerror
@@ -68,6 +72,27 @@ def journal(path: Path | None, uid: int) -> Generator[IO[bytes]]:
                 why = f"its copy in {tempfile.gettempdir()}: {why}; TMPDIR names another place"
             raise AuditError(f"{name}: {why}") from None
         yield file
+
+
+class _Beginning(io.RawIOBase):
+    """So many bytes of a file, from where it is."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self._left = size
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Buffer) -> int:
+        """Read what is there and fits; raises OSError."""
+        with memoryview(buffer).cast("B") as room:
+            data = self._file.read(min(len(room), self._left))
+            self._left -= len(data)
+            room[: len(data)] = data
+            return len(data)
 
 
 def _opened(path: Path) -> IO[bytes]:
