@@ -10,6 +10,7 @@ from tests.vectors import samples
 from tests.vectors.case import Case, Layer, Reads
 from tests.vectors.every_kind import all_kinds
 from tests.vectors.wire import SMALL_ORDER, beyond_order
+from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import PAYLOADS_CODEC, Payload
 from tibet_nc_protocol.recording import CastWriter
 from tibet_nc_protocol.records import (
@@ -337,11 +338,20 @@ def _bad_checkpoints() -> Iterator[Case]:
         line = samples.signed(changed).line
         return _chain(f"checkpoint_{name}", fact, [*lines, line], step=8, at=3)
 
+    def noted(size: int) -> str:
+        """Return a note that says the same root of another size."""
+        said = note.Checkpoint(origin=samples.EXECUTOR.id, size=size, root=bytes.fromhex(good.root))
+        return note.sign_note(said.text(), samples.EXECUTOR.id, samples.EXECUTOR)
+
     replace = msgspec.structs.replace
     fewer = samples.checkpoint(lines[:2])
     yield case("of_other_size", "A checkpoint over fewer records.", replace(good, size=2))
+    yield case("of_more", "A checkpoint over more records.", replace(good, size=4, note=noted(4)))
     yield case("of_other_root", "Another root than the lines'.", replace(good, root="0" * 64))
     yield case("with_other_note", "The note speaks of 2 records.", replace(good, note=fewer.note))
+    yield case(
+        "with_other_size", "The note has the root, of 2 records.", replace(good, note=noted(2))
+    )
     stranger = samples.checkpoint(lines, samples.STRANGER)
     yield case("of_a_stranger", "The note is signed with another key.", stranger)
     text = good.note.partition("\n\n")[0] + "\n"
