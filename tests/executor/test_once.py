@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tests.executor.injection import injected
 from tests.executor.rig import OPERATOR, ROOM, Client, Connect, Executor, records, security
 from tests.executor.shell.driver import until
+from tibet_nc_protocol.limits import INLINE_BYTES
 from tibet_nc_protocol.messages import Denied, Finished, Started, Status, StatusReport
 from tibet_nc_protocol.records import Intent, SecurityEvent
 from tibet_nc_protocol.terms import DenialCode
@@ -57,6 +58,18 @@ async def test_an_event_that_is_asked_again_much_later_has_its_result(client: Cl
     again = await client.receive()
     assert isinstance(again, Finished)
     assert (again.repeated, again.head, again.output) == (True, finished.head, b"once\n")
+
+
+async def test_an_event_that_is_asked_again_has_the_beginning_of_its_output(
+    client: Client,
+) -> None:
+    """As much of it as the first time, and no more: all of it would pass no limit (I12)."""
+    command = f"head -c {2 * INLINE_BYTES + 1} /dev/zero | tr '\\0' x"
+    first, again = [await client.run(command, "$big") for _ in range(2)]
+    assert isinstance(first, Finished)
+    assert isinstance(again, Finished)
+    assert first.output == b"x" * INLINE_BYTES
+    assert (again.repeated, again.output) == (True, first.output)
 
 
 async def test_an_agent_that_leaves_in_the_middle_joins_again(

@@ -64,6 +64,19 @@ async def test_a_session_that_is_used_is_not_idle(place: Path) -> None:
         await client.close()
 
 
+async def test_a_session_is_not_idle_while_one_of_its_commands_runs(place: Path) -> None:
+    """The end of a command begins no idle time where another one has waited for it."""
+    with Executor(place, shell=f"{LIMITS}session_idle_s = 2") as executor:
+        client = await Client.connect(executor)
+        for text in ("true", "sleep 2.5; echo ran"):
+            await client.send(client.request(text))
+        answers = [await client.receive() for _ in range(4)]
+        finished = [answer.output for answer in answers if isinstance(answer, Finished)]
+        assert finished == [b"", b"ran\n"]
+        assert (await notice(client)).seconds == 1
+        await client.close()
+
+
 @pytest.mark.parametrize("text", ["a=1; sleep 100", "exec sleep 100"])
 async def test_the_hard_limit_ends_what_runs(place: Path, text: str) -> None:
     """No session lasts longer, a busy one neither: its command is killed, and that is said.
