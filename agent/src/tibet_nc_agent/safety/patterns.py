@@ -24,11 +24,6 @@ class PatternSet:
         self._patterns = tuple(text for text in every if _GLOB.search(text))
         self._compiled: re.Pattern[str] | None = None
 
-    @property
-    def exact(self) -> frozenset[str]:
-        """The names without patterns."""
-        return self._exact
-
     def __contains__(self, text: str) -> bool:
         if text in self._exact:
             return True

@@ -30,13 +30,15 @@ def written(
     names: Iterable[str], language: str, languages: Languages, state: State
 ) -> Iterator[str]:
     """Yield the files of these modules that the same line has written or fetched."""
-    files = {*state.files, *state.downloaded, *state.decoded}
+    files = sorted({*state.files, *state.downloaded, *state.decoded})
     endings = languages.module_files.get(language, ())
     if not files or not endings:
         return
+    paths = [f"/{file}" for file in files]
     for name in dict.fromkeys(names):
         base = _CLIMBS.sub("", name.replace("::", "/"))
         whole = [base] if base.endswith(endings) else []
         spelled = base.replace(".", "/") if language in ("python", "lua") else base
         for file in [*whole, *(f"{spelled}{ending}" for ending in endings)]:
-            yield from (known for known in sorted(files) if f"/{known}".endswith(f"/{file}"))
+            found = (i for i, path in enumerate(paths) if path.endswith(f"/{file}"))
+            yield from (files[index] for index in found)
