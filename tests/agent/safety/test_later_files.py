@@ -153,3 +153,19 @@ def test_the_first_line_of_a_script_is_a_command(content: str, expected: Decisio
 def test_what_edits_a_file_changes_what_is_known_of_it(line: str, expected: Decision) -> None:
     """A file that was edited holds what the edit makes of it, or nobody knows what."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tar cf x y --checkpoint=1 --checkpoint-action=exec=reboot",
+        "tar cf x y --checkpoint=1 --checkpoint-action exec=reboot",
+        "tar cf x y --checkpoint=1 --checkpoint-act=exec=reboot",
+        "tar xf x --to-command reboot",
+        "tar xf x --to-comm=reboot",
+        "tar cf x --use=reboot y",
+    ],
+)
+def test_options_of_tar_may_be_cut_off(line: str) -> None:
+    """A long option of tar is known as far as no other begins so, with its value behind either."""
+    assert judge(line).decision is DENY

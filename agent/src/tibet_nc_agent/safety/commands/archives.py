@@ -38,8 +38,7 @@ def _read(call: Call) -> _Tar:
             tar.operands.extend(rest)
             break
         long_name, equals, _ = word.partition("=")
-        if long_name in _TAR_LONG:
-            letter = _TAR_LONG[long_name]
+        if letter := _letter_of(long_name):
             tar.letters += letter
             if equals:
                 tar.values.append((letter, field.with_text(field.text.partition("=")[2])))
@@ -58,6 +57,14 @@ def _read(call: Call) -> _Tar:
     return tar
 
 
+def _letter_of(name: str) -> str:
+    """Return the letter of a long option, which may be cut off, "" if it is none of these."""
+    if name in _TAR_LONG or not name.startswith("--") or len(name) < _SHORTEST:
+        return _TAR_LONG.get(name, "")
+    letters = {letter for option, letter in _TAR_LONG.items() if option.startswith(name)}
+    return letters.pop() if len(letters) == 1 else ""
+
+
 def _read_cluster(tar: _Tar, field: Field, rest: list[Field]) -> None:
     for index, letter in enumerate(field.plain[1:], start=1):
         tar.letters += letter
@@ -73,9 +80,10 @@ def _read_cluster(tar: _Tar, field: Field, rest: list[Field]) -> None:
 def unpack(call: Call) -> Stream:
     """`tar`: programs that it runs, files that it removes, the root that it overwrites."""
     tar = _read(call)
-    for word in call.words:
-        if word.startswith("--checkpoint-action=exec="):
-            call.tell_shell(word.split("=", 2)[2])
+    for action in tar.of("E"):
+        name, _, text = action.text.partition("=")
+        if name == "exec":
+            call.tell_shell(text)
     for program in tar.of("IF"):
         call.tell_shell(program.text)
     if call.has("--remove-files"):
@@ -114,10 +122,12 @@ def _unpack_into(call: Call, where: str) -> None:
 _DIRECTORY = {"unzip": ("-d",), "7z": ("-o",), "cpio": ("-D", "--directory")}
 _TOP_LEVEL = "--one-top-level="
 _RSYNC_SHELL = re.compile(r"-[^\W\d_fBMTe]*e")
-_TAR_VALUES = "bCfFgHIKLNTVX"
+_SHORTEST = 5  # characters of a long option that is cut off
+_TAR_VALUES = "bCEfFgHIKLNTVX"
 _TAR_LONG = {
     "--append": "r",
     "--catenate": "A",
+    "--checkpoint-action": "E",
     "--concatenate": "A",
     "--create": "c",
     "--directory": "C",
