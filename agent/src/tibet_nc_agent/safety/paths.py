@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from tibet_nc_agent.safety.marks import (
     CLOSE,
+    EACH,
     OPEN,
     STAR,
     UNKNOWN,
@@ -83,8 +84,9 @@ def made(text: str, state: State) -> str:
     path = resolve(text, state)
     marked = text if path is None else path
     directory, _, name = marked.rpartition("/")
-    if name.strip(UNKNOWN) and (is_unknown(marked) or is_glob(marked)):
-        somewhere = is_unknown(directory)
+    found = marked.startswith(EACH)
+    if name.strip(UNKNOWN) and (found or is_unknown(marked) or is_glob(marked)):
+        somewhere = found or is_unknown(directory)
         for file in sorted({*state.files, *state.downloaded, *state.decoded}):
             if matching(*((name, [file.rpartition("/")[2]]) if somewhere else (marked, [file]))):
                 return file

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.downloads import remember_copies
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.state import Context
 from tibet_nc_agent.safety.values import Source, Stream
@@ -54,6 +55,8 @@ def run_in_container(call: Call, begins: Callable[[str], bool], data: frozenset[
     if "cp" in words[:2] and call.arguments[-1].text.startswith("/"):
         target = call.arguments[-1]
         judge_write(call.walk, target, call.state, call.span, f"{call.name} cp writes to")
+    if "cp" in words[:2] and len(call.operands) > 2 and ":" not in call.operands[-1].text:
+        remember_copies(call, call.operands[1:-1], call.operands[-1])
     start = next((i for i, word in enumerate(words) if word in _RUNS), None)
     if start is None:
         return Stream(producer=call.name)

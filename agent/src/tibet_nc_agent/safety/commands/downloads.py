@@ -38,6 +38,13 @@ _GIT_PROGRAM = re.compile(
     r"sequence\.editor=|diff\.external=|credential\.helper=!|filter\.\w+\.(?:clean|smudge)=)(.+)",
     re.DOTALL,
 )
+_COPIES = frozenset(["cp", "copy", "copyto", "get", "mv", "move", "sync"])
+_CLONES = {
+    "git": ("clone",),
+    "hg": ("clone",),
+    "svn": ("checkout", "co", "export"),
+    "bzr": ("branch", "checkout", "clone", "export"),
+}
 _CLONE_NAME = re.compile(r"([^/:]+?)(?:\.git)?/*$")
 
 
@@ -56,7 +63,17 @@ def fetch(call: Call) -> Stream:
         call.state.files.pop(path, None)
         judge_write(call.walk, field, call.state, call.span, f"{call.name} writes to")
         judge_start_file(call.walk, path, Stream(downloaded=True), call.state, call.span)
+    _remember_copied(call)
     return Stream(downloaded=True, producer=call.name)
+
+
+def _remember_copied(call: Call) -> None:
+    """`aws s3 cp s3://bucket/file .`, `rclone copy`: the verb is an operand."""
+    operands = call.operands
+    verb = next((i for i, field in enumerate(operands) if field.plain in _COPIES), len(operands))
+    *sources, target = operands[verb + 1 :] or [call.fields[0]]
+    if sources and ":" not in target.text:
+        remember_copies(call, sources, target)
 
 
 def _written_files(call: Call, url: str) -> list[Field]:
@@ -150,12 +167,19 @@ def git(call: Call) -> Stream:
         if where:
             field = call.fields[0].with_text(where)
             judge_removal(call, [field], "git clean deletes in", recursive=True)
-    if "clone" in words:
-        operands = [w for w in words[words.index("clone") + 1 :] if not w.startswith("-")]
-        found = _CLONE_NAME.search(operands[-1]) if operands else None
-        if found is not None:
-            call.state.downloaded.update((found.group(1), known_as(found.group(1), call.state)))
-    return Stream(producer="git")
+    return clone(call)
+
+
+def clone(call: Call) -> Stream:
+    """`git clone`, `svn checkout`: a tree that comes from elsewhere."""
+    words = call.words
+    verbs = _CLONES[call.name]
+    verb = next((index for index, word in enumerate(words) if word in verbs), len(words))
+    operands = [word for word in words[verb + 1 :] if not word.startswith("-")]
+    found = _CLONE_NAME.search(operands[-1]) if operands else None
+    if found is not None:
+        call.state.downloaded.update((found.group(1), known_as(found.group(1), call.state)))
+    return Stream(producer=call.name)
 
 
 def _git_directory(call: Call) -> str | None:
@@ -175,4 +199,7 @@ HANDLERS: Handlers = {
     "scp": remote_copy,
     "sftp": remote_copy,
     "git": git,
+    "svn": clone,
+    "hg": clone,
+    "bzr": clone,
 }

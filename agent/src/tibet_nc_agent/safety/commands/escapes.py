@@ -106,7 +106,10 @@ def _makefile(call: Call) -> str | None:
 
 
 def _written(call: Call, name: str) -> str | None:
-    return call.state.files.get(known_as(name, call.state))
+    file = known_as(name, call.state)
+    if file in call.state.downloaded:
+        call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs a download")
+    return call.state.files.get(file)
 
 
 HANDLERS: Handlers = {

@@ -12,8 +12,8 @@ from tibet_nc_agent.safety.budget import TooComplexError, inserted
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import UNKNOWN, plain, without_marks
-from tibet_nc_agent.safety.paths import made
-from tibet_nc_agent.safety.values import EMPTY, Source, Stream, text_stream, through
+from tibet_nc_agent.safety.paths import known_as, made
+from tibet_nc_agent.safety.values import EMPTY, Field, Source, Stream, text_stream, through
 from tibet_nc_agent.safety.variables import store
 from tibet_nc_agent.safety.verdict import Family
 
@@ -229,6 +229,7 @@ def hex_dump(call: Call) -> Stream:
     """`xxd -r`."""
     if not any(re.fullmatch(r"-[a-z]*r[a-z]*|--revert|-revert", word) for word in call.words):
         return through(call.stdin)
+    _decoded_into(call, call.operands[1:2])
     return _filter(
         lambda _, text: bytes.fromhex(re.sub(r"\s", "", text)).decode("utf-8", "replace"),
         decodes=True,
@@ -242,7 +243,12 @@ def openssl(call: Call) -> Stream:
         return Stream(downloaded=True)
     if not call.has("-d"):
         return through(call.stdin)
+    _decoded_into(call, call.given_to("-out"))
     return _filter(_decode_base, decodes=True)(call)
+
+
+def _decoded_into(call: Call, targets: list[Field]) -> None:
+    call.state.decoded.update(known_as(target.text, call.state) for target in targets)
 
 
 def _reversed_lines(_: Call, text: str) -> str:
