@@ -118,10 +118,14 @@ def test_answered_text_is_gone(open_inbox: Callable[[], Inbox], tmp_path: Path) 
 def test_key_that_comes_late_in_time(open_inbox: Callable[[], Inbox]) -> None:
     """A text takes the place of its unreadable message once, and then that can't be settled."""
     inbox = open_inbox()
-    unreadable, text = item("$a", provisional=True), item("$a")
+    unreadable = Item(room_id=ROOM, event_id="$a", content=b"unreadable", provisional=True)
+    text = item("$a")
     assert inbox.accept("t1", [unreadable]) == [unreadable]
     assert inbox.accept("t2", [unreadable]) == []
+    assert [waiting.item for waiting in inbox.pending()] == [unreadable]
+    assert inbox.provisional(ROOM, "$a")
     assert inbox.accept("t3", [text]) == [text]
+    assert not inbox.provisional(ROOM, "$a")
     assert inbox.accept("t4", [text]) == []
     assert inbox.settle(ROOM, "$a") is False
     assert [waiting.item for waiting in inbox.pending()] == [text]
@@ -132,6 +136,8 @@ def test_key_that_comes_too_late(open_inbox: Callable[[], Inbox]) -> None:
     inbox = open_inbox()
     inbox.accept("t1", [item("$a", provisional=True)])
     assert inbox.settle(ROOM, "$a") is True
+    inbox.close()
+    inbox = open_inbox()
     assert inbox.settle(ROOM, "$a") is False
     assert inbox.accept("t2", [item("$a")]) == []
     inbox.answered(ROOM, "$a")

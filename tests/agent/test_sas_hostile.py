@@ -24,6 +24,7 @@ from tests.agent.sas_room import (
 from tibet_nc_agent.canonical import JsonObject
 from tibet_nc_agent.sas import (
     Code,
+    Ended,
     Handshake,
     Send,
     State,
@@ -385,3 +386,33 @@ def test_after_the_end_nothing_has_any_effect() -> None:
     for event in met.operator.sent:
         assert met.agent.machine.receive(event.event_type, event.content) == []
     assert [end.code for end in met.agent.ended] == ["m.timeout"]
+
+
+def test_after_the_proof_nothing_takes_it_back() -> None:
+    """Who is verified stays so: no time that is up, no answer and no event changes it."""
+    met = room()
+    met.begin()
+    met.deliver()
+    met.compare()
+    assert met.agent.machine.state is State.DONE
+    assert met.agent.machine.cancel(Code.TIMEOUT, "nobody came") == []
+    assert met.agent.machine.decide(matches=False) == []
+    for event in met.operator.sent:
+        assert met.agent.machine.receive(event.event_type, event.content) == []
+    assert met.agent.machine.state is State.DONE
+
+
+def test_a_person_is_asked_once() -> None:
+    """What is said again of the same emoji sends no second proof."""
+    met = room()
+    met.begin()
+    met.deliver()
+    assert len(met.agent.machine.decide(matches=True)) == 1
+    assert met.agent.machine.decide(matches=True) == []
+
+
+def test_what_nobody_was_asked_for_is_cancelled_in_silence() -> None:
+    """Before a request there is no verification that another side could be told of."""
+    machine = room().agent.machine
+    effects = machine.cancel(Code.USER, "not now")
+    assert [type(effect) for effect in effects] == [Ended]
