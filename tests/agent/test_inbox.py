@@ -261,6 +261,22 @@ def test_killed_after_each_step(steps: int, state: list[tuple[str, bool]], tmp_p
     inbox.close()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+def test_each_step_that_counts_is_synced(tmp_path: Path) -> None:
+    """What is secured, and that it was answered, outlives a power cut (I3, I4)."""
+
+    def syncs(steps: int) -> int:
+        state, trace = tmp_path / str(steps), tmp_path / f"{steps}.trace"
+        state.mkdir()
+        program = [sys.executable, "-c", CRASH, str(state), str(steps)]
+        strace = ["strace", "-f", "-y", "-e", "trace=fsync,fdatasync", "-o", str(trace)]
+        subprocess.run([*strace, *program], check=False, timeout=60)
+        return trace.read_text().count(f"{FILE_NAME}-wal>")
+
+    opened, accepted, secured, forwarded, _, answered = (syncs(steps) for steps in range(6))
+    assert opened == accepted < secured == forwarded < answered
+
+
 class Life(RuleBasedStateMachine):
     """Any order of steps, with a crash between any two: the inbox agrees with a simple model."""
 
