@@ -16,9 +16,14 @@ from tibet_nc_agent.spool import Spool, prepare
 @given(st.lists(st.binary(max_size=40_000), max_size=4), st.none() | st.integers(0, 50_000))
 @example([b"x" * 99, b"y"], 49)
 @example([b"x" * 99], 99)
+@example([b"x\n", b"y\n"], None)
+@example([b"x" * EDGE_BYTES, b"y\n"], None)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_pieces_are_the_output(tmp_path: Path, writes: list[bytes], limit: int | None) -> None:
-    """The pieces are none longer than the limit, as few as can be, and together all of it (I12)."""
+    """The pieces are none longer than the limit, as few as can be, and together all of it (I12).
+
+    What is told of it fits: its lines, and its two ends.
+    """
     whole = b"".join(writes)
     with Spool(tmp_path) as spool:
         for data in writes:
@@ -32,6 +37,7 @@ def test_pieces_are_the_output(tmp_path: Path, writes: list[bytes], limit: int |
         assert len(pieces) == max(1, -(-len(whole) // limit))
     else:
         assert pieces == [(0, len(whole))]
+    assert spool.lines == whole.count(b"\n") + (whole[-1:] not in {b"", b"\n"})
     assert spool.head == whole[:EDGE_BYTES]
     assert spool.tail == whole[-EDGE_BYTES:]
     assert list(tmp_path.iterdir()) == []
@@ -56,6 +62,7 @@ def test_a_full_disk_gets_its_room_back(tmp_path: Path) -> None:
 def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
     """Output doesn't lie about for ever, and nobody else may read it."""
     directory = prepare(tmp_path)
+    assert directory.stat().st_mode & 0o077 == 0
     spool = Spool(directory)
     spool.write(b"secret")
     assert spool.path.stat().st_mode & 0o077 == 0
