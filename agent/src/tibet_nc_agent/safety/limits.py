@@ -46,6 +46,9 @@ MAX_LOOP_VALUES = 24
 MAX_CODE = 6 * 1024
 """Characters of an inline program in another language that are examined."""
 
+LEAST_CODE = 512
+"""Characters that an inline program counts as at least, however short: each is examined anew."""
+
 MAX_RANGE = 10_000_000
 """Words that a range in braces may make: more fill the memory."""
 

@@ -223,7 +223,7 @@ class Walker:
         """Judge an inline program in another language."""
         if self._programs >= limits.MAX_PROGRAMS:
             raise TooComplexError
-        self.budget.compute(min(len(text), limits.MAX_CODE))
+        self.budget.compute(min(max(len(text), limits.LEAST_CODE), limits.MAX_CODE))
         self._programs += 1
         judge_code(language, text, Foreign(self, state, span, stdin))
         self._programs -= 1
