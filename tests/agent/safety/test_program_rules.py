@@ -294,3 +294,18 @@ def test_what_is_stored(line: str, expected: Decision) -> None:
 def test_other_ways_of_systemd(line: str, expected: Decision) -> None:
     """What systemd has another program for is judged like the program that everybody knows."""
     assert judge(line).decision is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("jstack /usr/bin/java core", ALLOW),
+        ("eu-stack -e /usr/bin/docker --core core", ALLOW),
+        ("size /usr/bin/systemctl", ALLOW),
+        ("unheard-of /usr/bin/java core", ASK),
+        ("unheard-of /usr/bin/docker core", ASK),
+    ],
+)
+def test_what_is_given_a_program(line: str, expected: Decision) -> None:
+    """What only examines a program may be given any; of what isn't known nobody knows that."""
+    assert judge(line).decision is expected
