@@ -32,3 +32,17 @@ def signed_devices(synapse: Synapse, account: Account, master: str) -> set[str]:
     """Return the devices that the account's identity vouches for; its master key must be this."""
     devices = _identity(synapse, account, master).devices
     return {device.device_id for device in devices if device.cross_signed}
+
+
+def claim_keys(
+    synapse: Synapse, stranger: Account, user_id: str, device_id: str, *, most: int = 1000
+) -> int:
+    """Take one-time keys of a device, as anybody can; return how many: fewer than most, if all."""
+    wanted: Any = {"one_time_keys": {user_id: {device_id: "signed_curve25519"}}}
+    for taken in range(most):
+        path = "/_matrix/client/v3/keys/claim"
+        answer: Any = synapse.request("POST", path, wanted, stranger.access_token).body
+        (key,) = answer["one_time_keys"][user_id][device_id].values()
+        if key.get("fallback", False):
+            return taken
+    return most

@@ -16,6 +16,7 @@ from tests.harness import Account, Operator, Synapse
 from tests.harness.proxy import Proxy
 from tests.integration import forge
 from tests.integration.agent import Agent, invited_agent
+from tests.integration.devices import claim_keys
 from tibet_nc_agent.canonical import Json, JsonObject, as_list, as_object
 from tibet_nc_agent.event import (
     Invite,
@@ -170,25 +171,14 @@ async def test_unlimited_one_time_keys(
     stranger = new_account("mallory")
     await agent.stop()
 
-    def claim() -> bool:
-        """Take a key; return whether it was the fallback key."""
-        wanted: Any = {"one_time_keys": {user_id: {device_id: "signed_curve25519"}}}
-        path = "/_matrix/client/v3/keys/claim"
-        answer: Any = synapse.request("POST", path, wanted, stranger.access_token).body
-        (key,) = answer["one_time_keys"][user_id][device_id].values()
-        return bool(key.get("fallback", False))
-
-    taken = 0
-    while not claim():
-        taken += 1
-    assert taken > 0
+    assert claim_keys(synapse, stranger, user_id, device_id) > 0
     second = await new_operator(operator)
     await second.wait_member(agent.room_id, user_id)
     command = await second.send_text(agent.room_id, "$ uptime")
     await agent.listen()
     assert (await agent.text(command)).body == "$ uptime"
     await still_answers(second, agent)  # by now the next batch has begun, and keys were uploaded
-    assert not claim()
+    assert claim_keys(synapse, stranger, user_id, device_id) > 0
 
 
 async def test_malformed_device_keys(operator: Operator, agent: Agent) -> None:

@@ -3,6 +3,7 @@
 
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.integration.agent import Agent, invited_agent
-from tests.integration.devices import devices
+from tests.integration.devices import claim_keys, devices
+from tests.integration.test_end_to_end import until
 from tibet_nc_agent.matrix import MatrixSettings
 from tibet_nc_agent.matrix_errors import (
     NotLoggedIn,
@@ -132,6 +134,28 @@ async def test_lost_store_is_noticed(stopped: Agent) -> None:
     (stopped.settings.store / "olm.db").unlink()
     with pytest.raises(StoreMismatch, match="&& tibet-nc-agent login"):
         await stopped.open()
+
+
+async def test_older_store_is_noticed(
+    synapse: Synapse, stopped: Agent, new_account: Callable[[str], Account]
+) -> None:
+    """A store that was put back makes keys that it has given out before, and isn't gone on with."""
+    store, stranger = stopped.settings.store, new_account("mallory")
+    backup = shutil.copytree(store, store.with_name("backup"))
+    device = (stopped.account.user_id, (await stopped.open()).device_id)
+    given_out = claim_keys(synapse, stranger, *device)
+    await stopped.listen()
+    await until(lambda: claim_keys(synapse, stranger, *device, most=1) == 1)
+    await stopped.stop()
+    claim_keys(synapse, stranger, *device, most=given_out - 10)  # so few that more are asked for
+    shutil.rmtree(store)
+    shutil.copytree(backup, store)
+    await stopped.listen()
+    error = await stopped.ended()
+    assert isinstance(error, StoreMismatch)
+    assert "put back from a backup, or a snapshot" in str(error)
+    assert "&& tibet-nc-agent login" in str(error)
+    await stopped.stop()
 
 
 async def test_foreign_store_is_noticed(

@@ -8,6 +8,7 @@ before a command is judged by an answer that is not fresh.
 
 import asyncio
 import logging
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -47,6 +48,10 @@ changes by itself; this is for the case that such a notice was lost."""
 
 FORGET_SECONDS: Final = 3600.0
 """How often room keys that are of no use any more are looked for."""
+
+_EXISTS: Final = re.compile("One time key .* already exists")
+"""What Synapse says of another one-time key with the name of one that it was given. The
+specification has no code for that."""
 
 type MasterKey = Callable[[str], str | None]
 """The pinned master key of a user, None if there is none."""
@@ -89,17 +94,22 @@ class _Answer:
 
 
 class Keyring:
-    """The keys of one login. ``lock`` is held while a room key is made ready and used."""
+    """The keys of one login. ``lock`` is held while a room key is made ready and used.
+
+    ``store`` is where our own are, for whoever reads that they don't fit.
+    """
 
     def __init__(
         self,
         *,
+        store: Path,
         login: Login,
         homeserver: Homeserver,
         machine: OlmMachine,
         rooms: Mapping[str, Room],
         master_key: MasterKey,
     ) -> None:
+        self._store = store
         self._login = login
         self._homeserver = homeserver
         self._machine = machine
@@ -113,7 +123,7 @@ class Keyring:
 
     # --- our own keys -------------------------------------------------------------------------
 
-    async def check_own(self, store: Path) -> None:
+    async def check_own(self) -> None:
         """See that the homeserver has our device's keys, uploading them the first time.
 
         Raises :class:`StoreMismatch` if it has others, or has lost those it was given.
@@ -129,7 +139,8 @@ class Keyring:
         if found != ours and (machine.announced or found is not None):
             raise StoreMismatch(
                 f"the homeserver knows other keys for our device {device_id} than the store in"
-                f" {store}, which was lost or replaced: restore it, or {start_anew(store)}"
+                f" {self._store}, which was lost or replaced: restore it, or"
+                f" {start_anew(self._store)}"
             )
         if not machine.announced:
             await self._upload(self._homeserver.once)
@@ -137,7 +148,7 @@ class Keyring:
     async def keep(self) -> None:
         """Do what is due between two batches; what fails is tried again after the next.
 
-        Raises :class:`TokenRevoked` or :class:`StoreDamaged`.
+        Raises :class:`TokenRevoked`, :class:`StoreDamaged` or :class:`StoreMismatch`.
         """
         once = self._homeserver.once
         self._forget()
@@ -152,7 +163,7 @@ class Keyring:
                 with suppress(Refused):
                     await self._send_to_devices(message, once)
                 self._machine.sent(ticket)
-        except (TokenRevoked, StoreDamaged):
+        except (TokenRevoked, StoreDamaged, StoreMismatch):
             raise
         except MatrixError as error:
             _log.warning("keys could not be kept up: %s", error)
@@ -166,8 +177,20 @@ class Keyring:
 
     async def _upload(self, ask: Ask) -> None:
         keys = self._machine.keys_to_upload()
-        if keys is not None:
-            self._machine.keys_uploaded(await ask("POST", f"{CLIENT}/keys/upload", keys))
+        if keys is None:
+            return
+        try:
+            answer = await ask("POST", f"{CLIENT}/keys/upload", keys)
+        except Refused as error:
+            if not _EXISTS.search(str(error)):
+                raise
+            # What was put back from a copy makes keys anew that it has given out before.
+            raise StoreMismatch(
+                f"the store in {self._store} is older than the keys that our device"
+                f" {self._login.device_id} has used: it was put back from a backup, or a snapshot."
+                f" Clients can't read what it encrypts: {start_anew(self._store)}"
+            ) from error
+        self._machine.keys_uploaded(answer)
 
     # --- others' devices ----------------------------------------------------------------------
 

@@ -156,13 +156,14 @@ class Matrix:
                 hears=admission.hears,
             )
             keyring = Keyring(
+                store=settings.store,
                 login=login,
                 homeserver=homeserver,
                 machine=machine,
                 rooms=rooms,
                 master_key=operators.master_key,
             )
-            await keyring.check_own(settings.store)
+            await keyring.check_own()
             return cls(
                 settings=settings,
                 login=login,
@@ -221,7 +222,8 @@ class Matrix:
         """Yield what happens from a saved token on, for ever.
 
         Ask for the next batch only when this one is stored. Waits out whatever may pass. Raises
-        :class:`TokenRevoked`, :class:`Refused` or :class:`StoreDamaged`, and can't go on then.
+        :class:`TokenRevoked`, :class:`Refused`, :class:`StoreDamaged` or :class:`StoreMismatch`,
+        and can't go on then.
         """
         full_state, pauses, clock = True, waits(), asyncio.get_running_loop().time
         while True:
