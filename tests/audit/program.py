@@ -16,6 +16,9 @@ from tests.audit.chains import EXECUTOR, Chain
 from tibet_nc_audit.__main__ import run
 
 PROGRAM: Final = (sys.executable, "-I", "-m", "tibet_nc_audit")
+LISTENING: Final = ("env", "--default-signal=HUP,INT,TERM")
+"""Undoes what nohup, and a shell for programs in its background, do: they ignore these signals."""
+
 KEY: Final = EXECUTOR.public_key.hex
 """The executor's key, as it is given to the program."""
 

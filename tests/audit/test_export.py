@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.audit.chains import Chain, sample
-from tests.audit.program import Done, safe, terminal, within
+from tests.audit.program import LISTENING, Done, safe, terminal, within
 from tests.audit.verdicts import lines_of, put
 from tibet_nc_audit.complaints import Complaints
 from tibet_nc_audit.export import COLUMNS, FORMULA, tibet_lines
@@ -158,7 +158,7 @@ def test_an_ended_export_leaves_nothing(tmp_path: Path, how: signal.Signals, nam
         "    sys.stdin.read()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-I", "-c", script, output],
+        [*LISTENING, sys.executable, "-I", "-c", script, output],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as program:

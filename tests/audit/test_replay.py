@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.audit.chains import Chain, cast, sample
-from tests.audit.program import PROGRAM, safe, within
+from tests.audit.program import LISTENING, PROGRAM, safe, within
 from tibet_nc_audit.errors import DisagreementError
 from tibet_nc_audit.export import cast_lines
 from tibet_nc_audit.locate import locate
@@ -99,7 +99,9 @@ def test_a_replay_that_is_ended(root: Path, how: signal.Signals) -> None:
     """Whoever ends a replay gets the terminal's modes back, and the program ends by that."""
     master, slave = pty.openpty()
     with subprocess.Popen(
-        [*PROGRAM, "replay", "--state", root, "1", "--speed", "0.001"], stdin=slave, stdout=slave
+        [*LISTENING, *PROGRAM, "replay", "--state", root, "1", "--speed", "0.001"],
+        stdin=slave,
+        stdout=slave,
     ) as program:
         os.close(slave)
         received = os.read(master, 65536)

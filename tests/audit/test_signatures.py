@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.audit.chains import EXECUTOR, Chain
-from tests.audit.program import PROGRAM
+from tests.audit.program import LISTENING, PROGRAM
 from tests.audit.verdicts import DEEP, report
 from tibet_nc_audit import signatures
 from tibet_nc_audit.errors import AuditError
@@ -23,8 +23,6 @@ from tibet_nc_audit.signatures import WORTH_BYTES, Signatures
 from tibet_nc_audit.verify import verify
 
 WAIT_SECONDS = 60.0
-LISTENING = ("env", "--default-signal=INT")
-"""Undoes what a shell does to programs in its background: they, and these tests, ignore ^C."""
 
 
 @pytest.fixture
