@@ -189,4 +189,4 @@ def test_doctor_names_the_fix(site: Site) -> None:
         machine.run("systemctl", "start", SOCKET)
         site.start()
     assert said.returncode == 1
-    assert "fix: systemctl start tibet-nc-executor.socket" in said.stdout
+    assert "fix: systemctl restart tibet-nc-executor.socket" in said.stdout
