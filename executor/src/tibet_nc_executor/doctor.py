@@ -152,21 +152,25 @@ def _settings(config: Config, settings: Path | None, own: int | None) -> Check:
                 fix = f"chgrp {name_of(own)} {path}; chmod 640 {path}"
             fix += f"; chmod 755 {os.path.dirname(path)}"
             return Check(name="settings", ok=False, detail=detail, fix=fix)
-    if (changed := _changed_by_others(needed)) is not None:
+    if (changed := _changed_by_others(needed, but=config.policy.operators_file)) is not None:
         detail = f"{changed}: others than root can change it"
         fix = f"chown root {changed}; chmod go-w {changed}"
         return Check(name="settings", ok=False, detail=detail, fix=fix)
     return Check(name="settings", ok=True, detail=f"the executor can read {', '.join(needed)}")
 
 
-def _changed_by_others(files: Iterable[str]) -> str | None:
-    """Return the first directory of these files, or what is in it, that isn't root's alone."""
+def _changed_by_others(files: Iterable[str], *, but: str) -> str | None:
+    """Return the first directory of these files, or what is in it, that isn't root's alone.
+
+    ``but``, which another check looks at, is passed over.
+    """
     for directory in sorted({os.path.dirname(file) for file in files}):
         among = itertools.chain.from_iterable(map(Path(directory).glob, ("*.toml", "*.pub")))
         for path in (directory, *map(str, among)):
             with suppress(FileNotFoundError):
                 status = os.stat(path)
-                if status.st_uid not in {0, os.geteuid()} or status.st_mode & 0o022:
+                open_to_others = status.st_mode & 0o022
+                if path != but and (status.st_uid not in {0, os.geteuid()} or open_to_others):
                     return path
     return None
 
