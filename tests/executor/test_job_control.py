@@ -178,6 +178,7 @@ async def test_what_was_stopped_while_it_waited_is_not_run_later(
         (refusal,) = [record for record in records(executor) if isinstance(record, Refusal)]
         assert (again.code, again.number) == (DenialCode.REFUSED, refusal.seq)
         assert (refusal.event, refusal.stage) == ("$waiting", Stage.CHAIN)
+        assert again.reason == refusal.detail
         assert refusal.detail.startswith("nothing was run: ")
         executor.stop()
         executor.start()
@@ -191,8 +192,11 @@ async def test_what_is_stopped_while_its_intent_is_on_its_way_does_not_start(
     """However late the disk takes the intent, it gets its end, and nothing was run (I1)."""
     assert isinstance(await client.run("true"), Finished)
     (chain,) = (executor.state / CHAIN).iterdir()
-    before = chain.stat().st_size
     with injected(executor, "fdatasync:delay_enter=1000000", [chain]):
+        assert isinstance(
+            await client.run("true"), Finished
+        )  # from now on the disk isn't waited for
+        before = chain.stat().st_size
         await client.send(client.request("echo ran"))
         await until(lambda: chain.stat().st_size > before)
         await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))

@@ -261,6 +261,13 @@ class Archive:
             return await asyncio.shield(refusing)
         return self.index.refusal(run)
 
+    def read_refusal(self, number: int) -> Refusal:
+        """Return a record that the index calls a refusal; raises LedgerError if it isn't one."""
+        record = self.read(number)
+        if not isinstance(record, Refusal):
+            raise LedgerError(f"record {number} is no refusal; the index can be deleted")
+        return record
+
     def read(self, number: int) -> Record:
         """Return a record of the chain; raises LedgerError."""
         return next(segments.read_from(self._chain, number))[0]

@@ -46,7 +46,7 @@ from tibet_nc_protocol.messages import (
     TailReport,
     Welcome,
 )
-from tibet_nc_protocol.records import Outcome, Refusal, SecurityEvent
+from tibet_nc_protocol.records import Outcome, SecurityEvent
 from tibet_nc_protocol.signing import Identity
 from tibet_nc_protocol.terms import DenialCode, run_id
 
@@ -171,9 +171,7 @@ class Office:
 
         Else the room would be told what the record doesn't say.
         """
-        record = self._archive.read(number)
-        if not isinstance(record, Refusal):
-            raise LedgerError(f"record {number} is no refusal; the index can be deleted")
+        record = self._archive.read_refusal(number)
         if (record.stage, record.family) != (request.stage, request.family):
             raise DeniedError(DenialCode.REFUSED, record.detail, number)
         return Recorded(request=request.request, number=number, head=head)

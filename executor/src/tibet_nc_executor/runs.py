@@ -134,8 +134,9 @@ class Runs:
                 "this very ciphertext was already given to run under another event id",
             )
         if (refused := await self._archive.refusal(run)) is not None:
-            reason = "this message was refused before"
-            raise DeniedError(DenialCode.REFUSED, reason, refused[0])
+            number, _ = refused
+            reason = self._archive.read_refusal(number).detail
+            raise DeniedError(DenialCode.REFUSED, reason, number)
         if busy := self._busy():
             await self._refuse(request, Stage.CHAIN, DenialCode.BUSY, busy)
 
