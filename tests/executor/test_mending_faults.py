@@ -4,11 +4,13 @@
 As in test_faults, each system call that changes a file fails once, or is the process's last.
 """
 
+import os
 import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,16 +102,24 @@ def _break_each(
 ) -> None:
     with _copy(original) as directory:
         counts = _counted(_traced(program, directory, word=word)[1])
-    for call in calls:
-        full = ("error=ENOSPC",) if call in FULL else ()
-        for fault in ("error=EIO", "signal=KILL", *full):
-            for number in range(1, counts[call] + 1):
-                what = f"{call} {number} of {counts[call]}: {fault}"
-                inject = f"inject={call}:{fault}:when={number}"
-                with _copy(original) as directory:
-                    said, trace = _traced(program, directory, "-e", inject, word=word)
-                    assert "INJECTED" in trace or fault == "signal=KILL", what
-                    look(directory, said, what)
+
+    def attempt(call: str, fault: str, number: int) -> None:
+        what = f"{call} {number} of {counts[call]}: {fault}"
+        inject = f"inject={call}:{fault}:when={number}"
+        with _copy(original) as directory:
+            said, trace = _traced(program, directory, "-e", inject, word=word)
+            assert "INJECTED" in trace or fault == "signal=KILL", what
+            look(directory, said, what)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        attempts = [
+            pool.submit(attempt, call, fault, number)
+            for call in calls
+            for fault in ("error=EIO", "signal=KILL", *(["error=ENOSPC"] if call in FULL else []))
+            for number in range(1, counts[call] + 1)
+        ]
+        for done in attempts:
+            done.result()
 
 
 def test_whatever_fails_while_a_torn_line_is_mended(torn: Path) -> None:
