@@ -18,6 +18,7 @@ def private_mounts() -> Generator[None]:
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
         yield
     finally:
+        os.unshare(os.CLONE_FS)  # which a thread begun since shares, as pytest's watchdog
         os.setns(before, os.CLONE_NEWNS)
         os.close(before)
         os.chdir(here)
