@@ -366,7 +366,7 @@ def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
         return interpreters.interpret(call, language)
     wrapper = policy.wrappers.get(base)
     if wrapper is not None:
-        return wrappers.wrap(call, wrapper)
+        return wrappers.wrap(call, wrapper, lambda name: _is_program(policy, name))
     if base in policy.containers:
         return containers.run_in_container(call, begins, policy.data)
     if base in policy.downloaders:
@@ -389,6 +389,12 @@ def _usual_name(policy: Policy, name: str) -> str:
         if usual != name and _is_known(policy, usual):
             return usual
     return name[1:] if name[0] == "g" and name[1:] in _GNU else name
+
+
+def _is_program(policy: Policy, text: str) -> bool:
+    """Whether a word, with or without a directory, is a program that the tables know."""
+    name = text.rpartition("/")[2]
+    return bool(name) and _is_known(policy, _usual_name(policy, name))
 
 
 def _is_known(policy: Policy, name: str) -> bool:

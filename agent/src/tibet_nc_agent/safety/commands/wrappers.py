@@ -2,6 +2,7 @@
 """Programs that run another program: their options are stepped over by the arities of the rules."""
 
 import re
+from collections.abc import Callable
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
@@ -10,7 +11,7 @@ from tibet_nc_agent.safety.marks import UNKNOWN, plain
 from tibet_nc_agent.safety.paths import resolve
 from tibet_nc_agent.safety.rules.model import Runs, Wrapper
 from tibet_nc_agent.safety.state import State
-from tibet_nc_agent.safety.values import COMMAND, EMPTY, FILE, Field, Stream, through
+from tibet_nc_agent.safety.values import COMMAND, EMPTY, FILE, Field, Stream, joined, through
 from tibet_nc_agent.safety.variables import judge_special, set_attributes, store
 from tibet_nc_agent.safety.verdict import Family
 
@@ -20,10 +21,11 @@ _ENV_TAKES_NEXT = re.compile(r"-[iv0]*[uCaP]|--(?:unset|chdir|argv0)")
 _STARTS = re.compile(r"-[a-zA-Z]*S|--start$")
 _STARTED = re.compile(r"-[a-zA-Z]*[xa]|--exec|--startas")
 _NUMBER_OPTION = re.compile(r"-{1,2}\d+|-n-?\d+")
+_OPTION = re.compile(r"-{1,2}[A-Za-z][\w-]*")
 
 
-def wrap(call: Call, wrapper: Wrapper) -> Stream:
-    """Judge what a wrapper runs."""
+def wrap(call: Call, wrapper: Wrapper, is_known: Callable[[str], bool]) -> Stream:
+    """Judge what a wrapper runs; `is_known` knows the names of programs."""
     if wrapper.served:
         call.stdin = Stream(downloaded=True)
     if wrapper.code:
@@ -50,6 +52,8 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
     if wrapper.runs is Runs.SHELL:
         shell = call.fields[0].with_text("sh")
         return call.walk.run([shell, *rest], call.state.copy(), call.stdin)
+    if wrapper.runs is Runs.EACH:
+        return joined([_run_text(call, field.text, [field]) for field in rest])
     if wrapper.runs is Runs.TEXT or (wrapper.separators and len(rest) == 1):
         run_quoted_words(call, rest)
         return _run_text(call, " ".join(field.text for field in rest), rest)
@@ -58,7 +62,16 @@ def wrap(call: Call, wrapper: Wrapper) -> Stream:
         state = state.copy()
     if (directory := _directory(call, wrapper, index)) is not None:
         state.cwd = resolve(directory, call.state)
+    if not is_known(rest[0].plain) and any(map(_OPTION.fullmatch, call.words[:index])):
+        _run_behind_value(call, rest, is_known)
     return _run_program(call, rest, state)
+
+
+def _run_behind_value(call: Call, rest: list[Field], is_known: Callable[[str], bool]) -> None:
+    """Judge what runs if an option that the tables don't know takes the first of these words."""
+    begins = (index for index, field in enumerate(rest) if is_known(field.plain))
+    if (start := next(begins, None)) is not None:
+        call.walk.run(rest[start:], call.state.mentioned(), call.stdin)
 
 
 def _run_program(call: Call, fields: list[Field], state: State) -> Stream:
@@ -110,8 +123,8 @@ def _run_text(call: Call, text: str, fields: list[Field]) -> Stream:
 
 
 def _code_end(call: Call, wrapper: Wrapper) -> int:
-    """Return how many arguments may be options: `flock` has them only before its command."""
-    if call.name != "flock":
+    """Return how many arguments may be options: some have them only before the command."""
+    if call.name not in ("flock", "entr"):
         return len(call.words)
     return max(_command_index(call, wrapper), 0) + 1
 
@@ -194,7 +207,7 @@ def _past_options(words: list[str], index: int, wrapper: Wrapper) -> int:
 def _takes_next(word: str, wrapper: Wrapper) -> bool:
     if word.startswith("--"):
         # An abbreviation has to be of one option only, or the program refuses it.
-        return any(option.startswith(word) for option in wrapper.options)
+        return word not in wrapper.flags and any(o.startswith(word) for o in wrapper.options)
     for position, letter in enumerate(word[1:], start=2):
         if letter in wrapper.letters:
             return position == len(word)
@@ -276,9 +289,11 @@ def execute(call: Call) -> Stream:
 def network_tool(call: Call) -> Stream:
     """`ip netns exec name command` and `ip vrf exec name command`."""
     words = call.words
-    for index in range(len(words) - 3):
+    named = 0 if call.has("-a", "-al", "-all") else 1  # in all of them, or in one
+    for index in range(len(words) - 2 - named):
         if words[index] in ("netns", "vrf", "net") and words[index + 1] in ("exec", "e"):
-            return call.walk.run(call.arguments[index + 3 :], call.state.copy(), call.stdin)
+            command = call.arguments[index + 2 + named :]
+            return call.walk.run(command, call.state.copy(), call.stdin)
     return COMMAND
 
 

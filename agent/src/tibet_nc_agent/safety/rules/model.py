@@ -101,6 +101,7 @@ class Runs(StrEnum):
 
     WORDS = "words"  # runs them as a command
     TEXT = "text"  # joins them and gives them to a shell
+    EACH = "each"  # gives each of them to a shell
     SHELL = "shell"  # gives them to a shell as its own arguments
     NOTHING = "nothing"
 
@@ -111,6 +112,7 @@ class Wrapper(Struct, frozen=True, kw_only=True, rename="kebab"):
     names: tuple[str, ...]
     letters: str = ""  # short options with a value
     options: tuple[str, ...] = ()  # long options with a value
+    flags: tuple[str, ...] = ()  # options without one that look like abbreviations of these
     pairs: tuple[str, ...] = ()  # long options with two values
     verb: str = ""  # the first operand must be of this form, or nothing runs
     skip: int = 0  # operands before the command
