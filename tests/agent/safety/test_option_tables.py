@@ -94,3 +94,35 @@ def test_harmless_commands_of_wrappers_are_allowed(line: str) -> None:
 def test_each_text_that_a_wrapper_runs_is_judged(line: str) -> None:
     """Where several operands or options are commands, each of them is one."""
     assert judge(line).decision is DENY
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ip -json link set eth0 down", DENY),
+        ("ip -human addr flush dev eth0", DENY),
+        ("ip -br -json link show", ALLOW),
+        ("tc -json qdisc del dev eth0 root", ASK),
+        ("networkctl --json short down eth0", DENY),
+        ("networkctl -n 5 down eth0", DENY),
+        ("resolvectl -i eth0 revert eth0", DENY),
+        ("resolvectl -t mx query reboot.example.org", ALLOW),
+        ("kubectl delete --grace-period 0 ns x", DENY),
+        ("apt-get --error-on any remove openssh-server", DENY),
+        ("apt-get -y --solver 3.0 purge systemd", DENY),
+        ("cryptsetup --type luks2 -S 1 close x", ASK),
+        ("cryptsetup -s 512 benchmark", ALLOW),
+        ("rbd -p pool rm image", DENY),
+        ("ceph --cluster x osd out 3", ASK),
+        ("consul kv --token x delete y", ASK),
+        ("nmcli --new x con down eth0", ASK),
+        ("docker --new x system reset", ASK),
+        ("systemctl --new x stop ssh", ASK),
+        ("systemctl --user status reboot.target", ALLOW),
+        ("xargs apt-get -y install < list", ALLOW),
+        ("docker -D ps -a", ALLOW),
+    ],
+)
+def test_a_verb_is_found_behind_every_option(line: str, expected: Decision) -> None:
+    """What a program is told to do stands behind its options, known ones or not."""
+    assert judge(line).decision is expected

@@ -18,6 +18,8 @@ Span = tuple[int, int]
 CLUSTER = re.compile(r"-[A-Za-z0-9]{1,7}$")
 """Several short options in one word."""
 
+_OPTION = re.compile(r"-{1,2}[A-Za-z][\w-]*")
+
 
 class Walk(Protocol):
     """What a handler may ask of the walk."""
@@ -151,6 +153,8 @@ class Call(Struct):
         """The arguments that are neither options nor their values."""
         operands: list[Field] = []
         values = self.values
+        # `ip -json` is one option, where others have several letters in one word.
+        clusters = not any(len(option) > 2 and option[1] != "-" for option in values)
         skip = False
         for index, (field, word) in enumerate(zip(self.arguments, self.words, strict=True)):
             if skip:
@@ -159,10 +163,16 @@ class Call(Struct):
                 operands.extend(self.arguments[index + 1 :])
                 break
             elif word.startswith("-") and len(word) > 1:
-                skip = word in values or _ends_with_one(word, values)
+                skip = word in values or (clusters and _ends_with_one(word, values))
             else:
                 operands.append(field)
         return operands
+
+    @property
+    def sure_operands(self) -> list[Field]:
+        """The operands of which none can be the value of an option that the tables don't know."""
+        before = dict(zip(map(id, self.arguments), ["", *self.words], strict=False))
+        return [field for field in self.operands if not _OPTION.fullmatch(before[id(field)])]
 
 
 def _ends_with_one(cluster: str, values: frozenset[str]) -> bool:

@@ -55,9 +55,12 @@ class Matcher:
         rules = self.rules_for(call.name)
         if not rules or any(word in _HELP for word in call.words):
             return
-        operands = tuple(call.operands)
+        operands, sure = tuple(call.operands), tuple(call.sure_operands)
+        doubtful = sure and sure != operands and not sure[0].unknown
         for rule in rules:
             decision = _decision(rule, call, operands)
+            if decision is None and doubtful and (rule.verbs or rule.text):
+                decision = _decision(rule, call, sure) and Decision.NEEDS_APPROVAL
             if decision is not None:
                 call.walk.report(
                     decision, rule.family, rule.reason, call.span, call.state, advice=rule.advice
@@ -101,7 +104,7 @@ def _decision(rule: Rule, call: Call, operands: tuple[Field, ...]) -> Decision |
         field.producer.partition(" ")[0] in rule.produced_by for field in operands
     ):
         return None
-    if rule.text and not _text(rule.text, call, unquoted=rule.unquoted):
+    if rule.text and not _text(rule.text, call, operands, unquoted=rule.unquoted):
         return None
     if rule.target and not any(_is_target(rule.target, field, call) for field in operands):
         return None
@@ -197,16 +200,20 @@ def _names_one(field: Field, accepted: PatternSet) -> bool:
     return bool(_GLOB.search(text)) and accepted.may_contain(settle(activate(text)))
 
 
-def _text(expressions: tuple[str, ...], call: Call, *, unquoted: bool) -> bool:
+def _text(
+    expressions: tuple[str, ...], call: Call, operands: tuple[Field, ...], *, unquoted: bool
+) -> bool:
+    """Whether one occurs in the arguments, or in those from the first operand on, or the input."""
     typed = "" if call.stdin is None or call.stdin.text is None else f"\n{call.stdin.text}"
     words = call.words
+    start = next((i for i, f in enumerate(call.arguments) if operands and f is operands[0]), 0)
     if unquoted:
         if sum(len(word) for word in words) + len(typed) <= limits.MAX_SQL:
             words, typed = [statements(word) for word in words], statements(typed)
         elif may_change(typed) or any(may_change(word) for word in words):
             return True
-    text = plain(" ".join(words)) + typed
-    return any(_occurs(expression, text) for expression in expressions)
+    texts = {plain(" ".join(words[begin:])) + typed for begin in (0, start)}
+    return any(_occurs(expression, text) for expression in expressions for text in texts)
 
 
 def _occurs(expression: str, text: str) -> bool:
