@@ -152,6 +152,9 @@ def parallel(call: Call) -> Stream:
         return COMMAND
     if template:
         run_quoted_words(call, call.arguments[index:separator])
+        if "--" in words[:index] and separator == len(words):
+            for field in call.arguments[index:]:  # to that of moreutils each is a command
+                call.tell_shell(field.text)
     for value in _parallel_values(call, separator)[:_MOST_ITEMS]:
         if not template and value == UNKNOWN:
             call.ask(Family.OPAQUE, "lines of the input are run as commands")

@@ -19,6 +19,7 @@ _RUNS = frozenset(
 _POWER = frozenset(["reboot", "poweroff", "halt", "shutdown"])
 _HOST_OPTIONS = re.compile(
     r"(?:-v|--volume|--mount|-B|--bind)?=?/:|--privileged|--pid[= ]host|(?:src|source)=/,"
+    r"|(?:[^@]*@)?\.host$"  # of machinectl: no machine, but this host
 )
 
 _ROOT_MOUNT = re.compile(

@@ -70,7 +70,7 @@ _VERSIONED_SHELL = re.compile(r"(?:bash|zsh|ksh|dash)-?[\d.]+")
 _SIGIL = re.compile(r"^(?:[=^]|e:)")  # in zsh, nushell and elvish: the program of this name
 _VARIANT = re.compile(
     r"(?:[-.]?\d[\d.]*|[-.](?:basic|tiny|nox|gtk3?|huge|real|distrib|ws|gnu|static|io|exe|bin"
-    r"|multiarch|remote|x86_64|util-linux))$"
+    r"|multiarch|remote|x86_64|util-linux|openbsd|traditional|netkit|inetutils|procps|ul|motif))$"
 )
 _VERSION = re.compile(r"[\d.]+$")
 _SYSTEM_DIRECTORIES = frozenset(

@@ -117,6 +117,7 @@ HANDLERS: Handlers = {
     "gawk": awk,
     "mawk": awk,
     "nawk": awk,
+    "original-awk": awk,
     "make": make,
     "gmake": make,
 }

@@ -408,6 +408,7 @@ HANDLERS: Handlers = {
     "trash": unlink,
     "trash-put": unlink,
     "rimraf": erase_tree,
+    "remove_directory": erase_tree,  # of `cmake -E`
     "del-cli": erase_tree,
     "touch": touch,
     "chmod": change_mode,
