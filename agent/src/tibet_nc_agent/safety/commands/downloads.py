@@ -192,8 +192,6 @@ HANDLERS: Handlers = {
     "nc": connect,
     "ncat": connect,
     "netcat": connect,
-    "nc.traditional": connect,
-    "nc.openbsd": connect,
     "socat": connect,
     "telnet": connect,
     "scp": remote_copy,

@@ -5,8 +5,9 @@ import re
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
+from tibet_nc_agent.safety.marks import FOUND
 from tibet_nc_agent.safety.state import Context
-from tibet_nc_agent.safety.values import EMPTY, Stream
+from tibet_nc_agent.safety.values import EMPTY, Field, Stream
 from tibet_nc_agent.safety.verdict import Family
 
 _LISTS = frozenset(["-l", "-L", "--list", "--table", "--help", "--version"])
@@ -42,6 +43,8 @@ def kill(call: Call) -> Stream:
         if program in _FINDERS:
             words = ["pkill", *pattern.split()]
             call.walk.run([field.with_text(word) for word in words], call.state, call.stdin)
+    if any(_is_list_of_processes(field) for field in call.arguments):
+        call.ask(Family.POWER, "kill ends whatever processes there are")
     for target in targets:
         if target == "-1":
             call.deny(Family.POWER, "kill -1 signals every process")
@@ -52,6 +55,12 @@ def kill(call: Call) -> Stream:
         elif target == "1":
             call.deny(Family.POWER, "a signal to process 1")
     return EMPTY
+
+
+def _is_list_of_processes(field: Field) -> bool:
+    """Whether numbers come from /proc, from a pattern, or are counted: `kill $(seq 2 9999)`."""
+    listed = field.text.startswith("/proc") and FOUND not in field.text  # nothing chooses there
+    return field.glob or listed or field.producer == "seq"
 
 
 def _signal_and_targets(words: list[str]) -> tuple[str, list[str]]:

@@ -122,6 +122,17 @@ def run_script(call: Call, script: Field, arguments: list[Field], language: str)
     return COMMAND
 
 
+def run_parts(call: Call) -> Stream:
+    """`run-parts`: what the same line has put into the directory; the rest isn't looked at."""
+    for directory in call.operands[:1] if not call.has("--test", "--list") else ():
+        folder = known_as(directory.text, call.state)
+        written = {*call.state.files, *call.state.downloaded, *call.state.decoded}
+        inside = {file for file in written if file.rpartition("/")[0] == folder}
+        for file in sorted(inside | {f"{folder}/program"}):  # of a tree that was fetched, any
+            call.walk.run([directory.with_text(file)], call.state.copy(), call.stdin)
+    return COMMAND
+
+
 def is_in_download(text: str, state: State) -> bool:
     """Whether a path lies in a tree that was cloned or unpacked in the same command.
 
@@ -321,6 +332,7 @@ HANDLERS: Handlers = {
     "at": at,
     "batch": at,
     "crontab": crontab,
+    "run-parts": run_parts,
     "tmux": tmux,
     "byobu": tmux,
     "byobu-tmux": tmux,
