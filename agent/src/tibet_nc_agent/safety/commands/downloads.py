@@ -45,6 +45,7 @@ _CLONES = {
     "svn": ("checkout", "co", "export"),
     "bzr": ("branch", "checkout", "clone", "export"),
 }
+_TYPED_GET = re.compile(r"^[ \t@-]*(?:re|m)?get[ \t]+([^\n]+)", re.MULTILINE)  # of sftp
 _CLONE_NAME = re.compile(r"([^/:]+?)(?:\.git)?/*$")
 
 
@@ -123,6 +124,14 @@ def connect(call: Call) -> Stream:
 
 def remote_copy(call: Call) -> Stream:
     """`scp`, `sftp`: a remote source makes the local copy a download."""
+    typed = call.stdin.known if call.stdin is not None else None
+    for batch in call.given_to("-b") if call.name == "sftp" else ():
+        typed = call.state.files.get(known_as(batch.text, call.state), typed)
+    for found in _TYPED_GET.finditer(typed or ""):
+        names = found.group(1).split()
+        call.state.downloaded.update(
+            known_as(name.rpartition("/")[2], call.state) for name in names
+        )
     operands = [field for field in call.arguments if not field.text.startswith("-")]
     if len(operands) > 1 and ":" not in operands[-1].text:
         target = operands[-1]

@@ -9,7 +9,8 @@ from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.search import pass_roots
 from tibet_nc_agent.safety.commands.text import unescape
 from tibet_nc_agent.safety.paths import STANDARD_INPUT, known_as
-from tibet_nc_agent.safety.values import COMMAND, Stream
+from tibet_nc_agent.safety.redirections import remember, written_to
+from tibet_nc_agent.safety.values import COMMAND, Stream, text_stream, through
 from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_write
 
@@ -18,12 +19,15 @@ _EDITOR_ESCAPE = re.compile(
     r"|(?:\\!|\.shell|\.sh\b|\.system|\bshell\b(?!-)|\bsystem\b)\s*\(?[\"']?([^\"')]+)"
     r"|shell-command\s+\"([^\"]+)\""
 )
+_EDITS_ALONE = re.compile(r"-(?:c|e?s|S)|\+.")
 _AWK_SYSTEM = re.compile(
     r"system\s*\(\s*\"((?:\\.|[^\"\\])*)\""
     r"|\"((?:\\.|[^\"\\])*)\"\s*\|&?\s*getline"
     r"|\|&?\s*\"((?:\\.|[^\"\\])*)\""
 )
-_AWK_WRITES = re.compile(r">{1,2}\s*\"(/[^\"]+)\"")
+_AWK_WRITES = re.compile(
+    r"(?:\bprint[\s(]{1,9}\"((?:\\.|[^\"\\]){0,2000}+)\"[\s)]{0,9})?>{1,2}\s*\"([^\"]+)\""
+)
 _AWK_COMPUTES = re.compile(
     r"\bsystem\s*\(\s*(?:[A-Za-z_]\w*\s*[) \"]|\"[^\"]*\"\s*[^)\s\"])"
     r"|\bsystem\s*\(\s*\"[^\"]*\"\s+\""
@@ -41,6 +45,9 @@ _MAKE_SHELL = re.compile(r"\$\(shell ([^)]*)\)")
 def judge_editor_escapes(call: Call) -> None:
     """Editors, pagers, debuggers and database shells run what stands behind `!`."""
     typed = call.stdin.known if call.stdin is not None else None
+    if typed is not None or any(_EDITS_ALONE.match(word) for word in call.words):
+        for field in call.operands:
+            remember(call.state, known_as(field.text, call.state), Stream(), append=True)
     for word in [*call.words, *(typed or "").split("\n")]:
         for found in _EDITOR_ESCAPE.finditer(word):
             text = next((group for group in found.groups() if group), "")
@@ -70,8 +77,11 @@ def awk(call: Call) -> Stream:
             text = next((group for group in found.groups() if group is not None), "")
             call.tell_shell(unescape(text), stdin)
         for found in _AWK_WRITES.finditer(field.text):
-            target = field.with_text(found.group(1))
+            text, target = found.group(1), field.with_text(found.group(2))
             judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
+            printed = through(stdin) if text is None else text_stream(f"{unescape(text)}\n")
+            file = known_as(target.text, call.state)
+            written_to(call.walk, file, printed, call.state, call.span, append=True)
     return pass_roots(call)
 
 

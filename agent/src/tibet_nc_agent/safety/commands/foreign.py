@@ -13,6 +13,8 @@ from msgspec import Struct
 from tibet_nc_agent.safety.call import Span, Walk
 from tibet_nc_agent.safety.commands.modules import written
 from tibet_nc_agent.safety.marks import UNKNOWN
+from tibet_nc_agent.safety.paths import known_as
+from tibet_nc_agent.safety.redirections import remember
 from tibet_nc_agent.safety.state import State
 from tibet_nc_agent.safety.values import Field, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
@@ -90,6 +92,7 @@ class Foreign(Struct):
         """Judge that the program writes to a path."""
         what = "an inline program writes to"
         judge_write(self.walk, self.field(path), self.state, self.span, what, append=append)
+        remember(self.state, known_as(path, self.state), Stream(), append=append)
 
     def mention(self, texts: Iterable[str]) -> None:
         """Judge texts as commands that may run."""

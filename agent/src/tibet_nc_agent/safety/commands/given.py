@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.quoting import quoted
-from tibet_nc_agent.safety.paths import made
+from tibet_nc_agent.safety.paths import known_as, made
 from tibet_nc_agent.safety.policy import Policy
+from tibet_nc_agent.safety.redirections import remember
 from tibet_nc_agent.safety.state import Context
-from tibet_nc_agent.safety.values import Field
+from tibet_nc_agent.safety.values import Field, through
 from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_write
 
@@ -56,8 +57,12 @@ def judge_outputs(call: Call, policy: Policy) -> None:
             field = call.arguments[index]
             written.append(field.with_text(field.text.partition("=")[2]))
     for entry in policy.outputs.get(call.name, ()):
-        written += call.given_to(*entry.options)
-        written += (call.fields[0].with_text(path) for path in _matches(call, entry.text))
+        named = call.given_to(*entry.options)
+        named += (call.fields[0].with_text(path) for path in _matches(call, entry.text))
+        for target in named:
+            file = known_as(target.text, call.state)
+            remember(call.state, file, through(call.stdin), append=True)
+        written += named
     for target in written:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
 

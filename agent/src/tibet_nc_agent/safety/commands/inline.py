@@ -75,12 +75,12 @@ _EMPTIES = re.compile(r"\btruncate(?:Sync)?\b[\s(]{0,9}[\"'](/[^\"']{1,500})[\"'
 _OPEN_FOR_WRITING = re.compile(
     r"\b(?:open|fopen|writeFile|writeFileSync|createWriteStream|appendFileSync|file_put_contents"
     r"|File\.write|File\.open|IO\.write|sysopen|copyFileSync)\b[\s(]{0,9}(?:[\w$*]+\s{0,9},\s{0,9})?"
-    r"[\"']\s{0,9}([+>]{0,3})\s{0,9}(/[^\"']+)[\"']([^)\n]{0,40})"
+    r"[\"']\s{0,9}([+>]{0,3})\s{0,9}([^\"']+)[\"']([^)\n]{0,40})"
 )
 _SECOND_ARGUMENT_WRITES = re.compile(r"""["'][^"']*[>wa+][^"']*["']""")
 _PERL_THREE_ARGUMENTS = re.compile(
     r"\bopen\b[\s(]{0,9}[\w$*{}\s]{1,30},\s{0,9}[\"']\+?>{1,2}[^\"']{0,20}[\"']\s{0,9},\s{0,9}"
-    r"[\"'](/[^\"']+)[\"']"
+    r"[\"']([^\"']+)[\"']"
 )
 _NETWORK = re.compile(
     r"urlopen|requests\.get|urllib|http\.client|LWP|HTTP::Tiny|Net::HTTP|open-uri|URI\.open"

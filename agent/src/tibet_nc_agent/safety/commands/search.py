@@ -3,11 +3,15 @@
 
 import re
 
+import msgspec
+
 from tibet_nc_agent.safety.budget import inserted
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, ask_if_endless
+from tibet_nc_agent.safety.commands.text import ENDLESS_DEVICES, ask_if_endless, cat
 from tibet_nc_agent.safety.marks import EACH
+from tibet_nc_agent.safety.paths import known_as
+from tibet_nc_agent.safety.redirections import written_to
 from tibet_nc_agent.safety.rules.model import Level
 from tibet_nc_agent.safety.values import COMMAND, FILE, Choice, Field, Root, Source, Stream
 from tibet_nc_agent.safety.verdict import Decision, Family
@@ -243,8 +247,17 @@ def list_files(call: Call) -> Stream:
 
 
 def sort_lines(call: Call) -> Stream:
-    """`sort` and `tail` keep in memory what they read."""
+    """`sort` and `tail` keep in memory what they read; `sort -o` writes it."""
     ask_if_endless(call)
+    for target in call.given_to("-o", "--output") if call.name == "sort" else ():
+        operands = call.operands
+        read = cat(
+            msgspec.structs.replace(
+                call, fields=[call.fields[0], *operands], words=[f.plain for f in operands]
+            )
+        )
+        file = known_as(target.text, call.state)
+        written_to(call.walk, file, read, call.state, call.span, append=False)
     return pass_roots(call)
 
 
