@@ -23,7 +23,10 @@ _OUTPUT_LETTER = {
 }
 _ANY_OUTPUT_LETTER = re.compile(r"-[a-zA-Z]*[oO]$|-[oO]")
 _REMOTE_NAME = re.compile(rf"-[{_CURL_FLAGS}]*O[{_CURL_FLAGS}O]*$|--remote-name")
-_SAVES_BY_NAME = frozenset(["wget", "wget2", "aria2c", "axel", "fetch"])
+_SAVES_BY_NAME = frozenset(
+    ["wget", "wget2", "wcurl", "aria2c", "axel", "fetch", "ftp", "tnftp", "lwp-download"]
+)
+_NAMES_FILE = frozenset(["lwp-download", "lwp-mirror"])  # behind the address
 _GH_LOCAL = frozenset(["completion", "copilot", "alias", "config", "auth", "status"])
 _DIRECTORY = {
     "wget": ("-P", "--directory-prefix"),
@@ -98,6 +101,7 @@ def _written_files(call: Call, url: str) -> list[Field]:
         for directory in call.given_to(*_DIRECTORY.get(call.name, ())):
             remote_name = directory.with_text(f"{directory.text}/{remote_name.text}")
         files.append(remote_name)
+    files += call.operands[1:2] if call.name in _NAMES_FILE else []
     return [field for field in files if field.text not in ("-", "")]
 
 

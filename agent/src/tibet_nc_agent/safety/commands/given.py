@@ -29,7 +29,7 @@ _NAMED = re.compile(
 _EXECUTES = frozenset(["exec", "execute", "lock", "watch"])  # `etcdctl lock name command`
 _GIVES = re.compile(r"-[exc]|-exec|--|run|launch|spawn")
 _CALL = re.compile(
-    r"\b(?:system|exec\w{0,9}|popen\w?|spawn\w{0,9}|Process\.Start|Command::new|run)\s{0,9}[\s(]\s{0,9}"
+    r"\b(?:system|shell|exec\w{0,9}|popen\w?|spawn\w{0,9}|Process\.Start|Command::new|run)\s{0,9}[\s(]\s{0,9}"
     r"([\"\x27])([^\"\x27]{1,999})\1|[\"\x27]([^\"\x27]{1,999})[\"\x27]\.!|`([^`]{1,999})`"
 )
 _OPTION_NAME = re.compile(r"^-{1,2}[\w-]*=")
@@ -58,6 +58,7 @@ def judge_outputs(call: Call, policy: Policy) -> None:
             written.append(field.with_text(field.text.partition("=")[2]))
     for entry in policy.outputs.get(call.name, ()):
         named = call.given_to(*entry.options)
+        named += call.operands[entry.operand - 1 : entry.operand] if entry.operand else []
         named += (call.fields[0].with_text(path) for path in _matches(call, entry.text))
         for target in named:
             file = known_as(target.text, call.state)

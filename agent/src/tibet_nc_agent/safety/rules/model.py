@@ -89,10 +89,11 @@ class ProgramText(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 class Output(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """Paths that a command writes: values of options, or the last group of a match."""
+    """Paths that a command writes: values of options, an operand, or the last group of a match."""
 
     commands: tuple[str, ...]
     options: tuple[str, ...] = ()
+    operand: int = 0  # which of them it is, counted from 1
     text: tuple[str, ...] = ()
 
 
