@@ -7,7 +7,7 @@ import pytest
 
 from tests.executor.rig import OPERATOR, ROOM, Connect, Executor, records
 from tests.executor.shell.driver import commands_of, until
-from tibet_nc_protocol.messages import Finished, Started, Status, StatusReport
+from tibet_nc_protocol.messages import Denied, Finished, Started, Status, StatusReport
 from tibet_nc_protocol.records import Aborted, Intent, Outcome, Session
 from tibet_nc_protocol.terms import Reason
 
@@ -58,6 +58,32 @@ async def test_stopped_in_the_middle_it_records_how_the_command_ended(
     assert [record.reason for record in outcomes] == [Reason.KILLED]
     assert "the executor was stopped" in outcomes[0].notes
     assert isinstance(records(executor)[-2], Session)
+
+
+async def test_who_asked_is_told_before_a_stop_ends_the_connection(
+    executor: Executor, connect: Connect
+) -> None:
+    """A stop answers what runs and what waits for that: no other executor may ever come (I4)."""
+    client = await connect(executor)
+    running = client.request("sleep 30")
+    await client.send(running)
+    assert isinstance(await client.receive(), Started)
+    waiting = [client.request("true") for _ in range(2)]
+    for request in waiting:
+        await client.send(request)
+    await client.send(Status(request=client.number(), room=ROOM, sender=OPERATOR))
+    assert isinstance(await client.receive(), StatusReport)  # all of it has arrived
+    assert executor.stop() == 0
+    answers = await client.ended()
+    finished = answers.pop(0)
+    assert isinstance(finished, Finished)
+    assert (finished.request, finished.reason) == (running.request, Reason.KILLED)
+    assert "the executor was stopped" in finished.notes
+    assert [
+        (answer.request, answer.reason) for answer in answers if isinstance(answer, Denied)
+    ] == [(request.request, "nothing was run: the executor was stopped") for request in waiting]
+    (intent,) = [record for record in records(executor) if isinstance(record, Intent)]
+    assert intent.run == finished.run
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a uid of the shell's own")

@@ -40,6 +40,9 @@ READ_BYTES: Final = 64 * 1024
 REQUESTS_AT_ONCE: Final = 256
 """Requests of one connection that may be under way; more wait unread, and hold up the peer."""
 
+SETTLE_S: Final = 2.0
+"""How long a peer has to take the last answers; one that hangs must not hold a stop up."""
+
 
 class Connection:
     """Serves one peer whose uid was admitted."""
@@ -72,6 +75,16 @@ class Connection:
         self._sending = asyncio.Lock()
         self._places = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refraining = False
+
+    def refrain(self) -> None:
+        """Take no more requests, since the executor stops: the agent asks the next one again."""
+        self._refraining = True
+
+    async def settle(self) -> None:
+        """Wait, not for long, until what was asked is answered."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SETTLE_S)
 
     async def serve(self) -> None:
         """Serve until the peer leaves or breaks the rules. What it started goes on."""
@@ -98,7 +111,8 @@ class Connection:
         frames = FrameReader()
         while data := await self._reader.read(READ_BYTES):
             for payload in frames.feed(data):
-                await self._dispatch(payload)
+                if not self._refraining:
+                    await self._dispatch(payload)
         if frames.pending:
             raise FramingError(f"the stream ended {counted(frames.pending, 'byte')} into a frame")
 

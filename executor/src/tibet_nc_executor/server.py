@@ -47,10 +47,13 @@ class Server:
             self._accept, sock=listener, cleanup_socket=False
         )
 
-    def stop(self) -> None:
-        """Accept no more and end all connections."""
+    def refrain(self) -> None:
+        """Accept no more connections."""
         if self._server is not None:
             self._server.close()
+
+    def stop(self) -> None:
+        """End all connections."""
         for writer in self._writers:
             writer.close()
 

@@ -5,7 +5,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Mapping, Sized
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -190,10 +190,12 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     )
     office = Office(facts=facts, archive=archive, runs=runs, tools=tools)
 
-    async def connection(
+    connections: set[Connection] = set()
+
+    async def serve_one(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter, role: Role
     ) -> None:
-        await Connection(
+        connection = Connection(
             reader,
             writer,
             identity=identity,
@@ -202,11 +204,16 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
             office=office,
             archive=archive,
             sessions=sessions,
-        ).serve()
+        )
+        connections.add(connection)
+        try:
+            await connection.serve()
+        finally:
+            connections.discard(connection)
 
     path = Path(config.socket.path)
     listening, ours = listener(path, gid_of(config.agent.user, "agent.user"))
-    server = Server(agent_uid=agent_uid, archive=archive, serve=connection)
+    server = Server(agent_uid=agent_uid, archive=archive, serve=serve_one)
     await server.start(listening)
     runs.make_ready()
     retention = Retention(
@@ -229,10 +236,7 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     if not shell.cage.separated:
         say("commands run as the executor's own uid: nothing separates them from the chain")
     await _until_told(duties)
-    daemon.notify("STOPPING=1")
-    say("stopping")
-    server.stop()
-    await runs.stop()
+    await _end(runs, server, connections)
     for duty in duties:
         duty.cancel()
     ended = await asyncio.gather(*duties, return_exceptions=True)
@@ -245,6 +249,21 @@ async def serve(config: Config, environment: Mapping[str, str]) -> None:
     for fault in ended:
         if isinstance(fault, Exception):
             raise fault
+
+
+async def _end(runs: Runs, server: Server, connections: Collection[Connection]) -> None:
+    """End what runs, have who asked for it told, and end all connections.
+
+    In this order, since nobody else could tell the room where no executor comes after this one.
+    """
+    daemon.notify("STOPPING=1")
+    say("stopping")
+    server.refrain()
+    for connection in connections:
+        connection.refrain()
+    await runs.stop()
+    await asyncio.gather(*(connection.settle() for connection in connections))
+    server.stop()
 
 
 def _tested(breaches: Sized) -> str:
