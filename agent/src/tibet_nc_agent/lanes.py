@@ -7,7 +7,9 @@ Different operators, and different rooms, don't wait for one another.
 """
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Turn:
         """The number of its command while that runs."""
         self.command: str | None = None
         """Its command until that has run."""
+        self.held: Final = ExitStack()
+        """What is held until it is done."""
         lane.append(self)
 
     @property
@@ -54,6 +58,7 @@ class Turn:
 
     def done(self) -> None:
         """Let the next command be answered; doing it again changes nothing."""
+        self.held.close()
         if not self._done.is_set():
             self._asked.set()
             self._done.set()

@@ -10,6 +10,8 @@ import asyncio
 import functools
 import logging
 import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -37,8 +39,22 @@ class Outbox:
     def __init__(self, matrix: Matrix) -> None:
         self._matrix = matrix
         self._sending = 0
+        self._owed = 0
+        self._stuck = False
+        """Whether what must arrive can't be sent now: nobody knows when it can."""
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @contextmanager
+    def owing(self) -> Generator[None]:
+        """Have a stop wait for an answer whose turn to be sent has not come yet."""
+        self._owed += 1
+        self._look()
+        try:
+            yield
+        finally:
+            self._owed -= 1
+            self._look()
 
     async def deliver(self, room_id: str, content: JsonObject, txn_id: str) -> None:
         """Send a message and return when the homeserver has taken it.
@@ -53,10 +69,13 @@ class Outbox:
             except TooLarge:
                 raise
             except (SendError, Refused, Unreachable) as error:
+                self._stuck = True
+                self._look()
                 if str(error) != said:
                     said = str(error)
                     log.warning("an answer in %s waits: %s", room_id, said)
             else:
+                self._stuck = False
                 return
             await asyncio.sleep(next(pauses))
 
@@ -114,7 +133,7 @@ class Outbox:
             return str(error)
 
     async def settle(self) -> None:
-        """Wait, not for long, until nothing is being sent."""
+        """Wait, not for long, until nothing is being sent, nor owed that can be sent."""
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self._idle.wait()
@@ -132,7 +151,7 @@ class Outbox:
     ) -> str:
         """Send; outside of a thread if it is not taken inside, as by a thread of another room."""
         self._sending += 1
-        self._idle.clear()
+        self._look()
         send = functools.partial(
             self._matrix.send, room_id, txn_id=txn_id, also=also, patient=patient
         )
@@ -146,5 +165,10 @@ class Outbox:
             return await send(unthreaded)
         finally:
             self._sending -= 1
-            if not self._sending:
-                self._idle.set()
+            self._look()
+
+    def _look(self) -> None:
+        if self._sending or (self._owed and not self._stuck):
+            self._idle.clear()
+        else:
+            self._idle.set()
