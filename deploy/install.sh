@@ -613,7 +613,10 @@ NEXT
 uninstall() {
     local file
     say "stopping"
-    for file in "${SERVICES[@]}" tibet-nc-executor.socket; do
+    # The executor first: the agent still tells the rooms what became of what ran. It finds no
+    # socket by which another executor would be started.
+    is_packaged || do_it rm -f /run/tibet-nc/executor.sock
+    for file in tibet-nc-executor.service tibet-nc-agent.service tibet-nc-executor.socket; do
         if [ -e "$UNITS/$file" ]; then do_it systemctl disable --quiet --now "$file"; fi
     done
     for file in "$here"/systemd/*; do do_it rm -f "$UNITS/${file##*/}"; done

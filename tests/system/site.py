@@ -2,7 +2,7 @@
 """What a sysadmin has: the machine, a homeserver, a room with an operator in it, tibet-nc."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -44,6 +44,22 @@ class Site:
                 answers.append(await operator.answer_to(event, ANSWER_SECONDS))
                 assert len(operator.answers_to(event)) == 1
             return answers
+
+    async def interrupt(self, end: Callable[[], object]) -> tuple[Seen, Seen]:
+        """End the daemons while one command runs and the next waits; return both final answers.
+
+        They are waited for right after that, so whatever gives them is still there or back then.
+        """
+        async with await self.login() as operator:
+            await operator.wait_member(self.room, self.bot.user_id)
+            sent = [
+                await operator.send_text(self.room, text) for text in ("$ sleep 9876", "$ true")
+            ]
+            await operator.wait(lambda seen: seen.body.startswith("waits until #"), ANSWER_SECONDS)
+            await asyncio.to_thread(end)
+            ran, waited = [await operator.answer_to(event, ANSWER_SECONDS) for event in sent]
+            assert [len(operator.answers_to(event)) for event in sent] == [1, 1]
+        return ran, waited
 
     async def login(self) -> Operator:
         """Log the operator in on a new device, signed by the operator's identity."""

@@ -177,13 +177,15 @@ async def test_package_and_installer_keep_apart(site: Site) -> None:
 
 
 @pytest.mark.debian13
-def test_package_is_removed(site: Site) -> None:
+async def test_package_is_removed(site: Site) -> None:
     """A removal keeps all, and who installs again is told to start it; a purge leaves nothing.
 
-    Not in an image either, where no systemd runs.
+    Not in an image either, where no systemd runs. I4: what ran and what waited is answered.
     """
     machine = site.machine
-    machine.sh("apt-get remove -y -qq tibet-nc")
+    ran, waited = await site.interrupt(lambda: machine.sh("apt-get remove -y -qq tibet-nc"))
+    assert "the executor was stopped" in ran.body
+    assert "nothing was run: the executor was stopped" in waited.body
     assert machine.sh("pgrep -u tibet-nc-agent,tibet-nc-executor", check=False) == ""
     assert not machine.exists("/usr/lib/tibet-nc")
     assert not machine.exists("/run/tibet-nc")
