@@ -177,6 +177,25 @@ async def test_package_and_installer_keep_apart(site: Site) -> None:
 
 
 @pytest.mark.debian13
+def test_package_by_the_hosts_policy(site: Site) -> None:
+    """What policy-rc.d forbids is not done; a socket that can't start leaves no half package."""
+    machine = site.machine
+    install = "apt-get install -y -qq --reinstall /srv/tibet-nc/dist/*.deb"
+    pids = [machine.pid(unit) for unit in UNITS]
+    machine.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+    machine.sh(install)
+    assert [machine.pid(unit) for unit in UNITS] == pids
+    machine.sh(
+        f"rm /usr/sbin/policy-rc.d; systemctl stop {SOCKET}; mkdir /run/tibet-nc/executor.sock"
+    )
+    assert "the executor's socket can't be started" in machine.sh(install)
+    state = machine.sh("dpkg-query --show --showformat '${Status}' tibet-nc")
+    assert state == "install ok installed"
+    machine.sh("rmdir /run/tibet-nc/executor.sock")
+    site.start()
+
+
+@pytest.mark.debian13
 async def test_package_is_removed(site: Site) -> None:
     """A removal keeps all, and who installs again is told to start it; a purge leaves nothing.
 
