@@ -21,7 +21,7 @@ _ENV_TAKES_NEXT = re.compile(r"-[iv0]*[uCaP]|--(?:unset|chdir|argv0)")
 _STARTS = re.compile(r"-[a-zA-Z]*S|--start$")
 _STARTED = re.compile(r"-[a-zA-Z]*[xa]|--exec|--startas")
 _NUMBER_OPTION = re.compile(r"-{1,2}\d+|-n-?\d+")
-_OPTION = re.compile(r"-{1,2}[A-Za-z][\w-]*")
+_LONG_OPTION = re.compile(r"--[A-Za-z][\w-]*")
 
 
 def wrap(call: Call, wrapper: Wrapper, is_known: Callable[[str], bool]) -> Stream:
@@ -65,16 +65,19 @@ def wrap(call: Call, wrapper: Wrapper, is_known: Callable[[str], bool]) -> Strea
         state = state.copy()
     if (directory := _directory(call, wrapper, index)) is not None:
         state.cwd = resolve(directory, call.state)
-    if not is_known(rest[0].plain) and any(map(_OPTION.fullmatch, call.words[:index])):
+    before = index - 1 - wrapper.skip
+    if before >= 0 and _is_unlisted(call.words[before], wrapper):
         _run_behind_value(call, rest, is_known)
     return _run_program(call, rest, state)
 
 
 def _run_behind_value(call: Call, rest: list[Field], is_known: Callable[[str], bool]) -> None:
-    """Judge what runs if an option that the tables don't know takes the first of these words."""
-    begins = (index for index, field in enumerate(rest) if is_known(field.plain))
-    if (start := next(begins, None)) is not None:
-        call.walk.run(rest[start:], call.state.mentioned(), call.stdin)
+    """Judge what runs if an option that the tables don't know takes the first of these words.
+
+    A single word behind an unknown program is no command but its verb: `ctl shutdown`.
+    """
+    if len(rest) > 2 and not is_known(rest[0].plain) and is_known(rest[1].plain):
+        call.walk.run(rest[1:], call.state.mentioned(), call.stdin)
 
 
 def _run_program(call: Call, fields: list[Field], state: State) -> Stream:
@@ -205,6 +208,12 @@ def _past_options(words: list[str], index: int, wrapper: Wrapper) -> int:
         else:
             break
     return index
+
+
+def _is_unlisted(word: str, wrapper: Wrapper) -> bool:
+    """Whether a word is a long option of which the tables don't know if it takes a value."""
+    known = word in (*wrapper.flags, *wrapper.shell) or _takes_next(word, wrapper)
+    return _LONG_OPTION.fullmatch(word) is not None and not known
 
 
 def _takes_next(word: str, wrapper: Wrapper) -> bool:
