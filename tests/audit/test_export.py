@@ -22,7 +22,7 @@ from tibet_nc_audit.complaints import Complaints
 from tibet_nc_audit.export import COLUMNS, FORMULA, tibet_lines
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.visible import visible
-from tibet_nc_protocol.layout import RECORDINGS, TOKENS
+from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, TOKENS, segment_name
 
 
 @pytest.fixture
@@ -75,6 +75,30 @@ def test_csv_and_formulas(tmp_path_factory: pytest.TempPathFactory, text: str) -
         shown = visible(prefix + text, keep="\n\t")
         assert cell == ("'" if shown.lstrip(" ").startswith(FORMULA) else "") + shown
         assert safe(done.out, keep="\r\n\t")
+
+
+EXPORTS = [["export", "--format", form] for form in ("jsonl", "csv", "html")]
+
+
+@pytest.mark.parametrize("verb", [["log"], ["log", "--json"], *EXPORTS])
+@pytest.mark.parametrize("of", ["record", "place", "text"])
+def test_damage_is_in_the_status(root: Path, verb: list[str], of: str) -> None:
+    """Whatever lists entries ends as verify does where a line or a text is bad, and goes on."""
+    whole = within(*verb, "--state", root)
+    assert (whole.status, whole.err) == (0, "")
+    if of == "text":
+        path = root / PAYLOADS / segment_name(0)
+        path.write_bytes(path.read_bytes().replace(b"df -h", b"df -k"))
+    else:
+        lines = lines_of(root)
+        lines[6] = lines[7] if of == "place" else b"{}"
+        put(root, lines)
+    number = 2 if of == "text" else 6
+    done = within(*verb, "--state", root)
+    assert (within("verify", "--state", root).status, done.status) == (1, 1)
+    assert len(done.out.splitlines()) > 10
+    if verb[0] == "export":
+        assert f"tibet-nc-audit: record {number}: " in done.err
 
 
 def test_tokens(root: Path) -> None:

@@ -115,7 +115,7 @@ def test_line_ends_have_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "Too large for this page, recordings: 3" in _block(page, "about")[0]
     chain.segments[0].write_bytes(b"\n" * 1000)
     monkeypatch.setattr(excerpt, "LINES", 100)
-    page = _page(tmp_path)
+    page = within("export", "--state", tmp_path, "--format", "html").out
     assert _block(page, "chain") == [""] * 100
     assert "Records from 100 on are not here" in _block(page, "about")[0]
 

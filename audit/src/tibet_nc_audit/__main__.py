@@ -267,8 +267,8 @@ def _log(options: argparse.Namespace, state: State) -> int:
     if unsearched:
         _complain(filters.passed_over(unsearched))
     if complaints.status != GOOD:
-        what = "the chain is damaged" if complaints.status == BAD else "not all of it can be read"
-        _complain(f"{what}: tibet-nc-audit verify says where and how")
+        good_or_read = "is good" if complaints.status == BAD else "can be read"
+        _complain(f"not all of it {good_or_read}: tibet-nc-audit verify says where and how")
     return complaints.status
 
 

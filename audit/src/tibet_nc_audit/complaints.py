@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tibet_nc_audit.entries import Entry, Kind, Text
+from tibet_nc_audit.payloads import DIFFERS
 
 GOOD: Final = 0
 BAD: Final = 1
@@ -46,11 +47,13 @@ class Complaints:
         self.say(text)
 
     def look_at(self, entry: Entry) -> None:
-        """Say what is wrong with an entry; what is wrong with its text stands there."""
+        """Say what is wrong with an entry; why its text can't be read was said of the file."""
         match entry.kind:
             case Kind.DAMAGED:
                 self.bad(f"record {entry.seq}: {entry.detail}")
             case Kind.UNREADABLE:
                 self.unread(f"record {entry.seq}: {entry.detail}")
+            case _ if entry.text is Text.DIFFERS:
+                self.bad(f"record {entry.seq}: {DIFFERS.strip('[]')}")
             case _:
                 self._unread |= entry.text is Text.UNREADABLE

@@ -65,7 +65,8 @@ def html_lines(
     """Yield the page, piece by piece; raises AuditError.
 
     Times in the filter say which records are in it; the rest of the filter, whose texts and output
-    are, and what is shown of the others: nothing. The page itself says what is bad.
+    are, and what is shown of the others: nothing. The page says itself what is bad; complained of
+    is what other formats complain of, too.
     """
     excerpt = Excerpt(state, wanted, key)
     evidence = _Evidence(state, excerpt)
@@ -74,7 +75,7 @@ def html_lines(
     top, bottom = _frame(excerpt.host)
     yield top
     yield from _blocks("chain", chain(() if first is None else (first,), lines))
-    yield from evidence.blocks(wanted)
+    yield from evidence.blocks(wanted, complaints)
     if evidence.unsearched:
         complaints.say(passed_over(evidence.unsearched))
     about = _about(excerpt, evidence, key, now, selected=_selects(wanted))
@@ -94,11 +95,12 @@ class _Evidence:
         self._state = state
         self._excerpt = excerpt
 
-    def blocks(self, wanted: Filter) -> Iterator[bytes]:
-        """Yield the elements."""
+    def blocks(self, wanted: Filter, complaints: Complaints) -> Iterator[bytes]:
+        """Yield the elements; what is wrong anywhere in the chain is complained of."""
         numbers: set[int] = set()
         room = RECORDINGS_BYTES
         for entry in entries(self._state):
+            complaints.look_at(entry)
             if not self._excerpt.start <= entry.seq < self._excerpt.end:
                 continue
             if entry.text is Text.ERASED:
