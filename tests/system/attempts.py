@@ -151,7 +151,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "leave semaphores": lambda: call(SEMGET, 0, 1, 0o600),
     "leave shared memory": lambda: call(SHMGET, 0, 4096, 0o600),
     "give a file away": lambda: os.chown(state(), -1, -1),
-    "change its niceness": lambda: os.setpriority(os.PRIO_PROCESS, 0, 5),
+    "change its niceness": lambda: os.setpriority(os.PRIO_PROCESS, 0, 19),
     "name its uid": lambda: os.setuid(os.getuid()),
     "name its gid": lambda: os.setgid(os.getgid()),
     "make files for others": files_for_others,
