@@ -3,8 +3,10 @@
 
 import os
 import pty
+import select
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -113,6 +115,45 @@ def test_a_replay_that_is_ended(root: Path, how: signal.Signals) -> None:
     os.close(master)
     assert received.startswith(b"\x1b[1mbold")
     assert received.endswith(RESET)
+
+
+def test_a_replay_that_is_stopped(root: Path) -> None:
+    """Whoever stops a replay (Ctrl-Z), and again after going on, gets the terminal's modes back."""
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [*LISTENING, *PROGRAM, "replay", "--state", root, "1", "--speed", "0.001"],
+        stdin=slave,
+        stdout=slave,
+        process_group=0,  # one that a shell could continue: any other isn't stopped
+    ) as program:
+        os.close(slave)
+        received = os.read(master, 65536)
+        try:
+            for _ in range(2):
+                _await_catching(program.pid, signal.SIGTSTP)
+                program.send_signal(signal.SIGTSTP)
+                os.waitid(os.P_PID, program.pid, os.WSTOPPED)
+                while not received.endswith(RESET):
+                    assert select.select([master], [], [], 10)[0]
+                    received += os.read(master, 65536)
+                received = b""
+                program.send_signal(signal.SIGCONT)
+            program.send_signal(signal.SIGTERM)
+            assert program.wait(10) == -signal.SIGTERM
+        finally:
+            program.kill()
+    os.close(master)
+
+
+def _await_catching(pid: int, number: signal.Signals) -> None:
+    """Wait until a process sleeps, which a signal that it catches ends."""
+    for _ in range(10_000):
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1
+        if caught and "State:\tS" in status:
+            return
+        time.sleep(0.001)
+    pytest.fail(f"{number.name} is not caught")
 
 
 def test_another_recording(root: Path) -> None:

@@ -3,10 +3,11 @@
 
 To a terminal go the very bytes, which is what makes it look as it did; they are a command's output
 and may do to the terminal whatever output can, so afterwards its modes are set back, whatever ends
-it. Anywhere else the output is made visible text, unless the bytes are asked for.
+or stops it. Anywhere else the output is made visible text, unless the bytes are asked for.
 """
 
 import codecs
+import os
 import sys
 import termios
 import time
@@ -18,7 +19,7 @@ import msgspec
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import Tally
-from tibet_nc_audit.unwinding import unwinding
+from tibet_nc_audit.unwinding import suspending, unwinding
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import RECORDINGS
@@ -97,16 +98,20 @@ def play_out(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
-    with unwinding():
+    def set_back() -> None:
+        if terminal:
+            # Not through the buffer: a stop may come while that is being written.
+            os.write(sys.stdout.fileno(), RESET)
+            _forget_answers()
+
+    with unwinding(), suspending(set_back):
         try:
             play(frames, write, speed=speed)
         finally:
             if text is not None:
                 sys.stdout.buffer.write(text.feed(b"", last=True).encode())
-            if terminal:
-                sys.stdout.buffer.write(RESET)
-                _forget_answers()
             sys.stdout.buffer.flush()
+            set_back()
 
 
 def _forget_answers() -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Ending by a signal, but only when what was begun is undone: as Ctrl-C does by itself."""
+"""Ending or stopping by a signal, but only when what was begun is undone."""
 
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
@@ -38,6 +38,32 @@ def unwinding() -> Generator[None]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def suspending(undo: Callable[[], None]) -> Generator[None]:
+    """Have a request to stop (Ctrl-Z) undo what was begun first; we go on when we are continued.
+
+    ``undo`` is called between any two steps of ours, so it may use nothing that isn't reentrant.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()  # no other can take any
+        or signal.getsignal(signal.SIGTSTP) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        undo()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.signal(number, stop)  # from here on we have been continued
+
+    signal.signal(signal.SIGTSTP, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
