@@ -162,13 +162,25 @@ WRONG: list[tuple[Callable[[bytes], bytes], Callable[[Outcome], Outcome], What, 
         What.RECORDING,
         "the record says that nothing was printed, with another SHA-256",
     ),
+    (
+        lambda line: line,
+        lambda outcome: msgspec.structs.replace(outcome, recording=""),
+        What.RECORDING,
+        "the record names another file",
+    ),
+    (
+        lambda line: line,
+        lambda outcome: msgspec.structs.replace(outcome, recorded_bytes=0),
+        What.RECORDING,
+        "another length",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("token", "alter", "what", "reason"),
     WRONG,
-    ids=["content hash", "state", "recording's name", "lengths", "nothing"],
+    ids=["content hash", "state", "recording's name", "lengths", "nothing", "no name", "none kept"],
 )
 def test_the_executor_itself_is_wrong(
     tmp_path: Path,
@@ -201,6 +213,18 @@ def test_a_recording_longer_than_recorded(tmp_path: Path) -> None:
     found = report(tmp_path)
     assert found.first_bad is not None
     assert (found.first_bad.expected, found.first_bad.found) == ("10 bytes", "12 bytes")
+
+
+def test_a_recording_with_a_line_more(tmp_path: Path) -> None:
+    """A line that is none of a recording's is found, though all that was printed is there."""
+    chain = Chain(tmp_path)
+    chain.outcome(chain.intent("id"), b"uid=0")
+    path = tmp_path / RECORDINGS / "000000000001.cast"
+    header, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([header, b"none\n", *rest]))
+    (finding,) = report(tmp_path).findings
+    assert (finding.what, finding.record) == (What.RECORDING, 2)
+    assert finding.reason.startswith("line 2: ")
 
 
 def test_a_recording_whose_last_bytes_players_would_not_show(tmp_path: Path) -> None:
