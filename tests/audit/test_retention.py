@@ -38,6 +38,7 @@ def test_what_is_on_record_as_deleted_is_no_fault(chain: Chain) -> None:
     assert done.status == 0, done.out
     assert "1 agree" in done.out
     assert "0 [erased], 3 deleted by retention" in done.out
+    assert "\nerasures " not in done.out
 
 
 def test_without_a_record_it_is_a_fault(chain: Chain) -> None:
