@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.acting import NOBODY, acting_as
 from tests.agent.executor import Peer, listening
 from tests.agent.link import answer_jobs, failure_of, finished, jobs, link_to, run, running, started
 from tibet_nc_agent.link_error import LinkDownError
 from tibet_nc_protocol.messages import JobsReport, Run
-
-NOBODY = 65534
 
 
 @contextlib.contextmanager
@@ -27,11 +26,8 @@ def unprivileged(directory: Path) -> Generator[int]:
         yield os.getuid()
         return
     os.chown(directory, NOBODY, NOBODY)
-    os.seteuid(NOBODY)
-    try:
+    with acting_as(NOBODY):
         yield NOBODY
-    finally:
-        os.seteuid(0)
 
 
 async def test_open_requests_fail_and_can_be_asked_again(socket_path: Path) -> None:

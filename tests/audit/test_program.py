@@ -8,12 +8,12 @@ import pty
 import re
 import subprocess
 import termios
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.acting import NOBODY, acting_as
 from tests.audit.chains import EXECUTOR, Chain, sample
 from tests.audit.program import PROGRAM, process, within
 from tests.audit.verdicts import lines_of, put
@@ -256,19 +256,6 @@ def test_no_chain(tmp_path: Path, verb: str) -> None:
         assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
 
 
-@contextmanager
-def _as_nobody() -> Generator[None]:
-    """Give up root for a while, which may read everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.mark.parametrize("name", [".", "chain"])
 def test_unreadable_directories(root: Path, name: str) -> None:
     """Where nothing may be read there is one clear error, and no verdict (others: test_unread)."""
@@ -280,7 +267,7 @@ def test_unreadable_directories(root: Path, name: str) -> None:
             parent.chmod(0o755)
     (root / name).chmod(0)
     try:
-        with _as_nobody():
+        with acting_as(NOBODY):
             done = within("verify", "--state", root)
     finally:
         (root / name).chmod(0o755)

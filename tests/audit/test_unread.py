@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.acting import NOBODY, acting_as
 from tests.audit.chains import LATER, Chain, sample
 from tests.audit.program import KEY, process, within
 from tests.audit.test_crosscheck_journal import as_export, journal_of
@@ -48,11 +49,8 @@ def _unread(path: Path, how: str) -> Generator[None]:
     """Have something be there that isn't read: of another kind, or not for who asks."""
     if how == "closed":
         path.chmod(0)
-        os.seteuid(65534)
-        try:
+        with acting_as(NOBODY):
             yield
-        finally:
-            os.seteuid(0)
         return
     aside = path.rename(path.parent.parent / "aside")
     match how:

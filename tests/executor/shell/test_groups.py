@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.acting import acting_as
 from tests.executor.shell.driver import LIMITS
 from tests.mounts import mount_memory, private_mounts
 from tests.separation import delegate_cgroup, remove_cgroup
@@ -139,11 +140,8 @@ async def test_what_may_not_be_ended_is_not_waited_for(top: Path, sleepers: Slee
     for path in (top, own, own / "cgroup.kill"):
         os.chown(path, 64299, 64299)
     waiting = pauses()
-    os.seteuid(64299)
-    try:
+    with acting_as(64299):
         remains = await CgroupBase(top).clear(waiting)
-    finally:
-        os.seteuid(0)
     assert (remains.killed, remains.surviving) == (1, 1)
     assert waiting.given_up == 0
     assert foreign.exists()

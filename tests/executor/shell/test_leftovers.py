@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Nothing outlives its command (I6), and nothing of another command is touched."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.acting import acting_as
 from tests.executor.shell.driver import (
     AS_ROOT,
     begin,
@@ -168,12 +168,9 @@ async def test_what_can_not_be_ended_keeps_its_group(
     await running.printed(b"\n")
     await until(lambda: bool(sleepers("sleep 4720")))
     group = int(running.output.split()[-1])
-    os.seteuid(STRANGER)
-    try:
+    with acting_as(STRANGER):
         running.command.write(b"\n")
         done = await running.done()
-    finally:
-        os.seteuid(0)
     assert "something it left running could not be killed" in done.ending.notes
     cells = [shell.cage.open() for _ in range(3)]
     assert group not in {cell.group for cell in cells}
