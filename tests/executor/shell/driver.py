@@ -17,6 +17,8 @@ from tibet_nc_executor.settings import SEARCH_PATH, ResourceLimits, ShellSetting
 from tibet_nc_executor.shell import Shell
 
 SECONDS: Final = 20.0  # far above what anything here takes; a test that waits longer has failed
+SHORT_S: Final = 1.5
+"""A limit of a command's time that is met, but not before its shell is there on a slow machine."""
 AS_ROOT: Final = os.geteuid() == 0
 ASLEEP: Final = "until [[ $(</proc/$(jobs -p)/comm) == sleep ]]; do :; done"
 """Shell text that waits until the one job in the background has become a ``sleep``.

@@ -7,13 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.shell.driver import ASLEEP, Running, begin, commands_of, settings_for, until
+from tests.executor.shell.driver import (
+    ASLEEP,
+    SHORT_S,
+    Running,
+    begin,
+    commands_of,
+    settings_for,
+    until,
+)
 from tibet_nc_executor.background import Background
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.command import Command
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
+
+GATED = "until [ -e gate ]; do sleep 0.05; done;"
+"""Waits for a file in the home, where commands begin."""
 
 
 class Leaving(Running):
@@ -77,10 +88,11 @@ async def test_it_goes_on_and_is_ended(shell: Shell, name: str) -> None:
         assert running(shell, "") == []
 
 
-async def test_it_ends_by_itself(shell: Shell) -> None:
+async def test_it_ends_by_itself(shell: Shell, home: Path) -> None:
     """When the last process has ended nothing is left, the shell that held on included."""
-    left = await leave(shell, "(sleep 0.3; echo late) & echo up")
+    left = await leave(shell, f"({GATED} echo late) & echo up")
     assert (await left.done()).output == b"up\n"
+    (home / "gate").touch()
     left.command.write(b"nobody reads this\n")
     rest = await asyncio.wait_for(left.background.wait(), 20)
     assert (rest.reason, rest.killed) == (Reason.EXITED, 0)
@@ -92,8 +104,8 @@ async def test_it_ends_by_itself(shell: Shell) -> None:
 async def test_output_is_cut_exactly(shell: Shell) -> None:
     """Every byte before the command's end is the command's, every later one is the rest's."""
     text = (
-        "(for i in {1..3000}; do echo line $i; done; kill -USR1 $$; sleep 4741 & wait;"
-        " echo no) & trap 'exit 0' USR1; while :; do :; done"
+        "trap 'exit 0' USR1; (for i in {1..3000}; do echo line $i; done; kill -USR1 $$;"
+        " sleep 4741 & wait; echo no) & while :; do :; done"
     )
     left = await leave(shell, text)
     await left.done()
@@ -157,10 +169,11 @@ async def test_a_shell_that_ended_its_session_leaves_nothing(shell: Shell, end: 
     assert running(shell, "sleep 4743") == []
 
 
-async def test_a_shell_that_was_stopped_meanwhile(shell: Shell) -> None:
+async def test_a_shell_that_was_stopped_meanwhile(shell: Shell, home: Path) -> None:
     """What is left may stop the shell that holds on for it: all of it ends all the same."""
-    left = await leave(shell, "(sleep 0.1; kill -STOP $$) & echo up")
+    left = await leave(shell, f"({GATED} kill -STOP $$) & echo up")
     await left.done()
+    (home / "gate").touch()
     rest = await asyncio.wait_for(left.background.wait(), 20)
     assert rest.reason is Reason.EXITED
     assert running(shell, "") == [] or not shell.cage.separated
@@ -260,7 +273,7 @@ async def test_a_killed_command_leaves_nothing(shell: Shell) -> None:
 
 async def test_a_limit_leaves_nothing(kind: Containment, home: Path) -> None:
     """Nor does a command that met its limit."""
-    shell = Shell(settings_for(kind, home, total_s=0.3, grace_s=0.1))
+    shell = Shell(settings_for(kind, home, total_s=SHORT_S, grace_s=0.1))
     left = await leave(shell, "setsid sleep 4745 & echo up; sleep 100")
     done = await left.done()
     assert (done.ending.reason, done.ending.leftover) == (Reason.TIMED_OUT, 0)
@@ -276,15 +289,16 @@ async def test_a_forged_last_word(shell: Shell) -> None:
     assert running(shell, "sleep 4746") == []
 
 
-async def both(command: Command) -> None:
-    """Wait for a command's end, and for that of what it left."""
+async def both(command: Command, home: Path) -> None:
+    """Wait for a command's end, and for that of what it left, which may go on then."""
     await command.wait()
+    (home / "gate").touch()
     if command.background is not None:
         await command.background.wait()
 
 
-@pytest.mark.parametrize("text", ["while :; do echo x; done", "sleep 0.2; echo x; sleep 4774"])
-async def test_output_that_nobody_takes_ends_it(shell: Shell, text: str) -> None:
+@pytest.mark.parametrize("text", ["while :; do echo x; done", f"{GATED} echo x; sleep 4774"])
+async def test_output_that_nobody_takes_ends_it(shell: Shell, home: Path, text: str) -> None:
     """What prints on though its consumer has failed is killed, and whoever waits is told (I6)."""
 
     def fail(_data: bytes) -> None:
@@ -292,6 +306,6 @@ async def test_output_that_nobody_takes_ends_it(shell: Shell, text: str) -> None
 
     command = await shell.start(f"({text}) &", shell.new_session(), lambda _data: None, fail)
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(both(command), 20)
+        await asyncio.wait_for(both(command, home), 20)
     assert running(shell, "sleep 4774") == []
     assert running(shell, "") == [] or not shell.cage.separated

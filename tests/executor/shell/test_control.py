@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.shell.driver import LIMITS, begin, commands_of, run, settings_for, until
+from tests.executor.shell.driver import (
+    LIMITS,
+    SHORT_S,
+    begin,
+    commands_of,
+    run,
+    settings_for,
+    until,
+)
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.command import INPUT_BYTES, MISSED, InputError
 from tibet_nc_executor.shell import Shell
@@ -303,31 +311,31 @@ async def test_size_of_the_terminal(shell: Shell) -> None:
 
 async def test_idle_limit(kind: Containment, home: Path) -> None:
     """A command that prints nothing for too long ends; what it printed is there."""
-    shell = Shell(settings_for(kind, home, idle_s=0.3))
+    shell = Shell(settings_for(kind, home, idle_s=SHORT_S))
     done = await run(shell, "echo before; sleep 100; echo no")
     assert (done.ending.reason, done.output) == (Reason.IDLE, b"before\n")
-    assert "nothing was printed for 0.3 s" in done.ending.notes
+    assert f"nothing was printed for {SHORT_S} s" in done.ending.notes
 
 
 async def test_idle_limit_restarts_on_output(kind: Containment, home: Path) -> None:
     """A command that prints now and then lives longer than the idle limit."""
-    shell = Shell(settings_for(kind, home, idle_s=0.6))
-    done = await run(shell, "for i in 1 2 3 4 5; do sleep 0.2; echo $i; done")
+    shell = Shell(settings_for(kind, home, idle_s=SHORT_S))
+    done = await run(shell, "for i in 1 2 3 4 5; do sleep 0.4; echo $i; done")
     assert (done.ending.exit, done.output) == (0, b"1\n2\n3\n4\n5\n")
 
 
 async def test_total_limit(kind: Containment, home: Path) -> None:
     """A command that prints for ever ends by the total limit, with what it printed."""
-    shell = Shell(settings_for(kind, home, total_s=0.3))
+    shell = Shell(settings_for(kind, home, total_s=SHORT_S))
     done = await run(shell, "while :; do echo x; sleep 0.02; done")
     assert done.ending.reason is Reason.TIMED_OUT
     assert done.output.startswith(b"x\nx\n")
-    assert "the limit of 0.3 s was reached" in done.ending.notes
+    assert f"the limit of {SHORT_S} s was reached" in done.ending.notes
 
 
 async def test_a_limit_lets_a_command_clean_up(kind: Containment, home: Path) -> None:
     """SIGTERM comes first, so traps run and the state is kept."""
-    shell = Shell(settings_for(kind, home, total_s=0.3, grace_s=10))
+    shell = Shell(settings_for(kind, home, total_s=SHORT_S, grace_s=10))
     session = shell.new_session()
     text = "a=1; trap 'echo cleaned; exit 8' TERM; while :; do :; done"
     done = await run(shell, text, session)
@@ -338,7 +346,7 @@ async def test_a_limit_lets_a_command_clean_up(kind: Containment, home: Path) ->
 
 async def test_a_limit_ends_what_will_not_end(kind: Containment, home: Path) -> None:
     """After the grace everything is killed."""
-    shell = Shell(settings_for(kind, home, total_s=0.2, grace_s=0.1))
+    shell = Shell(settings_for(kind, home, total_s=SHORT_S, grace_s=0.1))
     done = await run(shell, "trap '' TERM; while :; do sleep 1; done")
     assert (done.ending.signal, done.ending.reason) == (signal.SIGKILL, Reason.TIMED_OUT)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.executor.injection import descriptors_left
-from tests.executor.shell.driver import ASLEEP, begin, commands_of, run, settings_for
+from tests.executor.shell.driver import ASLEEP, SHORT_S, begin, commands_of, run, settings_for
 from tests.executor.shell.test_background import leave, running
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.door import Door
@@ -86,9 +86,9 @@ async def test_a_command_that_ends_leaves_nothing(shell: Shell) -> None:
 
 async def test_a_limit_holds(kind: Containment, home: Path) -> None:
     """A command whose time is over when nobody can be asked to end is killed after its grace."""
-    shell = Shell(settings_for(kind, home, total_s=0.3, grace_s=0.1))
+    shell = Shell(settings_for(kind, home, total_s=SHORT_S, grace_s=0.1))
     running = await begin(shell, "echo up; sleep 4776")
     await running.printed(b"up")
     with descriptors_left(0):
-        await asyncio.sleep(LOOKS_S)
+        await asyncio.sleep(SHORT_S + LOOKS_S)
     assert (await running.done()).ending.reason is Reason.TIMED_OUT
