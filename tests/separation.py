@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,8 +146,8 @@ def remove_cgroup(top: Path) -> None:
         for _ in range(200):
             try:
                 os.rmdir(directory)
-            except OSError:
-                os.sched_yield()
+            except OSError:  # what was killed may take a moment to be gone
+                time.sleep(0.01)
             else:
                 break
 

@@ -4,6 +4,7 @@
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.executor.rig import OPERATOR, OTHER_OPERATOR, ROOM, Client, Executor
+from tests.executor.shell.driver import commands_of
 from tibet_nc_protocol.messages import CloseSession, Denied, Finished, Response, Started
 from tibet_nc_protocol.terms import DenialCode
 
@@ -35,6 +37,9 @@ def none_left(uid: int) -> Generator[None]:
     become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     others = [subprocess.Popen([*become, "sleep", "1000"]) for _ in range(PROCESSES)]
     try:
+        while len([line for line in commands_of(uid) if line == "sleep 1000 "]) < PROCESSES:
+            assert [other.args for other in others if other.poll() is not None] == []
+            time.sleep(0.01)
         yield
     finally:
         for other in others:

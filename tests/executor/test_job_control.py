@@ -198,7 +198,7 @@ async def test_what_is_stopped_while_its_intent_is_on_its_way_does_not_start(
         )  # from now on the disk isn't waited for
         before = chain.stat().st_size
         await client.send(client.request("echo ran"))
-        await until(lambda: chain.stat().st_size > before)
+        await until(lambda: b'"kind":"intent"' in chain.read_bytes()[before:])
         await client.send(Stop(request=client.number(), room=ROOM, sender=OPERATOR))
         answers = [await client.receive() for _ in range(3)]
     (denied,) = [answer for answer in answers if isinstance(answer, Denied)]

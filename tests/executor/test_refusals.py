@@ -132,7 +132,9 @@ async def test_whatever_is_wrong_with_the_pins_is_an_answer(
 async def test_what_runs_or_ran_is_not_refused(executor: Executor, connect: Connect) -> None:
     """An agent that has lost its memory is told so, and no record calls it refused (I3)."""
     client = await connect(executor)
-    await client.send(client.request("sleep 1", event="$running"))
+    gate = executor.directory / "gate"
+    waits = f"until [ -e {gate} ]; do sleep 0.1; done"
+    await client.send(client.request(waits, event="$running"))
     assert isinstance(await client.receive(), Started)
     await client.send(client.request("true", event="$waiting"))
     for event in ("$running", "$waiting"):
@@ -140,6 +142,7 @@ async def test_what_runs_or_ran_is_not_refused(executor: Executor, connect: Conn
         denied = await client.receive()
         assert isinstance(denied, Denied)
         assert denied.code is DenialCode.RAN
+    gate.touch()
     ended = 0
     while ended < 2:
         ended += isinstance(await client.receive(), Finished)

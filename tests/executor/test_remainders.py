@@ -21,9 +21,11 @@ from tibet_nc_protocol.messages import (
     CloseSession,
     Denied,
     Done,
+    Finished,
     Jobs,
     JobsReport,
     Recorded,
+    Started,
     Stop,
     Tail,
     TailReport,
@@ -91,14 +93,23 @@ async def test_the_next_answer_says_that_it_has_ended(
     made = await run(client, "mkfifo gate; pwd")
     left = await run(client, "(read -r x <gate; printf late) & true")
     others = await run(client, "sleep 4761 & true")
+    on_record = executor.directory / "on-record"
     if when == "meanwhile":
-        finished = await run(client, "echo >gate; sleep 2")
+        text = f"echo >gate; until [ -e {on_record} ]; do sleep 0.1; done"
+        await client.send(client.request(text))
+        assert isinstance(await client.receive(), Started)
     else:
         gate = Path(made.output.decode().strip()) / "gate"
         await asyncio.to_thread(gate.write_text, "\n")
-        await until(lambda: len(remainders(executor)) >= 1)
-        while left.number in [job.number for job in await jobs(client)]:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: len(remainders(executor)) >= 1)
+    while left.number in [job.number for job in await jobs(client)]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    if when == "meanwhile":
+        on_record.touch()
+        answer = await client.receive()
+        assert isinstance(answer, Finished)
+        finished = answer
+    else:
         finished = await run(client, "true")
     told = [note for note in finished.notes if note.startswith(f"what #{left.number} left ")]
     assert len(told) == 1

@@ -41,7 +41,7 @@ async def test_it_is_synced_once_at_a_time(path: Path, file: int, tmp_path: Path
     writeback = Writeback()
     before = opened()
     trace = tmp_path / "trace"
-    with traced(os.getpid(), trace, "inject=fdatasync:delay_enter=200ms", [path]):
+    with traced(os.getpid(), trace, "inject=fdatasync:delay_enter=2s:when=1", [path]):
         writeback.wrote(file, REST_BYTES)
         await writeback.settle(file)
         held = opened()

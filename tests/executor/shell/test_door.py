@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -73,7 +74,7 @@ async def test_a_command_looks_the_same_whether_one_waited(shell: Shell) -> None
 
     def constant(output: bytes, pid: bytes) -> list[bytes]:
         return [
-            line.replace(pid, b"PID")
+            re.sub(rb"\b%s\b" % pid, b"PID", line)
             for line in output.splitlines()
             if not line.startswith(varying)
         ]
