@@ -17,32 +17,34 @@ def slow() -> int:
     return threading.get_ident()
 
 
-async def settled(disk: Disk, call: Callable[[], int]) -> int:
-    """Make a call until the disk has made up its mind about it; return the last one's thread."""
-    for _ in range(19):
-        await disk(call)
-    return await disk(call)
+async def mostly_here(disk: Disk, call: Callable[[], int]) -> bool:
+    """Make a call until the disk has made up its mind about it; say if that was mostly at once.
+
+    Not always: a busy machine may hold up any of them.
+    """
+    threads = [await disk(call) for _ in range(20)]
+    return threads.count(threading.get_ident()) > len(threads) / 2
 
 
 async def test_quick_calls_are_made_at_once() -> None:
     """What mostly returns at once is called without a thread; what doesn't is called by one."""
-    disk, here = Disk(), threading.get_ident()
-    assert await settled(disk, threading.get_ident) == here
-    assert await settled(disk, slow) != here
-    assert await settled(disk, threading.get_ident) == here
+    disk = Disk()
+    assert await mostly_here(disk, threading.get_ident)
+    assert not await mostly_here(disk, slow)
+    assert await mostly_here(disk, threading.get_ident)
     disk.close()
 
 
 async def test_calls_keep_their_order() -> None:
     """A quick call doesn't overtake one that a thread still makes, nor run beside it."""
     disk, made = Disk(), list[int]()
-    await settled(disk, threading.get_ident)
+    await mostly_here(disk, threading.get_ident)
 
     def first() -> None:
         time.sleep(0.05)
         made.append(1)
 
-    await settled(disk, slow)
+    await mostly_here(disk, slow)
     waiting = asyncio.create_task(disk(first))
     await asyncio.sleep(0)
     disk._usual_s = 0.0  # as if all before had been quick

@@ -167,15 +167,17 @@ def test_the_key_refuses_by_itself(mine: Path) -> None:
 
 def test_who_cosigns_waits_for_who_cosigns_already(mine: Path) -> None:
     """Two at once would both look before either remembers, and sign two checkpoints (I8)."""
-    key, file = load_key(mine), f":{mine.stat().st_ino} "
+    key, ours = load_key(mine), f" {os.getpid()} "
 
     def waits() -> bool:
-        return any(" -> " in line and file in line for line in LOCKS.read_text().splitlines())
+        return any(" -> " in line and ours in line for line in LOCKS.read_text().splitlines())
 
-    with mine.open("rb") as other, ThreadPoolExecutor(1) as pool:
+    end = time.monotonic() + 20
+    with ThreadPoolExecutor(1) as pool, mine.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         signing = pool.submit(cosign, key, note(7, bytes(32)), 1_800_000_000)
         while not (signing.done() or waits()):
+            assert time.monotonic() < end, LOCKS.read_text()
             time.sleep(0.01)
         assert seen(key, "example.org/log") is None
         fcntl.flock(other, fcntl.LOCK_UN)

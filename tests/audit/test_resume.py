@@ -3,6 +3,7 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -280,12 +281,18 @@ def _children() -> list[str]:
     """Return the command lines of our children that verify; the fork server itself stays."""
     found: list[str] = []
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            line = Path(f"/proc/{pid}/cmdline")
-            text = line.read_bytes().decode(errors="replace") if line.exists() else ""
-            if "forkserver" not in text and "resource_tracker" not in text:
+        for pid in (_said(task / "children") or "").split():
+            text = _said(Path(f"/proc/{pid}/cmdline"))
+            if text is not None and "forkserver" not in text and "resource_tracker" not in text:
                 found.append(text)
     return found
+
+
+def _said(path: Path) -> str | None:
+    """Return what the kernel says of a process or thread, None if that has ended meanwhile."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return path.read_text(errors="replace")
+    return None
 
 
 @EACH
