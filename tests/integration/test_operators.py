@@ -137,10 +137,14 @@ async def test_only_root_pins(host: Host, operator: Operator) -> None:
     assert not host.pins.exists()
 
 
-def owner_of(port: int) -> int:
-    """Return whose the socket on a port of this machine is, as the kernel says."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    (uid,) = {int(line.split()[7]) for line in lines if line.split()[1].endswith(f":{port:04X}")}
+def owner_of(port: int, other: int) -> int:
+    """Return whose the socket on a port of this machine is, as the kernel says.
+
+    It leads to the ``other`` port: what has ended may still have this one, and is nobody's.
+    """
+    ends = [f":{port:04X}", f":{other:04X}"]
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (uid,) = [int(each[7]) for each in sockets if [each[1][-5:], each[2][-5:]] == ends]
     return uid
 
 
@@ -152,7 +156,8 @@ async def test_root_itself_asks_no_homeserver(
     owners: set[int] = set()
 
     def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        owners.add(owner_of(writer.get_extra_info("peername")[1]))
+        ports = (writer.get_extra_info(name)[1] for name in ("peername", "sockname"))
+        owners.add(owner_of(*ports))
         writer.close()
 
     server = await asyncio.start_server(look, "127.0.0.1", 0)
