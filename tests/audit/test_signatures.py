@@ -145,16 +145,49 @@ def test_an_interrupt_is_quiet(tmp_path: Path, how: str) -> None:
         _awaited(lambda: not _session(program.pid))
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_outlives_the_program(tmp_path: Path, by: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("how", "whom", "by"),
+    [
+        ("as it begins", "program", signal.SIGTERM),
+        ("at work", "program", signal.SIGTERM),
+        ("at work", "group", signal.SIGTERM),
+        ("at work", "group", signal.SIGHUP),
+    ],
+)
+def test_a_request_to_end_is_quiet(tmp_path: Path, how: str, whom: str, by: signal.Signals) -> None:
+    """Asked to end, the program ends its processes first, and leaves nothing that is warned of.
+
+    timeout(1), and a terminal that is closed, ask its whole group.
+    """
+    with _program(tmp_path) as program:
+        workers = _awaited(lambda: _workers(program.pid))
+        if how == "at work":
+            _awaited(lambda: all(map(_has_begun, workers)))
+        (os.kill if whom == "program" else os.killpg)(program.pid, by)
+        out, err = program.communicate(timeout=WAIT_SECONDS)
+        assert (program.returncode, out, err) == (-by, b"", b"")
+        _awaited(lambda: not _session(program.pid))
+
+
+def test_a_worker_of_the_program_that_is_ended(tmp_path: Path) -> None:
+    """The program says so, too, though what it writes to a process that ended would end it."""
+    with _program(tmp_path) as program:
+        workers = _awaited(lambda: _workers(program.pid))
+        os.kill(workers[0], signal.SIGKILL)
+        out, err = program.communicate(timeout=WAIT_SECONDS)
+    said = b"tibet-nc-audit: a process that verified signatures was ended\n"
+    assert (program.returncode, out, err) == (2, b"", said)
+
+
+def test_nothing_outlives_the_program(tmp_path: Path) -> None:
     """Where the program is killed, its processes end with it."""
     with _program(tmp_path) as program:
         workers = _awaited(lambda: _workers(program.pid))
         program.send_signal(signal.SIGSTOP)
         _awaited(lambda: all(map(_has_begun, workers)))
-        program.send_signal(by)
+        program.kill()
         program.send_signal(signal.SIGCONT)
-        assert program.wait(WAIT_SECONDS) == -by
+        assert program.wait(WAIT_SECONDS) == -signal.SIGKILL
         _awaited(lambda: not _session(program.pid))
 
 

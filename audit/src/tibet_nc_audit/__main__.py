@@ -60,6 +60,7 @@ from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.recordings import check_recording, name_of
 from tibet_nc_audit.report import Report
+from tibet_nc_audit.unwinding import unwinding
 from tibet_nc_audit.verify import verify
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol import proofs
@@ -117,19 +118,20 @@ def _verify(options: argparse.Namespace, state: State) -> int:
     resume = None if options.resume_from is None else heads.load(options.resume_from)
     progress = Progress(sys.stderr, state.chain_bytes())
     kept: list[heads.SavedHead] = []
-    try:
-        report = verify(
-            state,
-            key=option_values.key(options),
-            heads=held,
-            depth=option_values.depth(options),
-            resume=resume,
-            jobs=options.jobs,
-            report=lambda done, records: progress.show(done, counted(records, "record")),
-            keep=kept.append,
-        )
-    finally:
-        progress.clear()
+    with unwinding():  # the processes that verify signatures are ended before we are
+        try:
+            report = verify(
+                state,
+                key=option_values.key(options),
+                heads=held,
+                depth=option_values.depth(options),
+                resume=resume,
+                jobs=options.jobs,
+                report=lambda done, records: progress.show(done, counted(records, "record")),
+                keep=kept.append,
+            )
+        finally:
+            progress.clear()
     _print([table.json_line(report)] if options.json else summary.lines(report))
     if report.good and options.save_head is not None:
         heads.save(options.save_head, kept[0])

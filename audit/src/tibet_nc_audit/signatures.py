@@ -9,11 +9,12 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from typing import Final, Self
 
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.lines import KEY, decoded, signed
+from tibet_nc_audit.unwinding import ENDING
 from tibet_nc_protocol.signing import PublicKey
 
 WORTH_BYTES: Final = 1024 * 1024
@@ -37,7 +38,10 @@ class Signatures:
             # Forking would copy whatever threads hold; a fork server has none.
             context = get_context("forkserver")
             with _processes():
-                self._pool = ProcessPoolExecutor(jobs, context, initializer=_begin)
+                with _uninterrupted():
+                    resource_tracker.ensure_running()  # which lets signals through afterwards
+                with _uninterrupted():
+                    self._pool = ProcessPoolExecutor(jobs, context, initializer=_begin)
 
     def __enter__(self) -> Self:
         return self
@@ -107,11 +111,12 @@ def _processes() -> Generator[None]:
 
 @contextmanager
 def _uninterrupted() -> Generator[None]:
-    """Hold an interrupt back while a process may be made, which leaves it to us for ever after.
+    """Hold signals back while a process may be made, or a thread; those have them held ever after.
 
-    It would come in a state of the pool's in which that waits for ever, and kill half a process.
+    One would come in a state of the pool's in which that waits for ever, or kill half a process.
+    So an interrupt is left to us, and a thread that writes to processes which ended ends nobody.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGPIPE, *ENDING})
     try:
         yield
     finally:
@@ -119,7 +124,8 @@ def _uninterrupted() -> Generator[None]:
 
 
 def _begin() -> None:
-    """End with the process that asked, should that be killed."""
+    """End when we are asked to, as a broken pool does, and with the process that made us."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

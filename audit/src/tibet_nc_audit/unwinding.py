@@ -4,12 +4,14 @@
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+"""What asks a program to end."""
 
 
 class _EndedError(BaseException):
@@ -28,12 +30,14 @@ def unwinding() -> Generator[None]:
     """
     taken: list[signal.Signals] = []
     if threading.current_thread() is threading.main_thread():  # no other can take any
-        taken = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+        taken = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
     for number in taken:
         signal.signal(number, _raise)
     try:
         yield
     except _EndedError as ended:
+        # What is undone only when nobody holds it any more was held by where we were.
+        traceback.clear_frames(ended.__traceback__)
         os.kill(os.getpid(), ended.number)
     finally:
         for number in taken:
@@ -67,7 +71,7 @@ def suspending(undo: Callable[[], None]) -> Generator[None]:
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
-    for other in _ENDING:
+    for other in ENDING:
         if signal.getsignal(other) is _raise:
             signal.signal(other, signal.SIG_DFL)
     raise _EndedError(number)
