@@ -9,10 +9,11 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain, add, moment, salt, sample
 from tests.audit.program import within
-from tests.audit.verdicts import lines_of
+from tests.audit.verdicts import lines_of, report
 from tibet_nc_audit.page import excerpt, writer
 from tibet_nc_protocol.layout import (
     PAYLOADS,
@@ -20,6 +21,7 @@ from tibet_nc_protocol.layout import (
     RECORDINGS,
     Payload,
     recording_name,
+    remainder_name,
     segment_name,
 )
 
@@ -110,7 +112,7 @@ def test_line_ends_have_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for number in [chain.command("yes", b"y\n") for _ in range(5)]:
         (tmp_path / RECORDINGS / recording_name(number)).write_bytes(b"\n" * 400)
     monkeypatch.setattr(writer, "RECORDINGS_BYTES", 1000)
-    page = _page(tmp_path)
+    page = within("export", "--state", tmp_path, "--format", "html").out
     assert page.count('data-name="') == 2
     assert "Too large for this page, recordings: 3" in _block(page, "about")[0]
     chain.segments[0].write_bytes(b"\n" * 1000)
@@ -148,6 +150,48 @@ def test_a_name_that_is_markup(tmp_path: Path) -> None:
     chain.refusal("</title></style></script></pre>", detail="</pre><script>")
     page = _page(tmp_path)
     assert page.count("</script>") == page.count("</style>") == page.count("</title>") == 1
+
+
+def _replaced(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+
+
+@pytest.mark.parametrize("how", ["altered", "torn", "a link", "a name", "too much", "a remainder"])
+def test_a_recording_that_is_not_the_one(tmp_path: Path, how: str) -> None:
+    """A recording in a page that isn't what its record says is as bad as verify finds it (I8)."""
+    chain = Chain(tmp_path / "state")
+    number = chain.intent("id")
+    said: dict[str, dict[str, object]] = {
+        "a name": {"recording": "another.cast"},
+        "too much": {"recorded_bytes": 6},
+    }
+    chain.outcome(
+        number,
+        b"uid=0",
+        leftover=1,
+        alter=lambda outcome: structs.replace(outcome, **said.get(how, {})),
+    )
+    chain.remainder(number, b"late\n")
+    path = chain.root / RECORDINGS / recording_name(number)
+    match how:
+        case "altered":
+            _replaced(path, b"uid=0", b"uid=1")
+        case "torn":
+            path.write_bytes(path.read_bytes()[:-1])
+        case "a link":
+            path.symlink_to(path.rename(tmp_path / "aside"))
+        case "a remainder":
+            _replaced(chain.root / RECORDINGS / remainder_name(number), b"late", b"l8te")
+        case _:
+            pass
+    (finding,) = report(chain.root).findings
+    done = within("export", "--state", chain.root, "--format", "html")
+    why = f"record {finding.record}: {finding.file}: {finding.reason}"
+    assert (done.status, done.err) == (1, f"tibet-nc-audit: {why}\n")
+    assert done.out.endswith("</html>\n")
+    assert within("export", "--state", chain.root, "--format", "html", "--exit", "9").status == 0
 
 
 def test_other_formats_take_no_key(root: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acting import NOBODY, acting_as
-from tests.audit.chains import EXECUTOR, Chain, sample
+from tests.audit.chains import EXECUTOR, STRANGER, Chain, sample
 from tests.audit.program import PROGRAM, process, within
 from tests.audit.verdicts import lines_of, put
 from tests.redirected import CLOSED, FULL, redirected
@@ -75,6 +75,24 @@ def test_a_wrong_name_gets_the_right_ones(root: Path, verb: str, option: str, na
     said = f"argument {option}: pdf: one of {names} is wanted (--help says more)"
     assert (done.status, done.out) == (2, "")
     assert done.err == f"tibet-nc-audit {verb}: {said}\n"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "verify",
+        "verify --chain-only",
+        "show 2",
+        "checkpoint",
+        "checkpoint --prove 2",
+        "export --format html",
+        "export --format html --since 2026-11-25T10:00:05",
+    ],
+)
+def test_another_executors_key(root: Path, verb: str) -> None:
+    """With a key that isn't the chain's the status is 1, whatever is asked (I8)."""
+    assert within(*verb.split(), "--state", root, "--key", KEY).status == 0
+    assert within(*verb.split(), "--state", root, "--key", STRANGER.public_key.hex).status == 1
 
 
 VERBS = {

@@ -20,6 +20,7 @@ from tibet_nc_audit.errors import DisagreementError
 from tibet_nc_audit.export import cast_lines
 from tibet_nc_audit.locate import locate
 from tibet_nc_audit.reader import State
+from tibet_nc_audit.recordings import Printed
 from tibet_nc_audit.replay import LONGEST_WAIT_SECONDS, RESET, VisibleText, frames, play
 from tibet_nc_protocol.layout import RECORDINGS, recording_name
 
@@ -173,7 +174,7 @@ def test_a_recording_that_changes_meanwhile(tmp_path: Path) -> None:
         recorded = locate(state, number).recorded
         assert recorded is not None
         copied = cast_lines(state, number)
-        played = frames(state, recording_name(number), recorded)
+        played = frames(state, recording_name(number), Printed.of(recorded))
         next(copied)
         next(played)  # both were found good, and have begun
         path.write_bytes(path.read_bytes().replace(b"y\\ny\\n", b"y\\nn\\n"))

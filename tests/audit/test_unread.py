@@ -303,6 +303,15 @@ def test_what_is_bad_is_told_though_no_tokens_can_be_exported(root: Path) -> Non
     assert f"not exported: {MIDDLE}: not a regular file" in done.err
 
 
+def test_a_page_without_a_recording(root: Path) -> None:
+    """A page is made without a recording that may not be read, and that is said."""
+    name = f"{RECORDINGS}/000000000002.cast"
+    with _unread(root / name, "closed"):
+        done = within("--state", root, "export", "--format", "html")
+    assert (done.status, done.err) == (2, f"tibet-nc-audit: record 3: {name}: Permission denied\n")
+    assert done.out.count('data-name="') == 3
+
+
 # --- against what others kept ---------------------------------------------------------------------
 
 

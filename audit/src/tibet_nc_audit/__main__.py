@@ -58,7 +58,7 @@ from tibet_nc_audit.output import (
 from tibet_nc_audit.page import html_lines
 from tibet_nc_audit.progress import Progress
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import check_recording, name_of
+from tibet_nc_audit.recordings import Printed, check_recording
 from tibet_nc_audit.report import Report
 from tibet_nc_audit.unwinding import unwinding
 from tibet_nc_audit.verify import verify
@@ -66,7 +66,7 @@ from tibet_nc_audit.visible import visible
 from tibet_nc_protocol import proofs
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.layout import recording_name
-from tibet_nc_protocol.records import Intent, Outcome, Remainder
+from tibet_nc_protocol.records import Intent, Remainder
 
 INTERRUPTED: Final = 130
 
@@ -285,7 +285,7 @@ def _replay(options: argparse.Namespace, state: State) -> int:
     if not isinstance(command.begin.record, Intent | Remainder):
         raise AuditError(f"record {options.number}: not a command, nor what one left running")
     ending = GOOD
-    checked: Outcome | Remainder | None = None
+    checked: Printed | None = None
     name = recording_name(command.begin.number)
     if command.recorded is None:
         why = command.unread or "the command has no outcome"
@@ -295,9 +295,10 @@ def _replay(options: argparse.Namespace, state: State) -> int:
         raise AuditError(f"record {options.number}: nothing was recorded")
     else:
         try:
-            name = name_of(command.recorded)
-            check_recording(state, command.recorded)
-            checked = command.recorded
+            printed = Printed.of(command.recorded)
+            name = printed.name
+            check_recording(state, printed)
+            checked = printed
         except MissingError as wrong:
             raise AuditError(f"{wrong.file}: {_absent(state, options.number)}") from None
         except DisagreementError as wrong:

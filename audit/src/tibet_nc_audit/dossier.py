@@ -13,7 +13,7 @@ from tibet_nc_audit.keys import since
 from tibet_nc_audit.locate import Command, Located, erasure, key_at, locate, retention
 from tibet_nc_audit.lookahead import Lookahead, only
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import Checked, check_recording
+from tibet_nc_audit.recordings import Checked, Printed, check_recording
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import ProtocolError
 from tibet_nc_protocol.layout import PAYLOADS, TOKENS, segment_name
@@ -182,7 +182,7 @@ def _check_recording(state: State, outcome: Outcome | Remainder) -> Check:
 
 def _compare_recording(state: State, outcome: Outcome | Remainder) -> Check:
     try:
-        checked = check_recording(state, outcome)
+        checked = check_recording(state, Printed.of(outcome))
     except MissingError:
         erased = _erased(state, outcome.intent, recording=True)
         if detail := erased or _expired(state, outcome):

@@ -24,7 +24,7 @@ from tibet_nc_audit.findings import Finding, Findings, What
 from tibet_nc_audit.locate import erased_recordings, retentions
 from tibet_nc_audit.lookahead import DiffersError, Lookahead
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import Checked, check_recording, missing_recording, name_of
+from tibet_nc_audit.recordings import Checked, Printed, check_recording, missing_recording
 from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, TOKENS, segment_name
 from tibet_nc_protocol.records import (
     Intent,
@@ -229,13 +229,14 @@ class Evidence:
             self._erased[digest] = (seq, place)
 
     def _check_recording(self, outcome: Outcome | Remainder, place: int) -> None:
+        printed = Printed.of(outcome)
         try:
-            checked = check_recording(self._state, outcome)
+            checked = check_recording(self._state, printed)
         except MissingError as wrong:
             if self._expired(outcome.seq, outcome.intent):
                 self.counts.expired_recordings += 1
             elif len(self._absent) < _ABSENT:
-                self._absent[name_of(outcome)] = (outcome.intent, outcome.seq, place)
+                self._absent[printed.name] = (outcome.intent, outcome.seq, place)
             else:
                 self._find(What.RECORDING, (outcome.seq, place), wrong)
             return

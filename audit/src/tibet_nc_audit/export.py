@@ -16,7 +16,7 @@ from tibet_nc_audit.filters import Filter, passed_over
 from tibet_nc_audit.locate import locate
 from tibet_nc_audit.lookahead import Lookahead
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import Checked, Tally, check_recording, name_of
+from tibet_nc_audit.recordings import Checked, Printed, Tally, check_recording
 from tibet_nc_audit.table import command_text, json_line
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.errors import DecodeError
@@ -125,12 +125,12 @@ def cast_lines(state: State, number: int) -> Iterator[bytes]:
         raise UnreadableError(command.unread)
     if outcome is None:
         raise AuditError(f"record {number}: not a command that ended")
-    if check_recording(state, outcome) is Checked.NONE or not outcome.recording:
+    printed = Printed.of(outcome)
+    if check_recording(state, printed) is Checked.NONE or not printed.recording:
         raise AuditError(f"record {number}: nothing was recorded")
-    name = name_of(outcome)
     reader = CastReader()
-    tally = Tally(outcome, reader)
-    with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
+    tally = Tally(printed, reader)
+    with state.open(printed.name, RECORDING_LINE_BYTES, RECORDINGS) as file:
         try:
             for line in file:
                 tally.add(reader.feed(line))

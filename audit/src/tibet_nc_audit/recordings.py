@@ -7,8 +7,9 @@ title and markers aren't in the digest.
 """
 
 import hashlib
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 from tibet_nc_audit.errors import DisagreementError, MissingError, MissingFileError, NotAFileError
 from tibet_nc_audit.reader import State
@@ -31,6 +32,28 @@ class Checked(StrEnum):
     """There is none, since nothing was printed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """What a record says of what was printed; ``name`` is what its recording has to be named."""
+
+    name: str
+    recording: str
+    recorded_bytes: int
+    output_bytes: int
+    output_sha256: str
+
+    @classmethod
+    def of(cls, record: Outcome | Remainder) -> Self:
+        """Return what a record says."""
+        return cls(
+            name=name_of(record),
+            recording=record.recording,
+            recorded_bytes=record.recorded_bytes,
+            output_bytes=record.output_bytes,
+            output_sha256=record.output_sha256,
+        )
+
+
 def name_of(record: Outcome | Remainder) -> str:
     """Return the name that the recording has of which a record speaks."""
     if isinstance(record, Remainder):
@@ -38,40 +61,39 @@ def name_of(record: Outcome | Remainder) -> str:
     return recording_name(record.intent)
 
 
-def check_recording(state: State, outcome: Outcome | Remainder) -> Checked:
+def check_recording(state: State, printed: Printed) -> Checked:
     """Say how far the recording of a command, or of what it left running, agrees with its record.
 
     Raises DisagreementError when it doesn't, MissingError when it isn't there, and AuditError when
     it can't be read.
     """
-    name = name_of(outcome)
-    shown = f"{RECORDINGS}/{name}"
-    if outcome.recorded_bytes > outcome.output_bytes:
+    shown = f"{RECORDINGS}/{printed.name}"
+    if printed.recorded_bytes > printed.output_bytes:
         raise DisagreementError(
             shown,
             "the record says that more was recorded than printed",
-            expected=f"at most {counted(outcome.output_bytes, 'byte')}",
-            found=counted(outcome.recorded_bytes, "byte"),
+            expected=f"at most {counted(printed.output_bytes, 'byte')}",
+            found=counted(printed.recorded_bytes, "byte"),
         )
-    if not outcome.recording and not outcome.recorded_bytes:
-        if outcome.output_bytes:
+    if not printed.recording and not printed.recorded_bytes:
+        if printed.output_bytes:
             return Checked.CAPPED
-        if outcome.output_sha256 != _NOTHING:
+        if printed.output_sha256 != _NOTHING:
             raise DisagreementError(
                 shown,
                 "the record says that nothing was printed, with another SHA-256",
                 expected=_NOTHING,
-                found=outcome.output_sha256,
+                found=printed.output_sha256,
             )
         return Checked.NONE
-    if outcome.recording != name:
+    if printed.recording != printed.name:
         raise DisagreementError(
-            shown, "the record names another file", expected=name, found=outcome.recording
+            shown, "the record names another file", expected=printed.name, found=printed.recording
         )
     reader = CastReader()
-    tally = Tally(outcome, reader)
+    tally = Tally(printed, reader)
     try:
-        with state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
+        with state.open(printed.name, RECORDING_LINE_BYTES, RECORDINGS) as file:
             for row, line in enumerate(file, 1):
                 try:
                     tally.add(reader.feed(line))
@@ -79,7 +101,7 @@ def check_recording(state: State, outcome: Outcome | Remainder) -> Checked:
                     raise DisagreementError(shown, f"line {row}: {error}") from None
             return tally.finish(file.torn)
     except MissingFileError:
-        raise missing_recording(name) from None
+        raise missing_recording(printed.name) from None
     except NotAFileError:
         raise DisagreementError(shown, "not a regular file") from None
 
@@ -90,10 +112,10 @@ class Tally:
     Whoever plays or copies a recording that was checked reads it once more; it may be another then.
     """
 
-    def __init__(self, outcome: Outcome | Remainder, reader: CastReader) -> None:
-        self._outcome = outcome
+    def __init__(self, printed: Printed, reader: CastReader) -> None:
+        self._printed = printed
         self._reader = reader
-        self._shown = f"{RECORDINGS}/{name_of(outcome)}"
+        self._shown = f"{RECORDINGS}/{printed.name}"
         self._sha256 = hashlib.sha256()
         self._length = 0
 
@@ -107,31 +129,31 @@ class Tally:
 
         Raises DisagreementError.
         """
-        outcome = self._outcome
+        printed = self._printed
         if torn:
             raise DisagreementError(
                 self._shown, "its last line is incomplete", found=counted(torn, "byte")
             )
-        if self._reader.header is None and outcome.recorded_bytes == 0 < outcome.output_bytes:
+        if self._reader.header is None and printed.recorded_bytes == 0 < printed.output_bytes:
             # What a full disk leaves: the file was made, and not one line found room in it.
             return Checked.CAPPED
         try:
             self._reader.end()
         except DecodeError as error:
             raise DisagreementError(self._shown, f"its last line: {error}") from None
-        if self._length != outcome.recorded_bytes:
+        if self._length != printed.recorded_bytes:
             raise DisagreementError(
                 self._shown,
                 "another length",
-                expected=counted(outcome.recorded_bytes, "byte"),
+                expected=counted(printed.recorded_bytes, "byte"),
                 found=counted(self._length, "byte"),
             )
-        if outcome.recorded_bytes < outcome.output_bytes:
+        if printed.recorded_bytes < printed.output_bytes:
             return Checked.CAPPED
         found = self._sha256.hexdigest()
-        if found != outcome.output_sha256:
+        if found != printed.output_sha256:
             raise DisagreementError(
-                self._shown, "other output (SHA-256)", expected=outcome.output_sha256, found=found
+                self._shown, "other output (SHA-256)", expected=printed.output_sha256, found=found
             )
         return Checked.AGREES
 

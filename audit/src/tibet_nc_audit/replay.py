@@ -18,14 +18,13 @@ import msgspec
 
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.reader import State
-from tibet_nc_audit.recordings import Tally
+from tibet_nc_audit.recordings import Printed, Tally
 from tibet_nc_audit.unwinding import suspending, unwinding
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.errors import DecodeError
 from tibet_nc_protocol.layout import RECORDINGS
 from tibet_nc_protocol.limits import RECORDING_LINE_BYTES
 from tibet_nc_protocol.recording import CastReader
-from tibet_nc_protocol.records import Outcome, Remainder
 
 _EVENT: Final = msgspec.json.Decoder(tuple[float, str, str])
 
@@ -47,7 +46,7 @@ RESET: Final = (
 
 
 def frames(
-    state: State, name: str, recorded: Outcome | Remainder | None = None
+    state: State, name: str, recorded: Printed | None = None
 ) -> Iterator[tuple[float, bytes]]:
     """Yield (seconds since the frame before, bytes printed) of a recording; raises AuditError.
 

@@ -67,6 +67,8 @@ class Excerpt:
         record, unless the chain has none at all."""
         self.host = ""
         self.origin = ""
+        self.first_key = ""
+        """The key that the genesis record names."""
         self._state = state
         self._since, self._until = wanted.since, wanted.until
         self._tree: Frontier | None = Frontier()
@@ -85,6 +87,7 @@ class Excerpt:
             record = decoded(line)
             if number == 0 and isinstance(record, Genesis):
                 self.host, self.origin = record.host, record.executor
+                self.first_key = record.key
             time = "" if record is None else record.time
             if not self._held:
                 # What is no record has no time: it is where the one before it is.

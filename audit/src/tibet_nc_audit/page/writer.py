@@ -21,10 +21,11 @@ import msgspec
 from tibet_nc_audit import VERSION, payloads
 from tibet_nc_audit.complaints import Complaints
 from tibet_nc_audit.entries import Entry, Kind, Text, entries
-from tibet_nc_audit.errors import MissingFileError, NotAFileError
+from tibet_nc_audit.errors import DisagreementError, MissingFileError, UnreadableError
 from tibet_nc_audit.filters import Filter, passed_over
 from tibet_nc_audit.page.excerpt import ChainFile, Excerpt
 from tibet_nc_audit.reader import State
+from tibet_nc_audit.recordings import Printed, check_recording
 from tibet_nc_audit.visible import visible
 from tibet_nc_protocol.layout import (
     PAYLOADS,
@@ -66,7 +67,8 @@ def html_lines(
 
     Times in the filter say which records are in it; the rest of the filter, whose texts and output
     are, and what is shown of the others: nothing. The page says itself what is bad; complained of
-    is what other formats complain of, too.
+    is what other formats complain of, too, a chain of another key than the one given, and what is
+    wrong with the recordings in the page.
     """
     excerpt = Excerpt(state, wanted, key)
     evidence = _Evidence(state, excerpt)
@@ -75,6 +77,8 @@ def html_lines(
     top, bottom = _frame(excerpt.host)
     yield top
     yield from _blocks("chain", chain(() if first is None else (first,), lines))
+    if key is not None and excerpt.first_key not in {"", key.hex}:
+        complaints.bad(f"record 0: another executor's chain, with the key {excerpt.first_key}")
     yield from evidence.blocks(wanted, complaints)
     if evidence.unsearched:
         complaints.say(passed_over(evidence.unsearched))
@@ -96,7 +100,7 @@ class _Evidence:
         self._excerpt = excerpt
 
     def blocks(self, wanted: Filter, complaints: Complaints) -> Iterator[bytes]:
-        """Yield the elements; what is wrong anywhere in the chain is complained of."""
+        """Yield the elements; what is wrong with those, or in the chain, is complained of."""
         numbers: set[int] = set()
         room = RECORDINGS_BYTES
         for entry in entries(self._state):
@@ -109,14 +113,16 @@ class _Evidence:
             if not wanted.matches(entry):
                 continue
             numbers.add(entry.seq)
-            if entry.recording is None or (entry.outcome or 0) >= self._excerpt.end:
+            number = entry.seq if entry.outcome is None else entry.outcome
+            printed = _printed(entry)
+            if printed is None or number >= self._excerpt.end:
                 continue
-            name = _recording_name(entry)
-            recording = self._recording(name, min(room, RECORDING_BYTES))
+            limit = min(room, RECORDING_BYTES)
+            recording = self._recording(number, printed, limit, complaints)
             if recording is not None:
                 lines, torn = recording
                 room -= sum(len(line) + 1 for line in lines)
-                about = f'data-of="recording" data-name="{name}" data-torn="{torn}"'
+                about = f'data-of="recording" data-name="{printed.name}" data-torn="{torn}"'
                 yield f"<pre hidden {about}>\n".encode()
                 yield from (_exact(line) + b"\n" for line in lines)
                 yield b"</pre>\n"
@@ -126,19 +132,33 @@ class _Evidence:
         for file in self._excerpt.files:
             yield from _blocks("texts", self._texts(file, asked), f' data-first="{file.first}"')
 
-    def _recording(self, name: str, limit: int) -> tuple[list[bytes], int] | None:
+    def _recording(
+        self, number: int, printed: Printed, limit: int, complaints: Complaints
+    ) -> tuple[list[bytes], int] | None:
         """Return the lines of a recording, and how many bytes stand after the last line end.
 
-        None if it isn't there, or there is no room for it.
+        None if it isn't there, can't be read, or there is no room for it. It is held against what
+        the record with a number says, as verify does that.
         """
+        recording: tuple[list[bytes], int] | None = None
+        if printed.recording:
+            try:
+                with self._state.open(printed.name, RECORDING_LINE_BYTES, RECORDINGS) as file:
+                    if file.size > limit:
+                        self.recordings_omitted += 1
+                        return None
+                    recording = list(file), file.torn
+            except MissingFileError:  # it may have been erased; the page says that it isn't there
+                return None
+            except UnreadableError:  # which is told below
+                pass
         try:
-            with self._state.open(name, RECORDING_LINE_BYTES, RECORDINGS) as file:
-                if file.size <= limit:
-                    return list(file), file.torn
-        except (MissingFileError, NotAFileError):
-            return None
-        self.recordings_omitted += 1
-        return None
+            check_recording(self._state, printed)
+        except DisagreementError as wrong:
+            complaints.bad(f"record {number}: {wrong}")
+        except UnreadableError as error:
+            complaints.unread(f"record {number}: {error}")
+        return recording
 
     def _texts(self, file: ChainFile, numbers: set[int] | None) -> Iterator[bytes]:
         """Yield the texts of some records, or those of all here and of no record."""
@@ -160,11 +180,18 @@ class _Evidence:
             file.no_texts += lines is not None and lines.torn > 0
 
 
-def _recording_name(entry: Entry) -> str:
-    """Return the name that the recording of an entry has, whatever its record says."""
-    if entry.kind is Kind.REMAINDER:
-        return remainder_name(entry.number or 0)
-    return recording_name(entry.seq)
+def _printed(entry: Entry) -> Printed | None:
+    """Return what the record of an entry's end says of what was printed, if that says anything."""
+    if entry.output_bytes is None:
+        return None
+    remainder = entry.kind is Kind.REMAINDER
+    return Printed(
+        name=remainder_name(entry.number or 0) if remainder else recording_name(entry.seq),
+        recording=entry.recording or "",
+        recorded_bytes=entry.recorded_bytes or 0,
+        output_bytes=entry.output_bytes,
+        output_sha256=entry.output_sha256 or "",
+    )
 
 
 def _about(
