@@ -74,6 +74,24 @@ def test_a_key_that_finds_no_room(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_key_is_on_disk_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was told the public part finds the key after a power cut: its bytes and its name."""
+    path = tmp_path / "audit.key"
+    synced: list[tuple[str, int]] = []
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.stat().st_size))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    assert within("checkpoint", "--new-key", path, "--name", NAME).status == 0
+    size = path.stat().st_size
+    assert synced == [(str(path), size), (str(tmp_path), size)]
+
+
 def test_what_was_cosigned_is_on_disk_before_it_is_told(
     chain: Chain, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,11 +246,14 @@ def test_what_is_no_key_file(chain: Chain, mine: Path, content: bytes) -> None:
 
 
 def test_a_key_file_that_was_altered_is_none(mine: Path) -> None:
-    """With any character of name, id, type or key altered, a key file is no key any more."""
+    """With any character altered, or without its prefix, a key file is no key any more."""
     good = mine.read_text()
-    for at in range(len("PRIVATE+KEY+"), len(good) - 1):
-        other = "B" if good[at] != "B" else "C"
-        mine.write_text(f"{good[:at]}{other}{good[at + 1 :]}")
+    altered = [
+        f"{good[:at]}{'B' if good[at] != 'B' else 'C'}{good[at + 1 :]}"
+        for at in range(len(good) - 1)
+    ]
+    for text in (*altered, good.removeprefix("PRIVATE+KEY+")):
+        mine.write_text(text)
         with pytest.raises(AuditError, match="not a private key"):
             load_key(mine)
     mine.write_text(good)

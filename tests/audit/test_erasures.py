@@ -76,6 +76,20 @@ def test_an_erasure_meanwhile(tmp_path: Path) -> None:
     assert found.counts.erased_recordings == 1
 
 
+def test_an_erased_text_of_an_earlier_file(tmp_path: Path) -> None:
+    """What is wrong with a file of texts is told of a record whose text belongs there (I8)."""
+    chain = sample(tmp_path, segment_records=5)
+    first, _, third, _ = (tmp_path / PAYLOADS / path.name for path in chain.segments)
+    first.unlink()
+    lines = third.read_bytes().splitlines(keepends=True)
+    third.write_bytes(b"".join([lines[0], b"erased by hand\n"]))
+    found = report(tmp_path)
+    assert found.counts.missing_texts == 3
+    assert [(finding.record, finding.line) for finding in found.findings] == [(13, 2)]
+    third.write_bytes(b"".join([*lines, b"put in by hand\n"]))
+    assert [(finding.record, finding.line) for finding in report(tmp_path).findings] == [(14, 3)]
+
+
 def test_no_texts_at_all(tmp_path: Path) -> None:
     """A host that keeps no texts has a good chain."""
     sample(tmp_path)

@@ -105,6 +105,15 @@ def test_a_bad_record_beside_it(root: Path, name: str, how: str) -> None:
     assert f"UNREADABLE, so that nobody can judge it: 1\n  {name}: " in done.out
 
 
+def test_texts_of_other_files(root: Path) -> None:
+    """A file of texts that can't be read keeps no other file's from being checked (I8)."""
+    _alter(root, f"{PAYLOADS}/{segment_name(10)}", b'"command":"yes"', b'"command":"yeS"')
+    with _unread(root / PAYLOADS / segment_name(5), "other"):
+        found = report(root)
+    assert [(f.what, f.record) for f in found.findings] == [(What.PAYLOAD, 13)]
+    assert found.unread_total == 1
+
+
 @EACH
 @HOW
 def test_a_file_of_the_chain(root: Path, depth: Depth, how: str) -> None:
