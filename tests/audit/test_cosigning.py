@@ -2,6 +2,7 @@
 """The auditor's signature to a checkpoint: on a good chain, and never on less than before (I8)."""
 
 import base64
+import errno
 import fcntl
 import os
 import stat
@@ -108,6 +109,20 @@ def test_what_was_cosigned_is_on_disk_before_it_is_told(
     done = checkpoint(chain, "--cosign", mine, "--key", KEY)
     assert (done.status, done.err) == (0, "")
     assert synced[-1] == (str(tmp_path), True)
+
+
+def test_what_may_not_be_on_disk_is_not_told(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the name of the file that remembers a checkpoint can't be kept, nothing is signed."""
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(AuditError, match="Input/output error"):
+        cosign(load_key(mine), note(7, bytes(32)), 1_800_000_000)
 
 
 def test_a_checkpoint_is_cosigned(chain: Chain, mine: Path, tmp_path: Path) -> None:

@@ -4,8 +4,12 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.audit.chains import Chain, sample
 from tests.audit.verdicts import TEXTS, report
+from tibet_nc_audit import evidence
+from tibet_nc_audit.findings import What
 from tibet_nc_audit.reader import State
 from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.layout import PAYLOADS, RECORDINGS, recording_name
@@ -74,6 +78,43 @@ def test_an_erasure_meanwhile(tmp_path: Path) -> None:
     assert len(chain.segments) > found.segments
     assert found.findings == []
     assert found.counts.erased_recordings == 1
+
+
+@pytest.mark.parametrize("remembered", [0, 1, 2])
+def test_more_is_missing_than_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembered: int
+) -> None:
+    """Each recording that isn't there is found, also where no more are waited for (I8)."""
+    monkeypatch.setattr(evidence, "_ABSENT", remembered)
+    sample(tmp_path)
+    for number in (2, 7):
+        (tmp_path / RECORDINGS / recording_name(number)).unlink()
+    assert [(f.what, f.record) for f in report(tmp_path).findings] == [
+        (What.RECORDING, 3),
+        (What.RECORDING, 8),
+    ]
+
+
+def test_a_retention_meanwhile(tmp_path: Path) -> None:
+    """What is deleted by retention while it is verified is no fault, and is counted as that."""
+    chain = Chain(tmp_path, segment_records=3)
+    number = chain.intent("df -h")
+    chain.security()
+    chain.outcome(number, b"20G\n")
+    (tmp_path / RECORDINGS / recording_name(number)).unlink()
+
+    def go_on(_bytes: int, _lines: int) -> None:
+        if chain.length == 4:
+            chain.security()
+            chain.security()
+        elif chain.length == 6:
+            chain.retention(number)
+
+    with State(tmp_path) as state:
+        found = verify(state, report=go_on)
+    assert chain.length == 7
+    assert (found.findings, found.segments) == ([], 2)
+    assert found.counts.expired_recordings == 1
 
 
 def test_an_erased_text_of_an_earlier_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.acting import NOBODY, acting_as
-from tests.audit.chains import LATER, Chain, sample
+from tests.audit.chains import EXECUTOR, LATER, Chain, sample
 from tests.audit.program import KEY, process, within
 from tests.audit.test_crosscheck_journal import as_export, journal_of
 from tests.audit.test_crosscheck_room import room_of
@@ -114,6 +114,16 @@ def test_texts_of_other_files(root: Path) -> None:
     assert found.unread_total == 1
 
 
+def test_texts_that_no_record_asks_for(tmp_path: Path) -> None:
+    """A file of texts that can't be read is named also where no record speaks of a text."""
+    chain = Chain(tmp_path)
+    chain.session()
+    (tmp_path / PAYLOADS / segment_name(0)).mkdir()
+    found = report(tmp_path)
+    assert (found.good, found.findings) == (False, [])
+    assert found.unread == [f"{PAYLOADS}/{segment_name(0)}: not a regular file"]
+
+
 @EACH
 @HOW
 def test_a_file_of_the_chain(root: Path, depth: Depth, how: str) -> None:
@@ -163,8 +173,14 @@ def test_the_key_changed_meanwhile(tmp_path: Path, depth: Depth) -> None:
     chain.checkpoint()
     with _unread(tmp_path / MIDDLE, "other"):
         found = report(tmp_path, depth=depth, pinned=True)
+        heads = [held(f"{number}:{'0' * 64}") for number in (7, 12)]
+        compared = report(tmp_path, depth=depth, pinned=True, heads=heads)
         later = within("--state", tmp_path, "verify", "--key", LATER.public_key.hex)
     assert not found.findings
+    assert found.executor == EXECUTOR.id
+    assert [(f.what, f.record, f.file) for f in compared.findings] == [
+        (What.HEAD, 12, f"{CHAIN}/{segment_name(10)}")
+    ]
     assert [line.partition(":")[0] for line in found.unread] == [MIDDLE, "records from 10 on"]
     assert later.status == 2
     assert "nobody can tell whether the chain is of the key given" in later.out
