@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from tests.audit.chains import ALICE, BOB, STRANGER, Chain
 from tests.audit.verdicts import EACH, lines_of, prev_of, put, report
+from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth
 from tibet_nc_protocol.chain import ChainVerifier
 from tibet_nc_protocol.errors import RecordError
+from tibet_nc_protocol.layout import RECORDINGS, recording_name
 from tibet_nc_protocol.records import RECORDS, digest, sign
 
 type Alter = Callable[[list[bytes]], list[bytes]]
@@ -98,6 +100,18 @@ def test_what_a_forged_record_speaks_of_is_not_looked_for(state: Path, last: boo
     put(state, lines[: at + 1] if last else lines)
     found = report(state)
     assert [(f.record, f.reason) for f in found.findings] == [(at, "the signature does not verify")]
+
+
+@pytest.mark.parametrize("depth", [Depth.RECORDS, Depth.DEEP])
+def test_what_the_records_after_a_forged_one_speak_of(state: Path, depth: Depth) -> None:
+    """One forged record keeps nobody from looking at what the records after it speak of (I8)."""
+    lines = lines_of(state)
+    lines[4] = lines[4].replace(b'"device":"DEVICE"', b'"device":"FORGED"')
+    put(state, lines)
+    recording = state / RECORDINGS / recording_name(7)
+    recording.write_bytes(recording.read_bytes().replace(b"up 3 days", b"up 2 days"))
+    found = report(state, depth=depth)
+    assert [(f.what, f.record) for f in found.findings] == [(What.RECORD, 4), (What.RECORDING, 8)]
 
 
 @given(data=st.data())

@@ -211,7 +211,8 @@ def test_a_checkpoint_that_is_held(tmp_path: Path, depth: Depth) -> None:
     assert isinstance(record, Checkpoint)
     (tmp_path / "note").write_text(record.note)
     head = held(str(tmp_path / "note"))
-    assert report(chain.root, depth=depth, heads=[head]).good
+    whole = report(chain.root, depth=depth, heads=[head])
+    assert (whole.good, whole.checkpoint) == (True, record.note)
     put(chain.root, lines_of(chain.root)[:number])
     cut = report(chain.root, depth=depth, heads=[head]).first_bad
     assert cut is not None

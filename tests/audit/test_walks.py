@@ -10,7 +10,7 @@ from tests.audit.chains import EXECUTOR, STRANGER, Chain, sample
 from tests.audit.verdicts import CHAIN_ONLY, EACH, lines_of, put, report
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth, held
-from tibet_nc_protocol.records import FIRST_PREV, RECORDS, Aborted, digest, sign
+from tibet_nc_protocol.records import FIRST_PREV, RECORDS, Aborted, Key, digest, sign
 from tibet_nc_protocol.signing import Identity
 
 PINNED = pytest.mark.parametrize("pinned", [False, True])
@@ -53,6 +53,19 @@ def test_a_second_genesis(tmp_path: Path, depth: Depth) -> None:
     first = report(tmp_path, depth=depth, pinned=True).first_bad
     assert first is not None
     assert (first.record, first.line) == (2, 3)
+
+
+@EACH
+def test_a_second_genesis_brings_no_key(tmp_path: Path, depth: Depth) -> None:
+    """What a stranger wrote behind the chain is no better for a genesis before it (I8)."""
+    chain = Chain(tmp_path)
+    chain.security()
+    other = Chain(tmp_path / "other", identity=STRANGER)
+    for _ in range(3):
+        other.security()
+    put(tmp_path, [*lines_of(tmp_path), *other.lines])
+    found = report(tmp_path, depth=depth)
+    assert [finding.line for finding in found.findings] == [3, 4, 5, 6]
 
 
 @EACH
@@ -178,7 +191,7 @@ def test_without_a_genesis_the_links_are_checked(tmp_path: Path, depth: Depth) -
     assert [finding.record for finding in found.findings] == [0, 11]
 
 
-@pytest.mark.parametrize("depth", [Depth.RECORDS, Depth.DEEP])
+@EACH
 def test_a_genesis_of_another_format(tmp_path: Path, depth: Depth) -> None:
     """The key that it names is still what the records after it are verified with."""
     chain = Chain(tmp_path)
@@ -191,6 +204,49 @@ def test_a_genesis_of_another_format(tmp_path: Path, depth: Depth) -> None:
     found = report(tmp_path, depth=depth)
     assert [finding.record for finding in found.findings] == [0, 3]
     assert found.key == EXECUTOR.public_key.hex
+
+
+@EACH
+def test_a_number_left_out_after_a_forged_record(tmp_path: Path, depth: Depth) -> None:
+    """That a record's link is to a forged one excuses no wrong number (I8)."""
+    chain = Chain(tmp_path)
+    for _ in range(8):
+        chain.security()
+    lines = lines_of(tmp_path)
+    lines[5] = lines[5].replace(b'"time":"2026', b'"time":"2025')
+    put(tmp_path, [*lines[:6], *lines[7:]])
+    found = report(tmp_path, depth=depth)
+    assert [finding.record for finding in found.findings] == [5, 6]
+
+
+@EACH
+def test_a_new_key_that_is_none(tmp_path: Path, depth: Depth) -> None:
+    """A key record that names no good key is bad, and the records after it are still checked."""
+    chain = Chain(tmp_path)
+    number = chain.append(
+        lambda seq, prev, time: Key(
+            seq=seq, prev=prev, time=time, executor=EXECUTOR.id, key="01" + "00" * 31
+        )
+    )
+    chain.security()
+    chain.identity = STRANGER
+    chain.security()
+    found = report(tmp_path, depth=depth)
+    assert [finding.record for finding in found.findings] == [number, number + 2]
+
+
+def test_links_far_behind_a_fault(tmp_path: Path) -> None:
+    """However far behind a fault a record is altered, its link is looked at (I8)."""
+    chain = Chain(tmp_path)
+    while chain.length < 150:
+        chain.security()
+    lines = lines_of(tmp_path)
+    lines[5] = b"{}"
+    for number in range(126, 142):
+        altered = lines[number].replace(b'"time":"2026', b'"time":"2025')
+        put(tmp_path, [*lines[:number], altered, *lines[number + 1 :]])
+        found = report(tmp_path, depth=CHAIN_ONLY)
+        assert [finding.record for finding in found.findings] == [5, number]
 
 
 @EACH
