@@ -182,7 +182,7 @@ async def test_a_recording_that_may_not_be_on_the_disk_has_no_remainder(
     """A sync that failed while it ran counts; the next start records what can be said (I1)."""
     begin, end = (executor.directory / name for name in ("begin", "end"))
     waits = [f"until [ -e {gate} ]; do sleep 0.1; done" for gate in (begin, end)]
-    left = await run(client, f"({'; seq 1 2000000; '.join(waits)}) & true")
+    left = await run(client, f"({'; seq 1 1300000; '.join(waits)}) & true")
     recording = executor.state / RECORDINGS / remainder_name(left.number)
     with injected(executor, "fdatasync:error=EIO", [recording]) as trace:
         begin.touch()
