@@ -8,12 +8,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from tests.executor.rig import Executor
 from tibet_nc_executor.prologue import DESCRIPTOR_FLOOR
+
+WRITTEN_S: Final = 5.0
+"""So long at most a tracer is waited for: what it traces may never rest."""
 
 
 @contextmanager
@@ -43,8 +49,26 @@ def traced(pid: int, trace: Path, expression: str, files: Iterable[Path] = ()) -
         try:
             yield trace
         finally:
+            await_written(pid)
             tracer.send_signal(signal.SIGINT)
             tracer.wait()
+
+
+def await_written(pid: int) -> None:
+    """Wait until what a process has done is written down by its tracer, which may be stopped then.
+
+    A peer hears what a call says before the tracer sees the end of that call. Whoever waits for the
+    next thing has had all its calls seen.
+    """
+    end = time.monotonic() + WRITTEN_S
+    with suppress(OSError):  # it has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            if int(thread.name) != threading.get_native_id():
+                with suppress(OSError):
+                    while "\nState:\tS" not in (thread / "status").read_text():
+                        if time.monotonic() > end:
+                            return
+                        time.sleep(0.002)
 
 
 def traced_program(

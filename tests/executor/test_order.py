@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.executor.injection import await_written
 from tests.executor.rig import Client, Executor
 from tests.executor.shell.driver import until
 from tibet_nc_executor.process import children_of
@@ -39,6 +40,7 @@ def traced(executor: Executor, trace: Path) -> Generator[None]:
             assert line, told
             told += line
         yield
+        await_written(executor.pid)
         process.terminate()
         process.stderr.read()
 
