@@ -38,6 +38,7 @@ from tibet_nc_executor.prologue import (
     LastWord,
     last_word,
     parse_told,
+    waits_in_foreground,
 )
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.settings import ShellSettings
@@ -225,8 +226,9 @@ class Command:
         if self._done.done():
             return
         try:
-            left = self._death(Status(exit=word.exit)) is None and bool(self._door.others())
-            left = left and self._may_ask()
+            ends = waits_in_foreground(bytes(self._told))
+            ends = ends or self._death(Status(exit=word.exit)) is not None
+            left = not ends and bool(self._door.others()) and self._may_ask()
         except OSError:  # what cannot be seen is looked for again when the shell has gone
             left = False
         if left and self._permitted():

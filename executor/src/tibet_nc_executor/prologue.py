@@ -7,12 +7,12 @@ restrictions on; the command is bash's own `-c` string. So the command is parsed
 reported exactly as written, with no `eval` around it. In the prologue it waits for a newline on the
 socket: what comes before that is ours alone, what follows is the session's and the command's.
 
-State travels on a socket as `+` (the command begins), then `\0`, shell text that brings the state
-back, `\0`. Then comes the exit status and a sign of why the shell ends, and it holds on until it is
-told to go: if it just ended, the kernel would hang up on what it leaves in the background. Those
-bytes are the shell's own words and may be forged by a command: the executor cuts them at the NULs,
-which no shell text can contain, and gives them to nobody but the next shell of the same session.
-Anything else that was written there falls outside of the last pair.
+State travels on a socket as `+` (the command begins), then the jobs that run, `\0`, shell text that
+brings the state back, `\0`. Then comes the exit status and a sign of why the shell ends, and it
+holds on until it is told to go: if it just ended, the kernel would hang up on what it leaves in the
+background. Those bytes are the shell's own words and may be forged by a command: the executor cuts
+them at the NULs, which no shell text can contain, and gives them to nobody but the next shell of
+the same session. Anything else that was written there falls outside of the last pair.
 
 Why the shell ends: bash runs an EXIT trap in the same way at the end of its text and for `exit`.
 Where it is still inside a function, it was `exit` or `set -e`. Outside of functions a DEBUG trap
@@ -21,8 +21,11 @@ was the shell's own, and not that of a child (`exit | cat`, `exit &`), is seen f
 command can have changed since. One in a sourced file or in a trap is not seen: it passes for the
 end of the text. A shell that tells nothing has either been given another EXIT trap or been replaced
 with `exec`; so that these can be told apart it has a name (comm) of its own, which `exec` changes.
-Bash also runs that trap for a fatal signal, and in a copy of the shell that gets one (the kernel
-hangs up on all when the shell ends) before it has forgotten its traps: a copy tells nothing.
+Bash also runs that trap for a fatal signal, with the status of the command before. Where the shell
+waited for a job just then, that one still runs in the foreground, and the shell is let go, so that
+the kernel says which signal it was; else it passes for the end of the text. A copy of the shell
+that gets one (the kernel hangs up on all when the shell ends) before it has forgotten its traps
+tells nothing.
 
 How the socket is kept from the command's children: bash copies the close-on-exec flag along with a
 descriptor, and keeps a redirected descriptor aside, from 10 up, with that flag. A copy of the one
@@ -43,6 +46,7 @@ BASH: Final = "/bin/bash"
 STATE_DESCRIPTOR: Final = 63  # far from those that people use by number
 LAST_WORD_BYTES: Final = 5  # NUL, at most three digits, a sign
 _SIGNS: Final = {b"=": None, b"x": Death.EXIT, b"e": Death.ERREXIT}
+_JOB: Final = re.compile(rb"^(?:\+n?)?\[\d+\][-+ ]  ", re.MULTILINE)
 _LAST_WORD: Final = re.compile(rb"\0(\d{1,3})([=xe])\Z")
 STATE_BYTES: Final = 1 << 20  # more than any shell that people type in; a bound for memory
 BEGIN_MARK: Final = b"+"
@@ -69,6 +73,7 @@ _SAVE: Final = (
     r"""\set +euvxmtn; \unset -f unset builtin; } 2>&- >&FD
 if [[ ${BASHPID-$$} == "$$" ]]; then {
 \unset -v POSIXLY_CORRECT
+\builtin jobs -r
 \builtin printf '\0exec 62>&2 2>/dev/null\nunset -v %s\n' 'NAMES'
 \builtin printf '%s\n' 'shopt -u ${BASHOPTS//:/ }' 'set +o ${SHELLOPTS//:/ +o }'
 \builtin shopt -s -p
@@ -199,6 +204,16 @@ def parse_told(stream: bytes) -> Told:
         named=stream.startswith(BEGIN_MARK + NAMED_MARK),
         state=parts[-2] if whole else None,
     )
+
+
+def waits_in_foreground(stream: bytes) -> bool:
+    """Return whether a shell that is done still waited for a job: a signal ends it, then.
+
+    What runs in the background has a `&` at its end, before the directory if that is another one.
+    """
+    jobs = _JOB.split(stream.partition(b"\0")[0])[1:]
+    texts = (job.removesuffix(b"\n").rpartition(b"  (wd: ") for job in jobs)
+    return not all((text or whole).endswith(b" &") for text, _, whole in texts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

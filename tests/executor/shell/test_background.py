@@ -2,6 +2,8 @@
 """What a command leaves running goes on, apart from everything else, and ends when told (I6)."""
 
 import asyncio
+import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from tests.executor.shell.driver import (
 from tibet_nc_executor.background import Background
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.command import Command
+from tibet_nc_executor.ending import Death
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
@@ -68,6 +71,8 @@ LEFT = {
     "forked twice": "(setsid sh -c 'sleep 4740 & exec sleep 4740' &)",
     "with job control": "set -m; sleep 4740 &",
     "from a function that returns": "f() { sleep 4740 & return 3; }; f",
+    "from another directory": "sleep 4740 & cd /usr",
+    "with a text of its own": "cat <<'END' - | sleep 4740 &\n[1] one\nEND\n",
     "deaf to signals": "(trap '' HUP INT TERM; exec sleep 4740) &",
 }
 
@@ -167,6 +172,39 @@ async def test_a_shell_that_ended_its_session_leaves_nothing(shell: Shell, end: 
     assert (done.ending.leftover, left.command.background) == (0, None)
     assert "1 process left running: killed" in done.ending.notes
     assert running(shell, "sleep 4743") == []
+
+
+KILLED = (
+    ("sleep 4744", signal.SIGTERM),
+    ("sleep 4744", signal.SIGHUP),
+    ("sleep 4744 | cat", signal.SIGTERM),
+    ("{ sleep 4744; echo no; } 2>&1 | cat", signal.SIGTERM),
+    ("(sleep 4744; echo no)", signal.SIGTERM),
+    ("cat <<'END' - | sleep 4744\n&\nEND", signal.SIGTERM),
+    ("cd /usr; sleep 4744", signal.SIGTERM),
+    ("set -m; sleep 4744", signal.SIGTERM),
+    ("bash -c 'sleep 4744; echo no'", signal.SIGTERM),
+)
+
+
+@pytest.mark.parametrize(("text", "by"), KILLED)
+async def test_a_signal_that_ends_the_shell_is_told(
+    shell: Shell, text: str, by: signal.Signals
+) -> None:
+    """What a shell waits for when a signal ends it is not left running, nor is its status told.
+
+    Its session ends with it.
+    """
+    left = await leave(shell, f"true; echo $$; {text}")
+    await until(lambda: b"\n" in left.output and bool(running(shell, "sleep 4744")))
+    pid = int(left.output)
+    await until(lambda: b"State:\tS" in Path(f"/proc/{pid}/status").read_bytes())
+    os.kill(pid, by)
+    done = await left.done()
+    assert (done.ending.exit, done.ending.signal) == (None, by)
+    assert (done.ending.death, done.ending.leftover) == (Death.SIGNAL, 0)
+    assert left.command.background is None
+    assert running(shell, "sleep 4744") == []
 
 
 async def test_a_shell_that_was_stopped_meanwhile(shell: Shell, home: Path) -> None:

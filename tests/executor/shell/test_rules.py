@@ -14,7 +14,13 @@ from tibet_nc_executor.enclosure import GIVE_UP_S, Pauses
 from tibet_nc_executor.ending import Death, Status, death_of, described, reason_of
 from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.process import parse_status
-from tibet_nc_executor.prologue import STATE_BYTES, LastWord, last_word, parse_told
+from tibet_nc_executor.prologue import (
+    STATE_BYTES,
+    LastWord,
+    last_word,
+    parse_told,
+    waits_in_foreground,
+)
 from tibet_nc_executor.rungroups import RUN_GROUPS, RunGroups, first_group
 from tibet_nc_executor.session import NOT_KEPT, TOO_LARGE, SessionShell
 from tibet_nc_protocol.terms import Reason
@@ -123,6 +129,32 @@ def test_a_death_in_words(death: Death, status: Status, expected: str) -> None:
 def test_a_last_word(end: bytes, expected: LastWord | None) -> None:
     """A shell's last word is a status and a sign, and nothing else is one."""
     assert last_word(end) == expected
+
+
+@pytest.mark.parametrize(
+    ("jobs", "expected"),
+    [
+        (b"", False),
+        (b"[1]+  Running                 sleep 9 &\n", False),
+        (b"[1]+  Running                 sleep 9 &  (wd: /usr)\n", False),
+        (
+            b"[1]-  Running                 cat <<E\n[1] &\nE\n &\n[12]+  Running  (a & b) &\n",
+            False,
+        ),
+        (b"[1]+  Running                 sleep 9\n", True),
+        (b"[1]+  Running                 (sleep 9)  (wd: /usr)\n", True),
+        (
+            b"[1]-  Running                 (sleep 9)\n[2]+  Running                 sleep 9 &\n",
+            True,
+        ),
+        (b"[1]-  Running                 sleep 9 &\n[12]   Running                 a & b\n", True),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", b"+", b"+n"])
+def test_a_job_in_the_foreground(before: bytes, jobs: bytes, expected: bool) -> None:
+    """Of the jobs that a shell tells of, one that isn't in the background is seen."""
+    assert waits_in_foreground(before + jobs + b"\0state\0" + b"0=") is expected
+    assert waits_in_foreground(before + b"\0" + jobs + b"\0" + b"0=") is False
 
 
 @given(st.binary(max_size=200))
