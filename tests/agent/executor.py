@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+from tests.serving import stop_accepting
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.framing import FrameReader, frame
 from tibet_nc_protocol.limits import PROTOCOL_VERSION
@@ -100,9 +101,12 @@ async def listening(
     try:
         yield peers
     finally:
+        await stop_accepting(server)
         server.close()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        server.abort_clients()
+        await server.wait_closed()
         path.unlink(missing_ok=True)

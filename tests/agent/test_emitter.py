@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from tests.serving import serving
 from tibet_nc_agent import emitter as module
 from tibet_nc_agent.emission import FILE_NAME, EmissionQueue, emission
 from tibet_nc_agent.emitter import PATH, Emitter
@@ -79,25 +80,16 @@ class Service:
         return web.Response(status=self.status, headers=headers)
 
     @property
+    def application(self) -> web.Application:
+        """What serves it, once."""
+        application = web.Application()
+        application.router.add_post(PATH, self.answer)
+        return application
+
+    @property
     def numbers(self) -> list[int]:
         """The commands that it was told of, in order."""
         return [body["metadata"]["command"] for body in self.told]
-
-
-@asynccontextmanager
-async def serving(service: Service, port: int = 0) -> AsyncGenerator[int]:
-    """Serve on this machine; gives the port."""
-    app = web.Application()
-    app.router.add_post(PATH, service.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    try:
-        yield runner.addresses[0][1]
-    finally:
-        service.released.set()
-        await runner.cleanup()
 
 
 async def test_what_waits_for_the_disk_at_the_end_is_kept(tmp_path: Path) -> None:
@@ -149,7 +141,7 @@ def note(emitter: Emitter, *numbers: int) -> None:
 async def test_each_token_is_told_once_in_order(tmp_path: Path) -> None:
     """A service that takes everything gets each token once, in order, and nothing waits then."""
     service = Service()
-    async with serving(service) as port, emitting(port, tmp_path) as emitter:
+    async with serving(service.application) as port, emitting(port, tmp_path) as emitter:
         note(emitter, 1, 2, 3)
         await until(lambda: len(service.told) == 3)
         assert service.numbers == [1, 2, 3]
@@ -178,7 +170,7 @@ async def test_a_failing_service_is_asked_again(tmp_path: Path, status: int) -> 
     """An error, or a redirect, is no answer: the same token is told again until it is taken."""
     service = Service()
     service.status = status
-    async with serving(service) as port, emitting(port, tmp_path) as emitter:
+    async with serving(service.application) as port, emitting(port, tmp_path) as emitter:
         note(emitter, 1, 2)
         await until(lambda: service.asked > 2)
         assert f"answers {status}" in emitter.state
@@ -192,7 +184,7 @@ async def test_what_will_never_be_taken_holds_nothing_up(tmp_path: Path, status:
     """A token that the service refuses as such is counted as lost, and the next is told."""
     service = Service()
     service.status = status
-    async with serving(service) as port, emitting(port, tmp_path) as emitter:
+    async with serving(service.application) as port, emitting(port, tmp_path) as emitter:
         note(emitter, 1)
         await until(lambda: emitter.state.startswith("0 wait, 1 lost"))
         service.status = 200
@@ -203,7 +195,7 @@ async def test_what_will_never_be_taken_holds_nothing_up(tmp_path: Path, status:
 async def test_a_service_that_is_away(tmp_path: Path) -> None:
     """What can't be told waits on disk, over a restart of the agent, and is told afterwards."""
     service = Service()
-    async with serving(service) as port:
+    async with serving(service.application) as port:
         pass
     async with emitting(port, tmp_path) as emitter:
         note(emitter, 1, 2)
@@ -213,7 +205,7 @@ async def test_a_service_that_is_away(tmp_path: Path) -> None:
         assert emitter.state == "2 wait, 0 lost"
         note(emitter, 2, 3)  # asked again after the restart, the executor gives the result again
         await until(lambda: emitter.state.startswith("3 wait"))
-        async with serving(service, port):
+        async with serving(service.application, port):
             await until(lambda: service.numbers == [1, 2, 3])
 
 
@@ -231,7 +223,7 @@ async def test_a_slow_service_delays_nobody(tmp_path: Path) -> None:
     """While a service doesn't answer, noting returns at once, and everything is kept on disk."""
     service = Service()
     service.slow = True
-    async with serving(service) as port, emitting(port, tmp_path) as emitter:
+    async with serving(service.application) as port, emitting(port, tmp_path) as emitter:
         note(emitter, 1)
         await until(lambda: service.asked == 1)
         note(emitter, *range(2, 50))
@@ -247,7 +239,7 @@ async def test_a_full_queue_loses_the_oldest_and_says_so(tmp_path: Path) -> None
         note(emitter, *range(10))
         await until(lambda: emitter.state.startswith("3 wait, 7 lost"))
     service = Service()
-    async with serving(service) as port, emitting(port, tmp_path, limit=3) as emitter:
+    async with serving(service.application) as port, emitting(port, tmp_path, limit=3) as emitter:
         await until(lambda: service.numbers == [7, 8, 9])
         await until(lambda: emitter.state == "0 wait, 7 lost")
 

@@ -14,12 +14,15 @@ import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
 from aiohttp import ClientSession, ClientTimeout, web
 from yarl import URL
+
+from tests.serving import serving
 
 type Change = Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
 
@@ -63,7 +66,7 @@ class Proxy:
         self._hang: _Hang | None = None
         self._closing = asyncio.Event()
         self._came = asyncio.Condition()
-        self._runner: web.AppRunner | None = None
+        self._resources = AsyncExitStack()
         self._session: ClientSession | None = None
         self.seen: Final[list[tuple[str, str]]] = []
         self.url = ""
@@ -71,15 +74,9 @@ class Proxy:
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=LARGEST_REQUEST)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        # A client that is gone must not take what is meant for the next one.
-        self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
-        )
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        self._session = ClientSession(timeout=ClientTimeout(total=120))
+        session = ClientSession(timeout=ClientTimeout(total=120))
+        self._session = await self._resources.enter_async_context(session)
+        self.url = f"http://127.0.0.1:{await self._resources.enter_async_context(serving(app))}"
         return self
 
     async def __aexit__(
@@ -89,10 +86,7 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self._closing.set()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        if self._session is not None:
-            await self._session.close()
+        await self._resources.aclose()
         idle = [f"{type(rule).__name__} {rule.part}" for rule in self._given if rule.idle]
         assert error is not None or not idle, f"nothing came of {idle}"
 

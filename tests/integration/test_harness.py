@@ -2,9 +2,16 @@
 """The harness itself: what the other integration tests rest on."""
 
 import asyncio
+import gc
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+from yarl import URL
 
 from tests.harness import Operator, Synapse
+from tests.harness.proxy import Proxy
 
 
 async def test_two_operators_talk_encrypted(
@@ -35,3 +42,20 @@ async def test_operator_survives_a_restart(synapse: Synapse, operator: Operator)
     await asyncio.to_thread(synapse.restart)
     event_id = await operator.send_text(room_id, "hello")
     assert (await operator.wait(lambda seen: seen.event_id == event_id)).body == "hello"
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_proxy_leaves_no_connection(turns: int) -> None:
+    """However far a connection is accepted when a proxy ends, it ends too.
+
+    Otherwise a test long after it would fail of it, when what is left is collected.
+    """
+    async with Proxy("http://127.0.0.1:1") as proxy:
+        url = URL(proxy.url)
+        client = socket.create_connection((url.host, url.port))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    client.settimeout(10)
+    with client, suppress(ConnectionResetError):
+        assert client.recv(1) == b""
+    gc.collect()

@@ -12,9 +12,10 @@ from typing import Final
 
 import pytest
 
-from tests.agent.test_emitter import Service, note, serving, until
+from tests.agent.test_emitter import Service, note, until
 from tests.harness.https import https
 from tests.harness.tinyproxy import Tinyproxy, find_tinyproxy, tinyproxy
+from tests.serving import serving
 from tibet_nc_agent.emitter import Emitter
 
 TOKEN: Final = "s3cret-access-token"
@@ -103,7 +104,7 @@ async def test_tokens_are_told_through_the_proxy_that_leads_there(
 ) -> None:
     """With ``emission.proxy`` a service is told of tokens through it."""
     service = Service()
-    async with serving(service) as port:
+    async with serving(service.application) as port:
         emitter = Emitter(
             f"http://127.0.0.1:{port}", tmp_path, host="web1", limit=100, proxy=proxy.url
         )
