@@ -12,6 +12,7 @@ from tests.directories import reachable_directory
 from tests.harness import Account, Operator, Synapse, recheck
 from tests.harness.browser import Page, browser, find_chromium
 from tests.harness.host import Host
+from tests.harness.proxy import Proxy
 from tests.integration.agent import Agent, invited_agent
 
 
@@ -121,4 +122,29 @@ async def host(
     ) as made:
         await asyncio.to_thread(made.start)
         await operator.wait_member(room, bot.user_id)
+        yield made
+
+
+@pytest.fixture
+async def proxy(synapse: Synapse) -> AsyncIterator[Proxy]:
+    """Put something before the homeserver that can do as it likes."""
+    async with Proxy(synapse.url) as running:
+        yield running
+
+
+@pytest.fixture
+async def behind(
+    proxy: Proxy, bot: Account, operator: Operator, room: str, directory: Path
+) -> AsyncIterator[Host]:
+    """Start a host that hears its homeserver through the proxy only, and has answered a command."""
+    with Host(
+        directory / "host",
+        homeserver=proxy.url,
+        bot=bot,
+        operators={operator.user_id: operator.master_key},
+        rooms=[room],
+    ) as made:
+        await asyncio.to_thread(made.start)
+        await operator.wait_member(room, bot.user_id)
+        await operator.answer_to(await operator.send_text(room, "$ true"))
         yield made

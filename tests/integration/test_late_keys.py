@@ -4,7 +4,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,13 +18,6 @@ from tests.harness.host import Host
 from tests.harness.proxy import Proxy
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
-
-
-@pytest.fixture
-async def proxy(synapse: Synapse) -> AsyncIterator[Proxy]:
-    """Put a homeserver of our own between the agent and the real one."""
-    async with Proxy(synapse.url) as made:
-        yield made
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -161,31 +159,6 @@ async def test_stop_ends_a_stuck_shell_and_what_waits_behind_it(
     assert (await operator.answer_to(behind, ANSWER_SECONDS)).result["verdict"] == "denied"
     assert (await asked(operator, room, "$ echo next")).body.startswith("next\n")
     assert [len(operator.answers_to(event)) for event in (first, behind)] == [1, 1]
-
-
-@pytest.fixture
-async def proxy(synapse: Synapse) -> AsyncIterator[Proxy]:
-    """Put something before the homeserver that can do as it likes."""
-    async with Proxy(synapse.url) as running:
-        yield running
-
-
-@pytest.fixture
-async def behind(
-    proxy: Proxy, operator: Operator, room: str, bot: Account, directory: Path
-) -> AsyncIterator[Host]:
-    """Start a host that hears its homeserver through that only, and has answered a command."""
-    with Host(
-        directory / "host",
-        homeserver=proxy.url,
-        bot=bot,
-        operators={operator.user_id: operator.master_key},
-        rooms=[room],
-    ) as made:
-        await asyncio.to_thread(made.start)
-        await operator.wait_member(room, bot.user_id)
-        await operator.answer_to(await operator.send_text(room, "$ true"))
-        yield made
 
 
 async def test_no_stop_waits_for_a_notice(

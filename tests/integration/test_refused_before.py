@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Account, Operator, Synapse
+from tests.harness import Account, Operator
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy
 from tibet_nc_protocol.records import Refusal
@@ -18,35 +18,34 @@ TIMEBOX_S = 5
 
 
 async def test_a_refusal_that_has_grown_old_is_told_as_it_was_recorded(
-    synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
+    proxy: Proxy, bot: Account, operator: Operator, room: str, directory: Path
 ) -> None:
     """By the time it can be told the message is too old as well; the answer goes by the record."""
-    async with Proxy(synapse.url) as proxy:
-        with Host(
-            directory / "host",
-            homeserver=proxy.url,
-            bot=bot,
-            operators={operator.user_id: operator.master_key},
-            rooms=[room],
-            timebox_s=TIMEBOX_S,
-        ) as host:
-            await asyncio.to_thread(host.start)
-            await operator.wait_member(room, bot.user_id)
-            await operator.answer_to(await operator.send_text(room, "$ true"))
-            sent = sum("/send/" in path for _, path in proxy.seen)
-            proxy.refuse("/send/", status=502, times=1_000_000)
-            event = await operator.send_text(room, "$ reboot")
-            await proxy.reached("/send/", times=sent + 1)
-            await asyncio.to_thread(host.agent.kill)
-            await asyncio.sleep(TIMEBOX_S)  # the timebox itself
-            proxy.pass_all()
-            await asyncio.to_thread(host.start_agent)
-            answer = await operator.answer_to(event)
-            (record,) = refusals(host, event)
-            assert record.family == "power"
-            assert (answer.result["verdict"], answer.result["number"]) == ("denied", record.seq)
-            assert record.detail in answer.body
-            assert len(operator.answers_to(event)) == 1
+    with Host(
+        directory / "host",
+        homeserver=proxy.url,
+        bot=bot,
+        operators={operator.user_id: operator.master_key},
+        rooms=[room],
+        timebox_s=TIMEBOX_S,
+    ) as host:
+        await asyncio.to_thread(host.start)
+        await operator.wait_member(room, bot.user_id)
+        await operator.answer_to(await operator.send_text(room, "$ true"))
+        sent = sum("/send/" in path for _, path in proxy.seen)
+        proxy.refuse("/send/", status=502, times=1_000_000)
+        event = await operator.send_text(room, "$ reboot")
+        await proxy.reached("/send/", times=sent + 1)
+        await asyncio.to_thread(host.agent.kill)
+        await asyncio.sleep(TIMEBOX_S)  # the timebox itself
+        proxy.pass_all()
+        await asyncio.to_thread(host.start_agent)
+        answer = await operator.answer_to(event)
+        (record,) = refusals(host, event)
+        assert record.family == "power"
+        assert (answer.result["verdict"], answer.result["number"]) == ("denied", record.seq)
+        assert record.detail in answer.body
+        assert len(operator.answers_to(event)) == 1
 
 
 def refusals(host: Host, event: str) -> list[Refusal]:

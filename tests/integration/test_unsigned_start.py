@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Account, Operator, Synapse
+from tests.harness import Account, Operator
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separat
     ],
 )
 async def test_a_homeserver_that_takes_no_signature_ends_nothing(
-    synapse: Synapse,
+    proxy: Proxy,
     bot: Account,
     operator: Operator,
     room: str,
@@ -32,18 +32,17 @@ async def test_a_homeserver_that_takes_no_signature_ends_nothing(
     code: str,
 ) -> None:
     """Where the homeserver refuses the agent's keys or signature, it is logged, and it serves."""
-    async with Proxy(synapse.url) as proxy:
-        proxy.refuse(part, status=status, body={"errcode": code, "error": "no"})
-        with Host(
-            directory / "host",
-            homeserver=proxy.url,
-            bot=bot,
-            operators={operator.user_id: operator.master_key},
-            rooms=[room],
-        ) as host:
-            await asyncio.to_thread(host.start)
-            await operator.wait_member(room, bot.user_id)
-            answer = await operator.answer_to(await operator.send_text(room, "$ echo served"))
-            log = host.agent.log.read_text()
+    proxy.refuse(part, status=status, body={"errcode": code, "error": "no"})
+    with Host(
+        directory / "host",
+        homeserver=proxy.url,
+        bot=bot,
+        operators={operator.user_id: operator.master_key},
+        rooms=[room],
+    ) as host:
+        await asyncio.to_thread(host.start)
+        await operator.wait_member(room, bot.user_id)
+        answer = await operator.answer_to(await operator.send_text(room, "$ echo served"))
+        log = host.agent.log.read_text()
     assert answer.body.startswith("served\n")
     assert f"this device is not cross-signed: the homeserver refuses: no ({code})" in log
