@@ -2,11 +2,13 @@
 """Texts and recordings that are gone: no fault where that is on record, else one (I8)."""
 
 import shutil
+from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import pytest
 
-from tests.audit.chains import Chain, sample
+from tests.audit.chains import STRANGER, Chain, sample
 from tests.audit.verdicts import TEXTS, report
 from tibet_nc_audit import evidence
 from tibet_nc_audit.findings import What
@@ -137,3 +139,26 @@ def test_no_texts_at_all(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / PAYLOADS)
     found = report(tmp_path)
     assert (found.good, found.counts.texts, found.counts.missing_texts) == (True, 0, 8)
+
+
+@pytest.mark.parametrize("say", [Chain.retention, Chain.erased])
+def test_what_is_put_in_meanwhile_excuses_nothing(
+    tmp_path: Path, say: Callable[[Chain, int], int]
+) -> None:
+    """A line that isn't the executor's, there only after the chain was read, is no record (I8)."""
+    chain = Chain(tmp_path, segment_records=3)
+    number = chain.command("rm -rf /srv/data", b"gone\n")
+    (tmp_path / RECORDINGS / recording_name(number)).unlink()
+    forger = copy(chain)
+    forger.identity = STRANGER
+
+    def put_in(_bytes: int, _lines: int) -> None:
+        if forger.length == chain.length:
+            say(forger, number)
+
+    with State(tmp_path) as state:
+        found = verify(state, report=put_in)
+    assert (found.records, len(chain.segments)) == (3, 2)
+    assert [(finding.what, finding.reason) for finding in found.findings] == [
+        (What.RECORDING, "not there")
+    ]

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Recordings that a host keeps no longer: accepted exactly as far as the chain says (SPEC §9)."""
 
+from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import pytest
 
-from tests.audit.chains import Chain
-from tests.audit.program import within
+from tests.audit.chains import LATER, STRANGER, Chain
+from tests.audit.program import KEY, within
 from tibet_nc_protocol.layout import RECORDINGS, recording_name, remainder_name
 
 
@@ -91,3 +93,33 @@ def test_an_altered_record_is_a_fault_itself(chain: Chain) -> None:
     done = within("verify", "--state", chain.root)
     assert done.status == 1
     assert f"record {number}: " in done.out
+
+
+@pytest.mark.parametrize("key", [(), ("--key", KEY)])
+@pytest.mark.parametrize("say", [Chain.retention, Chain.erased])
+def test_only_the_executors_own_record_excuses(
+    chain: Chain, say: Callable[[Chain, int], int], key: tuple[str, ...]
+) -> None:
+    """Who deletes a recording, and adds a line that would excuse it, has not excused it (I8)."""
+    _delete(chain, recording_name(3))
+    forger = copy(chain)
+    forger.identity = STRANGER
+    say(forger, 3)
+    done = within("show", "--state", chain.root, "3", *key)
+    assert done.status == 1
+    assert "BAD  recording: not there" in done.out
+    forger.segments[-1].unlink()
+    say(chain, 3)
+    assert within("show", "--state", chain.root, "3", *key).status == 0
+
+
+@pytest.mark.parametrize("key", [(), ("--key", KEY), ("--key", LATER.public_key.hex)])
+def test_a_later_key_excuses_too(chain: Chain, key: tuple[str, ...]) -> None:
+    """A record that the key of its time signed excuses, whichever key the reader holds."""
+    _delete(chain, recording_name(3), recording_name(5))
+    chain.retention(3)
+    chain.rotate(LATER)
+    chain.erased(5)
+    for number in ("3", "5"):
+        assert "recording: not there" not in within("show", "--state", chain.root, number, *key).out
+    assert within("verify", "--state", chain.root, *key).status == 0

@@ -304,6 +304,17 @@ def test_show_without_a_part(root: Path, name: str) -> None:
         assert within("--state", root, "show", number).status == 1
 
 
+def test_why_a_text_is_gone_is_unread(root: Path) -> None:
+    """Whether a text was erased may be in what can't be read; the rest of its command is shown."""
+    for path in (root / PAYLOADS).iterdir():
+        path.unlink()
+    with _unread(root / CHAIN / segment_name(15), "other"):
+        done = within("--state", root, "show", "2")
+    assert done.status == 2
+    assert f" ?   command text: {CHAIN}/{segment_name(15)}: not a regular file\n" in done.out
+    assert "ok   recording: all " in done.out
+
+
 def test_where_a_command_ends_is_unread(root: Path) -> None:
     """Of a command whose end can't be read, nobody says that it runs, nor that nothing is there."""
     (root / MIDDLE).rename(root.parent / "aside")

@@ -72,9 +72,9 @@ def dossier(state: State, number: int, key: PublicKey | None = None) -> Dossier:
     entry = _entry(state, command)
     token: tokens.Token | None = None
     if entry.text is not None:
-        checks.append(_check_text(state, command.begin.number, entry.text))
+        checks.append(_check_text(state, command.begin.number, entry.text, key))
     if command.recorded is not None:
-        checks.append(_check_recording(state, command.recorded))
+        checks.append(_check_recording(state, command.recorded, key))
     outcome = command.outcome
     if outcome is not None:
         try:
@@ -148,12 +148,16 @@ def _check_link(place: Located, record: Record) -> str:
     return "" if place.before is None else f"to record {place.number - 1}"
 
 
-def _check_text(state: State, number: int, text: Text) -> Check:
+def _check_text(state: State, number: int, text: Text, key: PublicKey | None) -> Check:
     match text:
         case Text.KEPT:
             return Check(what="command text", result=Result.AGREES)
         case Text.ERASED:
-            detail = _erased(state, number) or "not there, and no record says that it was erased"
+            try:
+                detail = _erased(state, number, key)
+            except UnreadableError as error:
+                return _unread("command text", error)
+            detail = detail or "not there, and no record says that it was erased"
             return Check(what="command text", result=Result.NOTHING, detail=detail)
         case Text.DIFFERS:
             return Check(what="command text", result=Result.BAD, detail=payloads.DIFFERS)
@@ -161,31 +165,35 @@ def _check_text(state: State, number: int, text: Text) -> Check:
             return Check(what="command text", result=Result.UNREADABLE, detail=f"in {PAYLOADS}/")
 
 
-def _erased(state: State, number: int, *, recording: bool = False) -> str:
-    record = erasure(state, number, recording=recording)
+def _erased(state: State, number: int, key: PublicKey | None, *, recording: bool = False) -> str:
+    record = erasure(state, number, _first(state, key), recording=recording)
     return "" if record is None else f"{payloads.ERASED}, record {record.seq}: {record.detail}"
 
 
-def _expired(state: State, recorded: Outcome | Remainder) -> str:
-    record = retention(state, recorded)
+def _expired(state: State, recorded: Outcome | Remainder, key: PublicKey | None) -> str:
+    record = retention(state, recorded, _first(state, key))
     return "" if record is None else f"deleted by retention, record {record.seq}: {record.detail}"
 
 
-def _check_recording(state: State, outcome: Outcome | Remainder) -> Check:
+def _first(state: State, key: PublicKey | None) -> PublicKey | None:
+    return None if key is None else since(state, key).first
+
+
+def _check_recording(state: State, outcome: Outcome | Remainder, key: PublicKey | None) -> Check:
     try:
-        return _compare_recording(state, outcome)
+        return _compare_recording(state, outcome, key)
     except DisagreementError as wrong:
         return _bad("recording", wrong)
     except UnreadableError as error:
         return _unread("recording", error)
 
 
-def _compare_recording(state: State, outcome: Outcome | Remainder) -> Check:
+def _compare_recording(state: State, outcome: Outcome | Remainder, key: PublicKey | None) -> Check:
     try:
         checked = check_recording(state, Printed.of(outcome))
     except MissingError:
-        erased = _erased(state, outcome.intent, recording=True)
-        if detail := erased or _expired(state, outcome):
+        erased = _erased(state, outcome.intent, key, recording=True)
+        if detail := erased or _expired(state, outcome, key):
             return Check(what="recording", result=Result.NOTHING, detail=detail)
         raise
     match checked:

@@ -35,6 +35,7 @@ from tibet_nc_protocol.records import (
     Security,
     SecurityEvent,
 )
+from tibet_nc_protocol.signing import PublicKey
 
 _REMEMBERED: Final = 1024
 """Erased texts of one segment that are remembered, to find a text under a wrong number."""
@@ -65,14 +66,24 @@ class Evidence:
     """Checks each record's evidence; what is wrong goes to the findings, the rest is counted."""
 
     def __init__(
-        self, state: State, findings: Findings, *, first: int = 0, tokens_from: int = 0
+        self,
+        state: State,
+        findings: Findings,
+        key: PublicKey | None,
+        *,
+        first: int = 0,
+        tokens_from: int = 0,
     ) -> None:
-        """Check from the record ``first`` on, and from so many bytes of the tokens."""
+        """Check from the record ``first`` on, and from so many bytes of the tokens.
+
+        ``key`` is the chain's first one; without it, the one that the genesis record names is.
+        """
         self.counts = Counts()
         self._first = first
         self._tokens_from = tokens_from
         self._state = state
         self._findings = findings
+        self._key = key
         self._files = ExitStack()
         self._segment = ExitStack()
         self._name = ""
@@ -165,7 +176,7 @@ class Evidence:
         """
         # The chain may have grown since it was looked through, and by new files since it was read.
         self._retentions = None
-        erased = frozenset(erased_recordings(self._state) if self._absent else ())
+        erased = frozenset(erased_recordings(self._state, self._key) if self._absent else ())
         for name, (number, *where) in self._absent.items():
             if number in erased:
                 self.counts.erased_recordings += 1
@@ -260,9 +271,9 @@ class Evidence:
         The chain is looked through ahead, once: a thousand recordings may be gone for one record.
         """
         if self._retentions is None:
-            found = [
-                (seq, record.number or 0) for seq, record in retentions(self._state, pass_over=True)
-            ]
+            said = retentions(self._state, self._key, pass_over=True)
+            # By their own numbers: a copy of one in another place is of no later time.
+            found = sorted((record.seq, record.number or 0) for record in said)
             furthest = accumulate((upto for _, upto in reversed(found)), max)
             self._retentions = list(zip((seq for seq, _ in found), [*furthest][::-1], strict=True))
         at = bisect_right(self._retentions, recorded, key=itemgetter(0))

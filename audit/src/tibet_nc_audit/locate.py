@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from tibet_nc_audit.errors import AuditError, DisagreementError, UnreadableError
 from tibet_nc_audit.heads import Held
-from tibet_nc_audit.lines import ERASED, INTENT, KEY, RETENTION, decoded
+from tibet_nc_audit.lines import ERASED, INTENT, KEY, RETENTION, decoded, named_key, signed
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol.records import (
     Aborted,
@@ -137,46 +137,61 @@ def key_at(state: State, number: int, first: PublicKey | None) -> PublicKey:
     return key
 
 
-def erasure(state: State, number: int, *, recording: bool = False) -> Security | None:
+def erasure(
+    state: State, number: int, first: PublicKey | None, *, recording: bool = False
+) -> Security | None:
     """Return the record that says that something of a command was erased; raises AuditError.
 
     With ``recording`` it is one that says so of the recording.
     """
-    for record in _erasures(state, number + 1):
+    for record in _said(state, ERASED, first):
         if record.number == number and (record.erases_recording or not recording):
             return record
     return None
 
 
-def retention(state: State, recorded: Outcome | Remainder) -> Security | None:
+def retention(
+    state: State, recorded: Outcome | Remainder, first: PublicKey | None
+) -> Security | None:
     """Return the record that says that a recording was kept no longer; raises AuditError."""
-    for seq, record in retentions(state):
-        if seq > recorded.seq and (record.number or 0) >= recorded.intent:
+    for record in retentions(state, first):
+        if record.seq > recorded.seq and (record.number or 0) >= recorded.intent:
             return record
     return None
 
 
-def retentions(state: State, *, pass_over: bool = False) -> Iterator[tuple[int, Security]]:
+def retentions(
+    state: State, first: PublicKey | None, *, pass_over: bool = False
+) -> Iterator[Security]:
     """Yield the records that say up to which command recordings were deleted; raises AuditError.
 
     What can't be read may be passed over.
     """
-    for number, line in state.records_from(0, pass_over=pass_over):
-        if RETENTION in line and isinstance(record := decoded(line), Security):
-            yield number, record
+    return _said(state, RETENTION, first, pass_over=pass_over)
 
 
-def erased_recordings(state: State) -> Iterator[int]:
+def erased_recordings(state: State, first: PublicKey | None) -> Iterator[int]:
     """Yield the numbers of the commands whose recordings were erased, of what can be read.
 
     Raises AuditError.
     """
-    for record in _erasures(state, 0, pass_over=True):
+    for record in _said(state, ERASED, first, pass_over=True):
         if record.erases_recording and record.number is not None:
             yield record.number
 
 
-def _erasures(state: State, start: int, *, pass_over: bool = False) -> Iterator[Security]:
-    for _, line in state.records_from(start, pass_over=pass_over):
-        if ERASED in line and isinstance(record := decoded(line), Security):
+def _said(
+    state: State, what: bytes, first: PublicKey | None, *, pass_over: bool = False
+) -> Iterator[Security]:
+    """Yield the executor's own records of a kind: a line that others put there excuses nothing.
+
+    ``first`` is the chain's first key; without it, the one that the genesis record names is taken.
+    """
+    key = first
+    for place, line in state.records_from(0, pass_over=pass_over):
+        if place == 0 and key is None and isinstance(record := decoded(line), Genesis):
+            key = named_key(record)
+        if what in line and isinstance(record := decoded(line), Security) and signed(record, key):
             yield record
+        if KEY in line and isinstance(record := decoded(line), Key) and signed(record, key):
+            key = named_key(record) or key

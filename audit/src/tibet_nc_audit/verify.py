@@ -128,7 +128,7 @@ class _Verification:
         self._resume = resume
         self._findings = findings
         first, tokens = (0, 0) if resume is None else (resume.record + 1, resume.tokens)
-        self._evidence = Evidence(state, self._findings, first=first, tokens_from=tokens)
+        self._evidence = Evidence(state, self._findings, key, first=first, tokens_from=tokens)
         now = key if resume is None else PublicKey.from_hex(resume.last_key)
         self._records = RecordWalk(state, self._findings, heads, now, deep=depth is Depth.DEEP)
         self._links = LinkWalk(state, self._findings, heads, now) if depth is Depth.CHAIN else None
