@@ -9,21 +9,39 @@ Nothing outside that namespace changes.
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
-def _uids(host: int) -> range:
-    """Return four uids that are a host's alone, of the range of systemd's short-lived ones.
+def claim_uids(first: int, size: int, *, groups: int) -> range:
+    """Return one of some groups of uids, which no other program of these tests has meanwhile.
 
-    An executor ends whatever runs as its shell's uid, so neither two programs that start executors
-    nor two hosts of one program may share uids.
+    An executor ends whatever runs as its shell's uid. Who claims a group holds a name that the
+    kernel gives once, and takes back when the program has ended.
     """
-    first = 61184 + 4 * ((os.getpid() + 97 * host) % 750)  # above are those of the tests of shells
-    return range(first, first + 4)
+    own = os.getpid()
+    for number in range(own, own + groups):
+        begin = first + size * (number % groups)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0tibet-nc-tests-uid-{begin}")
+        except OSError:
+            claim.close()
+        else:
+            claim.detach()
+            return range(begin, begin + size)
+    raise OSError(f"no uids are left from {first} on")
+
+
+@cache
+def _uids(host: int) -> range:  # noqa: ARG001 (by which the cache tells one from another)
+    """Return four uids that are a host's alone, of the range of systemd's short-lived ones."""
+    return claim_uids(61184, 4, groups=750)  # above are those of the tests of shells
 
 
 AGENT_UID, EXECUTOR_UID, SHELL_UID, FOREIGN_UID = _uids(0)

@@ -3,9 +3,12 @@
 
 import asyncio
 import gc
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from yarl import URL
@@ -42,6 +45,25 @@ async def test_operator_survives_a_restart(synapse: Synapse, operator: Operator)
     await asyncio.to_thread(synapse.restart)
     event_id = await operator.send_text(room_id, "hello")
     assert (await operator.wait(lambda seen: seen.event_id == event_id)).body == "hello"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, for two process ids that are the same")
+def test_no_two_programs_have_a_uid_in_common() -> None:
+    """Two that run side by side share none, though one may be like the other, even in its id."""
+    program = (
+        "import os, sys; from tests.separation import SHELL_UID\n"
+        "print(os.getpid(), SHELL_UID, flush=True); sys.stdin.read()"
+    )
+    argv = ["unshare", "--pid", "--fork", "--", sys.executable, "-c", program]
+    told: list[list[bytes]] = []
+    with ExitStack() as running:
+        for _ in range(2):
+            process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            running.enter_context(process)  # whose end waits for it, and before that ends its input
+            assert process.stdout is not None
+            told.append(process.stdout.readline().split())
+    assert [pid for pid, _ in told] == [b"1", b"1"]
+    assert len({uid for _, uid in told}) == 2
 
 
 @pytest.mark.parametrize("turns", range(6))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.separation import claim_uids
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.command import Command
 from tibet_nc_executor.ending import Ending
@@ -25,8 +26,8 @@ ASLEEP: Final = "until [[ $(</proc/$(jobs -p)/comm) == sleep ]]; do :; done"
 
 Before that it may still be in the shell's session, and get the hang-up at its end."""
 # Numbers of our own among those without an account: test runs side by side must not share a uid.
-_FIRST: Final = 64300 + os.getpid() % 500 * 2
-UIDS: Final = {Containment.CGROUP: _FIRST, Containment.TAGGED: _FIRST + 1}
+_CLAIMED: Final = claim_uids(64300, 2, groups=500)
+UIDS: Final = {Containment.CGROUP: _CLAIMED[0], Containment.TAGGED: _CLAIMED[1]}
 
 
 LIMITS: Final = ResourceLimits(

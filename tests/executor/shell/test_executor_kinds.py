@@ -20,6 +20,7 @@ from tests.separation import (
     as_agent,
     as_executor,
     choose_uids,
+    claim_uids,
     delegate_cgroup,
     entering,
     remove_cgroup,
@@ -34,8 +35,8 @@ def uids() -> Uids:
     """Uids of our own, since processes of a uid are ended here by uid."""
     chosen = choose_uids()
     assert chosen.separated, chosen.why_not
-    first = 65300 + os.getpid() % 50 * 3
-    return Uids(agent=first, executor=first + 1, shell=first + 2, separated=True)
+    agent, executor, shell = claim_uids(65300, 3, groups=50)
+    return Uids(agent=agent, executor=executor, shell=shell, separated=True)
 
 
 @pytest.fixture
