@@ -7,7 +7,7 @@ test runs when it is collected fails of it.
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -19,6 +19,27 @@ async def stop_accepting(server: asyncio.Server) -> None:
     for listener in server.sockets:
         loop.remove_reader(listener.fileno())
     await asyncio.sleep(0)
+
+
+type Meet = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
+
+
+async def end(server: asyncio.Server) -> None:
+    """End a server that accepts nothing more, and every connection that it has."""
+    server.close()
+    server.abort_clients()
+    await server.wait_closed()
+
+
+@asynccontextmanager
+async def meeting(meet: Meet) -> AsyncGenerator[int]:
+    """Meet everybody who connects to a free port of this machine; gives the port."""
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        await stop_accepting(server)
+        await end(server)
 
 
 @asynccontextmanager
@@ -37,6 +58,4 @@ async def serving(application: web.Application, port: int = 0) -> AsyncGenerator
     finally:
         await stop_accepting(server)
         await runner.cleanup()
-        server.close()
-        server.abort_clients()
-        await server.wait_closed()
+        await end(server)

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from tests.serving import stop_accepting
+from tests.serving import end, stop_accepting
 from tibet_nc_protocol.envelope import Opener, Sealer
 from tibet_nc_protocol.framing import FrameReader, frame
 from tibet_nc_protocol.limits import PROTOCOL_VERSION
@@ -102,11 +102,9 @@ async def listening(
         yield peers
     finally:
         await stop_accepting(server)
-        server.close()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        server.abort_clients()
-        await server.wait_closed()
+        await end(server)
         path.unlink(missing_ok=True)

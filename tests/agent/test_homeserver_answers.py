@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving import meeting
 from tibet_nc_agent import homeserver as module
 from tibet_nc_agent import sync
 from tibet_nc_agent.canonical import JsonObject
@@ -61,8 +62,7 @@ async def answering(
         await writer.wait_closed()
 
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
-        port = server.sockets[0].getsockname()[1]
+        port = await stack.enter_async_context(meeting(serve))
         homeserver = Homeserver(f"http://127.0.0.1:{port}{below}/", proxy=None)
         stack.push_async_callback(homeserver.close)
         yield homeserver, requests
@@ -271,11 +271,9 @@ async def test_silence_ends() -> None:
             await ended.wait()
             writer.close()
 
-        server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
+        port = await stack.enter_async_context(meeting(serve))
         stack.callback(ended.set)
-        homeserver = Homeserver(
-            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", proxy=None
-        )
+        homeserver = Homeserver(f"http://127.0.0.1:{port}", proxy=None)
         stack.push_async_callback(homeserver.close)
         with pytest.raises(Unreachable, match="did not answer"):
             await homeserver.once("GET", "/x", seconds=0.1)
@@ -292,11 +290,9 @@ async def test_a_file_that_can_not_be_read_is_not_the_homeservers_fault(tmp_path
             writer.write(answer(200))
             writer.close()
 
-        server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
+        port = await stack.enter_async_context(meeting(serve))
         stack.callback(ended.set)
-        homeserver = Homeserver(
-            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", proxy=None
-        )
+        homeserver = Homeserver(f"http://127.0.0.1:{port}", proxy=None)
         stack.push_async_callback(homeserver.close)
         with pytest.raises(SendError, match=r"the file can't be read \(Is a directory\)"):
             async with asyncio.timeout(20):

@@ -7,14 +7,18 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from functools import partial
 
 import pytest
 from yarl import URL
 
 from tests.harness import Operator, Synapse
 from tests.harness.proxy import Proxy
+from tests.serving import meeting
+
+type Served = Callable[[], AbstractAsyncContextManager[int]]
 
 
 async def test_two_operators_talk_encrypted(
@@ -66,15 +70,28 @@ def test_no_two_programs_have_a_uid_in_common() -> None:
     assert len({uid for _, uid in told}) == 2
 
 
+@asynccontextmanager
+async def proxying() -> AsyncGenerator[int]:
+    """Run a proxy; gives its port."""
+    async with Proxy("http://127.0.0.1:1") as proxy:
+        port = URL(proxy.url).port
+        assert port is not None
+        yield port
+
+
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_proxy_leaves_no_connection(turns: int) -> None:
-    """However far a connection is accepted when a proxy ends, it ends too.
+@pytest.mark.parametrize(
+    "served",
+    [proxying, partial(meeting, lambda _, writer: writer.close())],
+    ids=["proxying", "meeting"],
+)
+async def test_a_server_leaves_no_connection(served: Served, turns: int) -> None:
+    """However far a connection is accepted when a test's server ends, it ends too.
 
     Otherwise a test long after it would fail of it, when what is left is collected.
     """
-    async with Proxy("http://127.0.0.1:1") as proxy:
-        url = URL(proxy.url)
-        client = socket.create_connection((url.host, url.port))
+    async with served() as port:
+        client = socket.create_connection(("127.0.0.1", port))
         for _ in range(turns):
             await asyncio.sleep(0)
     client.settimeout(10)

@@ -13,6 +13,7 @@ import pytest
 from tests.harness import Account, Operator, Synapse, terminal
 from tests.harness.host import Host
 from tests.redirected import FULL, redirected
+from tests.serving import meeting
 from tibet_nc_agent.fingerprint import spaced
 from tibet_nc_protocol.records import Refusal
 
@@ -160,10 +161,9 @@ async def test_root_itself_asks_no_homeserver(
         owners.add(owner_of(*ports))
         writer.close()
 
-    server = await asyncio.start_server(look, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     arguments = [operator.user_id, "--fingerprint", operator.master_key] if verb == "trust" else []
-    async with server:
+    async with meeting(look) as port:
+        url = f"http://127.0.0.1:{port}"
         with Host(directory / "host", homeserver=url, bot=bot, operators={}, rooms=[room]) as host:
             done = await asyncio.to_thread(host.root, verb, *arguments)
     assert done.returncode != 0
