@@ -180,13 +180,20 @@ def test_doctor(site: Site) -> None:
 
 
 def test_doctor_names_the_fix(site: Site) -> None:
-    """The executor's doctor fails when the executor is stopped, with the command that mends it."""
+    """Each doctor fails when what it looks at is stopped, with the command that mends it.
+
+    The agent's own walls are the unit's: nobody is told that some are missing where none are up.
+    """
     machine = site.machine
     machine.run("systemctl", "stop", SOCKET, *UNITS)
     try:
-        said = machine.run("tibet-nc-executor", "doctor", check=False)
+        executor = machine.run("tibet-nc-executor", "doctor", check=False)
+        agent = machine.run("tibet-nc-agent", "doctor", user="tibet-nc-agent", check=False)
     finally:
         machine.run("systemctl", "start", SOCKET)
         site.start()
-    assert said.returncode == 1
-    assert "fix: systemctl restart tibet-nc-executor.socket" in said.stdout
+    assert (executor.returncode, agent.returncode) == (1, 1)
+    assert "fix: systemctl restart tibet-nc-executor.socket" in executor.stdout
+    (walls,) = [line for line in agent.stdout.splitlines() if line.startswith("FAIL  walls: ")]
+    assert f"{AGENT} isn't running, and nothing else has its walls; fix: systemctl start" in walls
+    assert "can be" not in walls

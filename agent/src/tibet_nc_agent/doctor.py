@@ -3,7 +3,8 @@
 
 It looks and changes nothing, and works while the agent runs: it logs in nowhere, it only asks the
 homeserver with the saved token. The walls are the unit's, and whoever types this stands outside of
-them: what a running unit's self-test found is shown, and where none runs it is made here.
+them: what the running unit's self-test found is shown, and only where there is no unit is it made
+here.
 """
 
 import asyncio
@@ -28,6 +29,10 @@ from tibet_nc_agent.selftest import NOTE, attempt
 from tibet_nc_agent.units import counted
 
 EXECUTOR_SECONDS: Final = 5.0
+
+UNIT: Final = "tibet-nc-agent.service"
+UNIT_DIRECTORIES: Final = ("/etc/systemd/system", "/usr/lib/systemd/system")
+"""Where the installer and the package put it."""
 
 LEAST_FREE_BYTES: Final = 512 * 1024**2
 """The same as the executor's, whose disk it mostly is; below it, look now."""
@@ -100,14 +105,15 @@ def _disk(config: Config) -> Check:
 def _walls(config: Config) -> Check:
     with contextlib.suppress(OSError):
         return Check(name="walls", ok=True, detail=f"the running unit's: {NOTE.read_text('ascii')}")
+    if any(os.path.exists(os.path.join(directory, UNIT)) for directory in UNIT_DIRECTORIES):
+        detail = f"{UNIT} isn't running, and nothing else has its walls"
+        fix = f"systemctl start {UNIT}; where it doesn't start, systemctl status {UNIT} says why"
+        return Check(name="walls", ok=False, detail=detail, fix=fix)
     breaches = tuple(attempt())
     refused = [breach for breach in breaches if breach.wall not in config.accepted_walls]
     if refused:
         detail = "; ".join(map(str, refused))
-        fix = (
-            "systemctl start tibet-nc-agent, which has them, or systemctl status tibet-nc-agent,"
-            " where it doesn't start; or name the wall in walls.accepted"
-        )
+        fix = "start it through its systemd unit, or name the wall in walls.accepted"
         return Check(name="walls", ok=False, detail=detail, fix=fix)
     detail = "; ".join(f"accepted: {breach}" for breach in breaches) or "all hold"
     return Check(name="walls", ok=True, detail=detail)
