@@ -15,9 +15,12 @@ import pytest
 
 from tests.audit.chains import EXECUTOR, STRANGER, Chain
 from tests.audit.program import KEY, PROGRAM, check, checkpoint, within
-from tests.audit.verdicts import lines_of, put
+from tests.audit.verdicts import SEGMENT, lines_of, put
+from tibet_nc_audit import anchors
 from tibet_nc_audit.cosigning import cosign, load_key, seen
 from tibet_nc_audit.errors import AuditError
+from tibet_nc_audit.reader import State
+from tibet_nc_protocol import records
 from tibet_nc_protocol.cosignature import Cosigner, verify_cosignature
 from tibet_nc_protocol.merkle import leaf_hash
 from tibet_nc_protocol.note import Checkpoint, Verifier, sign_note
@@ -228,6 +231,41 @@ def test_a_rollback_that_grew_on_is_not_cosigned(mine: Path, tmp_path: Path) -> 
         older.command("true")
     older.checkpoint()
     assert checkpoint(older, "--cosign", mine, "--key", KEY).status == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["unreadable", "another"])
+def test_what_changes_while_it_is_read_is_not_cosigned(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """Who hides for a moment which chain it is has no other one of that name cosigned (I8)."""
+    chain, older = Chain(tmp_path / "one"), Chain(tmp_path / "two")
+    chain.command("rm -rf /srv/data")
+    chain.checkpoint()
+    assert checkpoint(chain, "--cosign", mine, "--key", KEY).status == 0
+    for _ in range(5):
+        older.command("true")
+    older.checkpoint()
+    stranger = Chain(tmp_path / "three", identity=STRANGER)
+    stranger.checkpoint()
+    aside = older.segments[0].rename(tmp_path / "aside")
+    if meanwhile == "unreadable":
+        (older.root / SEGMENT).mkdir()
+    else:
+        (older.root / SEGMENT).write_bytes(stranger.segments[0].read_bytes())
+    latest = anchors.latest_checkpoint
+
+    def look_and_change(state: State) -> records.Checkpoint:
+        try:
+            return latest(state)
+        finally:
+            if meanwhile == "unreadable":
+                (older.root / SEGMENT).rmdir()
+            aside.rename(older.root / SEGMENT)
+
+    monkeypatch.setattr(anchors, "latest_checkpoint", look_and_change)
+    done = checkpoint(older, "--cosign", mine, "--key", KEY)
+    assert (done.status, done.out) == (2, "")
+    assert "of another chain than a moment before" in done.err
 
 
 def test_a_key_by_another_name_is_the_same(mine: Path, tmp_path: Path) -> None:

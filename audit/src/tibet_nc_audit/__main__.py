@@ -192,6 +192,11 @@ def _cosign(options: argparse.Namespace, state: State) -> int:
         for line in summary.verdict(report):
             say(line)
         return _status(report)
+    if cosigning.seen(mine, report.checkpoint.partition("\n")[0]) != before:
+        raise AuditError(
+            "not cosigned: the files were of another chain than a moment before, or it was cosigned"
+            " meanwhile; do it again"
+        )
     signed = cosigning.cosign(mine, report.checkpoint, int(time.time()))
     write_text(signed, options.output, state.path)
     return GOOD
