@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Chains that begin or go on as none does: the walks still find the first bad record (I8)."""
 
+from copy import copy
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,8 @@ from tests.audit.chains import EXECUTOR, STRANGER, Chain, sample
 from tests.audit.verdicts import CHAIN_ONLY, EACH, lines_of, put, report
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth, held
+from tibet_nc_audit.reader import State
+from tibet_nc_audit.verify import verify
 from tibet_nc_protocol.records import FIRST_PREV, RECORDS, Aborted, Key, digest, sign
 from tibet_nc_protocol.signing import Identity
 
@@ -280,3 +283,28 @@ def test_what_is_wrong_with_a_record_after_a_forged_one(tmp_path: Path, depth: D
     found = report(tmp_path, depth=depth).findings
     assert [finding.record for finding in found] == [forged, number]
     assert found[1].reason == "ends a command that is not open"
+
+
+@EACH
+def test_what_is_put_back_meanwhile_is_a_fault_all_the_same(tmp_path: Path, depth: Depth) -> None:
+    """Lines that nobody signed were read, whatever stands there when their signer is looked for.
+
+    Where a file ends, nothing else vouches for its last ones (I8).
+    """
+    chain = Chain(tmp_path)
+    chain.security()
+    good = lines_of(tmp_path)
+    forger = copy(chain)
+    forger.length, forger.head, forger.identity = 1, digest(good[0]), STRANGER
+    put(tmp_path, good[:1])
+    forger.security("nothing")
+    forger.security("nothing at all")
+    with State(tmp_path) as state:
+        found = verify(
+            state,
+            key=EXECUTOR.public_key,
+            depth=depth,
+            report=lambda _bytes, _lines: put(tmp_path, good),
+        )
+    assert found.records == 3
+    assert not found.good

@@ -303,6 +303,7 @@ class _Verification:
             return
         walk.jump(first + row)  # the head that is held tells that the rest is gone
         walk.lines = first + row
+        walk.anchor()  # none of those lines was read
 
     def _take(self, batch: list[bytes], known: list[bool] | None) -> None:
         if not batch:

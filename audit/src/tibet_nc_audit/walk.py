@@ -23,7 +23,7 @@ checkpoint it is enough that its note is signed, whose root is over the same lin
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tibet_nc_audit.findings import Finding, Findings, What
 from tibet_nc_audit.heads import Held, SavedHead
@@ -284,8 +284,11 @@ class Walk(ABC):
             return
         if self.key is None or signed(decoded(self.last), self.key):
             self.anchor()
-        elif self.search():
-            self.jump(self.length)
+            return
+        if not self.search():  # the line that was read isn't there any more
+            spot = replace(self._spot(), row=self.row - 1, lines=self.lines - 1)
+            self._find_earlier(spot, self.length - 1, f"{NOT_SIGNED}, and it is another line now")
+        self.jump(self.length)
 
     def _since_anchor(self) -> Iterator[tuple[Spot, bytes]]:
         """Yield the lines since the anchor once more, each with where it stands."""
