@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.chains import Chain, add, sample
+from tests.audit.chains import STRANGER, Chain, add, sample
 from tests.audit.program import PROGRAM, Done, process, within
 from tests.audit.verdicts import lines_of, put
 from tests.mounts import mount_memory, private_mounts
@@ -323,6 +323,41 @@ def test_another_chain_before(chain: Chain, tmp_path: Path) -> None:
     (found,) = found_in(chain, journal_of(before)[1:] + journal_of(chain))
     assert found[0] == "extra"
     assert found[2].startswith("2 entries of another chain, before this one began")
+
+
+def test_another_chain_before_explains_nothing(chain: Chain, tmp_path: Path) -> None:
+    """Neither its entries nor what was dropped of them stand for this chain's (I8)."""
+    before = Chain(tmp_path / "before", identity=STRANGER)
+    before.command("rm -rf /srv/data")
+    first, *others = journal_of(before)
+    begin, _, _, *rest = journal_of(chain)
+    found = found_in(chain, [first, dropped(5), *others, begin, *rest])
+    assert [(kind, record) for kind, record, _ in found] == [("extra", None), ("missing", 1)]
+    assert found[1][2] == "not in the journal"
+
+
+def test_what_is_no_entry_of_a_chain_is_passed_over(chain: Chain) -> None:
+    """What else the executor logs, and what journald dropped before its first entry, is nothing."""
+    log = {"_UID": str(UID), "_TRANSPORT": "journal", "MESSAGE": "listens"}
+    assert found_in(chain, [dropped(3), log, *journal_of(chain), log]) == []
+
+
+def test_a_journal_of_which_nothing_can_be_read(chain: Chain, tmp_path: Path) -> None:
+    """What is no journal, or fails at its first byte, lacks nothing: it can't be judged."""
+    other = tmp_path / "other"
+    other.write_bytes(b"no entry\n")
+    for path in (other, Path("/proc/self/mem")):
+        command = ("--state", chain.root, "crosscheck", "--journal", path, "--uid", str(UID))
+        done = within(*command)
+        assert (done.status, done.out) == (2, "")
+        assert done.err.startswith(f"tibet-nc-audit: {path}: ")
+
+
+def test_a_journal_without_any_entry_of_the_chain(chain: Chain) -> None:
+    """It lacks every record, and no other."""
+    (comparison,) = json.loads(crosscheck(chain, [dropped(99)], "--json").out)["comparisons"]
+    (found,) = comparison["discrepancies"]
+    assert (found["kind"], found["record"], found["last"]) == ("missing", 0, chain.length - 1)
 
 
 def test_a_longer_chain_before(chain: Chain) -> None:

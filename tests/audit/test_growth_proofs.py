@@ -7,6 +7,8 @@ from pathlib import Path
 from tests.audit.chains import EXECUTOR, Chain
 from tests.audit.program import KEY, check, checkpoint, within
 from tests.audit.verdicts import lines_of, put
+from tibet_nc_protocol.merkle import Frontier
+from tibet_nc_protocol.note import Checkpoint, sign_note
 
 
 def test_growth_is_shown(chain: Chain, tmp_path: Path) -> None:
@@ -61,3 +63,25 @@ def test_verify_prints_both_notes(chain: Chain, tmp_path: Path) -> None:
         assert plain["disputes"] == [
             {"held": held.read_text(), "now": checkpoint(chain).out},
         ]
+
+
+def test_from_nothing_no_growth_is_shown(chain: Chain, tmp_path: Path) -> None:
+    """Every chain has grown from none: that a signature is to an empty one shows nothing."""
+    held = tmp_path / "empty.note"
+    text = Checkpoint(origin=EXECUTOR.id, size=0, root=Frontier().root()).text()
+    held.write_text(sign_note(text, EXECUTOR.id, EXECUTOR))
+    done = checkpoint(chain, "--grown-from", held)
+    assert (done.status, done.out) == (2, "")
+    assert "every chain has grown from that" in done.err
+
+
+def test_what_is_no_note(chain: Chain, tmp_path: Path) -> None:
+    """A file that holds no checkpoint's note, or can't be read, is one clear error."""
+    for content in (b"", b"\xff", b"a note\n", b"\0" * 100_000):
+        path = tmp_path / "held.note"
+        path.write_bytes(content)
+        for option in (("--grown-from", path), ("--prove", "2", "--note", path)):
+            done = checkpoint(chain, *option)
+            assert (done.status, done.out) == (2, "")
+            assert f"{path}: not a checkpoint's note" in done.err
+    assert checkpoint(chain, "--grown-from", tmp_path).err.endswith(f"{tmp_path}: Is a directory\n")

@@ -53,6 +53,13 @@ def test_a_file_that_was_cut_is_refused(cut: int) -> None:
             read(part)
 
 
+@pytest.mark.parametrize("value", ["[]", "[55,256]", "[55,-1]", '[55,"7"]', "[[55],55]", "[55.5]"])
+def test_an_array_that_is_no_value_counts_for_nothing(value: str) -> None:
+    """Of what journalctl doesn't write, no part is taken for the field's value."""
+    (entry,) = read(b'{"TIBET_NC_SEQ":' + value.encode() + b"}\n")
+    assert entry["TIBET_NC_SEQ"] == DOUBLED
+
+
 def test_a_field_that_stands_twice_counts_for_nothing() -> None:
     """Which of two values counts can't be known, so neither does."""
     (entry,) = read(b"TIBET_NC_SEQ=1\nTIBET_NC_SEQ=2\n\n")

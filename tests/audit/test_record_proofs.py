@@ -57,6 +57,20 @@ def test_the_text_can_be_left_out(chain: Chain, tmp_path: Path) -> None:
     assert "text              not in the file" in check(path).out
 
 
+def test_a_text_that_was_erased_among_others(chain: Chain, tmp_path: Path) -> None:
+    """Where only the texts of others are left, a proof is made without one; by no other text."""
+    path = tmp_path / "proof.json"
+    texts = chain.root / PAYLOADS / segment_name(0)
+    first, *others = texts.read_bytes().splitlines(keepends=True)
+    texts.write_bytes(b"".join(others))
+    assert checkpoint(chain, "--prove", "2", "--output", path).status == 0
+    assert "text              not in the file" in check(path).out
+    texts.write_bytes(first.replace(b"df -h", b"df -i") + b"".join(others))
+    done = checkpoint(chain, "--prove", "2")
+    assert (done.status, done.out) == (1, "")
+    assert "not the text that the record commits to" in done.err
+
+
 def test_a_proof_is_made_for_the_key_that_is_given(chain: Chain) -> None:
     """With the key of another executor no proof is made."""
     for arguments in (("--prove", "2"), ("--grown-from", "18")):
