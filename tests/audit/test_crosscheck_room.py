@@ -321,6 +321,50 @@ def test_an_edit_by_somebody_else_is_none(chain: Chain) -> None:
     assert found_in(chain, room) == [("differs", number, "what ran is not what was typed")]
 
 
+def test_what_ran_under_another_message_is_no_edit(chain: Chain) -> None:
+    """That the operator ran the text in the room elsewhere doesn't explain what ran here."""
+    number = chain.command("echo first")
+    chain.command("echo second")
+    room = _altered(f"$event{number}", body="$ echo second")(room_of(chain))
+    assert found_in(chain, room) == [("differs", number, "what ran is not what was typed")]
+
+
+def test_an_answer_to_what_is_not_in_the_export(chain: Chain) -> None:
+    """It is compared with its record, and that nobody sees the message is said."""
+    room = _without("$event2")(room_of(chain))
+    done = crosscheck(chain, room)
+    assert done.status == 0
+    assert "answered, and the message itself not in the export: 1" in done.out
+    (answer,) = [one for one in room if one["event_id"] == "$answer2"]
+    answer["content"]["nc.tibet.result"]["exit"] = 1
+    assert found_in(chain, room) == [("differs", 2, "the answer says another exit")]
+
+
+def test_what_was_asked_last_need_not_be_answered_yet(chain: Chain) -> None:
+    """An export that ends right after a command lacks no answer to that."""
+    number = chain.command("sleep 60")
+    *room, answer, bye = room_of(chain)
+    assert answer["content"]["nc.tibet.result"]["number"] == number
+    assert found_in(chain, room) == []
+    missing = ("missing", number, "it was never answered in the room")
+    assert found_in(chain, [*room, bye]) == [missing]
+
+
+def test_what_need_not_be_on_record(chain: Chain) -> None:
+    """Nobody misses what is from before the agent or from just now, an edit, a picture, or chat."""
+    edit = {"m.relates_to": {"rel_type": "m.replace", "event_id": "$event2"}}
+    room = [
+        *room_of(chain),
+        event("$early", ALICE, -1_000_000, body="$ id"),
+        event("$late", ALICE, HOUR_MS - 1000, body="$ id"),
+        event("$edit", ALICE, 60_000, body="$ id", **edit),
+        event("$picture", ALICE, 60_000, body="$ id", msgtype="m.image"),
+        event("$chat", ALICE, 60_000, body="good evening"),
+        event("$own", AGENT, 60_000, body="$ id"),
+    ]
+    assert found_in(chain, room) == []
+
+
 def test_what_was_not_exported(chain: Chain) -> None:
     """Records from before and after the exported time are counted and held against nobody."""
     room = [one for one in room_of(chain) if one["origin_server_ts"] > START_MS + 5000]
