@@ -40,7 +40,9 @@ _GONE: Final = (errno.ENOENT, errno.ENODEV)
 _CHILDLESS: Final = 2  # links of a group's directory: its name and its own "."
 _SYSTEMD: Final = Path("/run/systemd/system")
 _FREEZE_PAUSE_S: Final = 0.001
-_FREEZE_LOOKS: Final = 100  # a process that waits for a disk or a network share may take for ever
+# A tenth of it may pass on a busy machine, and a process that waits for a disk or a network share
+# may take for ever.
+_FREEZE_LOOKS: Final = 1000
 _DELEGATION: Final = ("user.delegate", "trusted.delegate")
 
 

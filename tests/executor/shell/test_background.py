@@ -253,20 +253,28 @@ async def test_who_was_stopped_is_asked_too(shell: Shell) -> None:
 
 
 async def test_who_is_being_forked_is_asked_too(shell: Shell) -> None:
-    """A child that its parent is just making ends as well, and not only its parent."""
+    """A child that its parent is just making ends as well, and not only its parent.
+
+    Where nothing holds them still most such children are missed by the first time; where something
+    does, it has a limit, which a busy machine may meet once.
+    """
+    held = shell.cage.containment is Containment.CGROUP
     large = "printf -v large '%*s' 20000000 ''"  # so that forks take most of the time
-    for _ in range(3):
+    missed = 0
+    for _ in range(5 if held else 3):
         left = await leave(shell, f"({large}; echo up; while :; do sleep 4747 & done) &")
         await left.done()
         await until(partial(left.has_printed, b"up"))
         ended = asyncio.ensure_future(left.background.wait())
         left.background.interrupt()
-        if shell.cage.containment is not Containment.CGROUP:  # then one in a fork may be missed
-            await asyncio.wait([ended], timeout=1)
+        done, _ = await asyncio.wait([ended], timeout=10 if held else 1)
+        if not done:
+            missed += 1
             left.background.interrupt()
         rest = await asyncio.wait_for(ended, 20)
         assert rest.reason is Reason.CANCELLED
         assert running(shell, "sleep 4747") == []
+    assert missed <= 1 or not held
 
 
 async def test_who_is_asked_too_late_is_nobody_else(shell: Shell) -> None:
