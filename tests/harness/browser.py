@@ -4,13 +4,14 @@
 import base64
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+from tests.harness import debian
 
 PROGRAMS: Final = ("chromium-headless-shell", "chromium", "google-chrome")
 ANSWER_SECONDS: Final = 60
@@ -32,17 +33,7 @@ _FLAGS: Final = (
 
 def find_chromium() -> str | None:
     """Return a Chromium, installing Debian's when that can be done; None if there is none."""
-    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
-    if found is not None or os.getuid() != 0 or shutil.which("apt-get") is None:
-        return found
-    subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
-    subprocess.run(
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", PROGRAMS[0]],
-        check=False,
-        capture_output=True,
-        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-    )
-    return shutil.which(PROGRAMS[0])
+    return debian.find(*PROGRAMS, package=PROGRAMS[0])
 
 
 class Page:

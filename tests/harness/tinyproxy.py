@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A real HTTP proxy, Debian's tinyproxy, on a free port of this machine."""
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -11,22 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.harness import debian
+
 SECONDS: Final = 10.0
 
 
 def find_tinyproxy() -> str | None:
     """Return a tinyproxy, installing Debian's when that can be done; None if there is none."""
-    found = shutil.which("tinyproxy")
-    if found is not None or os.getuid() != 0 or shutil.which("apt-get") is None:
-        return found
-    subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
-    subprocess.run(
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "tinyproxy-bin"],
-        check=False,
-        capture_output=True,
-        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-    )
-    return shutil.which("tinyproxy")
+    return debian.find("tinyproxy", package="tinyproxy-bin")
 
 
 class Tinyproxy:
