@@ -10,6 +10,8 @@ from hypothesis import given, settings
 
 from tibet_nc_agent.lanes import Lanes, Turn, Waiting
 
+SECONDS = 20.0
+
 
 @given(st.permutations(range(6)), st.permutations(range(6)), st.sets(st.integers(0, 5)))
 @settings(deadline=None)
@@ -40,7 +42,7 @@ async def check_order(pass_: list[int], finish: list[int], bypass: set[int]) -> 
         finally:
             turn.done()
 
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
         for number in range(len(finish)):
             group.create_task(message(number, lanes.turn("!room", "@op")))
         for number in pass_:
@@ -58,7 +60,7 @@ async def test_others_do_not_wait() -> None:
     """Another operator, and another room, are not held up."""
     lanes = Lanes()
     slow = lanes.turn("!room", "@op")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         for room, sender in (("!room", "@other"), ("!other", "@op")):
             turn = lanes.turn(room, sender)
             await turn.to_ask()
@@ -73,14 +75,14 @@ async def test_asking_does_not_wait_for_answers() -> None:
     first, second = lanes.turn("!room", "@op"), lanes.turn("!room", "@op")
     await first.to_ask()
     first.asked()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await second.to_ask()
     waiting = asyncio.create_task(second.to_answer())
     await asyncio.sleep(0)
     assert not waiting.done()
     first.done()
     first.done()  # as when it was done early, to let the next one by
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await waiting
     second.done()
 

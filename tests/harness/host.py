@@ -202,6 +202,11 @@ class Host:
         self._allowed = users
         self._write_settings()
 
+    def limit_age(self, timebox_s: int) -> None:
+        """Let messages be so old at most, from the next starts of the daemons on."""
+        self._timebox_s = timebox_s
+        self._write_settings()
+
     def log_in_by_password(self) -> None:
         """Have the agent make a device of its own, instead of using the account's first one."""
         secret = self.directory / "agent" / "password"

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
@@ -16,6 +16,9 @@ from tests.harness import Account, Operator, Synapse
 from tests.harness.element import ElementOperator
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy
+
+TIMEBOX_S: Final = 10
+"""What is waited for in full, and in which a slow machine can run what comes after it."""
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -92,7 +95,7 @@ async def test_a_key_that_comes_too_late_runs_nothing(
 ) -> None:
     """Without its key a command is refused when it would be stale, and the key changes nothing."""
     room = await operator.create_room(invite=[bot.user_id])
-    host = make_host(operator.user_id, operator.master_key, room, 5)
+    host = make_host(operator.user_id, operator.master_key, room, TIMEBOX_S)
     await asyncio.to_thread(host.start)
     await operator.wait_member(room, bot.user_id)
     held = HeldKeys()
@@ -113,7 +116,7 @@ async def test_a_key_that_can_not_be_asked_for_is_waited_for_all_the_same(
 ) -> None:
     """A homeserver that passes no request on costs the message its key, and nobody an answer."""
     room = await operator.create_room(invite=[bot.user_id])
-    host = make_host(operator.user_id, operator.master_key, room, 5)
+    host = make_host(operator.user_id, operator.master_key, room, TIMEBOX_S)
     await asyncio.to_thread(host.start)
     await operator.wait_member(room, bot.user_id)
     held = HeldKeys()
