@@ -220,7 +220,8 @@ class ElementOperator:
             else:
                 await self._take_news(message)
         for answer in self._asked.values():
-            answer.set_exception(OperatorError("the client has ended"))
+            if not answer.done():  # somebody waits for it
+                answer.set_exception(OperatorError("the client has ended"))
         self._asked.clear()
 
     def _take_answer(self, message: dict[str, Any]) -> None:

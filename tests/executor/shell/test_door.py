@@ -255,6 +255,7 @@ async def test_whatever_is_behind_a_door_goes_with_it(shell: Shell, kind: Contai
         assert commands_of(uid) == []
     finally:
         beside.kill()
+        beside.wait()
 
 
 async def test_a_waiting_process_is_no_leftover(shell: Shell, kind: Containment) -> None:
