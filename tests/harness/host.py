@@ -26,8 +26,8 @@ from tibet_nc_protocol.records import Record, Security
 from tibet_nc_protocol.signing import PublicKey
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 30.0
-STOP_SECONDS = 15.0
+READY_SECONDS = 120.0
+STOP_SECONDS = 60.0
 
 
 class HostError(Exception):

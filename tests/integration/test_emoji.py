@@ -55,7 +55,7 @@ class Console:
         )
         os.close(theirs)
         self._terminal: fdspawn[str] = fdspawn(
-            self._ours, timeout=30, encoding="utf-8", use_poll=True
+            self._ours, timeout=120, encoding="utf-8", use_poll=True
         )
 
     def __enter__(self) -> Self:
