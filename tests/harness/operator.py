@@ -43,7 +43,7 @@ from tibet_nc_agent.homeserver import Homeserver
 RESULT_KEY: Final = "nc.tibet.result"
 """Where an answer of the agent carries its machine-readable part."""
 
-WAIT_SECONDS: Final = 30.0
+WAIT_SECONDS: Final = 60.0
 """How long the waiting methods wait unless told otherwise."""
 
 _FILTER: Final[dict[str, Any]] = {

@@ -16,7 +16,7 @@ from tibet_nc_agent.matrix import Matrix, MatrixSettings
 from tibet_nc_agent.operators import Operators
 from tibet_nc_agent.pauses import Pauses
 
-WAIT_SECONDS: Final = 20.0
+WAIT_SECONDS: Final = 60.0
 
 
 class Agent:
