@@ -8,7 +8,7 @@ from typing import override
 import pytest
 
 from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain
-from tests.audit.verdicts import EACH, lines_of, put, report
+from tests.audit.verdicts import EACH, lines_of, put, report, saved_head
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.keys import Since, since
@@ -133,6 +133,19 @@ def test_a_fault_after_a_change_of_keys(tmp_path: Path, depth: Depth) -> None:
         put(tmp_path, good[:number] + good[number + 1 :])
         assert [finding.record for finding in report(tmp_path, depth=depth).findings] == [number]
     assert key == 3
+
+
+@EACH
+def test_a_later_key_and_a_head_file(tmp_path: Path, depth: Depth) -> None:
+    """With a later key a verification goes on from an earlier one by the first key."""
+    chain = Chain(tmp_path)
+    chain.rotate(LATER)
+    chain.session()
+    chain.session()
+    saved = saved_head(tmp_path, depth=depth)
+    chain.session()
+    with State(tmp_path) as state:
+        assert verify(state, key=LATER.public_key, depth=depth, resume=saved).good
 
 
 class _Changing(State):
