@@ -10,7 +10,7 @@ import pytest
 
 from tests.audit.chains import ALICE, EXECUTOR, LATER, STRANGER, Chain, sample
 from tests.audit.program import process
-from tests.audit.verdicts import CHAIN_ONLY, DEEP, EACH, lines_of, put, report, saved_head
+from tests.audit.verdicts import CHAIN_ONLY, DEEP, EACH, SEGMENT, lines_of, put, report, saved_head
 from tibet_nc_audit import signatures
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.findings import What
@@ -80,6 +80,21 @@ def test_the_record_it_goes_on_from_is_looked_at(tmp_path: Path, depth: Depth) -
     first = report(other.root, depth=depth, resume=saved).first_bad
     assert first is not None
     assert (first.what, first.record) == (What.HEAD, 18)
+
+
+@EACH
+def test_what_is_bad_after_the_head_is_named_with_its_line(tmp_path: Path, depth: Depth) -> None:
+    """Gone on from a head, a fault has the file and the line that it has for anybody (I8)."""
+    chain = sample(tmp_path)
+    saved = saved_head(tmp_path, depth=depth)
+    number = chain.session()
+    chain.session()
+    lines = lines_of(tmp_path)
+    lines[number] = lines[number].replace(b'"time":"2026', b'"time":"2025')
+    put(tmp_path, lines)
+    first = report(tmp_path, depth=depth, resume=saved).first_bad
+    assert first is not None
+    assert (first.record, first.file, first.line) == (number, str(SEGMENT), number + 1)
 
 
 def test_what_was_verified_before_is_not_read_again(tmp_path: Path) -> None:
