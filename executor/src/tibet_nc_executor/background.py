@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
+from tibet_nc_executor.copies import PAUSES_S, Copies
 from tibet_nc_executor.door import Door
 from tibet_nc_executor.enclosure import Remains
 from tibet_nc_executor.outlet import Outlet
@@ -62,6 +63,7 @@ class Background:
         self._memory: Final = memory
         self._killed_before: Final = door.cell.enclosure.memory_kills().processes
         self._asking: asyncio.Task[None] | None = None
+        self._is_due = False
         self._ordered = asyncio.Event()
         self._notes: list[str] = []
         self._begun: Final = time.monotonic()
@@ -79,13 +81,23 @@ class Background:
         """
         if self._life.done():
             return
-        if self._asking is None or self._asking.done():
+        if not self._is_due:
+            self._is_due = True
+            if self._asking is not None:
+                self._asking.cancel()
             self._asking = asyncio.get_running_loop().create_task(self._ask())
 
     async def _ask(self) -> None:
         async with self._door.cell.enclosure.still():  # or a child that is being made is not seen
+            copies = Copies(self._door, signal.SIGTERM)
             self._door.signal_all(signal.SIGTERM, shell=False)
             self._door.signal_all(signal.SIGCONT, shell=False)
+            self._is_due = False
+        for pause in PAUSES_S:
+            if not copies:
+                return
+            await asyncio.sleep(pause)
+            copies.look()
 
     def kill(self) -> None:
         """Kill everything."""

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import shlex
 import signal
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,11 @@ from tibet_nc_protocol.terms import Reason
 
 GATED = "until [ -e gate ]; do sleep 0.05; done;"
 """Waits for a file in the home, where commands begin."""
+
+BUSY = (
+    "env --block-signal=TERM perl -MPOSIX -e 'select(undef, undef, undef, 0.2);"
+    " sigprocmask(SIG_UNBLOCK, POSIX::SigSet->new(SIGTERM)); sleep 4750'"
+)
 
 
 class Leaving(Running):
@@ -227,6 +233,45 @@ async def test_it_is_asked_to_end(shell: Shell) -> None:
     rest = await asyncio.wait_for(left.background.wait(), 20)
     assert (rest.reason, rest.killed) == (Reason.CANCELLED, 0)
     assert b"cleaned\n" in left.rest.output
+
+
+@pytest.mark.parametrize("program", ["sleep 4749", BUSY], ids=["at once", "not yet"])
+async def test_a_program_that_missed_the_question_gets_it_again(shell: Shell, program: str) -> None:
+    """A copy of the shell that takes SIGTERM and then becomes a program is asked once more.
+
+    Also if that program blocks the signal for a moment.
+    """
+    trap = shlex.quote(f"exec {program}")
+    left = await leave(shell, f"(trap {trap} TERM; echo set; while :; do :; done) &")
+    await left.done()
+    await until(partial(left.has_printed, b"set"))
+    left.background.interrupt()
+    rest = await asyncio.wait_for(left.background.wait(), 20)
+    assert (rest.reason, rest.killed) == (Reason.CANCELLED, 0)
+    assert running(shell, "sleep 4749") == []
+
+
+async def test_who_tidies_up_is_asked_once(shell: Shell) -> None:
+    """What took the signal, and what it starts then, is left alone."""
+    trap = "trap 'sleep 1; echo tidy; exit' TERM"
+    left = await leave(shell, f"({trap}; echo set; while :; do :; done) &")
+    await left.done()
+    await until(partial(left.has_printed, b"set"))
+    left.background.interrupt()
+    await asyncio.wait_for(left.background.wait(), 20)
+    assert left.rest.output.endswith(b"tidy\n")
+
+
+async def test_each_question_is_asked(shell: Shell) -> None:
+    """A second one comes as well, though those that may have missed the first are looked at."""
+    left = await leave(shell, "(trap 'echo asked' TERM; echo set; while :; do :; done) &")
+    await left.done()
+    await until(partial(left.has_printed, b"set"))
+    for times in (1, 2, 3):
+        left.background.interrupt()
+        await until(partial(left.has_printed, b"asked\n" * times))
+    left.background.kill()
+    assert (await left.background.wait()).reason is Reason.KILLED
 
 
 async def test_who_waits_no_longer_changes_nothing(shell: Shell) -> None:
