@@ -17,6 +17,7 @@ from tests.acting import NOBODY, acting_as
 from tests.audit.chains import EXECUTOR, STRANGER, Chain, sample
 from tests.audit.program import PROGRAM, process, within
 from tests.audit.verdicts import lines_of, put
+from tests.directories import reachable_directory
 from tests.redirected import CLOSED, FULL, redirected
 from tibet_nc_audit.entries import Kind, Verdict
 from tibet_nc_audit.progress import Progress
@@ -275,20 +276,15 @@ def test_no_chain(tmp_path: Path, verb: str) -> None:
 
 
 @pytest.mark.parametrize("name", [".", "chain"])
-def test_unreadable_directories(root: Path, name: str) -> None:
+def test_unreadable_directories(name: str) -> None:
     """Where nothing may be read there is one clear error, and no verdict (others: test_unread)."""
-    root.parent.chmod(0o755)
-    for path in (root, root / "chain", root / "payloads", root / "recordings"):
-        path.chmod(0o755)
-    for parent in root.parents:
-        if parent.stat().st_uid == os.geteuid() and parent.name.startswith("pytest"):
-            parent.chmod(0o755)
-    (root / name).chmod(0)
-    try:
+    with reachable_directory() as root:
+        sample(root)
+        for path in (root / "chain", root / "payloads", root / "recordings"):
+            path.chmod(0o755)
+        (root / name).chmod(0)
         with acting_as(NOBODY):
             done = within("verify", "--state", root)
-    finally:
-        (root / name).chmod(0o755)
     assert (done.status, done.out) == (2, "")
     assert "Permission denied" in done.err
 

@@ -5,7 +5,7 @@ import copy
 import json
 import os
 import subprocess
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tests.audit.program import KEY, process, within
 from tests.audit.test_crosscheck_journal import as_export, journal_of
 from tests.audit.test_crosscheck_room import room_of
 from tests.audit.verdicts import ALL, EACH, report, saved_head
+from tests.directories import reachable_directory
 from tests.mounts import private_mounts
 from tibet_nc_audit.findings import What
 from tibet_nc_audit.heads import Depth, held
@@ -31,17 +32,14 @@ BESIDE = (TOKENS, PAYLOADS, f"{PAYLOADS}/{segment_name(5)}")
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Return a good state directory, with a chain of four files, that anybody may read."""
-    root = tmp_path / "state"
-    sample(root, segment_records=5)
-    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
-        folder.chmod(0o755)
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.geteuid() and parent.name.startswith("pytest"):
-            parent.chmod(0o755)
-    return root
+def root() -> Iterator[Path]:
+    """Make a good state directory, with a chain of four files, that anybody may read."""
+    with reachable_directory() as place:
+        root = place / "state"
+        sample(root, segment_records=5)
+        for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)
+        yield root
 
 
 @contextmanager
