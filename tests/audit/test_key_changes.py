@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: MIT
 """A chain that goes on with another key: by the old key's word, and by nobody else's (I8)."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import override
 
 import pytest
 
 from tests.audit.chains import EXECUTOR, LATER, STRANGER, Chain
-from tests.audit.verdicts import EACH, lines_of, put, report, saved_head
+from tests.audit.verdicts import EACH, lines_of, put, report
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.keys import Since, since
@@ -133,46 +131,3 @@ def test_a_fault_after_a_change_of_keys(tmp_path: Path, depth: Depth) -> None:
         put(tmp_path, good[:number] + good[number + 1 :])
         assert [finding.record for finding in report(tmp_path, depth=depth).findings] == [number]
     assert key == 3
-
-
-@EACH
-def test_a_later_key_and_a_head_file(tmp_path: Path, depth: Depth) -> None:
-    """With a later key a verification goes on from an earlier one by the first key."""
-    chain = Chain(tmp_path)
-    chain.rotate(LATER)
-    chain.session()
-    chain.session()
-    saved = saved_head(tmp_path, depth=depth)
-    chain.session()
-    with State(tmp_path) as state:
-        assert verify(state, key=LATER.public_key, depth=depth, resume=saved).good
-
-
-class _Changing(State):
-    """A directory that somebody changes after it was asked whose chain it holds."""
-
-    change: Callable[[], object]
-
-    @override
-    def chain_bytes(self) -> int:
-        self.change()
-        return super().chain_bytes()
-
-
-def test_a_beginning_that_is_another_a_moment_later(tmp_path: Path) -> None:
-    """What a later key vouches for is the chain that is verified, not one shown before (I8)."""
-    true = Chain(tmp_path / "true")
-    true.rotate(LATER)
-    true.session()
-    forged = Chain(tmp_path / "forged", identity=STRANGER)
-    forged.session()
-    forged.session()
-    shown = Chain(tmp_path / "shown", identity=STRANGER)
-    shown.rotate(LATER)
-    put(shown.root, [*shown.lines, true.lines[-1]])
-    with _Changing(shown.root) as state:
-        state.change = lambda: put(shown.root, forged.lines)
-        found = verify(state, key=LATER.public_key, depth=Depth.DEEP)
-    assert not found.good
-    assert found.first_bad is not None
-    assert "not the record that is held (what the key given has signed)" in found.first_bad.reason

@@ -60,9 +60,6 @@ def verify(
         try:
             found_key = since(state, key)
             key, later = found_key.first, found_key.record
-            if later and resume is None:  # a head file says itself which key its chain began with
-                what = "what the key given has signed"
-                heads.append(Held(record=later, head=found_key.head, source=what))
         except UnreadableError as error:
             findings.lose(f"{error}: so nobody can tell whether the chain is of the key given")
             key = None
