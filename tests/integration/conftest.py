@@ -3,7 +3,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -108,20 +109,28 @@ async def agent(
     await agent.stop()
 
 
-@pytest.fixture
-async def host(
-    synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
-) -> AsyncIterator[Host]:
-    """Start a host whose agent was invited to its room, and is there."""
+@asynccontextmanager
+async def _started(
+    homeserver: str, bot: Account, operator: Operator, room: str, directory: Path
+) -> AsyncGenerator[Host]:
     with Host(
         directory / "host",
-        homeserver=synapse.url,
+        homeserver=homeserver,
         bot=bot,
         operators={operator.user_id: operator.master_key},
         rooms=[room],
     ) as made:
         await asyncio.to_thread(made.start)
         await operator.wait_member(room, bot.user_id)
+        yield made
+
+
+@pytest.fixture
+async def host(
+    synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
+) -> AsyncIterator[Host]:
+    """Start a host whose agent was invited to its room, and is there."""
+    async with _started(synapse.url, bot, operator, room, directory) as made:
         yield made
 
 
@@ -137,14 +146,6 @@ async def behind(
     proxy: Proxy, bot: Account, operator: Operator, room: str, directory: Path
 ) -> AsyncIterator[Host]:
     """Start a host that hears its homeserver through the proxy only, and has answered a command."""
-    with Host(
-        directory / "host",
-        homeserver=proxy.url,
-        bot=bot,
-        operators={operator.user_id: operator.master_key},
-        rooms=[room],
-    ) as made:
-        await asyncio.to_thread(made.start)
-        await operator.wait_member(room, bot.user_id)
+    async with _started(proxy.url, bot, operator, room, directory) as made:
         await operator.answer_to(await operator.send_text(room, "$ true"))
         yield made
