@@ -221,8 +221,8 @@ def test_who_cosigns_waits_for_who_cosigns_already(mine: Path) -> None:
     assert seen(key, "example.org/log") == signed
 
 
-def test_a_rollback_that_grew_on_is_not_cosigned(mine: Path, tmp_path: Path) -> None:
-    """An older copy that grew on past the size that was cosigned is another chain (I8)."""
+def _rolled_back(mine: Path, tmp_path: Path) -> Chain:
+    """Cosign a chain, and return another of that name, which is longer."""
     chain, older = Chain(tmp_path / "one"), Chain(tmp_path / "two")
     chain.command("rm -rf /srv/data")
     chain.checkpoint()
@@ -230,6 +230,12 @@ def test_a_rollback_that_grew_on_is_not_cosigned(mine: Path, tmp_path: Path) -> 
     for _ in range(5):
         older.command("true")
     older.checkpoint()
+    return older
+
+
+def test_a_rollback_that_grew_on_is_not_cosigned(mine: Path, tmp_path: Path) -> None:
+    """An older copy that grew on past the size that was cosigned is another chain (I8)."""
+    older = _rolled_back(mine, tmp_path)
     assert checkpoint(older, "--cosign", mine, "--key", KEY).status == 1
 
 
@@ -238,13 +244,7 @@ def test_what_changes_while_it_is_read_is_not_cosigned(
     mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
     """Who hides for a moment which chain it is has no other one of that name cosigned (I8)."""
-    chain, older = Chain(tmp_path / "one"), Chain(tmp_path / "two")
-    chain.command("rm -rf /srv/data")
-    chain.checkpoint()
-    assert checkpoint(chain, "--cosign", mine, "--key", KEY).status == 0
-    for _ in range(5):
-        older.command("true")
-    older.checkpoint()
+    older = _rolled_back(mine, tmp_path)
     stranger = Chain(tmp_path / "three", identity=STRANGER)
     stranger.checkpoint()
     aside = older.segments[0].rename(tmp_path / "aside")
