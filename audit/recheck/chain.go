@@ -53,6 +53,7 @@ type chain struct {
 	first  ed25519.PublicKey // the one that the chain began with
 	depth  depth
 	held   []head // what is held of records from here on, in their order
+	signed head   // the record that a later key given has signed, until the chain has led to it
 	length uint64
 	head   [2 * sha256.Size]byte // of the last line, in hexadecimal
 	origin string
@@ -237,6 +238,9 @@ func (c *chain) compare(r *record) *fault {
 
 // recall is step 9, for the record that was taken last: it is the one that somebody holds.
 func (c *chain) recall() *fault {
+	if c.signed.record+1 == c.length && c.signed.digits == string(c.head[:]) {
+		c.signed = head{}
+	}
 	for len(c.held) > 0 && c.held[0].record+1 == c.length {
 		held, found := c.held[0], string(c.head[:])
 		c.held = c.held[1:]
@@ -262,6 +266,10 @@ func (c *chain) end() *fault {
 	}
 	if c.length == 0 {
 		return &fault{"§7, step 5", "the chain is empty", "a genesis record", ""}
+	}
+	if c.signed.record > 0 {
+		return &fault{"§7, step 5", "the chain does not lead to the record that the key given has signed",
+			fmt.Sprintf("%d:%s", c.signed.record, c.signed.digits), ""}
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ package main
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 )
 
@@ -23,13 +25,14 @@ var errUnused = errors.New("--key: the chain goes on with this key, but nothing 
 type keySearch struct {
 	given, now ed25519.PublicKey
 	first      ed25519.PublicKey // the one to verify the chain with
-	since      uint64            // from which record on it is the one given; 0 if that is the first
+	since      head              // the record from which on it is the one given; none if that is the first
 	record     record
 }
 
 // firstKey returns the key to verify a chain with: the one given, unless that is a later one of it,
-// and then also the record from which on it is that one.
-func firstKey(folder *folder, given ed25519.PublicKey) (ed25519.PublicKey, uint64, error) {
+// and then also the record from which on it is that one. The chain has to lead to that very record:
+// the files can be others by then.
+func firstKey(folder *folder, given ed25519.PublicKey) (ed25519.PublicKey, head, error) {
 	s := keySearch{given: given, first: given}
 	for _, segment := range folder.segments {
 		if done, err := s.through(folder, segment); done || err != nil {
@@ -37,9 +40,9 @@ func firstKey(folder *folder, given ed25519.PublicKey) (ed25519.PublicKey, uint6
 		}
 	}
 	if s.now.Equal(given) {
-		return nil, 0, errUnused
+		return nil, head{}, errUnused
 	}
-	return given, 0, nil
+	return given, head{}, nil
 }
 
 // through goes through one file, and tells whether the search is over.
@@ -73,7 +76,8 @@ func (s *keySearch) take(number uint64, line []byte) bool {
 		if r.read(line) != nil || !signed(r, s.given) {
 			s.first = s.given
 		} else {
-			s.since = number
+			sum := sha256.Sum256(line)
+			s.since = head{record: number, digits: hex.EncodeToString(sum[:])}
 		}
 		return true
 	case bytes.Contains(line, keyRecord) && r.read(line) == nil && r.kind.name == "key":

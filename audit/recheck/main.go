@@ -188,11 +188,11 @@ func verify(state string, keyText *string, depth depth, held []head) (*verdict, 
 		if err != nil {
 			return nil, err
 		}
-		c.key, found.Since, unread = firstKey(folder, given)
+		c.key, c.signed, unread = firstKey(folder, given)
 		if errors.Is(unread, errUnused) {
 			return nil, unread
 		}
-		found.Pinned = unread == nil
+		found.Since, found.Pinned = c.signed.record, unread == nil
 	}
 	first, err := walk(folder, c)
 	if first == nil && unread != nil {

@@ -4,6 +4,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -138,4 +140,36 @@ func FuzzChain(f *testing.F) {
 		}
 		c.end()
 	})
+}
+
+// A chain by a later key leads to the record that this key has signed, or is no good.
+func TestLaterKeysRecord(t *testing.T) {
+	for name, data := range vectors(t, "chain_*/input.jsonl") {
+		if strings.HasSuffix(name, "_fail") || len(data) == 0 {
+			continue
+		}
+		lines := strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
+		through := func(signed head) *fault {
+			c := newChain(nil, signatures, nil)
+			c.signed = signed
+			for _, line := range lines {
+				if _, wrong := c.take([]byte("\x00" + line)); wrong != nil {
+					t.Fatalf("%s: %v", name, wrong)
+				}
+				c.recall()
+			}
+			return c.end()
+		}
+		last := uint64(len(lines) - 1)
+		sum := sha256.Sum256([]byte(lines[last]))
+		digits := hex.EncodeToString(sum[:])
+		if wrong := through(head{record: last, digits: digits}); wrong != nil {
+			t.Errorf("%s: %v", name, wrong)
+		}
+		for _, other := range []head{{record: last, digits: "00"}, {record: last + 1, digits: digits}} {
+			if through(other) == nil {
+				t.Errorf("%s: good without %v", name, other)
+			}
+		}
+	}
 }

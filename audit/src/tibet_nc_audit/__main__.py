@@ -147,19 +147,18 @@ def _checkpoint(options: argparse.Namespace, state: State) -> int:
     if options.cosign is not None:
         return _cosign(options, state)
     key = option_values.key(options)
-    first = None if key is None else since(state, key).first
     try:
         if options.prove is not None:
             proof = proving.prove_command(
-                state, options.prove, key=first, note=note, text=not options.without_text
+                state, options.prove, key=key, note=note, text=not options.without_text
             )
             text = proofs.encode(proof).decode()
         elif options.grown_from is not None:
             old = _old_note(state, options.grown_from)
-            growth = proving.prove_growth(state, old, key=first, note=note)
+            growth = proving.prove_growth(state, old, key=key, note=note)
             text = proofs.encode(growth).decode()
         else:
-            text = proving.latest_note(state, first)
+            text = proving.latest_note(state, key)
     except DisagreementError as wrong:
         _complain(f"BAD: {wrong.file}: {wrong.reason}")
         _show_evidence(wrong)

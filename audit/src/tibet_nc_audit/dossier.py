@@ -125,18 +125,16 @@ def _check_place(state: State, place: Located, key: PublicKey | None) -> list[Ch
     return checks
 
 
-def _check_signature(state: State, place: Located, record: Record, first: PublicKey | None) -> str:
-    if first is not None:
-        given = since(state, first)
-        if place.number < given.record:
-            raise AuditError(
-                f"the key given is this chain's since record {given.record}: record {place.number}"
-                " by itself is checked with the first key"
-            )
-        first = given.first
-    key = key_at(state, place.number, first)
+def _check_signature(state: State, place: Located, record: Record, given: PublicKey | None) -> str:
+    begins = 0 if given is None else since(state, given).record
+    if place.number < begins:
+        raise AuditError(
+            f"the key given is this chain's since record {begins}: record {place.number}"
+            " by itself is checked with the first key"
+        )
+    key = key_at(state, place.number, given, since=begins)
     verify_signature(record, key)
-    pinned = " that the chain itself names" if first is None else ""
+    pinned = " that the chain itself names" if given is None else ""
     return f"with the key {key.hex}{pinned}"
 
 

@@ -46,6 +46,8 @@ class Held:
     key: PublicKey | None = None
     note: str = ""
     """The checkpoint's note itself, to be shown as evidence."""
+    chains_own: bool = False
+    """Whether it is of this chain as it was a moment ago, and so asks nothing of a bad one."""
 
     @property
     def what(self) -> str:

@@ -15,23 +15,28 @@ from dataclasses import dataclass
 from tibet_nc_audit.errors import AuditError
 from tibet_nc_audit.lines import KEY, decoded, named_key, signed
 from tibet_nc_audit.reader import State
-from tibet_nc_protocol.records import Genesis, Key
+from tibet_nc_protocol.records import Genesis, Key, digest
 from tibet_nc_protocol.signing import PublicKey
 
 
 @dataclass(frozen=True, kw_only=True)
 class Since:
-    """The key that a chain began with, and the record from which on it is the one given."""
+    """The key that a chain began with, and the record from which on it is the one given.
+
+    ``head`` is that record's digest.
+    """
 
     first: PublicKey
     record: int
+    head: str = ""
 
 
 def since(state: State, key: PublicKey) -> Since:
     """Find out where in a chain a key came into force; 0 if it is the first, or not of this chain.
 
-    The links up to there are for the caller to verify, with the first key. Raises AuditError for a
-    key that nothing was signed with yet: anybody can have named it.
+    The links up to there are for the caller to verify, with the first key, and that they lead to
+    that very record: the files can be others by then. Raises AuditError for a key that nothing was
+    signed with yet: anybody can have named it.
     """
     now: PublicKey | None = None
     first = key
@@ -45,7 +50,7 @@ def since(state: State, key: PublicKey) -> Since:
             continue
         if now == key:
             if signed(decoded(line), key):
-                return Since(first=first, record=number)
+                return Since(first=first, record=number, head=digest(line))
             break
         if KEY in line and isinstance(record := decoded(line), Key):
             if not signed(record, now):

@@ -117,14 +117,14 @@ def find_held(state: State, held: Held) -> Held:
     return replace(held, record=(command.end or command.begin).number)
 
 
-def key_at(state: State, number: int, first: PublicKey | None) -> PublicKey:
-    """Return the key that signs a record: the first, or what the last key record before it names.
+def key_at(state: State, number: int, key: PublicKey | None, *, since: int = 0) -> PublicKey:
+    """Return the key that signs a record: ``key``, or what the last key record before it names.
 
-    Without the first key, the genesis record's is taken. Raises DisagreementError when a key can't
-    be told, SignatureError when a key record isn't signed by the key before it, or AuditError.
+    ``key`` signs the records from ``since`` on. Without it, the genesis record's is taken. Raises
+    DisagreementError when a key can't be told, SignatureError when a key record isn't signed by the
+    key before it, or AuditError.
     """
-    key = first
-    for place, line in state.records_from(0):
+    for place, line in state.records_from(since):
         if place == 0 and key is None and isinstance(genesis := decoded(line), Genesis):
             key = PublicKey.from_hex(genesis.key)
         if key is None or place >= number:

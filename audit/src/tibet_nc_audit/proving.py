@@ -13,6 +13,7 @@ from typing import Final
 
 from tibet_nc_audit import anchors, payloads
 from tibet_nc_audit.errors import AuditError, DisagreementError
+from tibet_nc_audit.keys import since
 from tibet_nc_audit.locate import Command, locate
 from tibet_nc_audit.reader import State
 from tibet_nc_protocol import proofs
@@ -36,13 +37,17 @@ _NOTE_BYTES: Final = 64 * 1024
 def latest_note(state: State, key: PublicKey | None = None) -> str:
     """Return the note of the chain's latest checkpoint, signed by the chain's key.
 
-    That is ``key`` if it is given, what the chain itself says otherwise. Whether the records are
-    the checkpoint's isn't looked at. Raises DisagreementError when it isn't so signed, AuditError.
+    ``key`` is the first of the chain, or a later one; without it the one that the chain itself
+    names is taken. Whether the records are the checkpoint's isn't looked at. Raises
+    DisagreementError when it isn't so signed, AuditError.
     """
+    first = _first(state, key)
     note, checkpoint = _checkpoint(state, None)
     genesis, keys = _identity(state, checkpoint.size)
     try:
-        proofs.read_keys(genesis, keys, key).checkpoint(note)
+        known = proofs.read_keys(genesis, keys, first)
+        known.checkpoint(note)
+        _lead_to(known, key)
     except (NoteError, ProofError) as error:
         raise DisagreementError(CHAIN, f"the latest checkpoint: {error}") from None
     return note
@@ -59,10 +64,11 @@ def prove_command(
     """Return the proof of one record, or of a command with its end.
 
     It is under the chain's latest checkpoint, or under ``note``, which may carry cosignatures.
-    Without ``key``, the first of the chain, the one that the chain itself names is taken. Raises
-    DisagreementError when the chain isn't the checkpoint's, AuditError when there is no such
-    record or no checkpoint after it.
+    ``key`` is the first of the chain, or a later one; without it the one that the chain itself
+    names is taken. Raises DisagreementError when the chain isn't the checkpoint's, AuditError when
+    there is no such record or no checkpoint after it.
     """
+    first = _first(state, key)
     command = locate(state, number)
     places = [place for place in (command.begin, command.end) if place is not None]
     if any(place.record is None for place in places):
@@ -89,7 +95,8 @@ def prove_command(
         text=_payload(state, command) if text else None,
     )
     try:
-        proofs.verify_command(made, key)  # what doesn't hold here would be found at the reader's
+        shown = proofs.verify_command(made, first)  # as whoever gets it does
+        _lead_to(shown.keys, key)
     except ProofError as error:
         raise DisagreementError(CHAIN, f"no proof can be made: {error}") from None
     return made
@@ -100,8 +107,10 @@ def prove_growth(
 ) -> proofs.GrowthProof:
     """Return the proof that the chain has grown from an earlier checkpoint, given by its note.
 
-    Raises DisagreementError when it hasn't, AuditError.
+    ``key`` is the first of the chain, or a later one. Raises DisagreementError when it hasn't,
+    AuditError.
     """
+    first = _first(state, key)
     before = _read(old)
     if not before.size:
         raise AuditError("the earlier checkpoint is of no records: every chain has grown from that")
@@ -126,7 +135,7 @@ def prove_growth(
         path=[base64.b64encode(step).decode() for step in path],
     )
     try:
-        proofs.verify_growth(made, key)
+        _lead_to(proofs.verify_growth(made, first).keys, key)
     except ProofError as error:
         raise DisagreementError(CHAIN, f"no proof can be made: {error}") from None
     return made
@@ -205,6 +214,19 @@ def _compare(tree: Frontier, checkpoint: Checkpoint, note: str) -> None:
             expected=f"root {checkpoint.root.hex()}" + (f"\n{note}" if note else ""),
             found=f"root {tree.root().hex()}",
         )
+
+
+def _first(state: State, key: PublicKey | None) -> PublicKey | None:
+    return None if key is None else since(state, key).first
+
+
+def _lead_to(keys: proofs.Keys, key: PublicKey | None) -> None:
+    """Raise ProofError unless a key is among those of a proof, whose chain can be another by now.
+
+    Then what it signed is in the proof: the next key's record, or the checkpoint.
+    """
+    if key is not None and all(key != known for _, known in keys.changes):
+        raise ProofError(f"another executor's chain than a moment ago: not of the key {key.hex}")
 
 
 def _identity(state: State, before: int) -> tuple[str, list[str]]:

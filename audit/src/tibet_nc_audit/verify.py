@@ -10,7 +10,7 @@ from tibet_nc_audit.errors import AuditError, UnreadableError
 from tibet_nc_audit.evidence import Evidence
 from tibet_nc_audit.findings import Findings
 from tibet_nc_audit.heads import Depth, Held, SavedHead
-from tibet_nc_audit.keys import since
+from tibet_nc_audit.keys import Since, since
 from tibet_nc_audit.lines import decoded, signed
 from tibet_nc_audit.links import LinkWalk
 from tibet_nc_audit.locate import find_held
@@ -60,6 +60,8 @@ def verify(
         try:
             found_key = since(state, key)
             key, later = found_key.first, found_key.record
+            if later and resume is None:  # a head file says itself which key its chain began with
+                heads.append(_signed_by_it(found_key))
         except UnreadableError as error:
             findings.lose(f"{error}: so nobody can tell whether the chain is of the key given")
             key = None
@@ -96,6 +98,12 @@ def verify(
     if found.good:
         keep(verification.head(found))
     return found
+
+
+def _signed_by_it(found: Since) -> Held:
+    """Return the record by which a later key vouches for the chain, whose files can change."""
+    source = "the key given has signed it, a moment ago"
+    return Held(record=found.record, head=found.head, source=source, chains_own=True)
 
 
 def _found(state: State, heads: Sequence[Held], findings: Findings) -> Iterator[Held]:

@@ -177,6 +177,8 @@ class Walk(ABC):
             self.find(What.RECORD, 0, "the chain is empty", expected="a genesis record")
         for number, heads in self._heads.items():
             for held in heads if number not in self.unread else ():
+                if held.chains_own and self.findings.total:
+                    continue
                 self.broken.append(held)
                 if (other := self._others.get(number)) is not None:
                     self._find_another(other, number, held)
