@@ -351,6 +351,49 @@ async def test_who_comes_while_a_key_is_on_its_way_stops_the_message(
         await agent.stop()
 
 
+@pytest.mark.parametrize("path", ["/keys/claim", "/sendToDevice/m.room.encrypted/"])
+@pytest.mark.parametrize("how", ["removed", "unpinned"])
+async def test_who_may_not_read_any_more_while_a_key_is_made_ready_has_none_of_it(
+    operator: Operator, agent: Agent, new_operator: NewOperator, path: str, how: str
+) -> None:
+    """Who may read is judged when all answers are there, which may take the homeserver long."""
+    second = await new_operator()
+    agent.pin(operator, second)
+    await operator.invite(agent.room_id, second.user_id)
+    await second.join(agent.room_id)
+    await second.wait_member(agent.room_id, agent.account.user_id)
+    await agent.stop()
+    agent.allowed |= {second.user_id}  # may be there without a pin, too
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await agent.until(lambda: second.user_id in agent.matrix.members(agent.room_id))
+        asked = False
+
+        async def meanwhile(body: dict[str, Any]) -> dict[str, Any]:
+            nonlocal asked
+            if not asked and how == "unpinned":
+                agent.pin(operator)
+            elif not asked:
+                await operator.kick(agent.room_id, second.user_id)
+                await agent.received(MemberRemoved)
+            asked = True
+            return {**body, "by then": how}
+
+        proxy.rewrite(path, meanwhile)
+        sent = await agent.matrix.send(agent.room_id, {"msgtype": "m.notice", "body": "x"}, "t1")
+        assert (await operator.wait(lambda seen: seen.event_id == sent)).decrypted
+        await agent.stop()
+    event = await forge.event(operator, agent.room_id, sent)
+    elsewhere = await operator.create_room(invite=[second.user_id])
+    await second.join(elsewhere)
+    later = await operator.send_text(elsewhere, "later")
+    # What was sent to the device before comes before.
+    await second.wait(lambda seen: seen.event_id == later)
+    keys = second.client.olm.inbound_group_store[agent.room_id]
+    assert not [each for each in keys.values() if event["content"]["session_id"] in each]
+
+
 async def test_stranger_is_told_at_every_start(
     operator: Operator, agent: Agent, new_operator: NewOperator
 ) -> None:

@@ -274,27 +274,34 @@ class Keyring:
         must not make us say something to nobody.
         """
         ask = self._homeserver.request
+        claimed: tuple[str, ...] = ()
         while True:
             users = tuple(room.members)
             unknown = self._unknown(users)
             while unknown:
                 await self._query(unknown, ask)
                 unknown = set(users) - self._answers.keys()  # changed while we asked
+            if users != tuple(room.members):
+                continue
             trusted, changed = self._machine.trust(users, partial(self._may_have_keys, also))
             self._discard_room_keys(changed)
             if self._must_offer_again(room.room_id):
                 self._machine.discard_room_key(room.room_id)
             if not trusted:
                 raise NobodyCanRead(f"no device in {room.room_id} is trusted with our messages")
-            if self._machine.needs_room_key(room.room_id):
+            if not self._machine.needs_room_key(room.room_id):
+                return
+            # Each answer may take the homeserver hours. By then somebody may have come, left, been
+            # unpinned or changed devices, so it is seen to anew who gets the key, and who has it.
+            if claimed != users or changed:
                 await self._claim(users, ask)
+                claimed = users
+            else:
                 for share in self._machine.room_key_shares(room.room_id, users):
                     await self._send_to_devices(share, ask)
                 if self._machine.lacks_sessions(users):
                     self._lacking[room.room_id] = time.monotonic()
-            if not self._machine.needs_room_key(room.room_id):
-                return
-            # Somebody came, left or changed devices while the key was on its way.
+                claimed = ()
 
     def _must_offer_again(self, room_id: str) -> bool:
         lacking_since = self._lacking.get(room_id)
