@@ -51,20 +51,33 @@ def test_the_first_reason_stays_and_is_told_once(tmp_path: Path) -> None:
     assert (again.reason, again.told) == ("first", True)
 
 
-def test_a_device_is_new_once(tmp_path: Path) -> None:
-    """An unsigned device is new until it was seen, and again after it was away."""
+def test_a_device_is_new_until_it_was_told(tmp_path: Path) -> None:
+    """An unsigned device is new until it was told, across restarts, and again after it was away."""
     pauses = Pauses(tmp_path)
-    assert pauses.unsigned(OP, ["B", "A"]) == ["A", "B"]
-    assert pauses.unsigned(OP, ["A", "B", "C"]) == ["C"]
-    assert Pauses(tmp_path).unsigned(OP, ["C"]) == []
-    assert Pauses(tmp_path).unsigned(OP, ["A", "C"]) == ["A"]
+    assert pauses.untold(OP, ["B", "A"]) == ["A", "B"]
+    assert Pauses(tmp_path).untold(OP, ["B", "A"]) == ["A", "B"]
+    pauses.told_of(OP, ["A", "B"])
+    assert pauses.untold(OP, ["A", "B", "C"]) == ["C"]
+    pauses.told_of(OP, ["C"])
+    assert Pauses(tmp_path).untold(OP, ["C"]) == []
+    assert Pauses(tmp_path).untold(OP, ["A", "C"]) == ["A"]
 
 
 def test_many_devices_are_bounded(tmp_path: Path) -> None:
     """A homeserver that makes up devices without end fills no disk."""
     pauses = Pauses(tmp_path)
-    told = pauses.unsigned(OP, [f"D{number:05}" for number in range(10 * DEVICES)])
-    assert len(told) == DEVICES
+    new = pauses.untold(OP, [f"D{number:05}" for number in range(10 * DEVICES)])
+    assert len(new) == DEVICES
+
+
+def test_what_can_not_be_written_ends_the_agent(tmp_path: Path) -> None:
+    """A pause that a restart would forget is no fault of one message, and is not gone on from."""
+    pauses = Pauses(tmp_path)
+    (tmp_path / f".{FILE_NAME}.new").mkdir()  # where the new file would be written
+    with pytest.raises(StoreDamaged, match="can't be written"):
+        pauses.pause(a_pin(OP), "another key")
+    with pytest.raises(StoreDamaged, match="can't be written"):
+        pauses.told_of(OP, ["A"])
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b'{"paused": 5}', b'{"paused": {"a": {}}}'])

@@ -284,6 +284,22 @@ async def test_a_new_unsigned_device_is_told_once(
     assert [rogue.device_id in each.detail for each in host.alerts("device")] == [True, False]
 
 
+async def test_a_new_unsigned_device_is_told_by_the_next_agent_if_this_one_could_not(
+    host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
+) -> None:
+    """What was seen while the executor was away is recorded and told, although the agent ended."""
+    host.pin({operator.user_id: operator.master_key})
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    await asyncio.to_thread(host.executor.stop)
+    rogue = await new_operator(operator, signed=False)
+    await asyncio.to_thread(host.wait_log, f"has not signed: {rogue.device_id}")
+    await asyncio.to_thread(host.agent.stop)
+    await asyncio.to_thread(host.start)
+    await operator.wait(lambda seen: rogue.device_id in seen.body)
+    assert [rogue.device_id in each.detail for each in host.alerts("device")] == [True]
+
+
 async def test_an_unsigned_device_commands_nothing(
     host: Host, operator: Operator, new_operator: NewOperator, bot: Account, room: str
 ) -> None:

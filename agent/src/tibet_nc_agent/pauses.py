@@ -3,8 +3,8 @@
 
 An operator whose identity isn't the pinned one any more is paused until somebody pins it again,
 even if the homeserver shows the pinned one again in between: a pause belongs to one pin, and a new
-pin ends it. Everything is on disk before it is told, so that a restart neither forgets a pause nor
-tells it twice.
+pin ends it. A pause is on disk before it is told. That something was told is on disk afterwards, so
+that a crash in between has it told once more, and never not at all.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,10 @@ class _Seen(msgspec.Struct, kw_only=True):
 
 
 class Pauses:
-    """One file of what was seen, in the agent's state directory."""
+    """One file of what was seen, in the agent's state directory.
+
+    Every method that writes raises StoreDamaged if it can't, and then the agent must not go on.
+    """
 
     def __init__(self, state: Path) -> None:
         """Read the file if there is one; raises StoreDamaged if it can't be read."""
@@ -77,14 +80,30 @@ class Pauses:
             self._seen.paused[pin.user] = msgspec.structs.replace(pause, told=True)
             self._save()
 
-    def unsigned(self, user_id: str, devices: Iterable[str]) -> list[str]:
-        """Take note of an operator's unsigned devices; return those that weren't there before."""
-        before = self._seen.unsigned.get(user_id, [])
+    def untold(self, user_id: str, devices: Iterable[str]) -> list[str]:
+        """Return those of an operator's unsigned devices that nobody was told of, some at a time.
+
+        Those that are gone are forgotten.
+        """
         now = sorted(devices)[:DEVICES]
-        if now != before:
-            self._seen.unsigned[user_id] = now
+        told = self._seen.unsigned.get(user_id, [])
+        self._know(user_id, [device for device in told if device in now])
+        return [device for device in now if device not in told]
+
+    def told_of(self, user_id: str, devices: Iterable[str]) -> None:
+        """Make it durable that an operator's unsigned devices were recorded and told."""
+        self._know(user_id, sorted({*self._seen.unsigned.get(user_id, []), *devices}))
+
+    def _know(self, user_id: str, devices: list[str]) -> None:
+        if devices != self._seen.unsigned.get(user_id, []):
+            self._seen.unsigned[user_id] = devices
             self._save()
-        return [device for device in now if device not in before]
 
     def _save(self) -> None:
-        write_whole(self._file, msgspec.json.encode(self._seen) + b"\n")
+        try:
+            write_whole(self._file, msgspec.json.encode(self._seen) + b"\n")
+        except OSError as error:
+            raise StoreDamaged(
+                f"{self._file} can't be written ({error.strerror}), and who is paused would be"
+                " forgotten"
+            ) from error

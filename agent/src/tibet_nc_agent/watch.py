@@ -2,8 +2,9 @@
 """The watch over the operators' identities (I5).
 
 An identity is looked at when the agent starts, when an operator is pinned, when the homeserver
-says that a user's keys have changed, and with every command. A finding is on disk first, then in
-the executor's chain, then told in the rooms where the operator is: each once, also across a crash.
+says that a user's keys have changed, and with every command. A pause is on disk first. A finding is
+put into the executor's chain, then told in the rooms where the operator is, and then it is on disk
+that it was: a crash in between may have it twice in the chain, and loses none.
 """
 
 import asyncio
@@ -90,7 +91,7 @@ class Watch:
     async def _look_for_unsigned(self, identity: Identity) -> None:
         desk, user = self._desk, identity.user_id
         unsigned = [device.device_id for device in identity.devices if not device.cross_signed]
-        new = await desk.disk(desk.operators.pauses.unsigned, user, unsigned)
+        new = await desk.disk(desk.operators.pauses.untold, user, unsigned)
         if not new:
             return
         names = clip(", ".join(map(one_line, new)), REASON_CHARACTERS)
@@ -104,6 +105,7 @@ class Watch:
             "next: if it is yours, verify it in your client; if not, sign it out and change the "
             "account's password",
         )
+        await desk.disk(desk.operators.pauses.told_of, user, new)
 
     async def _tell(self, user_id: str, what: str, *lines: str) -> None:
         """Say something in the rooms where a user is, so that the user can read it, too."""
