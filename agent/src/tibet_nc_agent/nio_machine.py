@@ -34,7 +34,7 @@ from tibet_nc_agent.identity import Device
 from tibet_nc_agent.login import Login
 from tibet_nc_agent.matrix_errors import SendError, StoreDamaged, start_anew
 from tibet_nc_agent.olm_messages import SIGNED_CURVE25519
-from tibet_nc_agent.statedatabase import CACHE
+from tibet_nc_agent.statedatabase import CACHE, unwritable
 from tibet_nc_agent.statefile import make_private
 
 DATABASE: Final = "olm.db"
@@ -80,6 +80,10 @@ class NioMachine(Olm):
                 machine = cls(login, store, admits)
                 undo.pop_all()
         except (PeeweeException, ValueError) as error:  # vodozemac's are ValueErrors
+            if unwritable(error):
+                raise StoreDamaged(
+                    f"the Olm store in {directory} can't be written ({error})"
+                ) from error
             raise StoreDamaged(
                 f"the Olm store in {directory} can't be read ({type(error).__name__}):"
                 f" restore it with its pickle key, or {start_anew(directory)}"

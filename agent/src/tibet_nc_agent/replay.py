@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from tibet_nc_agent.matrix_errors import StoreDamaged
-from tibet_nc_agent.statedatabase import CACHE
+from tibet_nc_agent.statedatabase import CACHE, unwritable
 from tibet_nc_agent.statefile import make_private
 
 _SCHEMA: Final = """
@@ -52,6 +52,8 @@ class ReplayGuard:
                 database.autocommit = False
                 undo.pop_all()
         except sqlite3.Error as error:
+            if unwritable(error):
+                raise StoreDamaged(f"{path} can't be written: {error}") from error
             raise StoreDamaged(f"{path} can't be read: {error}; move it away to go on") from error
         return cls(database)
 

@@ -20,6 +20,32 @@ these pages anyway.
 """
 
 
+_UNWRITABLE: Final = (
+    "SQLITE_FULL",
+    "SQLITE_READONLY",
+    "SQLITE_IOERR_WRITE",
+    "SQLITE_IOERR_FSYNC",
+    "SQLITE_IOERR_DIR_FSYNC",
+    "SQLITE_IOERR_TRUNCATE",
+    "SQLITE_IOERR_SHMOPEN",
+    "SQLITE_IOERR_SHMSIZE",
+)
+"""How the names begin of what SQLite says when the disk takes nothing."""
+
+
+def unwritable(error: BaseException) -> bool:
+    """Whether an error of SQLite's, or one made of it, says that the disk takes nothing.
+
+    Then the file is as good as it was: whoever moved it away would lose what is in it.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, sqlite3.Error) and cause.sqlite_errorname.startswith(_UNWRITABLE):
+            return True
+        cause = cause.__context__
+    return False
+
+
 class StateDatabase:
     """One open file; whatever fails becomes the owner's own kind of error, with the path."""
 
@@ -39,7 +65,11 @@ class StateDatabase:
             except BaseException:
                 self._database.close()
                 raise
-        except (sqlite3.Error, OSError) as failure:
+        except OSError as failure:
+            raise error(f"{path} can't be opened: {failure.strerror}") from None
+        except sqlite3.Error as failure:
+            if unwritable(failure):
+                raise error(f"{path} can't be written: {failure}") from None
             raise error(f"{path}: {failure}{hint}") from None
 
     def _prepare(self, schema: str, version: int, hint: str) -> None:
