@@ -101,7 +101,7 @@ def _decision(rule: Rule, call: Call, operands: tuple[Field, ...]) -> Decision |
             return None
         certain = certain and sure
     if rule.produced_by and not any(
-        field.producer.partition(" ")[0] in rule.produced_by for field in operands
+        _producer(field).partition(" ")[0] in rule.produced_by for field in operands
     ):
         return None
     if rule.text and not _text(rule.text, call, operands, unquoted=rule.unquoted):
@@ -109,6 +109,11 @@ def _decision(rule: Rule, call: Call, operands: tuple[Field, ...]) -> Decision |
     if rule.target and not any(_is_target(rule.target, field, call) for field in operands):
         return None
     return rule.decision if certain else Decision.NEEDS_APPROVAL
+
+
+def _producer(field: Field) -> str:
+    """Return what has printed a word, or what is in the file that the word names."""
+    return field.producer if field.stream is None else field.stream.producer
 
 
 def _reads_download(call: Call) -> bool:

@@ -214,6 +214,8 @@ def _opened(walk: ExpandingWalk, redirection: Redirection, state: State) -> Stre
         span = (field.start, field.end)
         walk.report(Decision.NEEDS_APPROVAL, Family.USERS, reason, span, state)
     path = made(field.text, state)
+    if path == "/dev/null":
+        return EMPTY
     if path in state.downloaded:
         return Stream(downloaded=True)
     if path in state.decoded:

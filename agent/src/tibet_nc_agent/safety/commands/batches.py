@@ -185,4 +185,5 @@ def _parallel_values(call: Call, separator: int) -> list[str]:
 HANDLERS: Handlers = {
     "xargs": xargs,
     "parallel": parallel,
+    "rush": parallel,
 }

@@ -390,6 +390,10 @@ def mount_over(call: Call) -> Stream:
         source = call.walk.place(operands[0].text, call.state)
         if source.level in (Level.ROOT, Level.HOMES):
             call.ask(Family.DISK, f"mount gives {source.shown} another name")
+    if operands and call.has("--move", "-M"):
+        source = call.walk.place(operands[0].text, call.state)
+        if source.level in (Level.ROOT, Level.SYSTEM, Level.HOMES):
+            call.ask(Family.DISK, f"mount takes {source.shown} away")
     remounts = any("remount" in word for word in call.words)
     if remounts and operands and _READ_ONLY.search(" ".join(call.words)):
         place = call.walk.place(operands[-1].text, call.state)

@@ -85,7 +85,7 @@ def _signal_and_targets(words: list[str]) -> tuple[str, list[str]]:
 
 
 def kill_by_name(call: Call) -> Stream:
-    """`pkill`, `killall`: patterns that match everything, process 1 or all of root."""
+    """`pkill`, `killall`: patterns that match everything, process 1, all of a user or terminal."""
     words, patterns, index = call.words, list[str](), 0
     of_user = False
     if any(word in _LISTS for word in words):
@@ -111,8 +111,10 @@ def kill_by_name(call: Call) -> Stream:
             call.deny(Family.POWER, "killall -r kills everything")
         if pattern in _PROCESS_ONE or (pattern in _EVERYTHING and call.name != "killall"):
             call.deny(Family.POWER, f"{call.name} {pattern} kills the system")
-    if call.name == "pkill" and not patterns and of_user:
-        call.ask(Family.POWER, "pkill ends every process of a user")
+    if (of_user and not patterns) or (call.name == "slay" and patterns):
+        call.ask(Family.POWER, f"{call.name} ends every process of a user")
+    if call.name in ("pkill", "skill") and not patterns and call.has("-t", "--terminal"):
+        call.ask(Family.POWER, f"{call.name} ends every process of a terminal")
     if call.name == "pkill" and call.has("-v", "--inverse"):
         call.ask(Family.POWER, "pkill -v kills everything else")
     return EMPTY
@@ -134,5 +136,6 @@ HANDLERS: Handlers = {
     "pkill": kill_by_name,
     "killall": kill_by_name,
     "skill": kill_by_name,
+    "slay": kill_by_name,
     "killall5": lambda call: call.deny(Family.POWER, "killall5 kills every process"),
 }
