@@ -80,6 +80,7 @@ class State:
         "attributes",
         "conditional",
         "context",
+        "counted",
         "cwd",
         "cwd_downloaded",
         "decoded",
@@ -105,6 +106,7 @@ class State:
         self.cwd_downloaded = False
         self.variables: dict[str, Value] = {}
         self.attributes: dict[str, str] = {}
+        self.counted: frozenset[str] = frozenset()  # variables whose values are counted numbers
         self.positional: dict[str, str | None] = {}
         self.functions: dict[str, Command] = {}
         self.aliases: dict[str, str] = {}
@@ -132,6 +134,7 @@ class State:
         other.cwd_downloaded = self.cwd_downloaded
         other.variables = self.variables.copy()
         other.attributes = self.attributes.copy()
+        other.counted = self.counted
         other.settings = self.settings
         other.traps = self.traps
         other.descriptors = self.descriptors.copy()
@@ -212,6 +215,7 @@ class State:
             self.aliases.update(other.aliases)
             self.descriptors.update(other.descriptors)
             self.settings |= other.settings
+            self.counted |= other.counted
             self.traps += tuple(trap for trap in other.traps if trap not in self.traps)
             self.cwd_downloaded |= other.cwd_downloaded
             self.leaves |= other.leaves
@@ -229,6 +233,7 @@ class State:
             and self.positional == other.positional
             and self.cwd == other.cwd
             and self.settings == other.settings
+            and self.counted == other.counted
             and self.descriptors == other.descriptors
             and self.traps == other.traps
             and (self.standing is None) == (other.standing is None)  # texts are only added to
@@ -265,6 +270,11 @@ class State:
             self.variables[target.partition("[")[0]] = None
         else:
             self.variables = dict.fromkeys(self.variables)
+
+    def calculate(self, name: str) -> None:
+        """Make a variable a number that arithmetic has given it."""
+        self.forget(name)
+        self.counted |= {name}
 
     def value(self, name: str, subscript: str = "") -> Value:
         """Return the value of a parameter, None if it cannot be known."""

@@ -11,6 +11,9 @@ from tibet_nc_agent.safety.marks import FOUND, STAR, UNKNOWN, is_glob, plain
 Value = str | tuple[str, ...] | None
 """A variable: text, an array, or None if it cannot be known."""
 
+COUNTED = "seq"
+"""The producer of numbers that are counted, whatever counts them."""
+
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")  # behind a 0 it would be octal
 
 
@@ -102,6 +105,14 @@ def joined(streams: list[Stream]) -> Stream:
     if all(text == UNKNOWN for text in texts):
         return Stream(downloaded=downloaded, decoded=decoded)
     return Stream("".join(texts), Source.TEXT, downloaded, decoded)
+
+
+def either(streams: list[Stream]) -> Stream:
+    """Return what is known of one of the streams, whichever it is."""
+    return Stream(
+        downloaded=any(stream.downloaded for stream in streams),
+        decoded=any(stream.decoded for stream in streams),
+    )
 
 
 class Field(Struct, frozen=True):

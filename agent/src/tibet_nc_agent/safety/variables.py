@@ -17,7 +17,7 @@ from tibet_nc_agent.safety.expand import as_document, as_prompt, assigned, evalu
 from tibet_nc_agent.safety.marks import UNKNOWN
 from tibet_nc_agent.safety.paths import made
 from tibet_nc_agent.safety.state import ATTRIBUTES, UNSURE, State
-from tibet_nc_agent.safety.values import Field, Value, integer
+from tibet_nc_agent.safety.values import COUNTED, Field, Value, integer
 from tibet_nc_agent.safety.verdict import Decision, Family
 
 RUN_AS_COMMAND = frozenset(
@@ -176,6 +176,10 @@ def _set(name: str, value: Value, attributes: str, state: State) -> None:
 
 
 def _taint(name: str, fields: list[Field], state: State, *, whole: bool) -> None:
+    if any(field.producer == COUNTED for field in fields):
+        state.counted |= {name}
+    elif whole:
+        state.counted -= {name}
     for names, tainted in (
         (state.downloaded, any(field.downloaded for field in fields)),
         (state.decoded, any(field.decoded for field in fields)),
@@ -187,10 +191,10 @@ def _taint(name: str, fields: list[Field], state: State, *, whole: bool) -> None
 
 
 def forget_assigned(text: str, state: State) -> None:
-    """Make unknown what a text assigns that is evaluated as arithmetic."""
+    """Make a calculated number of what a text assigns that is evaluated as arithmetic."""
     for evaluating in evaluated(text, state.value):
         for name in assigned(evaluating):
-            state.forget(name)
+            state.calculate(name)
 
 
 def _shaped(text: str, attributes: str, state: State) -> str | None:

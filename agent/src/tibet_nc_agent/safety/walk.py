@@ -54,6 +54,7 @@ from tibet_nc_agent.safety.values import (
     Source,
     Stream,
     Value,
+    either,
     joined,
     text_stream,
 )
@@ -402,6 +403,8 @@ class Walker:
         self._forget(node.body, state)
         if values is None or node.interactive or len(values) > limits.MAX_LOOP_VALUES:
             state.variables[node.name] = None
+            for value in values or ():
+                self.assign(node.name, None, value, state)
             return self._perhaps(node.body, state, stdin)
         streams: list[Stream] = []
         before = state.copy()
@@ -440,7 +443,7 @@ class Walker:
             branches.append(state.branch())
             streams.append(self.sequence(node.otherwise, branches[-1], stdin))
         state.merge(branches)
-        return _either(streams)
+        return either(streams)
 
     def _case(self, node: Case, state: State, stdin: Stream | None) -> Stream:
         self.expander.single(node.subject, state)
@@ -452,7 +455,7 @@ class Walker:
             branches.append(state.branch())
             streams.append(self.sequence(body, branches[-1], stdin))
         state.merge(branches)
-        return _either(streams)
+        return either(streams)
 
     def _define(self, node: Function, state: State) -> Stream:
         """Judge the body where it is defined, since a later message may call the function."""
@@ -481,10 +484,3 @@ def _settle(reached: list[State]) -> None:
     while len(reached) > 1:
         inner = reached.pop()
         reached[-1].merge([inner])
-
-
-def _either(streams: list[Stream]) -> Stream:
-    return Stream(
-        downloaded=any(stream.downloaded for stream in streams),
-        decoded=any(stream.decoded for stream in streams),
-    )

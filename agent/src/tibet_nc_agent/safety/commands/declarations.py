@@ -91,7 +91,11 @@ def _store_input(call: Call, name: str, value: Value, stdin: Stream | None) -> N
     downloaded = stdin is not None and stdin.downloaded
     decoded = stdin is not None and stdin.decoded
     texts = value if isinstance(value, tuple) else (UNKNOWN if value is None else value,)
-    fields = [Field(text, *call.span, downloaded=downloaded, decoded=decoded) for text in texts]
+    producer = "" if stdin is None else stdin.producer
+    fields = [
+        Field(text, *call.span, downloaded=downloaded, decoded=decoded, producer=producer)
+        for text in texts
+    ]
     store(call.walk, name, value, fields, call.state)
 
 

@@ -7,7 +7,7 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.marks import FOUND
 from tibet_nc_agent.safety.state import Context
-from tibet_nc_agent.safety.values import EMPTY, Field, Stream
+from tibet_nc_agent.safety.values import COUNTED, EMPTY, Field, Stream
 from tibet_nc_agent.safety.verdict import Family
 
 _LISTS = frozenset(["-l", "-L", "--list", "--table", "--help", "--version"])
@@ -58,9 +58,10 @@ def kill(call: Call) -> Stream:
 
 
 def _is_list_of_processes(field: Field) -> bool:
-    """Whether numbers come from /proc, from a pattern, or are counted: `kill $(seq 2 9999)`."""
+    """Whether numbers come from /proc, from a pattern, or are counted: `kill {2..9999}`."""
+    counted = field.producer == COUNTED and field.text[:1] not in "%-"  # of a job, of a signal
     listed = field.text.startswith("/proc") and FOUND not in field.text  # nothing chooses there
-    return field.glob or listed or field.producer == "seq"
+    return field.glob or listed or counted
 
 
 def _signal_and_targets(words: list[str]) -> tuple[str, list[str]]:

@@ -5,6 +5,8 @@ import re
 from enum import Enum, auto
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.budget import Budget
 from tibet_nc_agent.safety.expand.arithmetic import assigned, evaluate, evaluated
@@ -26,12 +28,14 @@ from tibet_nc_agent.safety.grammar.nodes import (
 )
 from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle, without_marks
 from tibet_nc_agent.safety.state import State
-from tibet_nc_agent.safety.values import TERMINAL, Field, Stream, Value, integer
+from tibet_nc_agent.safety.values import COUNTED, TERMINAL, Field, Stream, Value, integer
 
 _SPECIAL = re.compile(r"[{*?\[\]~]")
 _TILDE = re.compile(r"~([A-Za-z0-9_.+-]*)(?=/|$)")
 _BLANKS = re.compile(r"[ \t\n]+")
 _SUBSCRIPTED = re.compile(r"\[([^\]]*)\]=(.*)", re.DOTALL)
+_COUNTS = re.compile(r"\{-?\d+\.\.-?\d")
+_CALCULATES = re.compile(r"\w\s*[-+*]")
 _EXTENDED = re.compile(r"[?*+@!]\(")
 _DEFAULTS = frozenset([":-", "-", ":=", "="])
 _ALTERNATES = frozenset([":+", "+"])
@@ -109,6 +113,8 @@ class Expander:
             if len(words) > 1:
                 self._budget.compute(limits.WORD_COST)
             fields.extend(self._expand(atoms, word, state, split=True))
+        if len(words) > 1 and any(_is_range(part) for part in word.parts):
+            return [replace(field, producer=COUNTED) for field in fields]
         return fields
 
     def single(self, word: Word, state: State) -> Field:
@@ -171,7 +177,7 @@ class Expander:
                 span = (parts[0].start, parts[-1].end)
                 self._programs.program(as_document(value), state.copy(), span)
             for name in assigned(value):
-                state.forget(name)
+                state.calculate(name)
 
     # One word without braces
 
@@ -248,6 +254,8 @@ class Expander:
                 text = self.arithmetic_text(part.parts, state)
                 value = evaluate(text, lambda name: integer(state.value(name)))
                 builder.runs.append((Mode.QUOTED, UNKNOWN if value is None else str(value)))
+                if _CALCULATES.search(text) or assigned(text):
+                    builder.producer = builder.producer or COUNTED
             case ProcessSubstitution():
                 stdin = Stream() if part.direction == ">" else TERMINAL
                 output = self._programs.capture(part.body, state, stdin)
@@ -294,6 +302,8 @@ class Expander:
         name = f"${state.target(part.name)}"
         builder.downloaded |= name in state.downloaded
         builder.decoded |= name in state.decoded
+        if name[1:] in state.counted and not part.operator:
+            builder.producer = builder.producer or COUNTED
         mode = Mode.QUOTED if part.quoted else Mode.SPLIT
         if isinstance(value, tuple):
             for index, element in enumerate(value):
@@ -400,6 +410,10 @@ class Expander:
                 self._programs.doubt(reason, span)
             if text is not None:
                 self._programs.program(as_prompt(text), state.copy(), span)
+
+
+def _is_range(part: Part) -> bool:
+    return isinstance(part, Literal) and not part.quoted and _COUNTS.search(part.text) is not None
 
 
 def _is_subscripted(word: Word) -> bool:
