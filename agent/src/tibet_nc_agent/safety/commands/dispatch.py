@@ -12,6 +12,7 @@ from tibet_nc_agent.safety.commands import (
     batches,
     builtins,
     containers,
+    debuggers,
     declarations,
     downloads,
     escapes,
@@ -54,6 +55,7 @@ HANDLERS: dict[str, Handler] = {
     **processes.HANDLERS,
     **escapes.HANDLERS,
     **hosts.HANDLERS,
+    **debuggers.HANDLERS,
 }
 _GUARDED = frozenset([*files.HANDLERS, *archives.HANDLERS, *processes.HANDLERS, "find", "eval"])
 # Where these are not the system's own, a `g` is put before their names.

@@ -43,7 +43,7 @@ def judge_given(call: Call, policy: Policy) -> None:
         for value in call.given_to(*given.options):
             _judge_text(call, "sh", value.text, inside)
     for entry in policy.program_texts.get(call.name, ()):
-        for text in _matches(call, entry.text):
+        for text in matches(call, entry.text):
             _judge_text(call, entry.language, text, inside)
 
 
@@ -59,7 +59,7 @@ def judge_outputs(call: Call, policy: Policy) -> None:
     for entry in policy.outputs.get(call.name, ()):
         named = call.given_to(*entry.options)
         named += call.operands[entry.operand - 1 : entry.operand] if entry.operand else []
-        named += (call.fields[0].with_text(path) for path in _matches(call, entry.text))
+        named += (call.fields[0].with_text(path) for path in matches(call, entry.text))
         for target in named:
             file = known_as(target.text, call.state)
             remember(call.state, file, through(call.stdin), append=True)
@@ -68,7 +68,7 @@ def judge_outputs(call: Call, policy: Policy) -> None:
         judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
 
 
-def _matches(call: Call, expressions: tuple[str | re.Pattern[str], ...]) -> Iterator[str]:
+def matches(call: Call, expressions: tuple[str | re.Pattern[str], ...]) -> Iterator[str]:
     """Yield what is found in the arguments, the input, and files that the same line has written."""
     if not expressions:
         return
@@ -123,7 +123,7 @@ def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> Non
     """Judge what a program that isn't known may be told to run; `begins` knows other programs."""
     words = call.words
     executes = False
-    for text in _matches(call, (_CALL,)):
+    for text in matches(call, (_CALL,)):
         call.walk.program(text, call.state.mentioned(), call.span, lax=True)
     for index, word in enumerate(words):
         name = word.rpartition("/")[2]

@@ -35,9 +35,6 @@ def wrap(call: Call, wrapper: Wrapper, is_known: Callable[[str], bool]) -> Strea
             output = _run_text(call, text, rest)
             if wrapper.runs is not Runs.TEXT:
                 return output
-    if wrapper.starts and any(re.fullmatch(wrapper.starts, word) for word in call.words):
-        for field in call.operands[:1]:
-            call.walk.run([field], call.state.copy(), call.stdin)
     index = _command_index(call, wrapper)
     if index < 0:
         return COMMAND

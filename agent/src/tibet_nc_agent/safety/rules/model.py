@@ -126,7 +126,6 @@ class Wrapper(Struct, frozen=True, kw_only=True, rename="kebab"):
     shell: tuple[str, ...] = ()  # options that start a shell, which reads the input
     feeds_shell: bool = False  # without a command a shell reads the input
     separators: tuple[str, ...] = ()  # the command begins behind the first of these words
-    starts: str = ""  # with an argument of this form the first operand runs
     served: bool = False  # what it runs reads from the network
     runs: Runs = Runs.WORDS
 
