@@ -86,15 +86,34 @@ def unpack(call: Call) -> Stream:
             call.tell_shell(text)
     for program in tar.of("IF"):
         call.tell_shell(program.text)
+    directories = _directories(tar)
     if call.has("--remove-files"):
-        judge_removal(call, tar.operands, "tar removes", recursive=True)
+        packed = [
+            field.with_text(_joined(directory, field.text))
+            for field in tar.operands
+            for directory in directories or [""]
+        ]
+        judge_removal(call, packed, "tar removes", recursive=True)
     if "x" in tar.letters:
         named = (word.partition("=")[2] for word in call.words if word.startswith(_TOP_LEVEL))
-        _unpack_into(call, next((field.text for field in tar.of("C")), next(named, "")))
+        for directory in directories or [next(named, "")]:
+            _unpack_into(call, directory)
     elif any(letter in tar.letters for letter in "cruA"):
         for archive in tar.of("f"):
             judge_write(call.walk, archive, call.state, call.span, "tar writes to")
     return through(call.stdin)
+
+
+def _directories(tar: _Tar) -> list[str]:
+    """Return where `tar` goes, one after the other: each -C counts from the one before it."""
+    directories: list[str] = []
+    for field in tar.of("C"):
+        directories.append(_joined(directories[-1] if directories else "", field.text))
+    return directories
+
+
+def _joined(directory: str, name: str) -> str:
+    return name if name.startswith("/") or not directory else f"{directory.rstrip('/')}/{name}"
 
 
 def unzip(call: Call) -> Stream:

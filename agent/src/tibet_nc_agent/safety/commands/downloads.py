@@ -24,7 +24,7 @@ _OUTPUT_LETTER = {
 _ANY_OUTPUT_LETTER = re.compile(r"-[a-zA-Z]*[oO]$|-[oO]")
 _REMOTE_NAME = re.compile(rf"-[{_CURL_FLAGS}]*O[{_CURL_FLAGS}O]*$|--remote-name")
 _SAVES_BY_NAME = frozenset(
-    ["wget", "wget2", "wcurl", "aria2c", "axel", "fetch", "ftp", "tnftp", "lwp-download"]
+    ["wget", "wget2", "wcurl", "aria2c", "axel", "fetch", "ftp", "tnftp", "lwp-download", "zsync"]
 )
 _NAMES_FILE = frozenset(["lwp-download", "lwp-mirror"])  # behind the address
 _GH_LOCAL = frozenset(["completion", "copilot", "alias", "config", "auth", "status"])
@@ -48,7 +48,8 @@ _CLONES = {
     "svn": ("checkout", "co", "export"),
     "bzr": ("branch", "checkout", "clone", "export"),
 }
-_TYPED_GET = re.compile(r"^[ \t@-]*(?:re|m)?get[ \t]+([^\n]+)", re.MULTILINE)  # of sftp
+_TYPED_GET = re.compile(r"(?:^|[;&])[ \t@-]*(?:re|m|p)?get[ \t]+([^\n;&]+)", re.MULTILINE)
+_TYPED_AT = frozenset(["lftp", "ftp", "tnftp", "ncftp", "smbclient"])
 _CLONE_NAME = re.compile(r"([^/:]+?)(?:\.git)?/*$")
 
 
@@ -68,6 +69,10 @@ def fetch(call: Call) -> Stream:
         judge_write(call.walk, field, call.state, call.span, f"{call.name} writes to")
         judge_start_file(call.walk, path, Stream(downloaded=True), call.state, call.span)
     _remember_copied(call)
+    if call.name in _TYPED_AT:
+        typed = [field.plain for field in call.given_to("-c", "-e")]
+        typed += [] if call.stdin is None or call.stdin.known is None else [call.stdin.known]
+        _remember_typed(call, "\n".join(typed))
     return Stream(downloaded=True, producer=call.name)
 
 
@@ -81,7 +86,10 @@ def _remember_copied(call: Call) -> None:
 
 
 def _written_files(call: Call, url: str) -> list[Field]:
-    remote_name = call.fields[0].with_text(url.split("?", 1)[0].rstrip("/").rpartition("/")[2])
+    name = url.split("?", 1)[0].rstrip("/").rpartition("/")[2]
+    if call.name == "zsync":
+        name = name.removesuffix(".zsync")
+    remote_name = call.fields[0].with_text(name)
     files: list[Field] = []
     names_output = False
     for index, word in enumerate(call.words):
@@ -131,17 +139,22 @@ def remote_copy(call: Call) -> Stream:
     typed = call.stdin.known if call.stdin is not None else None
     for batch in call.given_to("-b") if call.name == "sftp" else ():
         typed = call.state.files.get(known_as(batch.text, call.state), typed)
-    for found in _TYPED_GET.finditer(typed or ""):
-        names = found.group(1).split()
-        call.state.downloaded.update(
-            known_as(name.rpartition("/")[2], call.state) for name in names
-        )
+    _remember_typed(call, typed or "")
     operands = [field for field in call.arguments if not field.text.startswith("-")]
     if len(operands) > 1 and ":" not in operands[-1].text:
         target = operands[-1]
         judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
         remember_copies(call, operands[:-1], target)
     return EMPTY
+
+
+def _remember_typed(call: Call, typed: str) -> None:
+    """Remember what the commands of a client of FTP and the like fetch."""
+    for found in _TYPED_GET.finditer(typed):
+        names = found.group(1).split()
+        call.state.downloaded.update(
+            known_as(name.rpartition("/")[2], call.state) for name in names
+        )
 
 
 def remember_copies(call: Call, sources: list[Field], target: Field) -> None:

@@ -42,6 +42,7 @@ _LINK_REPLACES = re.compile(
 _INTO = re.compile(r"-[^\W\d_Smogt]*t|--t[a-z-]*(?:=|$)")
 _MAKES_DIRECTORIES = re.compile(r"-[^\W\d_Smogtd]*d|--directory$")
 _SYSTEM_PROGRAM = re.compile(r"/(?:usr/)?s?bin/[\w.-]+")
+_PRINT_PROGRAMS = frozenset(["which", "command", "type", "whereis"])
 _READ_ONLY = re.compile(r"[\s,]ro(?:[\s,]|$)|(?:^|\s)(?:-r|--read-only)(?:\s|$)")
 _CREDENTIAL_WORD = re.compile(r"\+ep?$|cap_")
 
@@ -250,7 +251,8 @@ def copy_knowledge(call: Call, sources: list[Field], target: Field) -> None:
         for tainted in (state.downloaded, state.decoded):
             if name in tainted:
                 tainted.update(copies)
-        text = f'{name} "$@"\n' if _SYSTEM_PROGRAM.fullmatch(name) else state.files.get(name)
+        program = _SYSTEM_PROGRAM.fullmatch(name) or source.producer in _PRINT_PROGRAMS
+        text = f'{name} "$@"\n' if program else state.files.get(name)
         if text is not None:
             state.files.update(dict.fromkeys(copies, text))
         held = Stream(text, downloaded=name in state.downloaded, decoded=name in state.decoded)

@@ -283,6 +283,11 @@ def looked_up(call: Call) -> Stream:
     return Stream(producer=call.name)
 
 
+def described(call: Call) -> Stream:
+    """`type` says what a name is; `type -P` prints a path."""
+    return looked_up(call) if call.has("-P", "-p") else Stream(producer=call.name)
+
+
 def execute(call: Call) -> Stream:
     """`exec`."""
     index = 0
@@ -328,6 +333,7 @@ HANDLERS: Handlers = {
     "exec": execute,
     "which": looked_up,
     "whereis": looked_up,
+    "type": described,
     "ip": network_tool,
     "start-stop-daemon": start_stop_daemon,
 }
