@@ -5,11 +5,12 @@ import itertools
 import re
 
 from tibet_nc_agent.safety.call import Call
-from tibet_nc_agent.safety.commands.files import copy_knowledge
+from tibet_nc_agent.safety.commands.files import TREES, copy_knowledge
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.paths import known_as
 from tibet_nc_agent.safety.start_files import judge_start_file
 from tibet_nc_agent.safety.values import EMPTY, Field, Stream
+from tibet_nc_agent.safety.verdict import Family
 from tibet_nc_agent.safety.writes import judge_removal, judge_write
 
 _URL = re.compile(r"(?:https?|ftp|sftp|scp)://|[\w.-]+\.[a-z]{2,}/")
@@ -41,6 +42,12 @@ _GIT_PROGRAM = re.compile(
     r"sequence\.editor=|diff\.external=|credential\.helper=!|filter\.\w+\.(?:clean|smudge)=)(.+)",
     re.DOTALL,
 )
+_EXTERNAL = "ext::"  # behind it a command, in which `% ` is a blank inside of a word
+_DISCARDS = {
+    "reset": frozenset(["--hard", "--merge"]),
+    "checkout": frozenset(["-f", "--force", "."]),
+    "restore": frozenset(["."]),
+}
 _COPIES = frozenset(["cp", "copy", "copyto", "get", "mv", "move", "sync"])
 _CLONES = {
     "git": ("clone",),
@@ -178,6 +185,9 @@ def git(call: Call) -> Stream:
             call.tell_shell(found.group(1))
         elif word.startswith("!") and len(word) > 1:
             call.tell_shell(word[1:])
+        elif word.startswith(_EXTERNAL):
+            text = word.removeprefix(_EXTERNAL).replace("% ", "\\ ").replace("%%", "%")
+            call.tell_shell(text)
         elif word in ("-x", "--exec") and {"rebase", "difftool"} & {*words} and words[index + 1 :]:
             call.walk.program(words[index + 1], call.state.started(), call.span)
         elif word == "foreach" or _FILTER.fullmatch(word):
@@ -193,6 +203,10 @@ def git(call: Call) -> Stream:
         if where:
             field = call.fields[0].with_text(where)
             judge_removal(call, [field], "git clean deletes in", recursive=True)
+    if any(verb in words and options.intersection(words) for verb, options in _DISCARDS.items()):
+        place = call.walk.place(_git_directory(call) or "tree", call.state)
+        if place.level in TREES:
+            call.ask(Family.WIPE, f"git puts back every file of {place.shown}")
     return clone(call)
 
 

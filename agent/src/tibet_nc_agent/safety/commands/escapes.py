@@ -20,6 +20,10 @@ _EDITOR_ESCAPE = re.compile(
     r"|shell-command\s+\"([^\"]+)\""
 )
 _EDITS_ALONE = re.compile(r"-(?:c|e?s|S)|\+.")
+_LINE_EDITORS = frozenset(["vi", "vim", "nvim", "gvim", "rvim", "ex", "ed", "red"])
+_SAVES = re.compile(  # with nobody at the keyboard
+    r"(?:^|[:|+])\s*(?:sil(?:ent)?!?\s+)?[%\d,.$]*(?:wq?a?|xa?|xit|up(?:date)?)!?\s*(?:\||$)"
+)
 _AWK_SYSTEM = re.compile(
     r"system\s*\(\s*\"((?:\\.|[^\"\\])*)\""
     r"|\"((?:\\.|[^\"\\])*)\"\s*\|&?\s*getline"
@@ -48,11 +52,21 @@ def judge_editor_escapes(call: Call) -> None:
     if typed is not None or any(_EDITS_ALONE.match(word) for word in call.words):
         for field in call.operands:
             remember(call.state, known_as(field.text, call.state), Stream(), append=True)
-    for word in [*call.words, *(typed or "").split("\n")]:
+    lines = (typed or "").split("\n")
+    if call.name in _LINE_EDITORS and any(_SAVES.search(text) for text in [*_told(call), *lines]):
+        for field in call.operands:
+            judge_write(call.walk, field, call.state, call.span, f"{call.name} changes")
+    for word in [*call.words, *lines]:
         for found in _EDITOR_ESCAPE.finditer(word):
             text = next((group for group in found.groups() if group), "")
             if text:
                 call.tell_shell(text)
+
+
+def _told(call: Call) -> list[str]:
+    """Return the commands of an editor in its arguments."""
+    given = [field.plain for field in call.given_to("-c", "--cmd")]
+    return given + [word for word in call.words if word.startswith("+")]
 
 
 def awk(call: Call) -> Stream:

@@ -46,6 +46,7 @@ _MOVES = re.compile(
     r"|\bfile\s{1,9}delete\s{1,9}(?:-force\s{1,9})?(?:--\s{1,9})?[\"']?(/[^\s\"';\]]{0,500})"
     r"|\bfind\([^\n]{0,60}unlink[^\n]{0,20}[\"'](/[^\"']{0,500})[\"']"
     r"|\bFile\([\"'](/[^\"']{0,500})[\"']\)\.delete"
+    r"|\bcall\s{1,9}delete\([\"'](/[^\"']{1,500})[\"']"  # of vim
 )
 _CALL_OPERATOR = re.compile(r"(^|[;{(|\n]\s{0,9})[&.]\s{1,9}")  # of PowerShell: `& "reboot"`
 _BARE_EXEC = re.compile(r"\b(?:exec|system|spawn)\s+(?:qw\s*\W)?([^\]\n;)]{1,500})")
