@@ -194,6 +194,19 @@ def test_files_are_private(open_inbox: Callable[[], Inbox], tmp_path: Path) -> N
     inbox.close()
 
 
+def test_a_file_that_others_could_read_is_private_again(
+    open_inbox: Callable[[], Inbox], tmp_path: Path
+) -> None:
+    """An inbox that was put back from a copy with another mode is closed to others (I10)."""
+    open_inbox().close()
+    (tmp_path / FILE_NAME).chmod(0o644)
+    inbox = open_inbox()
+    inbox.accept("t1", [item("$a")])
+    files = list(tmp_path.glob(f"{FILE_NAME}*"))
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    inbox.close()
+
+
 @pytest.mark.parametrize("data", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
 def test_damaged_file_is_our_error(
     open_inbox: Callable[[], Inbox], data: bytes, tmp_path: Path

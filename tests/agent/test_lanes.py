@@ -103,6 +103,26 @@ async def test_what_waits_is_known() -> None:
         turn.done()
 
 
+async def test_what_runs_is_found_behind_what_does_not() -> None:
+    """A message names the command that it waits for, although one before that runs nothing."""
+    lanes = Lanes()
+    asks, running, waits = (lanes.turn("!room", "@op") for _ in range(3))
+    running.running = 42
+    assert waits.behind == 42
+    for turn in (asks, running, waits):
+        turn.done()
+
+
+async def test_what_is_held_is_given_back_once() -> None:
+    """What a message holds until it is done, as the right to have a stop wait, ends with it."""
+    turn = Lanes().turn("!room", "@op")
+    given_back: list[str] = []
+    turn.held.callback(given_back.append, "held")
+    turn.done()
+    turn.done()
+    assert given_back == ["held"]
+
+
 def test_what_is_over_is_forgotten() -> None:
     """However long one message follows another without a gap, those that are over are freed."""
     lanes = Lanes()

@@ -335,6 +335,8 @@ def test_a_request_that_cant_be_met_is_cancelled_with_its_code(
         ("start", {"message_authentication_codes": ["hmac-sha256"]}, "m.unknown_method"),
         ("start", {"short_authentication_string": []}, "m.unknown_method"),
         ("start", {"from_device": "OTHER"}, "m.unexpected_message"),
+        ("start", {"no canonical JSON": 0.5}, "m.invalid_message"),
+        ("start", {"no UTF-8": "\ud800"}, "m.invalid_message"),
         ("key", {"key": "A" * 43}, "m.invalid_message"),  # of small order
         ("key", {"key": "é"}, "m.invalid_message"),
         ("mac", {"keys": "AAAA"}, "m.key_mismatch"),
@@ -362,6 +364,32 @@ def test_what_is_wrong_is_told_by_its_code(event_type: str, change: JsonObject, 
     assert cancel.event_type == "m.key.verification.cancel"
     assert cancel.content["code"] == code
     assert cancel.content["m.relates_to"] == {"rel_type": "m.reference", "event_id": "$request"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "m.reciprocate.v1"},
+        {"key_agreement_protocol": "curve25519"},
+        {"hash": "md5"},
+        {"message_authentication_code": "hkdf-hmac-sha256"},
+        {"short_authentication_string": ["colours"]},
+    ],
+)
+def test_what_was_not_offered_is_not_taken(change: JsonObject) -> None:
+    """A choice that the agent didn't offer ends it before a key is shown."""
+    met = room()
+
+    def meddle(_: Side, event: Send) -> list[Send]:
+        chosen = event.event_type == "m.key.verification.accept"
+        return [replace(event, content={**event.content, **change}) if chosen else event]
+
+    met.meddle = meddle
+    met.begin()
+    met.deliver()
+    nobody_verified(met)
+    assert [end.code for end in met.agent.ended] == ["m.unknown_method"]
+    assert "m.key.verification.key" not in {event.event_type for event in met.agent.sent}
 
 
 def test_the_ephemeral_key_comes_after_the_other_sides_commitment() -> None:

@@ -2,6 +2,7 @@
 """Private files and the lock on a directory."""
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -40,11 +41,32 @@ def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path) -> None:
+    """A power cut at any point leaves the old file or the new one: pins, pauses and keys alike."""
+    state, trace = tmp_path / "state", tmp_path / "trace"
+    state.mkdir()
+    program = "import sys; from pathlib import Path; from tibet_nc_agent.statefile import *; "
+    program += "write_whole(Path(sys.argv[1]), b'new')"
+    tracer = ["strace", "-y", "-o", str(trace), "-e", "trace=write,fsync,rename"]
+    watched = [part for name in ("", ".file.new", "file") for part in ("-P", str(state / name))]
+    subprocess.run([*tracer, *watched, sys.executable, "-c", program, state / "file"], check=True)
+    calls = re.findall(r"^(\w+)\((?:\d+<([^>]*)>)?", trace.read_text(), re.MULTILINE)
+    draft = str(state / ".file.new")
+    assert calls == [("write", draft), ("fsync", draft), ("rename", ""), ("fsync", str(state))]
+
+
 def test_private_file_is_not_emptied(tmp_path: Path) -> None:
     """Making a file private that is there leaves what is in it."""
     write_whole(tmp_path / "file", b"data")
     make_private(tmp_path / "file")
     assert read_private(tmp_path / "file") == b"data"
+
+
+def test_a_file_is_private_from_the_start(tmp_path: Path) -> None:
+    """What is made here to be written by others is for the owner alone before they open it."""
+    make_private(tmp_path / "file")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 
 def test_lock_is_exclusive_and_can_be_given_back(tmp_path: Path) -> None:
