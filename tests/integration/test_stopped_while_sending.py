@@ -3,6 +3,8 @@
 
 import asyncio
 import os
+import re
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from tests.harness import Operator
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy
+
+ALWAYS = sys.maxsize
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
 
@@ -62,3 +66,25 @@ async def test_what_ended_with_the_executor_is_answered_before_the_agent_stops(
     assert "the executor was stopped" in killed.body
     assert "nothing was run: the executor was stopped" in denied.body
     assert [len(operator.answers_to(event)) for event in (running, waiting)] == [1, 1]
+
+
+async def test_what_was_typed_is_not_typed_again_by_the_next_agent(
+    behind: Host, proxy: Proxy, operator: Operator, room: str
+) -> None:
+    """An agent that ends before it could say that it typed something leaves it at that (I3, I4)."""
+    reading = await operator.send_text(room, '$ read a; read b; echo "[$a][$b]"')
+    started = await operator.wait(lambda seen: seen.body.startswith("started"))
+    number = re.search(r"#(\d+)", started.body)
+    assert number is not None
+    proxy.refuse("/send/m.room.encrypted/", status=502, times=ALWAYS)
+    told = sum("/send/m.room.encrypted/" in path for _, path in proxy.seen)
+    typed = await operator.send_text(room, f"!in {number[1]} first")
+    await proxy.reached("/send/m.room.encrypted/", times=told + 1)
+    behind.agent.kill()
+    proxy.pass_all()
+    await asyncio.to_thread(behind.start_agent)
+    answer = await operator.answer_to(typed)
+    await operator.answer_to(await operator.send_text(room, f"!in {number[1]} second"))
+    assert "doesn't know whether it was done" in answer.body
+    assert "[first][second]" in (await operator.answer_to(reading)).body
+    assert len(operator.answers_to(typed)) == 1

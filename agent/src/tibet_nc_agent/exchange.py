@@ -15,7 +15,7 @@ import time
 import traceback
 from typing import Final
 
-from tibet_nc_agent.action import Execute
+from tibet_nc_agent.action import Execute, action_of
 from tibet_nc_agent.airlock import (
     Ignored,
     Message,
@@ -31,7 +31,7 @@ from tibet_nc_agent.desk import Desk, deliver, log_decision, mention
 from tibet_nc_agent.event import TextMessage, Undecryptable
 from tibet_nc_agent.execution import Command
 from tibet_nc_agent.inbox import InboxError
-from tibet_nc_agent.inquiry import Inquiry
+from tibet_nc_agent.inquiry import Inquiry, interrupted
 from tibet_nc_agent.lanes import Lanes, Turn
 from tibet_nc_agent.matrix_errors import (
     IdentityChanged,
@@ -148,7 +148,11 @@ class Exchanges:
         """Return the final answer, None when there is nobody to answer."""
         desk = self._desk
         if device is not None and isinstance(message, TextMessage):
-            command = Command(desk, message, turn, device=device, command=command_of(message))
+            text = command_of(message)
+            if action_of(text) is not None:
+                log_decision(message, "was being done when the agent ended")
+                return interrupted(desk, message)
+            command = Command(desk, message, turn, device=device, command=text)
             return await command.perform(again=True)
         situation = await self._situation(message)
         decision = decide(message, situation, desk.rules)

@@ -11,7 +11,9 @@ The life of an event
 2. ``forwarded``: stored, with the checked device, when the executor is asked to run it; on disk
    with the next step that is. From here on only the executor knows whether it ran, so after a
    crash it is asked again, which it answers from its records. If the crash came before this was on
-   disk, the message is judged anew, and should it be refused, the executor says that it ran.
+   disk, the message is judged anew, and should it be refused, the executor says that it ran. What
+   acts and is no command (``!in``, ``!kill``) is on disk before it is asked for, and is not asked
+   for again.
 3. ``answered``: stored when the homeserver has taken the final answer. A crash between the two
    sends the answer once more under the same transaction id, which makes it the same event there.
    The text of the command is erased here; the event's id stays for ever, and whatever comes again

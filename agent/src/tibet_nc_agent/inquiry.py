@@ -3,6 +3,9 @@
 
 None of this waits for the operator's commands, but for the end of the session, which comes after
 them. When the executor can't be asked, that is the answer.
+
+What acts is noted as forwarded, on disk, before the executor is asked: unlike a command, it would
+be done again if it were asked again. So a restart before the answer leaves it at that.
 """
 
 import asyncio
@@ -129,6 +132,15 @@ class Inquiry:
             case Execute():
                 raise ValueError("a command is no inquiry")
 
+    async def _act[R: Response](self, make: Callable[[int], Request], kind: type[R]) -> R:
+        """Ask for what must not be done twice; raises _DeniedError and LinkError."""
+        desk, message, device = self._desk, self._message, self._situation.device
+        if device is None:
+            raise ValueError("what acts has passed the airlock without a device")
+        await desk.disk(desk.inbox.forwarded, message.room_id, message.event_id, device)
+        await desk.disk(desk.inbox.secure)
+        return await self._ask(make, kind)
+
     async def _ask[R: Response](self, make: Callable[[int], Request], kind: type[R]) -> R:
         """Return the executor's response; raises _DeniedError and LinkError."""
         answer = await self._desk.link.ask(make, kind)
@@ -196,7 +208,7 @@ class Inquiry:
 
     async def _control(self, number: int, signal: Signal) -> JsonObject:
         message = self._message
-        await self._ask(
+        await self._act(
             lambda request: ControlRequest(
                 request=request,
                 room=message.room_id,
@@ -210,7 +222,7 @@ class Inquiry:
 
     async def _type(self, action: Type) -> JsonObject:
         message = self._message
-        await self._ask(
+        await self._act(
             lambda request: Input(
                 request=request,
                 room=message.room_id,
@@ -232,7 +244,7 @@ class Inquiry:
 
     async def _stop_all(self) -> JsonObject:
         message = self._message
-        done = await self._ask(
+        done = await self._act(
             lambda request: Stop(request=request, room=message.room_id, sender=message.sender),
             Done,
         )
@@ -247,7 +259,7 @@ class Inquiry:
             await tell_waiting(self._desk, message, self._turn)
             await self._turn.to_answer()
         try:
-            ended = await self._ask(
+            ended = await self._act(
                 lambda number: CloseSession(
                     request=number, room=message.room_id, sender=message.sender
                 ),
@@ -264,3 +276,12 @@ class Inquiry:
 
     def _told(self, *parts: Part) -> JsonObject:
         return self._desk.answerer.told(self._message.event_id, *parts)
+
+
+def interrupted(desk: Desk, message: Message) -> JsonObject:
+    """Return the final answer to what acts, and what an agent was about when it ended."""
+    return desk.answerer.told(
+        message.event_id,
+        Part("the agent ended over this, and doesn't know whether it was done"),
+        Part("next: see !jobs, and !tail N of what runs; then send it again if it is needed"),
+    )
