@@ -347,6 +347,10 @@ def patch(call: Call) -> Stream:
     """`patch`: the first operand is what it changes."""
     for field in call.operands[:1] if not call.has("--dry-run") else ():
         judge_write(call.walk, field, call.state, call.span, "patch changes", append=True)
+    for directory in call.given_to("-d", "--directory") if not call.has("--dry-run") else ():
+        place = call.walk.place(directory.text, call.state)
+        if place.level in TREES:
+            call.ask(Family.WIPE, f"patch changes files in {place.shown}")
     return EMPTY
 
 
