@@ -39,6 +39,7 @@ _SHELL_OPTION = re.compile(r"-[46bdklntuvz]*[ec]|--(?:exec|sh-exec|lua-exec)")
 _SOCAT_PROGRAM = re.compile(r"(?i)(?:EXEC|SYSTEM|SHELL):\"?([^,\"]*)")
 _GIT_PROGRAM = re.compile(
     r"(?:alias\.[\w.-]+=!|core\.(?:pager|editor|sshCommand|fsmonitor|hooksPath|askPass)=|"
+    r"pager\.\w+=|"
     r"sequence\.editor=|diff\.external=|credential\.helper=!|filter\.\w+\.(?:clean|smudge)=)(.+)",
     re.DOTALL,
 )

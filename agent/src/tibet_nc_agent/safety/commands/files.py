@@ -30,8 +30,8 @@ _TAKES_AWAY = re.compile(r"[ugoa]*-(?=[wX]*[rx])[rwxX]+|0{1,4}")
 _SHORTEST_USER = 3  # names of two letters begin too much
 _SET_ID = re.compile(r"(?:[goa]*u[ugoa]*|[go]*a[goa]*|)[+=][rwxXt]*s[rwxXt]*|0?[4-7][0-7]{3}")
 _SED_SCRIPT = re.compile(r"-[nErsuzi]*[ef]|--(?:expression|file)\b")
-_SED_EXECUTE = re.compile(r"(?:^|[;\n\d$/}])\s*e\s+([^\n;}]+)")
-_SED_WRITE = re.compile(r"(?:^|[;\n\d$/}])\s*w\s+(/[^\s;}]+)")
+_SED_EXECUTE = re.compile(r"(?:^|[;\n\d$/{}])\s*e\s+([^\n;}]+)")
+_SED_WRITE = re.compile(r"(?:^|[;\n\d$/{}])\s*w\s+(/[^\s;}]+)")
 _SED_RUNS = re.compile(
     r"(?:^|[;\n\d$/{}])\s*s([/,|#@!:])(?:(?!\1).)*\1((?:(?!\1).)*)\1[gipmIM\d]*e"
 )
@@ -43,6 +43,7 @@ _INTO = re.compile(r"-[^\W\d_Smogt]*t|--t[a-z-]*(?:=|$)")
 _MAKES_DIRECTORIES = re.compile(r"-[^\W\d_Smogtd]*d|--directory$")
 _SYSTEM_PROGRAM = re.compile(r"/(?:usr/)?s?bin/[\w.-]+")
 _PRINT_PROGRAMS = frozenset(["which", "command", "type", "whereis"])
+_MANY_IN_ONE = frozenset(["busybox", "toybox"])  # which of them is meant, the name says
 _READ_ONLY = re.compile(r"[\s,]ro(?:[\s,]|$)|(?:^|\s)(?:-r|--read-only)(?:\s|$)")
 _CREDENTIAL_WORD = re.compile(r"\+ep?$|cap_")
 
@@ -256,6 +257,8 @@ def copy_knowledge(call: Call, sources: list[Field], target: Field) -> None:
         if text is not None:
             state.files.update(dict.fromkeys(copies, text))
         held = Stream(text, downloaded=name in state.downloaded, decoded=name in state.decoded)
+        if name.rpartition("/")[2] in _MANY_IN_ONE:
+            state.files.update((c, f'{name} {c.rpartition("/")[2]} "$@"\n') for c in copies)
         for copied in copies:
             judge_start_file(call.walk, copied, held, state, call.span)
 

@@ -110,13 +110,15 @@ def program_files(call: Call, *options: str) -> list[Field]:
 
     Only what the same line has written is known; what it has fetched or decoded is refused.
     """
-    files = [made(field.plain, call.state) for field in call.given_to(*options)]
-    if any(file in call.state.downloaded for file in files):
+    given = call.given_to(*options)
+    files = [made(field.plain, call.state) for field in given]
+    if any(field.downloaded for field in given) or call.state.downloaded.intersection(files):
         call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs a download")
-    if any(file in call.state.decoded for file in files):
+    if any(field.decoded for field in given) or call.state.decoded.intersection(files):
         call.deny(Family.ENCODED, f"{call.name} runs decoded data")
-    known = [call.state.files[file] for file in files if file in call.state.files]
-    return [Field(text, *call.span, quoted=True) for text in known]
+    known = [call.state.files.get(file) for file in files]
+    known += [field.stream.known for field in given if field.stream is not None]
+    return [Field(text, *call.span, quoted=True) for text in known if text is not None]
 
 
 def judge_told(call: Call, policy: Policy, begins: Callable[[str], bool]) -> None:
