@@ -44,6 +44,9 @@ _MAKES_DIRECTORIES = re.compile(r"-[^\W\d_Smogtd]*d|--directory$")
 _SYSTEM_PROGRAM = re.compile(r"/(?:usr/)?s?bin/[\w.-]+")
 _PRINT_PROGRAMS = frozenset(["which", "command", "type", "whereis"])
 _MANY_IN_ONE = frozenset(["busybox", "toybox"])  # which of them is meant, the name says
+_COUNT_BY_BEING_THERE = frozenset(
+    ["/etc/nologin", "/run/nologin", "/etc/ssh/sshd_not_to_be_run", "/forcefsck"]
+)
 _READ_ONLY = re.compile(r"[\s,]ro(?:[\s,]|$)|(?:^|\s)(?:-r|--read-only)(?:\s|$)")
 _CREDENTIAL_WORD = re.compile(r"\+ep?$|cap_")
 
@@ -95,8 +98,8 @@ def unlink(call: Call) -> Stream:
 def touch(call: Call) -> Stream:
     """`touch`: that some files are there is enough."""
     for field in call.operands:
-        if field.plain in ("/etc/nologin", "/run/nologin", "/forcefsck"):
-            judge_write(call.walk, field, call.state, call.span, "touch makes")
+        if field.plain in _COUNT_BY_BEING_THERE:
+            judge_write(call.walk, field, call.state, call.span, "touch makes", append=True)
     return EMPTY
 
 

@@ -261,6 +261,9 @@ def sort_lines(call: Call) -> Stream:
     return pass_roots(call)
 
 
+_LIST_PACKAGES = frozenset(["pip", "pip3", "gem", "npm", "pnpm"])
+
+
 def filter_lines(call: Call) -> Stream:
     """`grep`: a device without line ends is one line without end."""
     if any(field.text in ENDLESS_DEVICES for field in call.arguments):
@@ -272,6 +275,8 @@ def pass_roots(call: Call) -> Stream:
     """`grep`, `sort`: print some of the paths that they read."""
     stdin = call.stdin
     producer = "" if stdin is None else stdin.producer
+    if producer in _LIST_PACKAGES:
+        return Stream(producer=producer)
     listed = producer.split(" ")[0] == "ps"
     if listed and "awk" in call.name and _AWK_CHOOSES.search(" ".join(call.words)):
         return COMMAND
