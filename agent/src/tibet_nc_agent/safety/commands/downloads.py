@@ -97,6 +97,8 @@ def _written_files(call: Call, url: str) -> list[Field]:
     name = url.split("?", 1)[0].rstrip("/").rpartition("/")[2]
     if call.name == "zsync":
         name = name.removesuffix(".zsync")
+    if call.name in _TYPED_AT and not {":", "/"} & {*url}:
+        name = ""  # a host
     remote_name = call.fields[0].with_text(name)
     files: list[Field] = []
     names_output = False
