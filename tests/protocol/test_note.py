@@ -191,6 +191,28 @@ def test_what_is_no_signature_line(line: str) -> None:
         split_note(f"{note}{line}\n")
 
 
+def test_a_note_ends_with_a_line_end() -> None:
+    """With another character in its place, or with none, what verified is no note."""
+    note = sign_note(CHECKPOINT.text(), NAME, IDENTITY)
+    for altered in (f"{note[:-1]}x", note[:-1], f"{note[:-1]} "):
+        with pytest.raises(NoteError, match="a text, an empty line and signature lines"):
+            open_checkpoint(altered, OWN)
+
+
+def test_signatures_of_nothing_are_no_note() -> None:
+    """Signature lines alone are signatures of no text, not of an empty one."""
+    with pytest.raises(NoteError, match="a text, an empty line and signature lines"):
+        open_note(signature_line("\n", NAME, IDENTITY), OWN)
+
+
+@pytest.mark.parametrize("key", [bytes(32), bytes(31), b""])
+def test_a_verifier_key_that_is_no_key(key: bytes) -> None:
+    """A key of small order, which verifies anything, and one of another length, are refused."""
+    encoded = base64.b64encode(b"\x01" + key).decode()
+    with pytest.raises(NoteError, match="not a verifier key"):
+        Verifier.from_vkey(f"{NAME}+00000000+{encoded}")
+
+
 @given(st.text())
 def test_any_text_is_a_note_or_our_error(text: str) -> None:
     """Reading is total."""

@@ -314,6 +314,9 @@ def test_keys_follow_one_another() -> None:
     first = samples.signed(samples.new_key(3, third.digest))
     proof = _forged(ALONE, keys=[first.line.decode()])
     assert proofs.verify_command(proof, KEY).keys.at(4) == samples.NEXT.public_key
+    again = samples.signed(samples.new_key(4, first.digest), samples.NEXT)
+    at_once = _forged(ALONE, keys=[first.line.decode(), again.line.decode()])
+    assert len(proofs.verify_command(at_once, KEY).keys.changes) == 3
     by_itself = samples.signed(samples.new_key(3, third.digest), samples.NEXT)
     earlier = samples.signed(samples.new_key(2, third.digest), samples.NEXT)
     for keys, reason in (
