@@ -281,8 +281,6 @@ class Keyring:
             while unknown:
                 await self._query(unknown, ask)
                 unknown = set(users) - self._answers.keys()  # changed while we asked
-            if users != tuple(room.members):
-                continue
             trusted, changed = self._machine.trust(users, partial(self._may_have_keys, also))
             self._discard_room_keys(changed)
             if self._must_offer_again(room.room_id):
