@@ -5,6 +5,7 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,13 @@ import pytest
 from tests.harness import Operator
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy
+from tests.integration.agent import Agent
+from tests.integration.test_end_to_end import until
+from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.event import MemberAdded
+from tibet_nc_agent.outbox import Outbox
+
+type NewOperator = Callable[..., Awaitable[Operator]]
 
 ALWAYS = sys.maxsize
 
@@ -66,6 +74,26 @@ async def test_what_ended_with_the_executor_is_answered_before_the_agent_stops(
     assert "the executor was stopped" in killed.body
     assert "nothing was run: the executor was stopped" in denied.body
     assert [len(operator.answers_to(event)) for event in (running, waiting)] == [1, 1]
+
+
+async def test_a_stop_waits_again_for_what_is_owed_when_a_room_takes_something(
+    agent: Agent, operator: Operator, new_operator: NewOperator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer that couldn't be sent has a stop wait for no other; once it is sent, it does."""
+    mallory, outbox = await new_operator(), Outbox(agent.matrix)
+    await operator.invite(agent.room_id, mallory.user_id)
+    await agent.received(MemberAdded)
+    with outbox.owing():
+        content: JsonObject = {"msgtype": "m.notice", "body": "done"}
+        delivering = asyncio.create_task(outbox.deliver(agent.room_id, content, "t1"))
+        await until(lambda: "an answer" in caplog.text)
+        await outbox.settle()
+        await operator.kick(agent.room_id, mallory.user_id)
+        await delivering
+        settling = asyncio.create_task(outbox.settle())
+        await asyncio.sleep(0)
+        assert not settling.done()
+    await settling
 
 
 async def test_what_was_typed_is_not_typed_again_by_the_next_agent(

@@ -76,6 +76,7 @@ class Outbox:
                     log.warning("an answer in %s waits: %s", room_id, said)
             else:
                 self._stuck = False
+                self._look()
                 return
             await asyncio.sleep(next(pauses))
 
