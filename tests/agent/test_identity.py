@@ -123,6 +123,23 @@ def test_user_signing_key_in_place_of_the_self_signing_key(
         identity(answer, keys)
 
 
+@pytest.mark.parametrize("which", ["master_keys", "self_signing_keys"])
+@pytest.mark.parametrize("key", [5, None, True, ["x"]])
+def test_a_key_that_is_no_text(answer: dict[str, Any], which: str, key: object) -> None:
+    """A key that is another kind of JSON, under the very name that it would have, is none."""
+    answer[which][USER]["keys"] = {f"ed25519:{key}": key}
+    with pytest.raises(IdentityError, match="has no usable"):
+        verify_identity(answer, USER, pinned=None)
+
+
+def test_a_device_without_an_olm_key(answer: dict[str, Any], keys: CrossSigning) -> None:
+    """A device that nothing could be encrypted for is none, although it has signed that."""
+    account = Account()
+    only = {"keys": {"ed25519:X": account.ed25519_key.to_base64()}}
+    answer["device_keys"][USER]["X"] = device_object("X", account, changes=only)
+    assert "X" not in {device.device_id for device in identity(answer, keys).devices}
+
+
 def test_device_of_another_user(answer: dict[str, Any], keys: CrossSigning) -> None:
     """Another user's device among an operator's is no device of the operator (I5)."""
     answer["device_keys"][USER]["X"] = device_object("X", Account(), "@mallory:example.org")

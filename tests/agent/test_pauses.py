@@ -45,6 +45,9 @@ def test_the_first_reason_stays_and_is_told_once(tmp_path: Path) -> None:
     pauses = Pauses(tmp_path)
     pauses.pause(a_pin(OP), "first")
     pauses.pause(a_pin(OP), "second")
+    before = Pauses(tmp_path).of(a_pin(OP))
+    assert before is not None
+    assert (before.reason, before.told) == ("first", False)
     pauses.told(a_pin(OP))
     again = Pauses(tmp_path).of(a_pin(OP))
     assert again is not None
