@@ -404,16 +404,16 @@ def mount_over(call: Call) -> Stream:
             call.ask(Family.DISK, f"mount gives {source.shown} another name")
     if operands and call.has("--move", "-M"):
         source = call.walk.place(operands[0].text, call.state)
-        if source.level in (Level.ROOT, Level.SYSTEM, Level.HOMES):
+        if source.level in TREES:
             call.ask(Family.DISK, f"mount takes {source.shown} away")
     remounts = any("remount" in word for word in call.words)
     if remounts and operands and _READ_ONLY.search(" ".join(call.words)):
         place = call.walk.place(operands[-1].text, call.state)
-        if place.level in (Level.ROOT, Level.SYSTEM, Level.HOMES):
+        if place.level in TREES:
             call.ask(Family.DISK, f"mount forbids writing to {place.shown}")
     if len(operands) > 1 and not remounts and not _is_help(call):
         place = call.walk.place(operands[-1].text, call.state)
-        if place.level in (Level.ROOT, Level.SYSTEM, Level.HOMES):
+        if place.level in (*TREES, Level.LOG):
             call.ask(Family.DISK, f"mount hides {place.shown}")
     return EMPTY
 

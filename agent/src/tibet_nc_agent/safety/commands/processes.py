@@ -18,6 +18,20 @@ _PROCESS_ONE = frozenset(["init", "systemd", "launchd"])
 _VALUE_OPTIONS = frozenset(
     ["-s", "-n", "--signal", "-t", "-g", "-G", "-P", "-F", "--pidfile", "--parent", "--session"]
 )
+_VALUE_OPTIONS_OF_KILLALL = frozenset(
+    [
+        "-s",
+        "--signal",
+        "-o",
+        "--older-than",
+        "-y",
+        "--younger-than",
+        "-Z",
+        "--context",
+        "-n",
+        "--ns",
+    ]
+)
 _FINDERS = frozenset(["pgrep", "pidof"])
 _SSH_SOCKET = re.compile(r":(?:22|ssh)\b|sshd")
 _PID_FILE = re.compile(r"/([\w.-]+)\.pid$")
@@ -89,6 +103,7 @@ def kill_by_name(call: Call) -> Stream:
     """`pkill`, `killall`: patterns that match everything, process 1, all of a user or terminal."""
     words, patterns, index = call.words, list[str](), 0
     of_user = False
+    with_value = _VALUE_OPTIONS_OF_KILLALL if call.name == "killall" else _VALUE_OPTIONS
     if any(word in _LISTS for word in words):
         return EMPTY
     while index < len(words):
@@ -101,7 +116,7 @@ def kill_by_name(call: Call) -> Stream:
                 call.deny(Family.POWER, f"{call.name} kills every process of root")
             index += 1 if attached else 2
             continue
-        if word in _VALUE_OPTIONS:
+        if word in with_value:
             index += 2
             continue
         if not word.startswith("-") or word == "-":

@@ -178,6 +178,9 @@ def _example(call: Call, roots: list[Field]) -> str:
         if _PLAIN_NAME.fullmatch(name):
             if devices:
                 return f"{root.text.rstrip('/')}/{name}"
+            excluded = tests[tests.index("-name") - 1] in ("!", "-not")
+            if name in _IN_ETC and root.plain in ("/", "/etc") and not excluded:
+                return f"/etc/{name}"
             folder = ".ssh/" if name.startswith("id_") else ""
             return f"/root/{folder}{name}" if name.startswith((".", "id_")) else f"{EACH}{name}"
     if devices:
@@ -261,6 +264,7 @@ def sort_lines(call: Call) -> Stream:
     return pass_roots(call)
 
 
+_IN_ETC = frozenset(["shadow", "gshadow", "passwd", "sudoers"])
 _LIST_PACKAGES = frozenset(["pip", "pip3", "gem", "npm", "pnpm"])
 
 
