@@ -88,3 +88,21 @@ def test_a_file_that_can_not_be_read_is_named_once(name: str, tmp_path: Path) ->
     with pytest.raises((ConfigError, StoreDamaged), match="Is a directory") as caught:
         READERS[name](path)
     assert str(caught.value).count(str(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (login.LOGIN_NAME, b'{"user_id": "\xff"}'),
+        (login.LOGIN_NAME, b'{"user_id": ' + b"[" * 100_000),
+        (FILE_NAME, b'{"paused": {"\xff": {}}}'),
+        ("cross-signing.json", b'{"master": "\xff"}'),
+    ],
+)
+def test_a_file_with_a_byte_that_is_no_text_is_told(name: str, data: bytes, tmp_path: Path) -> None:
+    """Whatever the disk has made of a file, its name is told, and no fault of the agent's."""
+    path = tmp_path / name
+    path.write_bytes(data)
+    path.chmod(0o600)
+    with pytest.raises((ConfigError, StoreDamaged), match=name):
+        READERS[name](path)

@@ -145,7 +145,7 @@ def saved(file: Path) -> Login | None:
         return None
     try:
         return msgspec.json.decode(data, type=Login)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError) as error:
         raise StoreDamaged(f"{file} is damaged ({error}): {start_anew(file.parent)}") from error
 
 

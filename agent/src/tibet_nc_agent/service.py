@@ -142,7 +142,7 @@ class Service:
         item = waiting.item
         try:
             message = _MESSAGES.decode(item.content)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError) as error:
             raise InboxError(f"{item.event_id} can't be read back: {error}") from None
         turn = self._lanes.turn(message.room_id, message.sender)
         return group.create_task(
