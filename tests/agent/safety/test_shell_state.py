@@ -140,3 +140,12 @@ def test_arithmetic_assigns(assigns: str) -> None:
 def test_other_shells_are_read_in_their_own_way(line: str, expected: Decision) -> None:
     """What zsh, csh and fish spell otherwise than bash is judged as what it means there."""
     assert judge(line).decision is expected
+
+
+def test_counting_in_nested_loops_is_no_matter_of_depth() -> None:
+    """What a loop counts is looked for twice, but not twice in each of the loops around it."""
+    line = "; ".join(["echo $a"] * 20)
+    for depth in range(8):
+        count = f"c{depth}"
+        line = f"{count}=0; while [ ${count} -lt 3 ]; do {line}; {count}=$(({count}+1)); done"
+    assert judge(line).decision is ALLOW

@@ -178,7 +178,7 @@ def _set(name: str, value: Value, attributes: str, state: State) -> None:
 def _taint(name: str, fields: list[Field], state: State, *, whole: bool) -> None:
     if any(field.producer == COUNTED for field in fields):
         state.counted |= {name}
-    elif whole:
+    elif whole and not state.conditional:  # or a loop in a loop would be walked twice each time
         state.counted -= {name}
     for names, tainted in (
         (state.downloaded, any(field.downloaded for field in fields)),
