@@ -90,6 +90,25 @@ async def test_a_key_that_comes_in_time_lets_the_command_run(
     assert len(operator.answers_to(sent)) == 1
 
 
+async def test_what_still_runs_when_its_key_would_be_too_late_has_its_own_answer(
+    operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
+) -> None:
+    """Who waited for the key leaves the answer to the command that came with it (I4)."""
+    room = await operator.create_room(invite=[bot.user_id])
+    host = make_host(operator.user_id, operator.master_key, room, 10)
+    await asyncio.to_thread(host.start)
+    await operator.wait_member(room, bot.user_id)
+    held = HeldKeys()
+    proxy.rewrite("/sync", held)
+    sent = await operator.send_text(room, "$ sleep 12; echo late")
+    await operator.wait(lambda seen: "could not decrypt" in seen.body)
+    held.open = True
+    await operator.set_state(room, "m.room.topic", {"topic": "a sync comes"})
+    assert (await operator.answer_to(sent)).body.startswith("late\n")
+    await operator.answer_to(await operator.send_text(room, "$ true"))
+    assert len(operator.answers_to(sent)) == 1
+
+
 async def test_a_key_that_comes_too_late_runs_nothing(
     operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
 ) -> None:
