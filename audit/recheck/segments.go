@@ -24,6 +24,8 @@ const (
 	blockBytes = 64 << 10
 	// How long a line that is being written may take to become whole.
 	settle = 20 * time.Millisecond
+
+	seekData = 3 // SEEK_DATA (lseek(2)), which syscall doesn't know
 )
 
 var segmentName = regexp.MustCompile(`\A([0-9]{12})\.jsonl\z`)
@@ -139,6 +141,8 @@ func (l *lines) fill() (bool, error) {
 		if n > 0 {
 			if bytes.IndexByte(l.buffer[l.end-n:l.end], '\n') >= 0 {
 				l.settled = false // what stands after it is another line
+			} else if l.torn() > recordBytes {
+				l.passHole()
 			}
 			return true, nil
 		}
@@ -150,6 +154,16 @@ func (l *lines) fill() (bool, error) {
 		}
 		l.settled = true
 		time.Sleep(settle)
+	}
+}
+
+// passHole goes on where data comes next: a hole in a file, which can say that it is longer than any
+// disk, has no line end.
+func (l *lines) passHole() {
+	if at, err := l.file.Seek(l.read, seekData); err == nil {
+		l.read = at
+	} else if info, failed := l.file.Stat(); errors.Is(err, syscall.ENXIO) && failed == nil {
+		l.read = max(l.read, info.Size()) // none comes
 	}
 }
 

@@ -5,15 +5,16 @@ import os
 import re
 import tracemalloc
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.audit.chains import ALICE, EXECUTOR, Chain, add
-from tests.audit.verdicts import EACH, SEGMENT, lines_of, put, report, saved_head
+from tests.audit.verdicts import EACH, SEGMENT, TEXTS, lines_of, put, report, saved_head
 from tibet_nc_audit.heads import Depth
 from tibet_nc_audit.lookahead import WINDOW
 from tibet_nc_audit.reader import State
-from tibet_nc_protocol.layout import TOKENS
+from tibet_nc_protocol.layout import RECORDINGS, TOKENS, recording_name
 from tibet_nc_protocol.limits import RECORD_BYTES
 from tibet_nc_protocol.records import digest
 from tibet_nc_protocol.signing import Purpose, signed_text
@@ -159,6 +160,32 @@ def test_memory_does_not_grow_with_a_line(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert found.first_bad is not None
     assert found.first_bad.record == chain.length == 1
+
+
+RECORDING: Final = Path(RECORDINGS) / recording_name(1)
+
+
+@EACH
+@pytest.mark.parametrize("where", [SEGMENT, TEXTS, TOKENS, RECORDING])
+@pytest.mark.parametrize("ended", [False, True])
+def test_files_that_are_longer_than_any_disk(
+    tmp_path: Path, depth: Depth, where: str | Path, ended: bool
+) -> None:
+    """A file that is a hole of terabytes is judged like any other, and nobody waits for zeros."""
+    chain = Chain(tmp_path)
+    number = chain.command("before", b"it printed\n")
+    assert RECORDING.name == recording_name(number)
+    with (tmp_path / where).open("r+b") as file:
+        length = file.seek(0, os.SEEK_END) + (1 << 43)
+        file.truncate(length)
+        if ended:
+            file.seek(length)
+            file.write(b"\n")
+    found = report(tmp_path, depth=depth)
+    # Tokens that no record names can be of a command whose end was never written.
+    asked = where == SEGMENT or (depth is not Depth.CHAIN and where != TOKENS)
+    assert found.good != asked
+    assert not found.unread
 
 
 def test_lines_that_are_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

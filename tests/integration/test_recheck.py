@@ -375,6 +375,16 @@ def test_the_longest_line_at_the_end_of_a_file(
         assert ask(second, root, key=key).status == BAD
 
 
+def test_a_file_that_is_longer_than_any_disk(second: Path, grown: Path, tmp_path: Path) -> None:
+    """A hole of terabytes is judged, also where it is searched for a later key; nobody waits."""
+    root = shutil.copytree(grown, tmp_path / "state")
+    with min((root / CHAIN).iterdir()).open("r+b") as file:
+        file.truncate(1 << 43)
+    for key in (None, KEY, LATER.public_key.hex, STRANGER.public_key.hex):
+        for depth in Depth:
+            agree(second, root, depth, key)
+
+
 def test_key_vectors(second: Path, grown: Path) -> None:
     """It takes the published keys that are good, and none of small order, however written."""
     cases = sorted((ROOT / "tests" / "vectors").glob("key_*"))

@@ -6,7 +6,8 @@ Facts the code rests on:
 - Nothing here follows a symbolic link below the state directory, opens anything but regular
   files, or waits on a pipe that has the name of one.
 - Lines are held one block at a time, so memory grows neither with a file nor with a line. A line
-  over its limit comes out cut, but still over the limit, so that its decoder refuses it.
+  over its limit comes out cut, but still over the limit, so that its decoder refuses it. A file can
+  say that it is far longer than any disk, and holes in it have no line end: they are passed over.
 - The executor may be writing while we read. It appends whole lines, of which a reader can see
   the first part for a moment; so an incomplete last line is looked at twice. It may also cut such
   a line off, and go on with another; so what was read of one is read anew if the file has changed.
@@ -94,6 +95,9 @@ class LineFile:
             if lines:
                 self._settled = False
                 self.begin = self.position - len(rest)
+            if len(self._rest) > self._limit:
+                self.position = self._past_hole(self.position)
+            if lines:
                 yield lines
 
     def ahead(self, begin: int, end: int | None = None) -> Iterator[tuple[int, bytes]]:
@@ -116,6 +120,8 @@ class LineFile:
                 rest, start = b"", stop + 1
             rest = (rest + block[start:])[: self._limit + 1]
             position += len(block)
+            if len(rest) > self._limit:
+                position = self._past_hole(position)
 
     def __iter__(self) -> Iterator[bytes]:
         for batch in self.batches():
@@ -125,6 +131,15 @@ class LineFile:
         """Go back to where an incomplete line begins, if the file is longer or shorter now."""
         if self._rest and os.fstat(self._descriptor).st_size != self.position:
             self.position, self._rest = self.begin, b""
+
+    def _past_hole(self, position: int) -> int:
+        """Return where data comes next, as far as the file system knows."""
+        try:
+            return os.lseek(self._descriptor, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # none comes
+                return max(position, os.fstat(self._descriptor).st_size)
+            return position
 
     def _read(self, position: int) -> bytes:
         try:
