@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from tests.agent.test_no_room import longest
 from tests.serving import serving
 from tibet_nc_agent import emitter as module
 from tibet_nc_agent.emission import FILE_NAME, EmissionQueue, emission
@@ -231,6 +232,16 @@ async def test_a_slow_service_delays_nobody(tmp_path: Path) -> None:
         await until(lambda: emitter.state == "49 wait, 0 lost")
         service.released.set()
         await until(lambda: service.numbers == list(range(1, 50)))
+
+
+async def test_what_the_disk_does_not_take_is_counted_as_lost(tmp_path: Path) -> None:
+    """Tokens that can't be stored hold up nothing, and ``status`` says how many, and why."""
+    emitter = Emitter("http://127.0.0.1:1", tmp_path, host="db3")
+    note(emitter, 1, 2)
+    with longest(0):
+        await emitter.close()
+    assert emitter.state.startswith("0 wait, 2 lost · ")
+    assert FILE_NAME in emitter.state
 
 
 async def test_a_full_queue_loses_the_oldest_and_says_so(tmp_path: Path) -> None:
