@@ -9,11 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.audit.chains import Chain, sample
 from tests.audit.program import LISTENING, Done, safe, terminal, within
@@ -119,6 +121,35 @@ def test_tokens_that_are_no_good(root: Path) -> None:
     assert done.status == 1
     assert done.out.encode() == b"".join([tokens[0], *tokens[2:]])
     assert "record 5" in done.err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda line: line[:-1],
+        lambda line: b'{"token_id":%b}' % line.partition(b'"token_id":')[2].partition(b",")[0],
+        lambda line: line.replace(b"an operator", b"no operator"),
+    ],
+)
+def test_tokens_that_are_none(tmp_path: Path, wrong: Callable[[bytes], bytes]) -> None:
+    """Nor is one exported that isn't intact, though the executor has put that on record (I8)."""
+    chain = Chain(tmp_path)
+    chain.command("good")
+    number = chain.outcome(chain.intent("df -h"), token=wrong)
+    done = _export(tmp_path, "tibet")
+    assert done.status == 1
+    assert done.out.encode() == (tmp_path / TOKENS).read_bytes().splitlines(keepends=True)[0]
+    assert f"record {number}: " in done.err
+
+
+def test_a_recording_for_which_there_was_no_room(tmp_path: Path) -> None:
+    """Where nothing of what was printed could be recorded, that is said."""
+    chain = Chain(tmp_path)
+    intent = chain.intent("df -h")
+    chain.outcome(intent, b"out", cap=0, alter=lambda outcome: replace(outcome, recording=""))
+    done = _export(tmp_path, "cast", str(intent))
+    assert (done.status, done.out) == (2, "")
+    assert f"record {intent}: nothing was recorded" in done.err
 
 
 def test_a_recording(root: Path, tmp_path: Path) -> None:

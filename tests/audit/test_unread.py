@@ -325,6 +325,7 @@ def test_where_a_command_ends_is_unread(root: Path) -> None:
     assert "the end of command 4 that is held" in held_of_it.out
     cast = within("--state", root, "export", "--format", "cast", "4")
     assert (cast.status, cast.out) == (2, "")
+    assert f"{MIDDLE}: not a regular file" in cast.err
 
 
 def test_what_is_bad_is_told_though_no_tokens_can_be_exported(root: Path) -> None:

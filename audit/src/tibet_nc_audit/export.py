@@ -153,7 +153,7 @@ def _wanted(state: State, wanted: Filter, complaints: Complaints) -> Iterator[En
 
 def _cell(entry: Entry, column: str) -> str:
     value = getattr(entry, column)
-    if column == "command" and entry.text is not None:
+    if column == "command":
         # What is no text is said; the exact text of the others is not made visible yet.
         value = entry.command if entry.command is not None else command_text(entry)
     if value is None:
