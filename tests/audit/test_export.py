@@ -123,14 +123,19 @@ def test_tokens_that_are_no_good(root: Path) -> None:
     assert "record 5" in done.err
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda line: line[:-1],
-        lambda line: b'{"token_id":%b}' % line.partition(b'"token_id":')[2].partition(b",")[0],
-        lambda line: line.replace(b"an operator", b"no operator"),
-    ],
-)
+def _torn(token: bytes) -> bytes:
+    return token[:-1]
+
+
+def _name_alone(token: bytes) -> bytes:
+    return b'{"token_id":%b}' % token.partition(b'"token_id":')[2].partition(b",")[0]
+
+
+def _of_somebody_else(token: bytes) -> bytes:
+    return token.replace(b"an operator", b"no operator")
+
+
+@pytest.mark.parametrize("wrong", [_torn, _name_alone, _of_somebody_else])
 def test_tokens_that_are_none(tmp_path: Path, wrong: Callable[[bytes], bytes]) -> None:
     """Nor is one exported that isn't intact, though the executor has put that on record (I8)."""
     chain = Chain(tmp_path)
