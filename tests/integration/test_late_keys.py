@@ -65,16 +65,24 @@ class HeldKeys:
         return {**body, "to_device": {"events": events}}
 
 
-async def test_a_key_that_comes_in_time_lets_the_command_run(
-    operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
-) -> None:
-    """A command without its key is told to wait, and runs once when the key comes in time (I4)."""
+async def _without_keys(
+    operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host], timebox_s: int
+) -> tuple[Host, str, HeldKeys]:
+    """Start a host that gets no room keys; return it, its room, and what holds them back."""
     room = await operator.create_room(invite=[bot.user_id])
-    host = make_host(operator.user_id, operator.master_key, room, 30)
+    host = make_host(operator.user_id, operator.master_key, room, timebox_s)
     await asyncio.to_thread(host.start)
     await operator.wait_member(room, bot.user_id)
     held = HeldKeys()
     proxy.rewrite("/sync", held)
+    return host, room, held
+
+
+async def test_a_key_that_comes_in_time_lets_the_command_run(
+    operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
+) -> None:
+    """A command without its key is told to wait, and runs once when the key comes in time (I4)."""
+    _, room, held = await _without_keys(operator, bot, proxy, make_host, 30)
     sent = await operator.send_text(room, "$ echo late")
     notice = await operator.wait(lambda seen: "could not decrypt" in seen.body)
     assert operator.user_id in notice.body
@@ -94,12 +102,7 @@ async def test_what_still_runs_when_its_key_would_be_too_late_has_its_own_answer
     operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
 ) -> None:
     """Who waited for the key leaves the answer to the command that came with it (I4)."""
-    room = await operator.create_room(invite=[bot.user_id])
-    host = make_host(operator.user_id, operator.master_key, room, 10)
-    await asyncio.to_thread(host.start)
-    await operator.wait_member(room, bot.user_id)
-    held = HeldKeys()
-    proxy.rewrite("/sync", held)
+    _, room, held = await _without_keys(operator, bot, proxy, make_host, TIMEBOX_S)
     sent = await operator.send_text(room, "$ sleep 12; echo late")
     await operator.wait(lambda seen: "could not decrypt" in seen.body)
     held.open = True
@@ -113,12 +116,7 @@ async def test_a_key_that_comes_too_late_runs_nothing(
     operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
 ) -> None:
     """Without its key a command is refused when it would be stale, and the key changes nothing."""
-    room = await operator.create_room(invite=[bot.user_id])
-    host = make_host(operator.user_id, operator.master_key, room, TIMEBOX_S)
-    await asyncio.to_thread(host.start)
-    await operator.wait_member(room, bot.user_id)
-    held = HeldKeys()
-    proxy.rewrite("/sync", held)
+    _, room, held = await _without_keys(operator, bot, proxy, make_host, TIMEBOX_S)
     sent = await operator.send_text(room, "$ echo never")
     answer = await operator.answer_to(sent)
     assert answer.result["family"] == "undecryptable"
@@ -134,12 +132,7 @@ async def test_a_key_that_can_not_be_asked_for_is_waited_for_all_the_same(
     operator: Operator, bot: Account, proxy: Proxy, make_host: Callable[..., Host]
 ) -> None:
     """A homeserver that passes no request on costs the message its key, and nobody an answer."""
-    room = await operator.create_room(invite=[bot.user_id])
-    host = make_host(operator.user_id, operator.master_key, room, TIMEBOX_S)
-    await asyncio.to_thread(host.start)
-    await operator.wait_member(room, bot.user_id)
-    held = HeldKeys()
-    proxy.rewrite("/sync", held)
+    host, room, held = await _without_keys(operator, bot, proxy, make_host, TIMEBOX_S)
     proxy.refuse("m.room_key_request", status=403)
     sent = await operator.send_text(room, "$ echo never")
     answer = await operator.answer_to(sent)

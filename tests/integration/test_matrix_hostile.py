@@ -271,15 +271,21 @@ async def test_nothing_is_sent_to_strangers(
     await still_answers(operator, agent)
 
 
-async def test_who_has_left_has_no_key_of_what_is_said_later(
-    operator: Operator, agent: Agent, new_operator: NewOperator
-) -> None:
-    """An operator who is removed from the room can't read on, whoever gives him the ciphertext."""
+async def _second(operator: Operator, agent: Agent, new_operator: NewOperator) -> Operator:
+    """Return another pinned operator in the room."""
     second = await new_operator()
     agent.pin(operator, second)
     await operator.invite(agent.room_id, second.user_id)
     await second.join(agent.room_id)
     await second.wait_member(agent.room_id, agent.account.user_id)
+    return second
+
+
+async def test_who_has_left_has_no_key_of_what_is_said_later(
+    operator: Operator, agent: Agent, new_operator: NewOperator
+) -> None:
+    """An operator who is removed from the room can't read on, whoever gives him the ciphertext."""
+    second = await _second(operator, agent, new_operator)
     await agent.until(lambda: second.user_id in agent.matrix.members(agent.room_id))
     content = {"msgtype": "m.notice", "body": "said"}
     sent = [await agent.matrix.send(agent.room_id, dict(content), str(number)) for number in (1, 2)]
@@ -357,11 +363,7 @@ async def test_who_may_not_read_any_more_while_a_key_is_made_ready_has_none_of_i
     operator: Operator, agent: Agent, new_operator: NewOperator, path: str, how: str
 ) -> None:
     """Who may read is judged when all answers are there, which may take the homeserver long."""
-    second = await new_operator()
-    agent.pin(operator, second)
-    await operator.invite(agent.room_id, second.user_id)
-    await second.join(agent.room_id)
-    await second.wait_member(agent.room_id, agent.account.user_id)
+    second = await _second(operator, agent, new_operator)
     await agent.stop()
     agent.allowed |= {second.user_id}  # may be there without a pin, too
     async with Proxy(agent.settings.homeserver) as proxy:
