@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tibet_nc_executor import segments
+from tibet_nc_executor.config import AuditSection
 from tibet_nc_executor.index import Index
 from tibet_nc_protocol import note
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
@@ -36,9 +37,8 @@ from tibet_nc_protocol.terms import Reason
 SENDER: Final = "@op:example.org"
 ROOM: Final = "!room:example.org"
 TIME: Final = "2026-11-25T10:00:00.000000Z"
-SEGMENT_BYTES: Final = 4 * 1024 * 1024
-CHECKPOINT_RECORDS: Final = 100
-"""As many as the executor's settings have it when nothing else is said."""
+CHECKPOINT_RECORDS: Final = AuditSection().checkpoint_records
+SEGMENT_BYTES: Final = AuditSection().segment_bytes
 
 _LINE_BYTES: Final = 1500
 """More than any line here has."""
