@@ -37,7 +37,7 @@ SIGNED_COMMANDS = 5_000
 SPARSE_CHECKPOINT_RECORDS = 1_000
 JOURNAL_ENTRIES = 50_000
 APPENDS = 300
-STARTS = 5
+STARTS = 10
 SAMPLE_SECONDS = 0.02
 SEGMENT_BYTES = 64 * 1024 * 1024
 TOKEN_BYTES = 900
@@ -52,27 +52,17 @@ class _Link(msgspec.Struct):
 async def run(report: Report, settings: Settings) -> None:
     """Measure the chain."""
     await _append(report, settings)
-    with LoneExecutor(settings.place("chain-short")) as short:
-        short.stop()
-        short_starts, short_mb = _starts(short, SHORT_RECORDS)
-    with LoneExecutor(settings.place("chain-long")) as executor:
-        executor.stop()
-        long_starts, long_mb = _long(report, settings, executor)
-        executor.stop()
+    with (
+        LoneExecutor(settings.place("chain-short")) as short,
+        LoneExecutor(settings.place("chain-long")) as executor,
+    ):
+        _lengthen(short, SHORT_RECORDS)
+        _long(report, settings, executor)
+        _starts(report, settings, short, executor)
         _verify(report, settings, executor)
     with LoneExecutor(settings.place("chain-sparse")) as executor:
         executor.stop()
         _verify_sparse(report, settings, executor)
-    what = "executor: start to ready"
-    with_few = report.add(GROUP, what, f"{SHORT_RECORDS:,} records", short_starts)
-    with_many = report.add(GROUP, what, f"{settings.records:,} records", long_starts)
-    what = "executor: memory after a start"
-    report.add(GROUP, what, f"{SHORT_RECORDS:,} records", short_mb, unit="MB")
-    report.add(GROUP, what, f"{settings.records:,} records", long_mb, unit="MB")
-    report.at_most(
-        GROUP, "start-up with the long chain over the short one", with_many.p50 / with_few.p50,
-        1.2, TIMES,
-    )  # fmt: skip
     _verify_signed(report, settings)
     _verify_journal(report, settings)
 
@@ -146,29 +136,43 @@ def _bare(files: Sequence[int], parts: Sequence[bytes]) -> float:
     return milliseconds(begin)
 
 
-def _starts(executor: LoneExecutor, records: int) -> tuple[list[float], float]:
-    """Return the start times of a stopped executor with a longer chain, and its memory."""
+def _lengthen(executor: LoneExecutor, records: int) -> None:
+    """Stop an executor and make its chain longer, and its index as well."""
+    executor.stop()
     identity = Identity(read_key(executor.state / "executor.key"))
     long_chain.extend(executor.state, identity, records)
     long_chain.index(executor.state)
-    series: list[float] = []
-    for _ in range(STARTS):
-        executor.stop()
-        begin = time.perf_counter()
-        executor.start()
-        series.append(milliseconds(begin))
-    return series, resident_mb(executor.pid)
 
 
-def _long(report: Report, settings: Settings, executor: LoneExecutor) -> tuple[list[float], float]:
+def _long(report: Report, settings: Settings, executor: LoneExecutor) -> None:
     begin = time.perf_counter()
-    found = _starts(executor, settings.records)
+    _lengthen(executor, settings.records)
     seconds = time.perf_counter() - begin
     report.add(
         GROUP, "index made anew from the chain", OURS, settings.records / seconds,
         unit="rec./s", note="with making the chain; only after the index was lost",
     )  # fmt: skip
-    return found
+
+
+def _starts(report: Report, settings: Settings, short: LoneExecutor, long: LoneExecutor) -> None:
+    """Start both executors in turns; they are stopped before and afterwards."""
+    series: dict[LoneExecutor, list[float]] = {short: [], long: []}
+    memory: dict[LoneExecutor, float] = {}
+    for _ in range(STARTS):
+        for executor, starts in series.items():
+            begin = time.perf_counter()
+            executor.start()
+            starts.append(milliseconds(begin))
+            memory[executor] = resident_mb(executor.pid)
+            executor.stop()
+    found: list[float] = []
+    for executor, records in ((short, SHORT_RECORDS), (long, settings.records)):
+        who = f"{records:,} records"
+        found.append(report.add(GROUP, "executor: start to ready", who, series[executor]).p50)
+        report.add(GROUP, "executor: memory after a start", who, memory[executor], unit="MB")
+    report.at_most(
+        GROUP, "start-up with the long chain over the short one", found[1] / found[0], 1.2, TIMES
+    )
 
 
 def _verify(report: Report, settings: Settings, executor: LoneExecutor) -> None:
