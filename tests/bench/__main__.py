@@ -30,7 +30,7 @@ from tests.bench.settings import Settings
 from tests.harness.journald import JOURNALD, Journald
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-SOAK: Final = 3_000
+SOAK: Final = 10_000
 QUICK_SOAK: Final = 500
 
 type Group = Callable[[Report, Settings], Awaitable[None]]

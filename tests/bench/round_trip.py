@@ -29,8 +29,6 @@ APART_SECONDS: Final = 0.5
 """As seldom as leaves a homeserver some rest that needs 0.1 s of processor for each message."""
 SESSIONS: Final = 10
 """Rooms of one operator, and so sessions: enough to start one every 0.5 s that takes 2 s."""
-SELDOM: Final = 4
-"""What takes long and hardly depends on the command is measured every fourth time only."""
 LIMITED_PER_SECOND: Final = 5
 LOST_SECONDS: Final = 15.0
 BURST: Final = 10
@@ -162,11 +160,10 @@ def _ssh(argv: list[str]) -> Peer:
 async def _series(report: Report, settings: Settings, peers: Peers, text: str) -> None:
     """Measure all, taking turns, so that whatever the machine does else falls on each."""
     series: dict[str, list[float]] = {name: [] for name in peers.ways}
-    for turn in range(settings.n):
+    for _ in range(settings.n):
         peers.place.operator.events.clear()  # each answer is looked for among all before it
         for name in turns(peers.ways):
-            if text == SHORT[0] or name not in {NAME, FRESH} or turn % SELDOM == 0:
-                series[name].append(await peers.ways[name](text))
+            series[name].append(await peers.ways[name](text))
     _add(report, f"`{text}`", series)
     if text == "true":
         floor = summarize(series[FLOOR]).p50
@@ -195,12 +192,9 @@ async def _slow(report: Report, settings: Settings, peers: Peers) -> None:
     for name in (MASTER, FRESH):
         if name in peers.ways:
             ways[name] = _anywhere(peers.ways[name])
-    series = {
-        name: await _apart(settings.n // SELDOM if name == FRESH else settings.n, way)
-        for name, way in ways.items()
-    }
+    series = {name: await _apart(settings.n, way) for name, way in ways.items()}
     if NAME in peers.ways:
-        series[NAME] = [await peers.ways[NAME](SLOW) for _ in range(settings.n // SELDOM)]
+        series[NAME] = [await peers.ways[NAME](SLOW) for _ in range(settings.n)]
     _add(report, f"`{SLOW}`", series, {NAME: "answers before it is done"})
 
 
@@ -218,10 +212,10 @@ async def _apart(n: int, way: Start) -> list[float]:
 
 async def _burst(report: Report, settings: Settings, peers: Peers) -> None:
     """Send 10 commands without waiting for any answer; until the last one is there."""
-    rounds = max(2, settings.n // 10)
     operator, room = peers.place.operator, peers.place.room
     series: dict[str, list[float]] = {OURS: [], FLOOR: []}
-    for _ in range(rounds):
+    for _ in range(settings.n):
+        operator.events.clear()
         series[OURS].append(await _all(operator, room, BURST))
         series[FLOOR].append(await _all(operator, peers.floor_room, BURST))
     notes: dict[str, str] = {}
@@ -233,7 +227,7 @@ async def _burst(report: Report, settings: Settings, peers: Peers) -> None:
     for name in (MASTER, FRESH):
         if name in peers.ways:
             way = peers.ways[name]
-            for _ in range(rounds):
+            for _ in range(settings.n):
                 begin = time.perf_counter()
                 await asyncio.gather(*(way("true") for _ in range(BURST)))
                 series.setdefault(name, []).append(milliseconds(begin))
