@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tibet_nc_agent.inbox import FILE_NAME, Inbox, InboxError, Item
+from tibet_nc_agent.inbox import FILE_NAME, Inbox, InboxError, Item, Note
 
 ROOM = "!room:example.org"
 COMMAND = "rm --secret-of-the-operator"
@@ -228,6 +228,24 @@ def test_other_format_is_refused(open_inbox: Callable[[], Inbox], tmp_path: Path
         open_inbox()
 
 
+def test_an_inbox_of_before_keeps_what_it_has(
+    open_inbox: Callable[[], Inbox], tmp_path: Path
+) -> None:
+    """One made before news were kept goes on with its events, and keeps news from then on."""
+    inbox = open_inbox()
+    inbox.accept("t1", [item("$a")])
+    inbox.secure()
+    inbox.close()
+    database = sqlite3.connect(tmp_path / FILE_NAME)
+    database.execute("DROP TABLE news")
+    database.close()
+    inbox = open_inbox()
+    assert [w.item for w in inbox.pending()] == [item("$a")]
+    note = Note(key="1", content=b"gap")
+    inbox.accept("t2", [], [note])
+    assert inbox.news() == [note]
+
+
 CRASH = """
 import os, signal, sys
 from pathlib import Path
@@ -300,12 +318,19 @@ class Life(RuleBasedStateMachine):
         self.inbox = Inbox(self.state)
         self.model: dict[str, str] = {}
         self.token: str | None = None
-        self.safe: tuple[dict[str, str], str | None] = ({}, None)
+        self.news: list[Note] = []
+        self.safe: tuple[dict[str, str], str | None, list[Note]] = ({}, None, [])
 
-    @rule(events=st.lists(st.sampled_from(["$a", "$b", "$c", "$d"]), unique=True), token=st.text())
-    def accept(self, events: list[str], token: str) -> None:
+    @rule(
+        events=st.lists(st.sampled_from(["$a", "$b", "$c", "$d"]), unique=True),
+        token=st.text(),
+        news=st.integers(0, 2),
+    )
+    def accept(self, events: list[str], token: str, news: int) -> None:
         """Take a batch; only what the model doesn't know is new."""
-        new = self.inbox.accept(token, [item(event) for event in events])
+        notes = [Note(key=secrets.token_hex(8), content=b"gap") for _ in range(news)]
+        new = self.inbox.accept(token, [item(event) for event in events], notes)
+        self.news += notes
         assert [i.event_id for i in new] == [event for event in events if event not in self.model]
         self.model |= {i.event_id: "received" for i in new}
         self.token = token
@@ -317,7 +342,23 @@ class Life(RuleBasedStateMachine):
         self._is_safe()
 
     def _is_safe(self) -> None:
-        self.safe = (self.model.copy(), self.token)
+        self.safe = (self.model.copy(), self.token, self.news.copy())
+
+    @rule()
+    def note(self) -> None:
+        """Keep a piece of news that came by itself."""
+        self.news.append(Note(key=secrets.token_hex(8), content=b"verification"))
+        self.inbox.note(self.news[-1])
+        self._is_safe()
+
+    @precondition(lambda self: self.news)
+    @rule(data=st.data())
+    def record(self, data: st.DataObject) -> None:
+        """Forget a piece of news."""
+        note = data.draw(st.sampled_from(self.news))
+        self.inbox.recorded(note)
+        self.news.remove(note)
+        self._is_safe()
 
     @precondition(lambda self: "received" in self.model.values())
     @rule(data=st.data())
@@ -346,6 +387,7 @@ class Life(RuleBasedStateMachine):
         self.inbox.close()
         self.state, self.inbox = copy, Inbox(copy)
         self.model, self.token = self.safe[0].copy(), self.safe[1]
+        self.news = self.safe[2].copy()
 
     @invariant()
     def agrees(self) -> None:
@@ -358,6 +400,7 @@ class Life(RuleBasedStateMachine):
         }
         assert pending == expected
         assert self.inbox.token == self.token
+        assert self.inbox.news() == self.news
 
     def teardown(self) -> None:
         """Close the file."""

@@ -85,7 +85,7 @@ class Desk:
         room: str | None = None,
         sender: str | None = None,
         event: str | None = None,
-    ) -> None:
+    ) -> Recorded | Denied:
         """Have the executor record what an auditor must know of; a refusal of that is logged."""
         recorded = await self.insist(
             room or self.rules.dedicated_room,
@@ -101,6 +101,7 @@ class Desk:
         )
         if isinstance(recorded, Denied):
             log.error("an alert could not be recorded: %s", recorded.reason)
+        return recorded
 
     async def _tell_down(self, room_id: str) -> None:
         seconds = self.rules.timebox_ms / 1000

@@ -19,6 +19,10 @@ The life of an event
    The text of the command is erased here; the event's id stays for ever, and whatever comes again
    under that id is not new.
 
+Beside that it keeps the news that the executor must record and has not recorded yet: they come with
+a batch, and are forgotten when they are recorded. A crash between the two may have one recorded
+twice.
+
 What a step stores is on disk when it returns, but for 1 and 2. Calls must not overlap; they may
 come from different threads.
 """
@@ -52,6 +56,16 @@ CREATE TABLE event (
 CREATE INDEX waiting ON event (number) WHERE state != 'answered';
 """
 
+_NEWS: Final = """
+CREATE TABLE IF NOT EXISTS news (
+    number INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    content BLOB NOT NULL
+);
+"""
+
+_NOTE: Final = "INSERT INTO news (key, content) VALUES (?, ?)"
+
 
 class InboxError(Exception):
     """The inbox can't be read or written; nothing may be run before it can."""
@@ -73,6 +87,13 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None
 
 
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of news that must be recorded; ``content`` is the caller's own form of it."""
+
+    key: str
+    content: bytes
+
+
 class Inbox:
     """The events of one agent; raises InboxError from every method when the disk fails."""
 
@@ -85,6 +106,7 @@ class Inbox:
             error=InboxError,
             hint="; restore it, or move it away:"
             " what has no answer yet is then refused as too old, and nothing runs twice",
+            also=_NEWS,
         )
 
     def close(self) -> None:
@@ -97,7 +119,7 @@ class Inbox:
         row = self._database.row("SELECT token FROM progress")
         return None if row is None else str(row[0])
 
-    def accept(self, token: str, items: Iterable[Item]) -> list[Item]:
+    def accept(self, token: str, items: Iterable[Item], news: Iterable[Note] = ()) -> list[Item]:
         """Take a batch and the token after it; return the items to be dealt with now.
 
         Those are the ones that were not there before, or only provisionally. The homeserver must
@@ -115,12 +137,29 @@ class Inbox:
                 )
                 if inserted.rowcount:
                     new.append(item)
+            for note in news:
+                run.execute(_NOTE, (note.key, note.content))
             run.execute(
                 "INSERT INTO progress VALUES (1, ?)"
                 " ON CONFLICT (only) DO UPDATE SET token = excluded.token",
                 (token,),
             )
         return new
+
+    def note(self, note: Note) -> None:
+        """Keep a piece of news that came with no batch."""
+        with self._database.transaction() as run:
+            run.execute(_NOTE, (note.key, note.content))
+
+    def recorded(self, note: Note) -> None:
+        """Forget a piece of news."""
+        with self._database.transaction() as run:
+            run.execute("DELETE FROM news WHERE key = ?", (note.key,))
+
+    def news(self) -> list[Note]:
+        """Return the news that are not recorded, in the order in which they came."""
+        rows = self._database.rows("SELECT key, content FROM news ORDER BY number")
+        return [Note(key=key, content=content) for key, content in rows]
 
     def secure(self) -> None:
         """Put the last batch on disk, if it isn't there yet."""

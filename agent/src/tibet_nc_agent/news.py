@@ -2,12 +2,16 @@
 """What happens in the rooms beside messages: who comes and goes, what is missing, who invites.
 
 An auditor must know of the parts that touch who may read or command, so those go into the chain.
+They wait in the inbox until the executor has recorded them; what it doesn't take, the next start
+of the agent asks for again.
 """
 
 import asyncio
 import logging
 import secrets
 from typing import Final
+
+import msgspec
 
 from tibet_nc_agent import reports
 from tibet_nc_agent.content import Part
@@ -24,11 +28,12 @@ from tibet_nc_agent.event import (
     RoomUnencrypted,
     TextMessage,
 )
+from tibet_nc_agent.inbox import InboxError, Note
 from tibet_nc_agent.matrix_errors import RateLimited, Refused, SendError, Unreachable
 from tibet_nc_agent.operators import Standing
 from tibet_nc_agent.visible import one_line
 from tibet_nc_agent.watch import Watch
-from tibet_nc_protocol.messages import Announcement, SessionNotice
+from tibet_nc_protocol.messages import Announcement, Recorded, SessionNotice
 from tibet_nc_protocol.pins import Pins
 
 PINS_SECONDS: Final = 2.0
@@ -45,6 +50,28 @@ _MAY: Final = {
 log: Final = logging.getLogger(__name__)
 
 
+class NotVerified(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A verification ended as it does when somebody is in between."""
+
+    room_id: str
+    user_id: str
+    detail: str
+
+
+type _Noted = (
+    MemberAdded
+    | MemberRemoved
+    | Missed
+    | NotVerified
+    | Replayed
+    | RoomReplaced
+    | RoomUnencrypted
+    | TextMessage
+)
+
+_NOTED: Final[msgspec.json.Decoder[_Noted]] = msgspec.json.Decoder(_Noted.__value__)
+
+
 class News:
     """Takes note of one piece of news after the other."""
 
@@ -54,46 +81,88 @@ class News:
         self._joining: set[str] = set()
         self._plain_in: set[str] = set()
 
-    async def take(self, event: Incoming) -> None:
-        """Do what a piece of news asks for; raises TokenRevoked."""
-        rules, operators = self._desk.rules, self._desk.operators
+    def note(self, event: Incoming | NotVerified) -> Note | None:
+        """Return what is to be kept of a piece of news until it is recorded, None if nothing.
+
+        Of what is said in plain text, it is the first of a room, without its text.
+        """
+        match event:
+            case TextMessage(room_id=room_id, origin=None):
+                if room_id in self._plain_in:
+                    return None
+                self._plain_in.add(room_id)
+                event = msgspec.structs.replace(event, body="")
+            case MemberAdded(invited=invited, user_id=user):
+                ours = user == self._desk.rules.user_id
+                if (invited or ours) and not self._is_stranger(user):
+                    return None
+            case MemberRemoved(user_id=user):
+                if user != self._desk.rules.user_id:
+                    return None
+            case Missed() | NotVerified() | Replayed() | RoomReplaced() | RoomUnencrypted():
+                pass
+            case _:
+                return None
+        return Note(key=secrets.token_hex(16), content=msgspec.json.encode(event))
+
+    def noted(self, note: Note) -> Incoming | NotVerified:
+        """Return the news in a note of an agent before this one; raises InboxError."""
+        try:
+            event = _NOTED.decode(note.content)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise InboxError(f"a piece of news can't be read back: {error}") from None
+        if isinstance(event, TextMessage):
+            self._plain_in.add(event.room_id)
+        return event
+
+    async def take(self, event: Incoming | NotVerified, note: Note | None) -> None:
+        """Do what a piece of news asks for; raises TokenRevoked and InboxError.
+
+        What it asks to be recorded is kept in ``note`` until it is.
+        """
+        rules = self._desk.rules
         match event:
             case Invite(room_id=room_id, sender=sender):
                 await self._invited(room_id, sender)
-            case MemberAdded(room_id=room_id, user_id=user) if (
-                user != rules.user_id and user not in operators.members()
-            ):
+            case MemberAdded(room_id=room_id, user_id=user) if self._is_stranger(user):
                 log.warning("%s: %s is no operator; nothing is sent there", room_id, user)
                 what = "was invited" if event.invited else "joined"
-                await self._desk.alert("stranger", f"{what}: {user}", room=room_id, sender=user)
+                await self._record(note, "stranger", f"{what}: {user}", room=room_id, sender=user)
             case MemberAdded(room_id=room_id, user_id=user, invited=False) if user != rules.user_id:
-                await self._arrived(room_id, user)
-            case TextMessage(room_id=room_id, origin=None):
-                await self._plain(event)
+                await self._arrived(note, room_id, user)
+            case TextMessage(origin=None) if note is not None:
+                await self._plain(note, event)
             case MemberRemoved(room_id=room_id, user_id=user) if user == rules.user_id:
                 log.error("%s: the agent is no longer in this room", room_id)
-                await self._desk.alert("left", "the agent is no longer in this room", room=room_id)
+                await self._record(
+                    note, "left", "the agent is no longer in this room", room=room_id
+                )
             case RoomUnencrypted(room_id=room_id):
                 log.error("%s is not encrypted: nothing runs and nothing is sent there", room_id)
-                await self._desk.alert("unencrypted", "the room is not encrypted", room=room_id)
+                await self._record(note, "unencrypted", "the room is not encrypted", room=room_id)
             case RoomReplaced(room_id=room_id):
                 new = one_line(event.replacement)
                 log.error("%s was upgraded: set %s in its place in both settings", room_id, new)
-                await self._desk.alert("upgraded", f"its place has {new}", room=room_id)
+                await self._record(note, "upgraded", f"its place has {new}", room=room_id)
             case KeysChanged(user_id=user):
                 await self._watch.look_at(user)
             case Missed(room_id=room_id):
-                await self._missed(room_id)
+                await self._missed(note, room_id)
             case Replayed(room_id=room_id, event_id=event_id, sender=sender):
                 first = one_line(event.first_event_id)  # as the homeserver named it
                 log.error("%s: %s is a replay of %s", room_id, event_id, first)
-                await self._desk.alert(
+                await self._record(
+                    note,
                     "replay",
                     f"the ciphertext of {first} came again",
                     room=room_id,
                     sender=sender,
                     event=event_id,
                 )
+            case NotVerified(room_id=room_id, user_id=user):
+                await self._record(note, "verification", event.detail, room=room_id, sender=user)
+            case _ if note is not None:  # of somebody who may be here by now
+                await self._desk.disk(self._desk.inbox.recorded, note)
             case _:
                 pass
 
@@ -148,21 +217,38 @@ class News:
                     known = pins
                 await asyncio.sleep(PINS_SECONDS)
 
-    async def _arrived(self, room_id: str, user_id: str) -> None:
+    def _is_stranger(self, user_id: str) -> bool:
+        return user_id != self._desk.rules.user_id and user_id not in self._desk.operators.members()
+
+    async def _record(
+        self,
+        note: Note | None,
+        what: str,
+        detail: str,
+        *,
+        room: str,
+        sender: str | None = None,
+        event: str | None = None,
+    ) -> None:
+        """Have the executor record a piece of news, and forget it then."""
+        desk = self._desk
+        answer = await desk.alert(what, detail, room=room, sender=sender, event=event)
+        if note is not None and isinstance(answer, Recorded):
+            await desk.disk(desk.inbox.recorded, note)
+
+    async def _arrived(self, note: Note | None, room_id: str, user_id: str) -> None:
         """Tell that somebody has come who may be here."""
         standing = self._desk.operators.standing(user_id)
         log.info("%s: %s joined (%s)", room_id, user_id, standing.value)
-        await self._desk.alert("member", f"joined: {user_id}", room=room_id, sender=user_id)
+        await self._record(note, "member", f"joined: {user_id}", room=room_id, sender=user_id)
         await self._tell(room_id, f"{one_line(user_id)} is here now: {_MAY[standing]}")
 
-    async def _plain(self, message: TextMessage) -> None:
-        """Tell, once in a room, that something was said in plain text where all is encrypted."""
+    async def _plain(self, note: Note, message: TextMessage) -> None:
+        """Tell that something was said in plain text where all is encrypted."""
         room_id = message.room_id
-        if room_id in self._plain_in:
-            return
-        self._plain_in.add(room_id)
         log.error("%s: %s was not encrypted", room_id, message.event_id)
-        await self._desk.alert(
+        await self._record(
+            note,
             "plaintext",
             "a message in an encrypted room was not encrypted",
             room=room_id,
@@ -181,7 +267,11 @@ class News:
 
     async def not_verified(self, room_id: str, user_id: str, detail: str) -> None:
         """Record that a verification ended as it does when somebody is in between."""
-        await self._desk.alert("verification", detail, room=room_id, sender=user_id)
+        event = NotVerified(room_id=room_id, user_id=user_id, detail=detail)
+        note = self.note(event)
+        if note is not None:
+            await self._desk.disk(self._desk.inbox.note, note)
+        await self.take(event, note)
 
     async def _invited(self, room_id: str, sender: str) -> None:
         if room_id not in self._desk.rules.rooms:
@@ -210,9 +300,9 @@ class News:
         finally:
             self._joining.discard(room_id)
 
-    async def _missed(self, room_id: str) -> None:
+    async def _missed(self, note: Note | None, room_id: str) -> None:
         log.error("%s: the homeserver left messages out; they were not seen", room_id)
-        await self._desk.alert("gap", "the homeserver left messages out", room=room_id)
+        await self._record(note, "gap", "the homeserver left messages out", room=room_id)
         await self._tell(
             room_id,
             "the homeserver left messages out, and no command in them was run",

@@ -9,6 +9,7 @@ on disk, and asks for the next batch: no command, however long, keeps a message 
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,10 @@ from tibet_nc_agent.desk import Desk
 from tibet_nc_agent.event import (
     Batch,
     Incoming,
+    MemberAdded,
     Replayed,
+    RoomReplaced,
+    RoomUnencrypted,
     TextMessage,
     Undecryptable,
     Unreadable,
@@ -29,7 +33,7 @@ from tibet_nc_agent.exchange import Exchanges
 from tibet_nc_agent.homeserver import LONGEST_WAIT_SECONDS
 from tibet_nc_agent.inbox import InboxError, Item, Waiting
 from tibet_nc_agent.lanes import Lanes
-from tibet_nc_agent.news import News
+from tibet_nc_agent.news import News, NotVerified
 from tibet_nc_agent.supervision import Supervisor
 from tibet_nc_agent.units import counted
 from tibet_nc_agent.verification import Scene
@@ -48,6 +52,10 @@ log: Final = logging.getLogger(__name__)
 
 _MESSAGES: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message.__value__)
 _ENCODER: Final = msgspec.json.Encoder()
+
+
+_SAID_ANEW: Final = MemberAdded | RoomReplaced | RoomUnencrypted
+"""What the first batch of a start says of a room, whether it is new or not."""
 
 
 class _StoppedError(Exception):
@@ -102,12 +110,16 @@ class Service:
     async def _sync(self, group: asyncio.TaskGroup) -> None:
         desk = self._desk
         pending = await desk.disk(desk.inbox.pending)
+        notes = await desk.disk(desk.inbox.news)
         token = await desk.disk(lambda: desk.inbox.token)
         async for batch in desk.matrix.batches(token):
             for waiting in pending:  # nothing can be said in a room before there was a batch
                 self._start(group, waiting)
-            pending = []
-            started = await self._take(group, batch)
+            kept = [(self._news.noted(note), note) for note in notes]
+            for event, note in kept:
+                group.create_task(self._news.take(event, note))
+            pending, notes = [], []
+            started = await self._take(group, batch, [event for event, _ in kept])
             self._supervisor.moved()
             self._verifier.moved()
             if not self._synced.is_set():
@@ -117,25 +129,37 @@ class Service:
                 await asyncio.wait(started, timeout=LULL_SECONDS)
             await desk.disk(desk.inbox.secure)
 
-    async def _take(self, group: asyncio.TaskGroup, batch: Batch) -> list[asyncio.Task[None]]:
-        """Store a batch, then start what it asks for; return that."""
-        rules = self._desk.rules
+    async def _take(
+        self, group: asyncio.TaskGroup, batch: Batch, kept: Sequence[Incoming | NotVerified]
+    ) -> list[asyncio.Task[None]]:
+        """Store a batch, then start what it asks for; return that.
+
+        News that were ``kept`` from before the start are not news when a room is told of anew.
+        """
+        desk, rules = self._desk, self._desk.rules
         items: list[Item] = []
+        news: list[Incoming] = []
         for event in batch.events:
             if isinstance(event, VerificationEvent):
                 self._verifier.take(event)
                 continue
             message = addressed(event, rules)
             if isinstance(message, Ignored):
+                if isinstance(event, _SAID_ANEW) and event in kept:
+                    continue
                 if message is Ignored.NEWS or _talk_in_plain_text(message, event):
-                    group.create_task(self._news.take(event))
+                    news.append(event)
             elif batch.initial and _unreadable_past(message, rules.timebox_ms):
                 log.info("ignored: %s is from before this login", message.event_id)
             else:
                 items.append(item_of(message))
                 if isinstance(message, Replayed):
-                    group.create_task(self._news.take(message))
-        new = await self._desk.disk(self._desk.inbox.accept, batch.token, items)
+                    news.append(message)
+        notes = [self._news.note(event) for event in news]
+        kept_now = [note for note in notes if note is not None]
+        new = await desk.disk(desk.inbox.accept, batch.token, items, kept_now)
+        for event, note in zip(news, notes, strict=True):
+            group.create_task(self._news.take(event, note))
         return [self._start(group, Waiting(item=item, device=None)) for item in new]
 
     def _start(self, group: asyncio.TaskGroup, waiting: Waiting) -> asyncio.Task[None]:

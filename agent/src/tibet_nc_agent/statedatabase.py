@@ -50,9 +50,20 @@ class StateDatabase:
     """One open file; whatever fails becomes the owner's own kind of error, with the path."""
 
     def __init__(
-        self, path: Path, *, schema: str, version: int, error: type[Exception], hint: str = ""
+        self,
+        path: Path,
+        *,
+        schema: str,
+        version: int,
+        error: type[Exception],
+        hint: str = "",
+        also: str = "",
     ) -> None:
-        """Open the file or make it; ``hint`` tells what to do about one that can't be used."""
+        """Open the file or make it; ``hint`` tells what to do about one that can't be used.
+
+        ``also`` is run at each opening, for what a file of this version has not had from its
+        beginning; an older program that opens it doesn't mind.
+        """
         self.path: Final = path
         self._error: Final = error
         self._failure: str | None = None
@@ -62,6 +73,7 @@ class StateDatabase:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare(schema, version, hint)
+                self._database.executescript(also)
             except BaseException:
                 self._database.close()
                 raise
