@@ -83,7 +83,7 @@ async def test_a_stop_waits_again_for_what_is_owed_when_a_room_takes_something(
     mallory, outbox = await new_operator(), Outbox(agent.matrix)
     await operator.invite(agent.room_id, mallory.user_id)
     await agent.received(MemberAdded)
-    with outbox.owing():
+    with outbox.owing(agent.room_id):
         content: JsonObject = {"msgtype": "m.notice", "body": "done"}
         delivering = asyncio.create_task(outbox.deliver(agent.room_id, content, "t1"))
         await until(lambda: "an answer" in caplog.text)
@@ -94,6 +94,27 @@ async def test_a_stop_waits_again_for_what_is_owed_when_a_room_takes_something(
         await asyncio.sleep(0)
         assert not settling.done()
     await settling
+
+
+async def test_a_room_that_takes_nothing_changes_nothing_for_another(
+    agent: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stop waits for what is owed in one room, and not for what another room doesn't take."""
+    outbox, elsewhere = Outbox(agent.matrix), "!elsewhere:example.org"
+    content: JsonObject = {"msgtype": "m.notice", "body": "done"}
+    delivering = asyncio.create_task(outbox.deliver(elsewhere, content, "t1"))
+    await until(lambda: "an answer" in caplog.text)
+    with outbox.owing(agent.room_id):
+        settling = asyncio.create_task(outbox.settle())
+        await asyncio.sleep(0)
+        assert not settling.done()
+    await settling
+    with outbox.owing(elsewhere):
+        await outbox.deliver(agent.room_id, content, "t2")
+        await outbox.settle()
+    delivering.cancel()
+    await asyncio.wait([delivering])
+    assert "stopped while something was being sent" not in caplog.text
 
 
 async def test_what_was_typed_is_not_typed_again_by_the_next_agent(

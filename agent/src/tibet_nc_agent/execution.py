@@ -63,7 +63,7 @@ class Command:
             await desk.disk(desk.inbox.forwarded, message.room_id, message.event_id, self._device)
         log_decision(message, "asked again" if again else "passed")
         result = await self._run(request)
-        self._turn.held.enter_context(desk.outbox.owing())
+        self._turn.held.enter_context(desk.outbox.owing(message.room_id))
         if isinstance(result, Denied):
             log_decision(message, f"denied ({result.code})")
             await self._turn.to_answer()

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,21 +40,21 @@ class Outbox:
     def __init__(self, matrix: Matrix) -> None:
         self._matrix = matrix
         self._sending = 0
-        self._owed = 0
-        self._stuck = False
-        """Whether what must arrive can't be sent now: nobody knows when it can."""
+        self._owed = Counter[str]()
+        self._stuck: set[str] = set()
+        """Rooms in which what must arrive can't be sent now: nobody knows when it can."""
         self._idle = asyncio.Event()
         self._idle.set()
 
     @contextmanager
-    def owing(self) -> Generator[None]:
-        """Have a stop wait for an answer whose turn to be sent has not come yet."""
-        self._owed += 1
+    def owing(self, room_id: str) -> Generator[None]:
+        """Have a stop wait for an answer in a room whose turn to be sent has not come yet."""
+        self._owed[room_id] += 1
         self._look()
         try:
             yield
         finally:
-            self._owed -= 1
+            self._owed[room_id] -= 1
             self._look()
 
     async def deliver(self, room_id: str, content: JsonObject, txn_id: str) -> None:
@@ -69,13 +70,13 @@ class Outbox:
             except TooLarge:
                 raise
             except (SendError, Refused, Unreachable) as error:
-                self._stuck = True
+                self._stuck.add(room_id)
                 self._look()
                 if str(error) != said:
                     said = str(error)
                     log.warning("an answer in %s waits: %s", room_id, said)
             else:
-                self._stuck = False
+                self._stuck.discard(room_id)
                 self._look()
                 return
             await asyncio.sleep(next(pauses))
@@ -169,7 +170,8 @@ class Outbox:
             self._look()
 
     def _look(self) -> None:
-        if self._sending or (self._owed and not self._stuck):
+        owed = {room_id for room_id, count in self._owed.items() if count}
+        if self._sending or owed - self._stuck:
             self._idle.clear()
         else:
             self._idle.set()
