@@ -99,6 +99,29 @@ async def test_malformed_messages_to_the_device(
     await still_answers(operator, agent)
 
 
+async def test_what_is_due_to_a_device_is_sent_once(operator: Operator, agent: Agent) -> None:
+    """A device whose messages can't be opened is told to begin anew once, not in each batch."""
+    device = await agent_device(operator, agent)
+    key = operator.client.olm.account.identity_keys["curve25519"]
+    # Of an Olm session that the agent never had: version, ratchet key, index, text and MAC.
+    data = b"\x03\x0a\x20" + secrets.token_bytes(32) + b"\x10\x00\x22\x10" + secrets.token_bytes(24)
+    body = base64.b64encode(data).decode().rstrip("=")
+    await agent.stop()
+    async with Proxy(agent.settings.homeserver) as proxy:
+        agent.settings = replace(agent.settings, homeserver=proxy.url)
+        await agent.listen()
+        await agent.until(lambda: agent.matrix.members(agent.room_id))
+        await proxy.reached("/sync", times=2)  # whose devices these are is known by then
+        await forge.to_device(operator, device, forge.olm_content(key, device, 1, body))
+        await proxy.reached("/sendToDevice/")
+        for text in ("a", "b", "c"):
+            content = {"msgtype": "m.text", "body": text}
+            await agent.text(await operator.send_unencrypted(agent.room_id, content))
+        await agent.stop()
+    told = [path.split("/")[5] for _, path in proxy.seen if "/sendToDevice/" in path]
+    assert told == ["m.room.encrypted"]
+
+
 async def test_malformed_messages_in_the_room(operator: Operator, agent: Agent) -> None:
     """A message that decrypts to what no client sends is unreadable, and the next one arrives."""
     await agent.text(await operator.send_text(agent.room_id, "$ first"))
