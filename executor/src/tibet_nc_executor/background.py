@@ -43,16 +43,16 @@ class Rest:
 class Background:
     """Processes that outlive their command.
 
-    `exited` is done when the command's shell is, and `end_shell` ends one that is not; both tell
-    whether it can be waited for. Together they may have so many bytes of `memory`.
+    `exited` is done when the command's shell is, and `end_shell` ends one that is not. Together
+    they may have so many bytes of `memory`.
     """
 
     def __init__(
         self,
         door: Door,
         outlet: Outlet,
-        exited: asyncio.Future[bool],
-        end_shell: Callable[[], Awaitable[bool]],
+        exited: asyncio.Future[None],
+        end_shell: Callable[[], Awaitable[None]],
         *,
         memory: int,
     ) -> None:
@@ -131,7 +131,6 @@ class Background:
         finally:
             if self._asking is not None:
                 self._asking.cancel()
-            asyncio.get_running_loop().remove_reader(self._door.pidfd)
             self._outlet.close()
             self._door.close()
         if self._outlet.failure is not None:
@@ -166,4 +165,5 @@ class Background:
             with suppress(TimeoutError):  # something may have stopped it
                 async with asyncio.timeout(CUT_S):
                     await asyncio.shield(self._exited)
-        return await self._door.end(waited=await self._end_shell())
+        await self._end_shell()
+        return await self._door.end()

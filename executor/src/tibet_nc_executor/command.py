@@ -97,7 +97,7 @@ class Command:
         """What goes on after the command, if anything does; known once `wait` has returned."""
         self._done: asyncio.Future[Status | None] = self._loop.create_future()
         """How the shell ended, or what it told when it was done and holds on."""
-        self._exited: asyncio.Future[bool] = self._loop.create_future()
+        self._exited: asyncio.Future[None] = self._loop.create_future()
         """Set when the shell's process has ended, or is known not to."""
         door.go()
         self._begun: Final = time.monotonic()
@@ -107,7 +107,7 @@ class Command:
         self._outlet: Final = Outlet(
             self._terminal, on_output, heard=self._heard, failed=self._end_all
         )
-        self._loop.add_reader(door.pidfd, self._shell_ended)
+        door.watch(self._shell_ended)
         self._loop.add_reader(door.told, self._read_state)
         self._timer = self._loop.call_later(self._pause(self._begun), self._tick)
         self._life: Final = self._loop.create_task(self._live())
@@ -241,21 +241,17 @@ class Command:
     def _may_ask(self) -> bool:
         return self._on_rest is not None and self._order is None
 
-    def _shell_ended(self) -> None:
+    def _shell_ended(self, result: os.waitid_result) -> None:
         # The process stays until the end, so that its id cannot become another's.
-        result = os.waitid(os.P_PIDFD, self._door.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if result is None:
-            return
-        self._loop.remove_reader(self._door.pidfd)
         self._name = read_name(result.si_pid)
         if not self._exited.done():
-            self._exited.set_result(True)
+            self._exited.set_result(None)
         if not self._done.done():
             self._done.set_result(Status.of(result))
 
     def _give_up(self) -> None:
         if not self._exited.done():
-            self._exited.set_result(False)
+            self._exited.set_result(None)
         if not self._done.done():
             self._done.set_result(None)
 
@@ -315,7 +311,8 @@ class Command:
             self._look_for_memory()
             if ending := await self._leave(status, duration_ms):
                 return ending
-            remains = await self._door.end(waited=await self._shell_gone())
+            await self._shell_gone()
+            remains = await self._door.end()
             if not await self._outlet.cut(CUT_S):
                 self._outlet.rest()
                 self._notes.append("the terminal broke: output may be missing at the end")
@@ -323,7 +320,6 @@ class Command:
         finally:
             self._loop.remove_reader(self._door.told)
             if self.background is None:
-                self._loop.remove_reader(self._door.pidfd)
                 self._outlet.close()
                 self._door.close()
         return self._conclude(status, remains, duration_ms)
@@ -362,12 +358,12 @@ class Command:
         )
         return self._conclude(status, Remains(killed=0, surviving=0), duration_ms, left)
 
-    async def _shell_gone(self) -> bool:
-        """End a shell that holds on; return whether the process can be waited for."""
+    async def _shell_gone(self) -> None:
+        """End a shell that holds on, and wait until it has ended or is known not to."""
         if not self._exited.done():
             self._door.signal(signal.SIGKILL)
             self._loop.call_later(GIVE_UP_S, self._give_up)
-        return await self._exited
+        await self._exited
 
     def _finish_state(self) -> None:
         """Read what is left of what was told; the shell, which told it, is done.

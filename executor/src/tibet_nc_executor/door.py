@@ -17,8 +17,10 @@ that the intent is there (`go`). If it is never told, or the executor dies, it e
 """
 
 import os
+import select
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from signal import Signals
 from typing import Final
@@ -32,7 +34,9 @@ from tibet_nc_executor.process import send
 from tibet_nc_executor.prologue import become, waiting
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.terminal import Terminal
+from tibet_nc_executor.watch import Watch, ended, reaped
 
+_KILLED_S: Final = 2.0  # what the kernel takes on a busy machine; a tracer may hold it up for ever
 _PIPE_BYTES: Final = 4096  # a state mostly; room for more would leave holes in the heap
 
 
@@ -104,7 +108,12 @@ class Door:
     def is_waiting(self) -> bool:
         """Whether the process still waits for its command."""
         flags = os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PIDFD, self.pidfd, flags) is None
+        if os.waitid(os.P_PIDFD, self.pidfd, flags) is not None:
+            return False
+        # What has ended and is traced can't be waited for.
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return not poll.poll(0)
 
     def approach(self, text: bytes, session: SessionShell) -> None:
         """Let the process become the shell of a command in a session; raises ShellError.
@@ -171,20 +180,23 @@ class Door:
             for pid in enclosure.members() if shell else self.processes():
                 send(pid, number, enclosure.holds)
 
-    async def end(self, *, waited: bool = True) -> Remains:
-        """Kill everything behind the door but the process itself, which has ended."""
+    def watch(self, tell: Callable[[os.waitid_result], None]) -> None:
+        """Have somebody told when the process has ended."""
+        self._undo.callback(Watch(self.pidfd, tell).close)
+
+    async def end(self) -> Remains:
+        """Kill everything behind the door but the process itself, which was killed or has ended."""
         self._empty = False
         remains = await self.cell.enclosure.end()
-        self._empty = not remains.surviving
-        if waited:
-            self._process.wait()
+        gone = reaped(self._process)
+        self._empty = gone and not remains.surviving
         return remains
 
     async def shut(self) -> None:
         """Give it up before anything went through."""
         self.signal(signal.SIGKILL)
         try:
-            self._process.wait()
+            await ended(self.pidfd, _KILLED_S)
             await self.end()
         finally:
             self.close()

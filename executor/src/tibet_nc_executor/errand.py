@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """A fixed program of ours that runs as the shell uid, for what only that uid may do."""
 
-import asyncio
 import os
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
+from typing import Final
 
 from tibet_nc_executor.children import Children
+from tibet_nc_executor.watch import ended, reaped
+
+_KILLED_S: Final = 2.0  # what the kernel takes on a busy machine; a tracer may hold it up for ever
 
 
 async def run_errand(
@@ -19,8 +21,8 @@ async def run_errand(
 ) -> int:
     """Run a program and return its exit status, negative for a signal; killed after `limit_s`.
 
-    `arguments` begin with the command prefix that becomes the uid. Processes of the uid may stop or
-    kill it at any time. Raises OSError if it cannot be started.
+    `arguments` begin with the command prefix that becomes the uid. Processes of the uid may stop,
+    kill or trace it at any time. Raises OSError if it cannot be started.
     """
     process = subprocess.Popen(  # noqa: ASYNC220, S603 - waited for below; a fixed text
         arguments,
@@ -32,24 +34,20 @@ async def run_errand(
     )
     children.register(process.pid)
     try:
-        await _ended(process.pid, limit_s)
+        await _end(process, limit_s)
     finally:
         process.kill()
-        process.wait()
+        reaped(process)
         children.forget(process.pid)
     return process.returncode
 
 
-async def _ended(pid: int, limit_s: float) -> None:
-    """Wait until a child has ended, at most `limit_s` seconds."""
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    descriptor = os.pidfd_open(pid)
-    loop.add_reader(descriptor, over.set)
+async def _end(process: subprocess.Popen[bytes], limit_s: float) -> None:
+    """Wait until a child has ended, kill it after `limit_s` seconds; raises OSError."""
+    descriptor = os.pidfd_open(process.pid)
     try:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await over.wait()
+        if not await ended(descriptor, limit_s):
+            process.kill()
+            await ended(descriptor, _KILLED_S)
     finally:
-        loop.remove_reader(descriptor)
         os.close(descriptor)
