@@ -12,6 +12,7 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.harness.host import Host
+from tests.harness.proxy import Proxy
 from tests.integration.test_end_to_end import until
 from tibet_nc_protocol.records import Outcome
 
@@ -104,6 +105,18 @@ async def test_more_than_the_homeserver_takes_is_attached_in_pieces(
     assert [file.body for file in files] == names
     assert f"all of it is attached as {names[0]} to {names[2]}" in answer.body
     assert hashlib.sha256(attached).hexdigest() == answer.result["output_sha256"]
+
+
+async def test_output_is_not_attached_in_countless_pieces(
+    behind: Host, proxy: Proxy, operator: Operator, room: str
+) -> None:
+    """A homeserver that takes a byte a file gets none, and the answer comes and says so (I12)."""
+    proxy.rewrite("/media/config", lambda _: {"m.upload.size": 1})
+    answer = await operator.answer_to(await operator.send_text(room, "$ seq 1 50000"))
+    assert "could not be attached (the homeserver takes 1 byte a file, " in answer.body
+    assert answer.result["output_sha256"] in answer.body
+    assert not any("/media/v3/upload" in path for _, path in proxy.seen)
+    assert behind.agent.running
 
 
 async def test_a_flood_keeps_nobody_waiting(

@@ -24,11 +24,15 @@ from tibet_nc_agent.lanes import Turn
 from tibet_nc_agent.link_error import LinkError
 from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
 from tibet_nc_agent.spool import Spool
+from tibet_nc_agent.units import counted
 from tibet_nc_protocol.messages import Denied, Finished, Run, Started, Status, StatusReport
 from tibet_nc_protocol.terms import DenialCode
 
 STARTED_SECONDS: Final = 0.8
 """How long a command may take before the room is told that it started: within a second."""
+
+MOST_FILES: Final = 100
+"""Most files that one output is attached as: more are of no use to anybody in a room."""
 
 WAITING_SECONDS: Final = 2.0
 """How long a message may wait for a command before it until that is told: longer than a burst of
@@ -186,6 +190,9 @@ class Command:
         limit = await self._desk.outbox.upload_limit()
         if isinstance(limit, str):
             return self._cut(result, limit)
+        if limit and spool.size > limit * MOST_FILES:  # it may say anything
+            takes = f"the homeserver takes {counted(limit, 'byte')} a file"
+            return self._cut(result, f"{takes}, and it would be more than {MOST_FILES} files")
         pieces = spool.pieces(limit)
         problem = await self._upload(result, spool, pieces)
         if problem is not None:
