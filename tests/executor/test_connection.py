@@ -5,7 +5,9 @@ import asyncio
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,7 @@ from tests.executor.rig import (
 from tests.executor.shell.driver import until
 from tests.separation import FOREIGN_UID, as_agent
 from tibet_nc_executor.connection import REQUESTS_AT_ONCE
-from tibet_nc_executor.server import FOREIGN_RECORDS
+from tibet_nc_executor.server import CONNECTIONS, FOREIGN_RECORDS
 from tibet_nc_protocol.envelope import Opener
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.framing import FrameReader, frame
@@ -197,6 +199,31 @@ async def test_others_who_come_again_and_again_do_not_fill_the_chain(
     assert isinstance(await (await connect(executor)).run("true"), Finished)
     executor.stop()
     assert len(security(executor)) == FOREIGN_RECORDS
+
+
+async def test_an_agent_that_connects_again_and_again_takes_no_descriptors(
+    executor: Executor, connect: Connect
+) -> None:
+    """Beyond some connections of its uid all are turned away, recorded, and what it has goes on."""
+    client = await connect(executor)
+    with ExitStack() as held:
+        for _ in range(CONNECTIONS - 1):
+            assert held.enter_context(raw_socket(executor)).recv(1) != b""
+        for _ in range(3):
+            with raw_socket(executor) as more:
+                assert more.recv(1) == b""
+        assert isinstance(await client.run("true"), Finished)
+    assert [record.what for record in security(executor)] == [SecurityEvent.PEER] * 3
+    assert f"{CONNECTIONS} connections" in security(executor)[0].detail
+    await client.close()
+    await until(lambda: connections(executor) == 0)
+    assert isinstance(await (await connect(executor)).run("true"), Finished)
+
+
+def connections(executor: Executor) -> int:
+    """Return how many connections an executor has: sockets of its name beside the listening one."""
+    table = Path("/proc/net/unix").read_text().splitlines()
+    return sum(line.endswith(str(executor.socket)) for line in table) - 1
 
 
 def test_the_challenge_is_signed_by_the_executor(executor: Executor) -> None:

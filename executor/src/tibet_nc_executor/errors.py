@@ -19,7 +19,7 @@ class ShellError(ExecutorError):
 
 
 class ForeignPeerError(ExecutorError):
-    """The process at the other end of the socket is not the agent."""
+    """The process at the other end of the socket is not the agent, or one of too many."""
 
 
 class NotPermittedError(ExecutorError):

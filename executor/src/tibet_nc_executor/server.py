@@ -5,8 +5,8 @@ import asyncio
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +15,18 @@ from systemd import daemon
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import ConfigError, ForeignPeerError, LedgerError
 from tibet_nc_executor.monitor import Role
-from tibet_nc_executor.peer import admit, peer_of
+from tibet_nc_executor.peer import Peer, admit, peer_of
 from tibet_nc_protocol.records import SecurityEvent
 
 BACKLOG: Final = 16
 SOCKET_MODE: Final = 0o660
+CONNECTIONS: Final = 32
+"""Connections of the agent's uid at once: it needs one, and each takes a descriptor of ours, of
+which there must be some left to record what runs."""
+
 FOREIGN_RECORDS: Final = 100
-"""Foreign peers recorded one by one; the file mode keeps them out before, so more is a flood."""
+"""Peers that were turned away and recorded one by one; the file mode keeps others out before, and
+the agent comes once, so more is a flood."""
 
 FAREWELL_S: Final = 2.0
 """How long a peer has to read what it was told last; one that hangs must not hold us up."""
@@ -37,6 +42,7 @@ class Server:
         self._archive = archive
         self._serve = serve
         self._foreign = 0
+        self._agents = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -62,7 +68,8 @@ class Server:
         self._writers.add(writer)
         try:
             role = admit(peer, self._agent_uid)
-            await self._serve(reader, writer, role)
+            with self._place(peer, role):
+                await self._serve(reader, writer, role)
         except ForeignPeerError as error:
             self._foreign += 1
             if self._foreign <= FOREIGN_RECORDS:
@@ -76,6 +83,22 @@ class Server:
                     await writer.wait_closed()
             except OSError:  # of which a timeout is one
                 writer.transport.abort()
+
+    @contextmanager
+    def _place(self, peer: Peer, role: Role) -> Generator[None]:
+        """Count a connection of the agent's; raises ForeignPeerError if it has too many."""
+        if role is not Role.AGENT:
+            yield
+            return
+        if self._agents >= CONNECTIONS:
+            raise ForeignPeerError(
+                f"pid {peer.pid} connected as the agent, which has {CONNECTIONS} connections"
+            )
+        self._agents += 1
+        try:
+            yield
+        finally:
+            self._agents -= 1
 
 
 def listener(path: Path, agent_gid: int) -> tuple[socket.socket, bool]:
