@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from tests.executor.rig import (
     security,
 )
 from tests.executor.shell.driver import until
+from tests.kernels import TAKES_NO_FILES
 from tests.separation import FOREIGN_UID, as_agent
 from tibet_nc_executor.connection import REQUESTS_AT_ONCE
 from tibet_nc_executor.server import CONNECTIONS, FOREIGN_RECORDS
@@ -199,6 +201,14 @@ async def test_others_who_come_again_and_again_do_not_fill_the_chain(
     assert isinstance(await (await connect(executor)).run("true"), Finished)
     executor.stop()
     assert len(security(executor)) == FOREIGN_RECORDS
+
+
+@pytest.mark.skipif(not TAKES_NO_FILES, reason="needs Linux 6.16")
+async def test_no_open_file_comes_in(executor: Executor, connect: Connect) -> None:
+    """An agent sends none along with its bytes: closing one could take as long as it likes."""
+    with raw_socket(executor) as plain, pytest.raises(PermissionError):
+        socket.send_fds(plain, [b"\0"], [plain.fileno()])
+    assert isinstance(await (await connect(executor)).run("true"), Finished)
 
 
 async def test_an_agent_that_connects_again_and_again_takes_no_descriptors(

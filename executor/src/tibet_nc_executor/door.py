@@ -30,6 +30,7 @@ from tibet_nc_executor.durable import write_all
 from tibet_nc_executor.enclosure import Remains
 from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.home import Home
+from tibet_nc_executor.passing import refuse_files
 from tibet_nc_executor.process import send
 from tibet_nc_executor.prologue import become, waiting
 from tibet_nc_executor.session import SessionShell
@@ -67,6 +68,7 @@ class Door:
         # that are written when the command goes through.
         with ExitStack() as inherited:
             ours, theirs = socket.socketpair()
+            refuse_files(ours)
             self.told = ours.detach()
             """Where the shell tells its state (prologue.py), and is told that it may go."""
             self._undo.callback(os.close, self.told)

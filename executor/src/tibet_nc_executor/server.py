@@ -15,6 +15,7 @@ from systemd import daemon
 from tibet_nc_executor.archive import Archive
 from tibet_nc_executor.errors import ConfigError, ForeignPeerError, LedgerError
 from tibet_nc_executor.monitor import Role
+from tibet_nc_executor.passing import refuse_files
 from tibet_nc_executor.peer import Peer, admit, peer_of
 from tibet_nc_protocol.records import SecurityEvent
 
@@ -48,6 +49,7 @@ class Server:
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on a listening socket."""
+        refuse_files(listener)
         # The file is systemd's, or is removed by whoever made it: asyncio must not unlink it.
         self._server = await asyncio.start_unix_server(
             self._accept, sock=listener, cleanup_socket=False

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.executor.shell.driver import LIMITS, begin, run, settings_for
+from tests.kernels import TAKES_NO_FILES
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.errors import ShellError
 from tibet_nc_executor.selfcheck import verify
@@ -36,6 +37,17 @@ async def test_inherited_descriptors(shell: Shell) -> None:
     finally:
         os.close(extra)
     assert done.output == b"0\n1\n2\n3\n" * 3
+
+
+@pytest.mark.skipif(not TAKES_NO_FILES, reason="needs Linux 6.16")
+async def test_an_open_file_for_the_executor(shell: Shell) -> None:
+    """A shell's own socket carries none: closing one could take as long as a command likes (I6)."""
+    program = (
+        "import os, socket; ours = socket.socket(fileno=os.dup(0));"
+        " socket.send_fds(ours, [b'0'], [0])"
+    )
+    done = await run(shell, f'python3 -c "{program}" <&63')
+    assert b"PermissionError" in done.output
 
 
 async def test_environment(shell: Shell, home: Path) -> None:
