@@ -25,7 +25,6 @@ from tibet_nc_agent.matrix_errors import (
     SendError,
     ServerFault,
     TokenRevoked,
-    TooLarge,
     Unreachable,
 )
 from tibet_nc_agent.media import Media
@@ -114,7 +113,7 @@ async def test_an_address_that_nobody_answers_at_is_named(monkeypatch: pytest.Mo
         (refusal(401, "M_UNKNOWN_TOKEN"), TokenRevoked),
         (refusal(401, "M_MISSING_TOKEN"), TokenRevoked),
         (answer(401, b'{"flows": [], "session": "s"}'), AuthenticationNeeded),
-        (refusal(413, "M_TOO_LARGE"), TooLarge),
+        (refusal(413, "M_TOO_LARGE"), Refused),
         (refusal(403, "M_FORBIDDEN"), Refused),
         (answer(403, b'{"errcode": ["M_FORBIDDEN"]}'), Unreachable),
         (refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=1500), RateLimited),

@@ -119,6 +119,17 @@ async def test_output_is_not_attached_in_countless_pieces(
     assert behind.agent.running
 
 
+async def test_a_file_whose_message_is_not_taken_is_said_not_to_be_attached(
+    behind: Host, proxy: Proxy, operator: Operator, room: str
+) -> None:
+    """A homeserver that finds the message of a file too large still gets the answer (I4, I12)."""
+    proxy.refuse("/send/m.room.encrypted/", status=413)
+    answer = await operator.answer_to(await operator.send_text(room, "$ seq 1 50000"))
+    assert "could not be attached (the homeserver takes no message as large as this" in answer.body
+    assert answer.result["output_sha256"] in answer.body
+    assert behind.agent.running
+
+
 async def test_a_flood_keeps_nobody_waiting(
     synapse: Synapse,
     bot: Account,

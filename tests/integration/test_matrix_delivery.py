@@ -157,14 +157,24 @@ async def test_rate_limit_is_honoured(operator: Operator, agent: Agent, synapse:
     assert bodies == ["0", "1", "2", "3"]
 
 
-async def test_failed_key_share_blocks_nothing(operator: Operator, agent: Agent) -> None:
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, {"errcode": "M_FORBIDDEN"}),
+        (401, {"flows": [], "session": "s"}),
+        (413, {"errcode": "M_TOO_LARGE"}),
+    ],
+)
+async def test_failed_key_share_blocks_nothing(
+    operator: Operator, agent: Agent, status: int, body: dict[str, object]
+) -> None:
     """A message whose key can't be shared is refused; the next one goes out and can be read."""
     await agent.stop()
     async with Proxy(agent.settings.homeserver) as proxy:
         agent.settings = replace(agent.settings, homeserver=proxy.url)
         await agent.listen()
         await agent.until(lambda: agent.matrix.members(agent.room_id))
-        proxy.refuse("/sendToDevice/", status=403)
+        proxy.refuse("/sendToDevice/", status=status, body=body)
         content = {"msgtype": "m.notice", "body": "hello"}
         with pytest.raises(Refused):
             await agent.matrix.send(agent.room_id, dict(content), "t1")

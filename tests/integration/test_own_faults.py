@@ -101,21 +101,34 @@ async def test_a_fault_is_answered_and_ends_nothing(
 async def test_an_answer_that_the_homeserver_finds_too_large_is_replaced(
     agent: Agent, operator: Operator, tmp_path: Path
 ) -> None:
-    """Where an answer doesn't pass, the message is told that, and is answered (I4)."""
+    """Where an answer doesn't pass, the message is told that, as often as it takes (I4)."""
     await agent.stop()
     async with Proxy(agent.settings.homeserver) as proxy:
         agent.settings = replace(agent.settings, homeserver=proxy.url)
         await agent.listen()
         await agent.until(lambda: agent.matrix.members(agent.room_id))
-        proxy.refuse("/send/m.room.encrypted/", status=413)
+        proxy.refuse("/send/m.room.encrypted/", status=413, times=3)
         async with desk_of(agent, operator, tmp_path) as desk:
             answer = await handled(desk, agent, operator, "!none")
         await agent.stop()
     assert "the agent failed over this message (TooLarge)" in answer.body
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, {"errcode": "M_FORBIDDEN"}),
+        (401, {"flows": [], "session": "s"}),
+        (413, {"errcode": "M_TOO_LARGE"}),
+    ],
+)
 async def test_what_the_homeserver_does_not_tell_of_a_sender_is_answered(
-    agent: Agent, operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    agent: Agent,
+    operator: Operator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    body: dict[str, object],
 ) -> None:
     """Where it refuses to say whose a device is, the command is refused, and no more (I4, I5)."""
     monkeypatch.setattr(keyring, "FRESH_SECONDS", 0.0)
@@ -133,7 +146,7 @@ async def test_what_the_homeserver_does_not_tell_of_a_sender_is_answered(
         agent.settings = replace(agent.settings, homeserver=proxy.url)
         await agent.listen()
         await proxy.reached("/keys/query", times=2)  # about its own device, then about the operator
-        proxy.refuse("/keys/query", status=403)
+        proxy.refuse("/keys/query", status=status, body=body)
         async with (
             listening(tmp_path / "socket", script),
             desk_of(agent, operator, tmp_path) as desk,

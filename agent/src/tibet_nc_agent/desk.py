@@ -125,10 +125,16 @@ def log_decision(message: Message, decision: str) -> None:
     log.info("%s %s %s: %s", message.room_id, message.sender, message.event_id, decision)
 
 
-async def deliver(desk: Desk, message: Message, what: str, content: JsonObject) -> None:
-    """Send a message about a message; exactly once, however often it is tried (I4)."""
+async def deliver(
+    desk: Desk, message: Message, what: str, content: JsonObject, *, shortest: bool = False
+) -> None:
+    """Send a message about a message; exactly once, however often it is tried (I4).
+
+    See :meth:`Outbox.deliver`.
+    """
     txn_id = _transaction(message, what)
-    await desk.outbox.deliver(message.room_id, _beside(message, content), txn_id)
+    content = _beside(message, content)
+    await desk.outbox.deliver(message.room_id, content, txn_id, shortest=shortest)
 
 
 async def mention(

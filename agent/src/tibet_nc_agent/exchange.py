@@ -91,7 +91,8 @@ class Exchanges:
                 try:
                     await deliver(desk, message, FINAL, content)
                 except TooLarge as error:
-                    await deliver(desk, message, FINAL, self._fault(message, error))
+                    content = self._fault(message, error)
+                    await deliver(desk, message, FINAL, content, shortest=True)
             await desk.disk(desk.inbox.answered, message.room_id, message.event_id)
         finally:
             self._open -= 1

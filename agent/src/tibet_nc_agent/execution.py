@@ -22,6 +22,7 @@ from tibet_nc_agent.excerpt import EDGE_BYTES, excerpt, lines_of, whole
 from tibet_nc_agent.following import Following
 from tibet_nc_agent.lanes import Turn
 from tibet_nc_agent.link_error import LinkError
+from tibet_nc_agent.matrix_errors import TooLarge
 from tibet_nc_agent.render import OUTPUT_BUDGET, Attached
 from tibet_nc_agent.spool import Spool
 from tibet_nc_agent.units import counted
@@ -222,7 +223,10 @@ class Command:
                 return file
             block = answerer.attachment_block(message.event_id, result)
             what = "output" if index == 1 else f"output {index}"
-            await deliver(self._desk, message, what, with_block(block, file))
+            try:
+                await deliver(self._desk, message, what, with_block(block, file))
+            except TooLarge as error:
+                return str(error)
         return None
 
     async def _wall(self, result: Finished, ending: bytes) -> str | None:

@@ -32,7 +32,6 @@ from tibet_nc_agent.matrix_errors import (
     Refused,
     ServerFault,
     TokenRevoked,
-    TooLarge,
     Unreachable,
 )
 
@@ -169,8 +168,8 @@ class Homeserver:
         """Send a request once and return the JSON object that answers it.
 
         It carries ``body`` or ``upload``. Raises :class:`Unreachable`,
-        :class:`RateLimited`, :class:`TokenRevoked`, :class:`AuthenticationNeeded`,
-        :class:`TooLarge` or :class:`Refused`.
+        :class:`RateLimited`, :class:`TokenRevoked` or :class:`Refused`, one of which is
+        :class:`AuthenticationNeeded`.
         """
         data: bytes | AsyncIterator[bytes] | None = None
         headers = {"Content-Type": "application/json"}
@@ -214,12 +213,7 @@ class Homeserver:
             reason = f"the homeserver at {self._where} can't be reached ({_why(error)})"
             raise Unreachable(reason) from error
         if status != 200:
-            raise _refusal(
-                status,
-                as_object(answer),
-                size=len(data) if isinstance(data, bytes) else 0,
-                retry_after=retry_after,
-            )
+            raise _refusal(status, as_object(answer), retry_after=retry_after)
         if not isinstance(answer, dict):
             raise Unreachable("the homeserver's answer is not a JSON object")
         return answer
@@ -267,7 +261,7 @@ def _wait_s(answer: JsonObject, retry_after: str) -> float:
     return UNSAID_WAIT_SECONDS
 
 
-def _refusal(status: int, answer: JsonObject, *, size: int, retry_after: str) -> MatrixError:
+def _refusal(status: int, answer: JsonObject, *, retry_after: str) -> MatrixError:
     """Turn an error answer into our error (Client-Server API v1.16, "Standard error response")."""
     code = as_text(answer.get("errcode"))
     said = as_text(answer.get("error"))[:200] or f"HTTP {status}"
@@ -282,7 +276,8 @@ def _refusal(status: int, answer: JsonObject, *, size: int, retry_after: str) ->
         challenge = Challenge.of(answer)
         return AuthenticationNeeded("the homeserver asks whose account it is", challenge=challenge)
     if status == 413 or code == "M_TOO_LARGE":
-        return TooLarge("the homeserver takes nothing as large as this", size=size, limit=0)
+        text = "the homeserver takes nothing as large as this"
+        return Refused(text, status=413, code="M_TOO_LARGE")
     if status >= 500:
         return ServerFault(f"the homeserver answers HTTP {status} ({code or 'no Matrix error'})")
     if not code:  # the server's name is often another machine's than the homeserver's

@@ -37,6 +37,7 @@ from tibet_nc_agent.login import LOGIN_NAME, Login, log_in
 from tibet_nc_agent.matrix_errors import (
     IdentityError,
     NotJoined,
+    Refused,
     Strangers,
     TooLarge,
     Unencrypted,
@@ -368,7 +369,13 @@ class Matrix:
         self, ask: Ask, room_id: str, event_type: str, content: JsonObject, txn_id: str
     ) -> str:
         path = f"{CLIENT}/rooms/{quoted(room_id)}/send/{event_type}/{quoted(txn_id)}"
-        answer = await ask("PUT", path, content)
+        try:
+            answer = await ask("PUT", path, content)
+        except Refused as error:
+            if error.status != 413:
+                raise
+            text = "the homeserver takes no message as large as this"
+            raise TooLarge(text, size=len(json.dumps(content)), limit=0) from error
         event_id = as_text(answer.get("event_id"))
         if not event_id:
             raise Unreachable("the homeserver's answer to a message has no event id")

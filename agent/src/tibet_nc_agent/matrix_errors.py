@@ -60,12 +60,12 @@ class Refused(MatrixError):
         super().__init__(text)
 
 
-class AuthenticationNeeded(MatrixError):
+class AuthenticationNeeded(Refused):
     """The homeserver wants to be shown once more whose account this is: by the ``challenge``."""
 
     def __init__(self, text: str, *, challenge: Challenge) -> None:
         self.challenge = challenge
-        super().__init__(text)
+        super().__init__(text, status=401, code="")
 
 
 class TokenRevoked(MatrixError):

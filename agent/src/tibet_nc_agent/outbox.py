@@ -57,19 +57,22 @@ class Outbox:
             self._owed[room_id] -= 1
             self._look()
 
-    async def deliver(self, room_id: str, content: JsonObject, txn_id: str) -> None:
+    async def deliver(
+        self, room_id: str, content: JsonObject, txn_id: str, *, shortest: bool = False
+    ) -> None:
         """Send a message and return when the homeserver has taken it.
 
-        Raises TooLarge, which waiting doesn't change, and TokenRevoked.
+        Raises TooLarge, which waiting doesn't change, unless this is the ``shortest`` that there
+        is to say; and TokenRevoked.
         """
         said = ""
         pauses = waits()
         while True:
             try:
                 await self._send(room_id, content, txn_id)
-            except TooLarge:
-                raise
             except (SendError, Refused, Unreachable) as error:
+                if isinstance(error, TooLarge) and not shortest:
+                    raise
                 self._stuck.add(room_id)
                 self._look()
                 if str(error) != said:

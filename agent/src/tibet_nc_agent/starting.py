@@ -11,7 +11,6 @@ from tibet_nc_agent.config import Config, read_executor_key
 from tibet_nc_agent.homeserver import LONGEST_WAIT_SECONDS, waits
 from tibet_nc_agent.matrix import Matrix
 from tibet_nc_agent.matrix_errors import (
-    AuthenticationNeeded,
     IdentityError,
     RateLimited,
     Refused,
@@ -83,5 +82,5 @@ async def _cross_sign(config: Config, matrix: Matrix) -> None:
     """
     try:
         await cross_sign(config, matrix)
-    except (AuthenticationNeeded, IdentityError, Refused) as error:
+    except (IdentityError, Refused) as error:
         log.warning("this device is not cross-signed: %s", error)
