@@ -3,10 +3,10 @@
 # Install tibet-nc on Debian: deploy/install.sh --help
 #
 # What it makes, and nothing else: three accounts; /opt/tibet-nc with one Python environment for
-# each part; units, accounts, directories and the journal catalog under /etc and /usr/local/lib;
-# settings and public keys in /etc/tibet-nc; state in /var/lib/tibet-nc*. Running it again changes
-# only what is different. Python packages come from whatever index pip is set up for, each checked
-# against the hashes in deploy/locks.
+# each part; links in /usr/local/bin; units, accounts and directories under /etc, drop-ins and manual
+# pages under /usr/local/share, the journal's catalog under /usr/lib; settings and public keys in
+# /etc/tibet-nc; state in /var/lib/tibet-nc*. Running it again changes only what is different. Python
+# packages come from whatever index pip is set up for, each checked against the hashes in deploy/locks.
 set -euo pipefail
 umask 022
 
@@ -14,6 +14,7 @@ readonly OPT=/opt/tibet-nc
 readonly ETC=/etc/tibet-nc
 readonly UNITS=/etc/systemd/system
 readonly SHARE=/usr/local/share/tibet-nc
+readonly MAN=/usr/local/share/man
 readonly PARTS=(agent executor audit)
 readonly SERVICES=(tibet-nc-agent.service tibet-nc-executor.service)
 readonly STATES=(/var/lib/tibet-nc /var/lib/tibet-nc-agent /var/lib/tibet-nc-shell)
@@ -476,6 +477,9 @@ system_files() {
     for file in "$here"/dropins/*/*.conf; do
         place 644 root:root "$file" "$SHARE/dropins/${file#"$here"/dropins/}"
     done
+    for file in "$here"/man/*; do
+        place 644 root:root "$file" "$MAN/man${file##*.}/${file##*/}"
+    done
     do_it systemd-sysusers tibet-nc.conf
     # To PAM the accounts have ended: neither cron nor a lingering service manager runs anything
     # for them. The units don't ask PAM.
@@ -621,6 +625,7 @@ uninstall() {
     done
     for file in "$here"/systemd/*; do do_it rm -f "$UNITS/${file##*/}"; done
     for file in "${PARTS[@]}"; do do_it rm -f "/usr/local/bin/tibet-nc-$file"; done
+    for file in "$here"/man/*; do do_it rm -f "$MAN/man${file##*.}/${file##*/}"; done
     do_it rm -rf "$OPT" "$SHARE"
     do_it rm -f /etc/sysusers.d/tibet-nc.conf /etc/tmpfiles.d/tibet-nc.conf
     if ! is_packaged; then do_it rm -rf /run/tibet-nc /usr/lib/systemd/catalog/tibet-nc.catalog; fi
