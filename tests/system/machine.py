@@ -26,7 +26,7 @@ from tests.system.base import CACHE
 from tests.system.pages import ROOT
 
 BOOT_SECONDS: Final = 60.0
-RUN_SECONDS: Final = 120.0
+RUN_SECONDS: Final = 600.0
 WAIT_SECONDS: Final = 30.0
 
 LOCK: Final = Path("/run/lock/tibet-nc-system")
