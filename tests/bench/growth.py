@@ -25,7 +25,7 @@ GROUP: Final = "growth"
 CHAIN: Final[tuple[int, ...]] = (1_000, 10_000, 100_000)
 OUTPUT_BYTES: Final[tuple[int, ...]] = (100_000, 1_000_000, 10_000_000)
 ROOMS: Final[tuple[int, ...]] = (10, 100)
-OPERATORS: Final[tuple[int, ...]] = (10,)
+OPERATORS: Final[tuple[int, ...]] = (10, 100)
 AGENTS: Final[tuple[int, ...]] = (1, 3, 10)
 OUTPUT_ROUNDS: Final = 5
 IDLE_SECONDS: Final = 31.0
@@ -45,8 +45,9 @@ async def run(report: Report, settings: Settings) -> None:
     for rooms in ROOMS[: steps - 1]:
         async with world(settings.place(f"rooms-{rooms}"), rooms=rooms) as place:
             await _busy(report, settings, place, "rooms", rooms)
-    for operators in () if settings.quick else OPERATORS:
-        async with world(settings.place(f"operators-{operators}"), operators=operators) as place:
+    for operators in OPERATORS[: steps - 1]:
+        directory = settings.place(f"operators-{operators}")
+        async with world(directory, operators=operators, away=True) as place:
             await _busy(report, settings, place, "operators", operators)
     for agents in AGENTS[:steps]:
         await _agents(report, settings, agents)

@@ -22,7 +22,10 @@ TIMEBOX_SECONDS: Final = 300
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What is running. ``operators`` are all in ``rooms[0]``, the first one also in the others."""
+    """What is running.
+
+    ``operators``, those who are there, are all in ``rooms[0]``, the first one also in the others.
+    """
 
     synapse: Synapse
     operators: list[Operator]
@@ -42,42 +45,55 @@ class World:
 
 
 @asynccontextmanager
-async def world(directory: Path, *, operators: int = 1, rooms: int = 1) -> AsyncGenerator[World]:
-    """Start everything, and end it with the block; the first command has been answered."""
+async def world(
+    directory: Path, *, operators: int = 1, rooms: int = 1, away: bool = False
+) -> AsyncGenerator[World]:
+    """Start everything, and end it with the block; the first command has been answered.
+
+    With ``away`` all operators but the first have gone: their devices stay, and are sent keys.
+    """
     with Synapse(directory / "synapse") as synapse:
         bot = synapse.register("bot")
         people = [synapse.register(f"operator{number}") for number in range(operators)]
         for person in people:  # or the homeserver lets them into a room one a second
             synapse.override_ratelimit(person.user_id, messages_per_second=0, burst_count=0)
         async with AsyncExitStack() as stack:
-            clients = [
-                await stack.enter_async_context(
-                    await Operator.login(synapse.url, person.user_id, person.password)
-                )
-                for person in people
-            ]
-            first, others = clients[0], [person.user_id for person in people[1:]]
+            first = await _login(synapse, people[0])
+            stack.push_async_exit(first)
+            others = [person.user_id for person in people[1:]]
             places = [await first.create_room(invite=[bot.user_id, *others])]
-            for client in clients[1:]:
+            here, pins = [first], {first.user_id: first.master_key}
+            for person in people[1:]:
+                client = await _login(synapse, person)
+                pins[client.user_id] = client.master_key
                 await client.join(places[0])
+                if away:
+                    await client.close()
+                else:
+                    stack.push_async_exit(client)
+                    here.append(client)
             places += [await first.create_room(invite=[bot.user_id]) for _ in range(1, rooms)]
             with Host(
                 directory / "host",
                 homeserver=synapse.url,
                 bot=bot,
-                operators={client.user_id: client.master_key for client in clients},
+                operators=pins,
                 rooms=places,
                 uids=new_uids(),
                 timebox_s=TIMEBOX_SECONDS,
             ) as host:
                 host.start()
-                for client in clients:
+                for client in here:
                     await client.wait_member(places[0], bot.user_id, ANSWER_SECONDS)
                 for place in places[1:]:
                     await first.wait_member(place, bot.user_id, ANSWER_SECONDS)
-                for client in clients:
+                for client in here:
                     await command(client, places[0], "true")
-                yield World(synapse=synapse, operators=clients, rooms=places, host=host, bot=bot)
+                yield World(synapse=synapse, operators=here, rooms=places, host=host, bot=bot)
+
+
+async def _login(synapse: Synapse, person: Account) -> Operator:
+    return await Operator.login(synapse.url, person.user_id, person.password)
 
 
 class UnexpectedError(Exception):
