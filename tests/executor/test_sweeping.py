@@ -142,6 +142,18 @@ async def test_there_is_one_sweep_for_a_checkpoint(archive: Archive, folder: Pat
     await asyncio.gather(duty, return_exceptions=True)
 
 
+@pytest.mark.parametrize("limits", [Limits(seconds=100, bytes=0), Limits(seconds=0, bytes=1)])
+async def test_either_limit_alone_has_what_is_beyond_it_swept(
+    archive: Archive, folder: Path, limits: Limits
+) -> None:
+    """Who sets only an age, or only a size, has recordings deleted without asking for it."""
+    record(folder, recording_name(2), age_s=1000)
+    duty = asyncio.create_task(retention(archive, folder, limits).sweep_regularly())
+    await until(lambda: there(folder) == [])
+    duty.cancel()
+    await asyncio.gather(duty, return_exceptions=True)
+
+
 async def test_without_limits_there_is_no_sweep(archive: Archive, folder: Path) -> None:
     """Recordings are kept for ever unless the settings say something else."""
     record(folder, recording_name(2), age_s=1e8)
