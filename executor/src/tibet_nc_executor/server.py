@@ -21,9 +21,9 @@ from tibet_nc_protocol.records import SecurityEvent
 
 BACKLOG: Final = 16
 SOCKET_MODE: Final = 0o660
-CONNECTIONS: Final = 32
-"""Connections of the agent's uid at once: it needs one, and each takes a descriptor of ours, of
-which there must be some left to record what runs."""
+CONNECTIONS: Final = 8
+"""Connections of the agent's uid at once: it needs one. Each takes a descriptor, of which some must
+be left to record what runs, and up to 16 MiB for answers that nobody reads."""
 
 FOREIGN_RECORDS: Final = 100
 """Peers that were turned away and recorded one by one; the file mode keeps others out before, and
