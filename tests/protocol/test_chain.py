@@ -237,7 +237,8 @@ def test_a_checkpoint_of_another_tree_agrees_with_itself(roots: bool) -> None:
     other = samples.checkpoint([lines[0], lines[2], lines[1]])
     wrong = msgspec.structs.replace(other, seq=3, prev=digest(lines[-1]))
     verifier = ChainVerifier(KEY)
-    verifier.roots = roots
+    if not roots:  # by itself it has them
+        verifier.roots = False
     for line in lines:
         verifier.feed(line)
     if not roots:
@@ -257,7 +258,8 @@ def test_a_checkpoint_counts_the_records_before_it(roots: bool) -> None:
     lines = [line.line for line in samples.three_records()]
     older = msgspec.structs.replace(samples.checkpoint(lines[:2]), seq=3, prev=digest(lines[2]))
     verifier = ChainVerifier(KEY)
-    verifier.roots = roots
+    if not roots:  # by itself it has them
+        verifier.roots = False
     for line in lines:
         verifier.feed(line)
     with pytest.raises(RecordError, match="another size") as caught:
