@@ -131,6 +131,35 @@ def test_joining_of_others_cuts_nothing() -> None:
     assert sync.after_own_join(whole, ME) == whole
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        {**member(ME, "join", before="invite"), "type": "m.room.message"},
+        member(ME, "invite"),
+        member(ME, "leave", before="invite"),
+    ],
+)
+def test_what_is_no_joining_cuts_nothing(event: dict[str, Any]) -> None:
+    """No other event with the agent's name hides the commands before it."""
+    whole = update(text("$1"), event, text("$2"))
+    assert sync.after_own_join(whole, ME) == whole
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {**member(ME, "invite"), "type": "m.room.message"},
+        member(ME, "leave"),
+        member("@mallory:b", "invite"),
+    ],
+)
+def test_who_invites_is_who_invited_the_agent(event: dict[str, Any]) -> None:
+    """Of what comes with an invitation, only the one of the agent itself says whose it is."""
+    events = [{**event, "sender": "@mallory:b"}, {**member(ME, "invite"), "sender": OPERATOR}]
+    invited: Any = {**ANSWER, "rooms": {"invite": {"!other": {"invite_state": {"events": events}}}}}
+    assert sync.read(invited, ME).invites == (("!other", OPERATOR),)
+
+
 def test_members() -> None:
     """Who joined or was invited is a member; who left, was banned or knocks is none."""
     room = Room("!room", encrypted=False)
