@@ -17,13 +17,17 @@ STEPS = st.lists(st.tuples(st.floats(0, 500), st.booleans(), st.integers(0, 3)),
 
 @given(STEPS)
 def test_edits_are_few_and_far_between(steps: list[tuple[float, bool, int]]) -> None:
-    """However a command prints and an edit fails, edits keep their distance and their number."""
+    """However a command prints and an edit fails, edits keep their distance and their number.
+
+    Nor is the executor asked sooner for what there is to tell.
+    """
     now, printed = 0.0, 0
     progress = Progress(now)
     taken = [now]
     for late, accepted, output in steps:
         if progress.due is None:
             break
+        assert progress.due >= now + FIRST_PAUSE_SECONDS - 1e-6
         now = max(now, progress.due) + late
         printed += output
         if progress.news(printed) and accepted:
