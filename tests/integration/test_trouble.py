@@ -8,6 +8,7 @@ frozen and started again, in an order and at moments that are new in each run.
 import asyncio
 import os
 import random
+import re
 import secrets
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from tests.harness import Account, Operator, Synapse
 from tests.harness.host import Host
 from tests.harness.journald import Journald, private_journald
 from tests.harness.operator import OperatorError
+from tibet_nc_protocol.limits import OPEN_RUNS
 from tibet_nc_protocol.records import Intent, Refusal
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
@@ -33,6 +35,7 @@ TROUBLES: Final = 16
 LONGEST_S: Final = 2.0
 """A trouble, and the quiet before the next one."""
 ANSWER_S: Final = 60.0
+STOPPED: Final = re.compile("the executor.*stop")
 LINES: Final = (
     "echo {}",
     "sleep 0.3; echo {}",
@@ -168,9 +171,11 @@ async def test_nothing_is_lost_and_nothing_happens_twice(
                 if answer.result["exit"] == 0:
                     assert line.partition("echo ")[2].partition(";")[0] in answer.body
                 elif answer.result["verdict"] == "denied":
-                    # The executor was stopped before it started, and says so however often asked.
-                    assert "the executor" in answer.result["reason"]
-                    assert "stop" in answer.result["reason"]
+                    # The executor was stopped before it started, and says so however often asked;
+                    # or had too many to do, when a slow machine brings all of them at once.
+                    assert STOPPED.search(answer.result["reason"]) or (
+                        answer.result["reason"] == f"{OPEN_RUNS} commands run"
+                    )
                     denied.add(event)
                 else:
                     assert answer.result["reason"] in {"killed", "aborted"} or line == "status"
