@@ -143,9 +143,10 @@ def test_refusal_and_denial() -> None:
     assert content["body"] == "refused at safety (power): it reboots\nnext: don't\n#7 · 9f3ac2d1"
     found = block(content)
     assert (found.verdict, found.stage, found.family) == ("refused", "safety", "power")
-    denial = Denied(request=1, code=DenialCode.BUSY, reason="64 commands run", number=None)
+    denial = Denied(request=1, code=DenialCode.BUSY, reason="64 commands run or wait", number=None)
     content = ANSWERER.denied(EVENT, denial)
-    assert str(content["body"]).startswith("denied by the executor (busy): 64 commands run\nnext: ")
+    said = "denied by the executor (busy): 64 commands run or wait\nnext: "
+    assert str(content["body"]).startswith(said)
     assert (block(content).verdict, block(content).family) == ("denied", "busy")
 
 

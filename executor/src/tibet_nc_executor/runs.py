@@ -150,7 +150,7 @@ class Runs:
         """Return why nothing more can run now, None if something can."""
         if self._stopping:
             return "the executor is stopping"
-        return f"{OPEN_RUNS} commands run" if len(self._active) >= OPEN_RUNS else None
+        return f"{OPEN_RUNS} commands run or wait" if len(self._active) >= OPEN_RUNS else None
 
     def denial(self, room: str, sender: str) -> str | None:
         """Return why a command of an operator in a room would be denied now, None if it wouldn't.

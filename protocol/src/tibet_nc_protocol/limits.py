@@ -25,7 +25,7 @@ INLINE_BYTES: Final = 32 * 1024
 """Output up to this length travels with the result; longer output is fetched in chunks."""
 
 OPEN_RUNS: Final = 64
-"""Most commands that run at once; the 50-command burst of one room fits."""
+"""Most commands that run or wait at once; the 50-command burst of one room fits."""
 
 BACKGROUND_RUNS: Final = 32
 """Most commands that have ended and left something running, so that they leave room for others."""

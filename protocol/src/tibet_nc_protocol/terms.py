@@ -107,7 +107,7 @@ class DenialCode(StrEnum):
     REPLAY = "replay"
     """This ciphertext was already seen under another event id."""
     BUSY = "busy"
-    """As many commands run as may run at once."""
+    """As many commands run or wait as may at once."""
     UNRECORDED = "unrecorded"
     """The record could not be written, so nothing was run (I7)."""
     CANCELLED = "cancelled"
