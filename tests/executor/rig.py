@@ -165,6 +165,14 @@ name = "host"
                 stderr=log if through is None else through,
                 cwd="/",
             )
+        try:
+            self._wait_until_ready(begin)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_ready(self, begin: int) -> None:
+        assert self._process is not None
         end = time.monotonic() + SECONDS
         while b"ready: " not in self.log.read_bytes()[begin:]:
             assert self._process.poll() is None, self.log.read_text()
