@@ -92,6 +92,7 @@ class Command:
         self._told = bytearray()
         self._end_of_told = b""
         self._last_word: LastWord | None = None
+        self._waits: bool | None = None
         self._name: str | None = None
         self.background: Background | None = None
         """What goes on after the command, if anything does; known once `wait` has returned."""
@@ -226,17 +227,25 @@ class Command:
         if self._done.done():
             return
         try:
-            ends = waits_in_foreground(bytes(self._told))
-            ends = ends or self._death(Status(exit=word.exit)) is not None
+            ends = self._shell_waits() or self._death(Status(exit=word.exit)) is not None
             left = not ends and bool(self._door.others()) and self._may_ask()
         except OSError:  # what cannot be seen is looked for again when the shell has gone
             left = False
         if left and self._permitted():
             self._done.set_result(Status(exit=word.exit))
             return
-        if left:
+        if left and FULL not in self._notes:
             self._notes.append(FULL)
         self._door.go()
+
+    def _shell_waits(self) -> bool:
+        """Return whether the shell still waits for a job, as it told before its first last word.
+
+        It may tell any number of those, and as much before them as is kept: that is read once.
+        """
+        if self._waits is None:
+            self._waits = waits_in_foreground(bytes(self._told))
+        return self._waits
 
     def _may_ask(self) -> bool:
         return self._on_rest is not None and self._order is None

@@ -5,6 +5,7 @@ import asyncio
 import os
 import shlex
 import signal
+from cProfile import Profile
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.executor.shell.driver import (
     Running,
     begin,
     commands_of,
+    run,
     settings_for,
     until,
 )
@@ -23,6 +25,7 @@ from tibet_nc_executor.background import Background
 from tibet_nc_executor.cage import Containment
 from tibet_nc_executor.command import Command
 from tibet_nc_executor.ending import Death
+from tibet_nc_executor.prologue import waits_in_foreground
 from tibet_nc_executor.session import SessionShell
 from tibet_nc_executor.shell import Shell
 from tibet_nc_protocol.terms import Reason
@@ -400,3 +403,17 @@ async def test_output_that_nobody_takes_ends_it(shell: Shell, home: Path, text: 
         await asyncio.wait_for(both(command, home), 20)
     assert running(shell, "sleep 4774") == []
     assert running(shell, "") == [] or not shell.cage.separated
+
+
+async def test_last_words_without_end_cost_nobody_time(shell: Shell) -> None:
+    """What a shell told before them is read once, however much it is and however often they come.
+
+    Each is answered with a line, for which the command waits.
+    """
+    told = "x=$(printf '[1]+  %0100d &\\n' {1..9000}); printf '%s' \"$x\" >&63"
+    words = "for i in {1..100}; do printf '\\0000=' >&63; read -u 63; done"
+    with Profile() as profile:
+        done = await run(shell, f"{told}; {words}; echo $i")
+    assert done.output == b"100\n"
+    code = waits_in_foreground.__code__
+    assert [entry.callcount for entry in profile.getstats() if entry.code is code] == [1]
