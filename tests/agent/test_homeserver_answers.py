@@ -15,8 +15,9 @@ import pytest
 from tests.serving import meeting
 from tibet_nc_agent import homeserver as module
 from tibet_nc_agent import sync
-from tibet_nc_agent.canonical import JsonObject
+from tibet_nc_agent.canonical import Json, JsonObject
 from tibet_nc_agent.homeserver import Homeserver
+from tibet_nc_agent.interactive_auth import URL_CHARACTERS, Challenge
 from tibet_nc_agent.matrix_errors import (
     AuthenticationNeeded,
     MatrixError,
@@ -251,6 +252,28 @@ async def test_a_gap_has_a_most_of_events(monkeypatch: pytest.MonkeyPatch) -> No
     page: JsonObject = {"chunk": [message(8), message(7)], "end": "further"}
     found, complete, requests = await gap_of(page, page, page)
     assert (len(found), complete, requests) == (5, False, 2)
+
+
+APPROVE = "https://example.org/approve?"
+
+
+@pytest.mark.parametrize(
+    ("url", "passed_on"),
+    [
+        (APPROVE, True),
+        (APPROVE.ljust(URL_CHARACTERS, "x"), True),
+        (APPROVE.ljust(URL_CHARACTERS + 1, "x"), False),
+        ("http://example.org/", False),
+        (f"{APPROVE}\x1b[2J", False),
+        (f"{APPROVE} and this", False),
+        (f"{APPROVE}\N{LATIN SMALL LETTER E WITH ACUTE}", False),
+        (5, False),
+    ],
+)
+def test_an_address_that_a_person_is_sent_to_is_a_plain_one(url: Json, passed_on: bool) -> None:
+    """What a homeserver says of where to approve something is shown if it hides nothing."""
+    asked: JsonObject = {"flows": [{"stages": ["s"]}], "params": {"s": {"url": url}}}
+    assert Challenge.of(asked).url == (url if passed_on else "")
 
 
 async def test_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
