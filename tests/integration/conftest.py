@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One real homeserver for the whole session; users and rooms are new for every test."""
 
-import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from tests.harness.browser import Page, browser, find_chromium
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy
 from tests.integration.agent import Agent, invited_agent
+from tests.integration.hosts import started
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +99,12 @@ async def room(operator: Operator, bot: Account) -> str:
 
 
 @pytest.fixture
+async def rooms(operator: Operator, bot: Account) -> list[str]:
+    """Make two encrypted rooms with the bot invited; the first is the dedicated one."""
+    return [await operator.create_room(invite=[bot.user_id]) for _ in range(2)]
+
+
+@pytest.fixture
 async def agent(
     synapse: Synapse, bot: Account, operator: Operator, tmp_path: Path
 ) -> AsyncIterator[Agent]:
@@ -109,28 +114,12 @@ async def agent(
     await agent.stop()
 
 
-@asynccontextmanager
-async def _started(
-    homeserver: str, bot: Account, operator: Operator, room: str, directory: Path
-) -> AsyncGenerator[Host]:
-    with Host(
-        directory / "host",
-        homeserver=homeserver,
-        bot=bot,
-        operators={operator.user_id: operator.master_key},
-        rooms=[room],
-    ) as made:
-        await asyncio.to_thread(made.start)
-        await operator.wait_member(room, bot.user_id)
-        yield made
-
-
 @pytest.fixture
 async def host(
     synapse: Synapse, bot: Account, operator: Operator, room: str, directory: Path
 ) -> AsyncIterator[Host]:
     """Start a host whose agent was invited to its room, and is there."""
-    async with _started(synapse.url, bot, operator, room, directory) as made:
+    async with started(synapse.url, bot, operator, [room], directory) as made:
         yield made
 
 
@@ -146,6 +135,6 @@ async def behind(
     proxy: Proxy, bot: Account, operator: Operator, room: str, directory: Path
 ) -> AsyncIterator[Host]:
     """Start a host that hears its homeserver through the proxy only, and has answered a command."""
-    async with _started(proxy.url, bot, operator, room, directory) as made:
+    async with started(proxy.url, bot, operator, [room], directory) as made:
         await operator.answer_to(await operator.send_text(room, "$ true"))
         yield made

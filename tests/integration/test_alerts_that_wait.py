@@ -12,6 +12,7 @@ import pytest
 from tests.harness import Account, Operator
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy
+from tests.integration.hosts import started
 from tests.integration.test_end_to_end import until
 
 type NewOperator = Callable[..., Awaitable[Operator]]
@@ -20,26 +21,11 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separat
 
 
 @pytest.fixture
-async def rooms(operator: Operator, bot: Account) -> list[str]:
-    """Make two encrypted rooms with the bot invited; the first is the dedicated one."""
-    return [await operator.create_room(invite=[bot.user_id]) for _ in range(2)]
-
-
-@pytest.fixture
 async def host(
     proxy: Proxy, bot: Account, operator: Operator, rooms: list[str], directory: Path
 ) -> AsyncIterator[Host]:
     """Start a host whose bot is in both rooms, and hears of them through the proxy only."""
-    with Host(
-        directory / "host",
-        homeserver=proxy.url,
-        bot=bot,
-        operators={operator.user_id: operator.master_key},
-        rooms=rooms,
-    ) as made:
-        await asyncio.to_thread(made.start)
-        for room in rooms:
-            await operator.wait_member(room, bot.user_id)
+    async with started(proxy.url, bot, operator, rooms, directory) as made:
         yield made
 
 

@@ -3,7 +3,6 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.harness import Account, Operator, Synapse
 from tests.harness.host import Host
+from tests.integration.hosts import started
 from tibet_nc_protocol.records import Intent
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to separate the uids")
@@ -19,29 +19,12 @@ type NewOperator = Callable[..., Awaitable[Operator]]
 
 
 @pytest.fixture
-async def rooms(operator: Operator, bot: Account) -> list[str]:
-    """Make two encrypted rooms with the bot invited; the first is the dedicated one."""
-    return [await operator.create_room(invite=[bot.user_id]) for _ in range(2)]
-
-
-@pytest.fixture
 async def host(
-    synapse: Synapse, bot: Account, operator: Operator, rooms: list[str]
+    synapse: Synapse, bot: Account, operator: Operator, rooms: list[str], directory: Path
 ) -> AsyncIterator[Host]:
     """Start a host whose bot is in both rooms."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
-        Path(name).chmod(0o755)
-        with Host(
-            Path(name) / "host",
-            homeserver=synapse.url,
-            bot=bot,
-            operators={operator.user_id: operator.master_key},
-            rooms=rooms,
-        ) as made:
-            await asyncio.to_thread(made.start)
-            for room in rooms:
-                await operator.wait_member(room, bot.user_id)
-            yield made
+    async with started(synapse.url, bot, operator, rooms, directory) as made:
+        yield made
 
 
 async def test_nothing_runs_and_nothing_is_said_in_company(
