@@ -110,7 +110,7 @@ class AuditSection(_Section, frozen=True, kw_only=True):
     recording_bytes: Positive = 64 * 1024**2
     checkpoint_records: Annotated[int, Meta(ge=10, le=EXACT_INTEGER)] = 100
     checkpoint_s: Positive = 900
-    segment_bytes: Annotated[int, Meta(ge=4096, le=EXACT_INTEGER)] = 1024**2
+    segment_bytes: Annotated[int, Meta(ge=4096, le=EXACT_INTEGER)] = 2 * 1024**2
 
 
 class RecordingsSection(_Section, frozen=True, kw_only=True):
