@@ -18,6 +18,13 @@ from tibet_nc_agent.pauses import Pauses
 
 WAIT_SECONDS: Final = 60.0
 
+REFUSALS: Final[tuple[tuple[int, dict[str, object]], ...]] = (
+    (403, {"errcode": "M_FORBIDDEN"}),
+    (401, {"flows": [], "session": "s"}),
+    (413, {"errcode": "M_TOO_LARGE"}),
+)
+"""Answers, status and body, by which a homeserver refuses for good whatever it was asked."""
+
 
 class Agent:
     """A :class:`Matrix` whose batches are collected; ``token`` is what a caller would save.

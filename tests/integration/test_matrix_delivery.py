@@ -16,7 +16,7 @@ import pytest
 from tests.harness import Operator, Synapse
 from tests.harness.proxy import Proxy
 from tests.integration import forge
-from tests.integration.agent import WAIT_SECONDS, Agent
+from tests.integration.agent import REFUSALS, WAIT_SECONDS, Agent
 from tibet_nc_agent import matrix, sync
 from tibet_nc_agent.event import KeysChanged, Missed, Replayed, TextMessage, Undecryptable
 from tibet_nc_agent.homeserver import quoted
@@ -157,14 +157,7 @@ async def test_rate_limit_is_honoured(operator: Operator, agent: Agent, synapse:
     assert bodies == ["0", "1", "2", "3"]
 
 
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (403, {"errcode": "M_FORBIDDEN"}),
-        (401, {"flows": [], "session": "s"}),
-        (413, {"errcode": "M_TOO_LARGE"}),
-    ],
-)
+@pytest.mark.parametrize(("status", "body"), REFUSALS)
 async def test_failed_key_share_blocks_nothing(
     operator: Operator, agent: Agent, status: int, body: dict[str, object]
 ) -> None:

@@ -15,7 +15,7 @@ from tests.agent.link import finished, running
 from tests.harness import Operator, Seen
 from tests.harness.pins import write_pins
 from tests.harness.proxy import Proxy
-from tests.integration.agent import Agent
+from tests.integration.agent import REFUSALS, Agent
 from tibet_nc_agent import keyring, spool
 from tibet_nc_agent.airlock import Rules
 from tibet_nc_agent.desk import Desk
@@ -114,14 +114,7 @@ async def test_an_answer_that_the_homeserver_finds_too_large_is_replaced(
     assert "the agent failed over this message (TooLarge)" in answer.body
 
 
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (403, {"errcode": "M_FORBIDDEN"}),
-        (401, {"flows": [], "session": "s"}),
-        (413, {"errcode": "M_TOO_LARGE"}),
-    ],
-)
+@pytest.mark.parametrize(("status", "body"), REFUSALS)
 async def test_what_the_homeserver_does_not_tell_of_a_sender_is_answered(
     agent: Agent,
     operator: Operator,
