@@ -106,8 +106,7 @@ func earliest(file *lines, anchor spot, found *finding, c *chain) (*finding, err
 
 // unsigned returns the first record from a spot on, up to a number, that isn't signed with a key.
 func unsigned(file *lines, from spot, until uint64, key ed25519.PublicKey) (*finding, error) {
-	again := &lines{file: file.file, buffer: make([]byte, len(file.buffer)), begin: 1, end: 1}
-	again.skip(from.position)
+	again := file.again(from.position)
 	var r record
 	for here := from; here.record < until; here.record++ {
 		leaf, err := again.next()
