@@ -73,6 +73,41 @@ async def test_an_alert_that_waits_outlives_the_agent(
     assert [len(host.alerts(what)) for what, _ in told] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("heard", [False, True], ids=["unheard", "heard"])
+async def test_a_notice_that_waits_outlives_the_agent(
+    host: Host, proxy: Proxy, operator: Operator, rooms: list[str], *, heard: bool
+) -> None:
+    """Recorded, and the agent killed while it tells the room: the room is told once, all the same.
+
+    The homeserver had the notice by then, or hadn't.
+    """
+    room, reached, over = rooms[1], asyncio.Event(), asyncio.Event()
+
+    async def never(body: dict[str, Any]) -> dict[str, Any]:
+        reached.set()
+        await over.wait()
+        return {**body, "late": True}
+
+    if heard:
+        proxy.rewrite("/send/m.room.encrypted", never)
+    else:
+        proxy.refuse("/send/m.room.encrypted", status=500, body={}, times=1000)
+    await operator.send_unencrypted(room, {"msgtype": "m.text", "body": "hello"})
+    await until(lambda: bool(host.alerts("plaintext")))
+    await (reached.wait() if heard else proxy.reached("/send/m.room.encrypted"))
+    host.agent.kill()
+    proxy.pass_all()
+    over.set()
+    await asyncio.to_thread(host.start_agent)
+    await operator.wait(lambda seen: "was not encrypted" in seen.body)
+    await operator.answer_to(await operator.send_text(room, "$ true"))
+    await asyncio.to_thread(host.agent.stop)
+    await asyncio.to_thread(host.start_agent)  # nothing is owed any more
+    await operator.answer_to(await operator.send_text(room, "$ true"))
+    assert len([seen for seen in operator.events if "was not encrypted" in seen.body]) == 1
+    assert len(host.alerts("plaintext")) == 1
+
+
 def leaving_out(room: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a change that leaves what is new in a room out of a sync, to be asked for."""
 

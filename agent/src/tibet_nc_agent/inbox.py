@@ -20,8 +20,8 @@ The life of an event
    under that id is not new.
 
 Beside that it keeps the news that the executor must record and has not recorded yet: they come with
-a batch, and are forgotten when they are recorded. A crash between the two may have one recorded
-twice.
+a batch, and are forgotten when they are recorded; what the room is to be told of one is kept in its
+place until it was. A crash between record and note may have one recorded twice.
 
 What a step stores is on disk when it returns, but for 1 and 2. Calls must not overlap; they may
 come from different threads.
@@ -151,10 +151,12 @@ class Inbox:
         with self._database.transaction() as run:
             run.execute(_NOTE, (note.key, note.content))
 
-    def recorded(self, note: Note) -> None:
-        """Forget a piece of news."""
+    def recorded(self, note: Note, then: Note | None = None) -> None:
+        """Forget a piece of news, and keep in its place what is to be done ``then``."""
         with self._database.transaction() as run:
             run.execute("DELETE FROM news WHERE key = ?", (note.key,))
+            if then is not None:
+                run.execute(_NOTE, (then.key, then.content))
 
     def news(self) -> list[Note]:
         """Return the news that are not recorded, in the order in which they came."""

@@ -3,7 +3,8 @@
 
 An auditor must know of the parts that touch who may read or command, so those go into the chain.
 They wait in the inbox until the executor has recorded them; what it doesn't take, the next start
-of the agent asks for again.
+of the agent asks for again. What the room is to be told of one waits there then, and is told under
+one transaction id, so that it comes once.
 """
 
 import asyncio
@@ -58,6 +59,13 @@ class NotVerified(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     detail: str
 
 
+class Telling(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What a room is to be told of a piece of news that is recorded."""
+
+    room_id: str
+    lines: tuple[str, ...]
+
+
 type _Noted = (
     MemberAdded
     | MemberRemoved
@@ -66,6 +74,7 @@ type _Noted = (
     | Replayed
     | RoomReplaced
     | RoomUnencrypted
+    | Telling
     | TextMessage
 )
 
@@ -103,9 +112,9 @@ class News:
                 pass
             case _:
                 return None
-        return Note(key=secrets.token_hex(16), content=msgspec.json.encode(event))
+        return _note(event)
 
-    def noted(self, note: Note) -> Incoming | NotVerified:
+    def noted(self, note: Note) -> Incoming | NotVerified | Telling:
         """Return the news in a note of an agent before this one; raises InboxError."""
         try:
             event = _NOTED.decode(note.content)
@@ -115,7 +124,7 @@ class News:
             self._plain_in.add(event.room_id)
         return event
 
-    async def take(self, event: Incoming | NotVerified, note: Note | None) -> None:
+    async def take(self, event: Incoming | NotVerified | Telling, note: Note | None) -> None:
         """Do what a piece of news asks for; raises TokenRevoked and InboxError.
 
         What it asks to be recorded is kept in ``note`` until it is.
@@ -159,6 +168,8 @@ class News:
                     sender=sender,
                     event=event_id,
                 )
+            case Telling() if note is not None:
+                await self._tell(event, note)
             case NotVerified(room_id=room_id, user_id=user):
                 await self._record(note, "verification", event.detail, room=room_id, sender=user)
             case _ if note is not None:  # of somebody who may be here by now
@@ -229,19 +240,26 @@ class News:
         room: str,
         sender: str | None = None,
         event: str | None = None,
+        lines: tuple[str, ...] = (),
     ) -> None:
-        """Have the executor record a piece of news, and forget it then."""
+        """Have the executor record a piece of news, forget it then, and tell the room the lines."""
         desk = self._desk
+        telling = Telling(room_id=room, lines=lines)
+        untold = _note(telling) if lines else None
         answer = await desk.alert(what, detail, room=room, sender=sender, event=event)
         if note is not None and isinstance(answer, Recorded):
-            await desk.disk(desk.inbox.recorded, note)
+            await desk.disk(desk.inbox.recorded, note, untold)
+        if untold is not None:
+            await self._tell(telling, untold)
 
     async def _arrived(self, note: Note | None, room_id: str, user_id: str) -> None:
         """Tell that somebody has come who may be here."""
         standing = self._desk.operators.standing(user_id)
         log.info("%s: %s joined (%s)", room_id, user_id, standing.value)
-        await self._record(note, "member", f"joined: {user_id}", room=room_id, sender=user_id)
-        await self._tell(room_id, f"{one_line(user_id)} is here now: {_MAY[standing]}")
+        here = f"{one_line(user_id)} is here now: {_MAY[standing]}"
+        await self._record(
+            note, "member", f"joined: {user_id}", room=room_id, sender=user_id, lines=(here,)
+        )
 
     async def _plain(self, note: Note, message: TextMessage) -> None:
         """Tell that something was said in plain text where all is encrypted."""
@@ -254,16 +272,18 @@ class News:
             room=room_id,
             event=message.event_id,
             sender=message.sender,
-        )
-        await self._tell(
-            room_id,
-            f"a message in the name of {one_line(message.sender)} was not encrypted: the "
-            "homeserver can have made it up; such a message is never run",
+            lines=(
+                f"a message in the name of {one_line(message.sender)} was not encrypted: the "
+                "homeserver can have made it up; such a message is never run",
+            ),
         )
 
-    async def _tell(self, room_id: str, *lines: str) -> None:
-        notice = self._desk.answerer.told(None, *map(Part, lines), final=False)
-        await self._desk.outbox.mention(room_id, notice, secrets.token_hex(16))
+    async def _tell(self, telling: Telling, note: Note) -> None:
+        """Tell a room once, and forget that it is to be told."""
+        desk = self._desk
+        notice = desk.answerer.told(None, *map(Part, telling.lines), final=False)
+        await desk.outbox.mention(telling.room_id, notice, note.key)
+        await desk.disk(desk.inbox.recorded, note)
 
     async def not_verified(self, room_id: str, user_id: str, detail: str) -> None:
         """Record that a verification ended as it does when somebody is in between."""
@@ -302,9 +322,17 @@ class News:
 
     async def _missed(self, note: Note | None, room_id: str) -> None:
         log.error("%s: the homeserver left messages out; they were not seen", room_id)
-        await self._record(note, "gap", "the homeserver left messages out", room=room_id)
-        await self._tell(
-            room_id,
-            "the homeserver left messages out, and no command in them was run",
-            "next: whatever has no answer by now, send it again",
+        await self._record(
+            note,
+            "gap",
+            "the homeserver left messages out",
+            room=room_id,
+            lines=(
+                "the homeserver left messages out, and no command in them was run",
+                "next: whatever has no answer by now, send it again",
+            ),
         )
+
+
+def _note(event: Incoming | NotVerified | Telling) -> Note:
+    return Note(key=secrets.token_hex(16), content=msgspec.json.encode(event))

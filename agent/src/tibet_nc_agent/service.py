@@ -33,7 +33,7 @@ from tibet_nc_agent.exchange import Exchanges
 from tibet_nc_agent.homeserver import LONGEST_WAIT_SECONDS
 from tibet_nc_agent.inbox import InboxError, Item, Waiting
 from tibet_nc_agent.lanes import Lanes
-from tibet_nc_agent.news import News, NotVerified
+from tibet_nc_agent.news import News, NotVerified, Telling
 from tibet_nc_agent.supervision import Supervisor
 from tibet_nc_agent.units import counted
 from tibet_nc_agent.verification import Scene
@@ -130,7 +130,10 @@ class Service:
             await desk.disk(desk.inbox.secure)
 
     async def _take(
-        self, group: asyncio.TaskGroup, batch: Batch, kept: Sequence[Incoming | NotVerified]
+        self,
+        group: asyncio.TaskGroup,
+        batch: Batch,
+        kept: Sequence[Incoming | NotVerified | Telling],
     ) -> list[asyncio.Task[None]]:
         """Store a batch, then start what it asks for; return that.
 
