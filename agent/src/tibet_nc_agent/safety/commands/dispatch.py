@@ -22,6 +22,7 @@ from tibet_nc_agent.safety.commands import (
     processes,
     search,
     shells,
+    sockets,
     text,
     wrappers,
 )
@@ -53,6 +54,7 @@ HANDLERS: dict[str, Handler] = {
     **archives.HANDLERS,
     **downloads.HANDLERS,
     **processes.HANDLERS,
+    **sockets.HANDLERS,
     **escapes.HANDLERS,
     **hosts.HANDLERS,
     **debuggers.HANDLERS,

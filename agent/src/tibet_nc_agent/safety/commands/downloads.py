@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Programs that fetch: their output is tainted, and so are the files that they write."""
 
-import itertools
 import re
 
 from tibet_nc_agent.safety.call import Call
@@ -35,8 +34,6 @@ _DIRECTORY = {
     "aria2c": ("-d", "--dir"),
 }
 _FILTER = re.compile(r"--(?:[a-z]+-)+filter|--setup")
-_SHELL_OPTION = re.compile(r"-[46bdklntuvz]*[ec]|--(?:exec|sh-exec|lua-exec)")
-_SOCAT_PROGRAM = re.compile(r"(?i)(?:EXEC|SYSTEM|SHELL):\"?([^,\"]*)")
 _GIT_PROGRAM = re.compile(
     r"(?:alias\.[\w.-]+=!|core\.(?:pager|editor|sshCommand|fsmonitor|hooksPath|askPass)=|"
     r"pager\.\w+=|"
@@ -127,23 +124,6 @@ def _output_letter(name: str) -> re.Pattern[str]:
     return _OUTPUT_LETTER.get(name, _ANY_OUTPUT_LETTER)
 
 
-def connect(call: Call) -> Stream:
-    """`nc`, `socat`: what they read comes from the network; they can start a shell."""
-    programs = [
-        found.group(1).strip("'\"") for found in map(_SOCAT_PROGRAM.search, call.words) if found
-    ]
-    if call.name != "socat":
-        programs = [
-            following
-            for word, following in itertools.pairwise(call.words)
-            if _SHELL_OPTION.fullmatch(word)
-        ]
-    for program in programs:
-        peer = Stream(downloaded=True)
-        call.tell_shell(program, peer)
-    return Stream(downloaded=True, producer=call.name)
-
-
 def remote_copy(call: Call) -> Stream:
     """`scp`, `sftp`: a remote source makes the local copy a download."""
     typed = call.stdin.known if call.stdin is not None else None
@@ -232,11 +212,6 @@ def _git_directory(call: Call) -> str | None:
 
 
 HANDLERS: Handlers = {
-    "nc": connect,
-    "ncat": connect,
-    "netcat": connect,
-    "socat": connect,
-    "telnet": connect,
     "scp": remote_copy,
     "sftp": remote_copy,
     "git": git,
