@@ -7,7 +7,7 @@ from functools import lru_cache
 from tibet_nc_agent.safety import limits
 from tibet_nc_agent.safety.call import CLUSTER, Call
 from tibet_nc_agent.safety.marks import UNKNOWN, activate, plain, settle
-from tibet_nc_agent.safety.paths import resolve
+from tibet_nc_agent.safety.paths import is_in_download, resolve
 from tibet_nc_agent.safety.patterns import PatternSet, pattern_set
 from tibet_nc_agent.safety.rules.model import Level, Rule, Rules
 from tibet_nc_agent.safety.sql import may_change, statements
@@ -88,6 +88,8 @@ def _decision(rule: Rule, call: Call, operands: tuple[Field, ...]) -> Decision |
         return None
     if rule.downloaded and not _reads_download(call):
         return None
+    if rule.fetched and not _is_in_fetched(call):
+        return None
     certain = True
     if rule.verbs:
         found, certain, operands = _verb(rule.verbs, operands)
@@ -125,6 +127,16 @@ def _reads_download(call: Call) -> bool:
         or (field.stream is not None and field.stream.downloaded)
         or (resolve(field.text, call.state) or "") in call.state.downloaded
         for field in call.arguments
+    )
+
+
+def _is_in_fetched(call: Call) -> bool:
+    """Whether it works in, or on a path of, a tree that was fetched in the same line."""
+    return (
+        call.state.cwd_downloaded
+        or "." in call.state.downloaded
+        or _reads_download(call)
+        or any(is_in_download(field.text, call.state) for field in call.arguments)
     )
 
 

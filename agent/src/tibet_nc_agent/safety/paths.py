@@ -79,6 +79,19 @@ def known_as(text: str, state: State) -> str:
     return plain(resolve(text, state) or "")
 
 
+def is_in_download(text: str, state: State) -> bool:
+    """Whether a path lies in a tree that was cloned or unpacked in the same command.
+
+    Where programs are installed to, an absolute path is taken for the program that is meant.
+    """
+    path = known_as(text, state)
+    if text.startswith(("/usr/", "/bin/", "/opt/")):
+        return False
+    if not text.startswith("/") and (state.cwd_downloaded or "." in state.downloaded):
+        return True
+    return any(path.startswith(f"{name}/") for name in state.downloaded if name)
+
+
 def made(text: str, state: State) -> str:
     """Return the file of the same line that a path names or may name, else the path itself."""
     path = resolve(text, state)

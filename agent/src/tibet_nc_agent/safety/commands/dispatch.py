@@ -36,7 +36,7 @@ from tibet_nc_agent.safety.commands.handler import Handler
 from tibet_nc_agent.safety.commands.quoting import quoted
 from tibet_nc_agent.safety.grammar.nodes import Command
 from tibet_nc_agent.safety.marks import UNKNOWN, is_glob, is_unknown, matching, plain, shown
-from tibet_nc_agent.safety.paths import made
+from tibet_nc_agent.safety.paths import is_in_download, made
 from tibet_nc_agent.safety.policy import Policy
 from tibet_nc_agent.safety.state import Context, State
 from tibet_nc_agent.safety.values import COMMAND, Field, Stream, positional, through
@@ -284,7 +284,7 @@ def _run_path(
         return dispatch(walk, "service", service, state, stdin)
     if _is_system_program(first.text, path):
         return dispatch(walk, _usual_name(walk.policy, base), fields, state, stdin)
-    if shells.is_in_download(first.text, state):
+    if is_in_download(first.text, state):
         reason = "runs a program of a tree that was downloaded in the same command"
         walk.report(Decision.NEEDS_APPROVAL, Family.PIPE_TO_SHELL, reason, span, state)
     if base in _dangerous(walk.policy) and base not in walk.policy.shells:

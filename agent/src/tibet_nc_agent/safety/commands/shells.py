@@ -10,8 +10,8 @@ from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.commands.wrappers import run_quoted_words
 from tibet_nc_agent.safety.marks import UNKNOWN
-from tibet_nc_agent.safety.paths import STANDARD_INPUT, known_as, made
-from tibet_nc_agent.safety.state import OTHER_SYNTAX, State
+from tibet_nc_agent.safety.paths import STANDARD_INPUT, is_in_download, known_as, made
+from tibet_nc_agent.safety.state import OTHER_SYNTAX
 from tibet_nc_agent.safety.values import COMMAND, EMPTY, TERMINAL, Field, Stream, positional
 from tibet_nc_agent.safety.verdict import Family
 
@@ -131,19 +131,6 @@ def run_parts(call: Call) -> Stream:
         for file in sorted(inside | {f"{folder}/program"}):  # of a tree that was fetched, any
             call.walk.run([directory.with_text(file)], call.state.copy(), call.stdin)
     return COMMAND
-
-
-def is_in_download(text: str, state: State) -> bool:
-    """Whether a path lies in a tree that was cloned or unpacked in the same command.
-
-    Where programs are installed to, an absolute path is taken for the program that is meant.
-    """
-    path = known_as(text, state)
-    if text.startswith(("/usr/", "/bin/", "/opt/")):
-        return False
-    if not text.startswith("/") and (state.cwd_downloaded or "." in state.downloaded):
-        return True
-    return any(path.startswith(f"{name}/") for name in state.downloaded if name)
 
 
 def evaluate(call: Call) -> Stream:

@@ -63,6 +63,7 @@ class Rule(Struct, frozen=True, kw_only=True, rename="kebab"):
     least_operands: int = 0
     exact_operands: int = -1
     downloaded: bool = False  # only with input or a file that comes from the network
+    fetched: bool = False  # only in, or with a path of, a tree that the same line has fetched
     piped: bool = False  # only with input from a pipe, a file or a here-document
 
 
