@@ -26,7 +26,7 @@ from tibet_nc_agent.safety.marks import (
     plain,
     shown,
 )
-from tibet_nc_agent.safety.patterns import pattern_set
+from tibet_nc_agent.safety.patterns import PatternSet, pattern_set
 from tibet_nc_agent.safety.rules.model import Level, Paths
 from tibet_nc_agent.safety.state import State
 
@@ -140,6 +140,7 @@ class PathLevels:
         )
         self._harmless_devices = pattern_set(paths.harmless_devices)
         self._secret = pattern_set(paths.secret)
+        self._secret_trees = pattern_set(paths.secret_trees)
         self._program = pattern_set(paths.program)
         self._cleared_freely = frozenset(paths.cleared_freely)
 
@@ -165,12 +166,11 @@ class PathLevels:
 
     def is_secret(self, text: str, state: State) -> bool:
         """Whether reading the file gives away a credential; relative names as if from the home."""
-        path = resolve(text, state)
-        if path is None:
-            return False
-        if not path.startswith("/"):
-            return not is_glob(path) and f"{state.home}/{path}" in self._secret
-        return self._secret.may_contain(path) or plain(path) in self._secret
+        return _may_be(text, state, self._secret)
+
+    def is_secret_tree(self, text: str, state: State) -> bool:
+        """Whether that is a directory of credentials; relative names as if from the home."""
+        return _may_be(text.rstrip("/"), state, self._secret_trees)
 
     def _relative(self, path: str, state: State) -> Level:
         parts = path.split("/")
@@ -265,6 +265,15 @@ class PathLevels:
     def _spans_system(self, parts: list[str]) -> bool:
         names_system = bool(matching(parts[0], self._top))
         return names_system and all(not is_glob(part) or STAR in part for part in parts[1:])
+
+
+def _may_be(text: str, state: State, patterns: PatternSet) -> bool:
+    path = resolve(text, state)
+    if path is None:
+        return False
+    if not path.startswith("/"):
+        return not is_glob(path) and f"{state.home}/{path}" in patterns
+    return patterns.may_contain(path) or plain(path) in patterns
 
 
 @lru_cache(maxsize=8)

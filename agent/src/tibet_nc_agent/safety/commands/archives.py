@@ -6,6 +6,7 @@ import re
 from msgspec import Struct
 
 from tibet_nc_agent.safety.call import Call
+from tibet_nc_agent.safety.commands.credentials import judge_copied
 from tibet_nc_agent.safety.commands.downloads import remember_copies
 from tibet_nc_agent.safety.commands.files import TREES
 from tibet_nc_agent.safety.commands.handler import Handlers
@@ -87,18 +88,19 @@ def unpack(call: Call) -> Stream:
     for program in tar.of("IF"):
         call.tell_shell(program.text)
     directories = _directories(tar)
+    packed = [
+        field.with_text(_joined(directory, field.text))
+        for field in tar.operands
+        for directory in directories or [""]
+    ]
     if call.has("--remove-files"):
-        packed = [
-            field.with_text(_joined(directory, field.text))
-            for field in tar.operands
-            for directory in directories or [""]
-        ]
         judge_removal(call, packed, "tar removes", recursive=True)
     if "x" in tar.letters:
         named = (word.partition("=")[2] for word in call.words if word.startswith(_TOP_LEVEL))
         for directory in directories or [next(named, "")]:
             _unpack_into(call, directory)
     elif any(letter in tar.letters for letter in "cruA"):
+        judge_copied(call, packed)
         for archive in tar.of("f"):
             judge_write(call.walk, archive, call.state, call.span, "tar writes to")
     return through(call.stdin)

@@ -26,6 +26,7 @@ from tibet_nc_agent.safety.commands import (
     text,
     wrappers,
 )
+from tibet_nc_agent.safety.commands.credentials import judge_credentials, judge_hashes
 from tibet_nc_agent.safety.commands.given import (
     judge_given,
     judge_named,
@@ -53,8 +54,8 @@ HANDLERS: dict[str, Handler] = {
     **files.HANDLERS,
     **archives.HANDLERS,
     **downloads.HANDLERS,
-    **processes.HANDLERS,
     **sockets.HANDLERS,
+    **processes.HANDLERS,
     **escapes.HANDLERS,
     **hosts.HANDLERS,
     **debuggers.HANDLERS,
@@ -69,7 +70,6 @@ _GNU = frozenset(
         *("env", "find", "nice", "nohup", "tar", "xargs"),
     ]
 )
-_PATTERN_FIRST = frozenset(["grep", "egrep", "fgrep", "zgrep", "rg", "ag", "sed", "awk", "gawk"])
 _VERSIONED_SHELL = re.compile(r"(?:bash|zsh|ksh|dash)-?[\d.]+")
 _SIGIL = re.compile(r"^(?:[=^]|e:)")  # in zsh, nushell and elvish: the program of this name
 _VARIANT = re.compile(
@@ -93,8 +93,6 @@ _SYSTEM_DIRECTORIES = frozenset(
     ]
 )
 _PROGRAM_PATH = re.compile(r"(?:[\w-]*=)?/(?:usr/)?(?:local/)?s?bin/([\w.-]+)")
-_HASHES = re.compile(r"(?:^|=)/etc/(?:g?shadow-?|master\.passwd)$")
-_LABELLERS = frozenset(["restorecon", "setfiles", "pwck", "grpck", "inotifywait", "matchpathcon"])
 _COMPLETIONS = frozenset(["completion", "completions", "autocomplete", "gen-completion"])
 _SEARCHES = frozenset(["find", "fd", "ls"])
 _ENDLESS_OPTION = re.compile(r"-[a-zA-Z]{1000}")
@@ -347,7 +345,7 @@ def dispatch(
     if base not in policy.data:
         judge_named(call)
     if base in policy.readers or (base in policy.containers and "cp" in words[:2]):
-        _judge_secrets(call, policy)
+        judge_credentials(call)
     output = _judge(call, walk)
     if output is None:
         output = through(stdin)
@@ -379,7 +377,7 @@ def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
         escapes.judge_editor_escapes(call)
     elif base not in policy.data:
         _judge_hidden_program(call, policy)
-        _judge_hashes(call)
+        judge_hashes(call)
         judge_told(call, policy, begins)
     return None
 
@@ -414,31 +412,6 @@ def _begins_command(policy: Policy, name: str) -> bool:
     """Whether a word is the name of a program that is judged."""
     names = (policy.matcher, policy.shells, policy.wrappers, HANDLERS)
     return any(name in known for known in names)
-
-
-def _judge_secrets(call: Call, policy: Policy) -> None:
-    fields = call.arguments
-    if call.name in _PATTERN_FIRST and fields and not call.words[0].startswith("-"):
-        fields = fields[1:]
-    for field in fields:
-        text = field.text.rpartition("@")[2] if field.text.startswith("@") else field.text
-        text = text.partition("=")[2] if "=/" in text or "=@/" in text else text
-        name = text.removeprefix("@").removeprefix("file://")
-        if policy.levels.is_secret(name, call.state):
-            call.walk.report(
-                Decision.NEEDS_APPROVAL,
-                Family.USERS,
-                f"{call.name} reads the credentials in {shown(name)}",
-                (field.start, field.end),
-                call.state,
-            )
-
-
-def _judge_hashes(call: Call) -> None:
-    """Report any program that is given the file of password hashes."""
-    for field in call.arguments if call.name not in _LABELLERS else ():
-        if _HASHES.search(made(field.text.lstrip("@"), call.state)):
-            call.ask(Family.USERS, f"{call.name} reads the password hashes in {field.plain}")
 
 
 def _judge_hidden_program(call: Call, policy: Policy) -> None:

@@ -166,6 +166,7 @@ class Paths(Struct, frozen=True, kw_only=True, rename="kebab"):
     log: tuple[str, ...]
     control: tuple[str, ...]
     secret: tuple[str, ...]
+    secret_trees: tuple[str, ...]  # directories of nothing else
     harmless_devices: tuple[str, ...]
     network: tuple[str, ...]
     program: tuple[str, ...]
