@@ -5,6 +5,8 @@ import subprocess
 from importlib.metadata import requires, version
 from pathlib import Path
 
+import pytest
+
 import tibet_nc_agent
 import tibet_nc_audit
 import tibet_nc_executor
@@ -23,9 +25,13 @@ def test_all_parts_have_one_version_and_want_it_of_each_other() -> None:
         assert wanted == [f"tibet-nc-protocol=={own}"]
 
 
-def test_a_daemon_does_not_carry_what_it_does_not_use() -> None:
-    """The executor's start imports neither mail nor archives, which cost it half a megabyte."""
-    python = ROOT / ".venv/executor/bin/python"
-    code = "import sys, tibet_nc_executor.service; print({'email', 'zipfile'} & sys.modules.keys())"
+UNUSED = {"executor": {"email", "zipfile"}, "agent": {"cffi", "pycparser"}}
+
+
+@pytest.mark.parametrize("part", UNUSED)
+def test_a_daemon_does_not_carry_what_it_does_not_use(part: str) -> None:
+    """The executor's start imports neither mail nor archives, the agent's no parser of C."""
+    python = ROOT / f".venv/{part}/bin/python"
+    code = f"import sys, tibet_nc_{part}.service; print({UNUSED[part]} & sys.modules.keys())"
     done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

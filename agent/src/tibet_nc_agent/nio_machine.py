@@ -11,22 +11,13 @@ ever; the unsigned part of device keys taken for sound.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, Self
+from types import ModuleType
+from typing import Any, Final, Self, cast
 
-from nio.crypto import InboundGroupSession, Olm, OlmDevice
-from nio.crypto.attachments import encrypted_attachment_generator
-from nio.events import OlmEvent, ToDeviceEvent
-from nio.exceptions import EncryptionError, OlmTrustError
-from nio.responses import (
-    KeysClaimResponse,
-    KeysQueryResponse,
-    KeysUploadResponse,
-    ToDeviceResponse,
-)
-from nio.store import SqliteStore
 from peewee import PeeweeException
 
 from tibet_nc_agent.canonical import JsonObject, as_object, as_text
@@ -36,6 +27,26 @@ from tibet_nc_agent.matrix_errors import SendError, StoreDamaged, start_anew
 from tibet_nc_agent.olm_messages import SIGNED_CURVE25519
 from tibet_nc_agent.statedatabase import CACHE, unwritable
 from tibet_nc_agent.statefile import make_private
+
+# Where there is cffi, nio's pycryptodome has it parse C declarations, a tenth of the agent's start;
+# where there is none (which is how imports take None) it uses ctypes for the same.
+_modules = cast("dict[str, ModuleType | None]", sys.modules)
+_hides = _modules.setdefault("cffi", None) is None
+try:
+    from nio.crypto import InboundGroupSession, Olm, OlmDevice
+    from nio.crypto.attachments import encrypted_attachment_generator
+    from nio.events import OlmEvent, ToDeviceEvent
+    from nio.exceptions import EncryptionError, OlmTrustError
+    from nio.responses import (
+        KeysClaimResponse,
+        KeysQueryResponse,
+        KeysUploadResponse,
+        ToDeviceResponse,
+    )
+    from nio.store import SqliteStore
+finally:
+    if _hides:
+        del _modules["cffi"]
 
 DATABASE: Final = "olm.db"
 
