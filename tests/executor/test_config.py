@@ -42,6 +42,15 @@ def fault(folder: Path, text: str, **environment: str) -> str:
             GOOD + '[host]\n"a\\nb" = 5\n',
             ": host.a\\nb: no such setting; right would be one of name",
         ),
+        (
+            GOOD + '[shell]\n"a` - at `$.b" = 5\n',
+            ": shell.a` - at `$.b: no such setting; right would be one of user",
+        ),
+        ('"a` - at `$.b" = 5\n', ": a` - at `$.b: no such setting; right would be one of [agent]"),
+        (
+            GOOD + '[audit]\ncommand_text = "a` - at `$.b"\n',
+            ": audit.command_text: Invalid enum value 'a` - at `$.b'; right would be",
+        ),
         (GOOD + '[shell]\nidle_s = "5"\n', ": shell.idle_s: Expected `int`"),
         (GOOD + "[shell]\nidle_s = 0\n", ": shell.idle_s: Expected `int` >= 1"),
         (GOOD + "[shell]\nrows = 501\n", ": shell.rows: Expected `int` <= 500"),
@@ -58,6 +67,7 @@ def fault(folder: Path, text: str, **environment: str) -> str:
         (GOOD + "operators = []\n", ": policy.operators: Expected `array` of length >= 1"),
         ("policy = 5\n", ": policy: Expected `object`, got `int`"),
         ("a = " + 5000 * "[", ": not TOML: "),
+        ("a = " + 5000 * "9", ": not TOML: "),
         (GOOD + "timebox_s = 3601\n", ": policy.timebox_s: Expected `int` <= 3600"),
         (GOOD + '[state]\ndirectory = "state"\n', ": state.directory: not of the right form"),
         (GOOD + '[state]\ndirectory = ""\n', ": state.directory: not of the right form"),

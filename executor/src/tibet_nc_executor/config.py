@@ -5,12 +5,11 @@ import grp
 import json
 import os
 import pwd
-import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -171,8 +170,6 @@ _RIGHT: Final = {
     "walls.accepted": f"names out of: {', '.join(Wall)}",
 }
 
-_UNKNOWN: Final = re.compile("Object contains unknown field `(?P<name>.*)`", re.DOTALL)
-
 _VARIABLES: Final = {
     "TIBET_NC_ALLOWED_USERS": ("policy", "operators", True),
     "TIBET_NC_ROOM": ("policy", "rooms", True),
@@ -191,7 +188,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
         ) from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also one of a number with too many digits
         raise ConfigError(f"{path}: not TOML: {error}") from None
     used: list[str] = []
     for variable, (section, key, many) in _VARIABLES.items():
@@ -206,6 +203,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
 
 def parse(values: Mapping[str, object], source: str) -> Config:
     """Check settings that were read from ``source``; raises ConfigError."""
+    _check_names(values, source)
     try:
         config = msgspec.convert(values, Config, strict=True)
     except msgspec.ValidationError as error:
@@ -220,17 +218,31 @@ def parse(values: Mapping[str, object], source: str) -> Config:
     return config
 
 
+def _check_names(values: Mapping[str, object], source: str) -> None:
+    """Raise ConfigError for a section or a setting that doesn't exist."""
+    sections = Config.__struct_fields__
+    for section, value in values.items():
+        if section not in sections:
+            known = [f"[{name}]" for name in sections]
+            raise _no_such(source, section, known)
+        settings = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+        names = getattr(Config(), section).__struct_fields__
+        for name in settings:
+            if name not in names:
+                raise _no_such(source, f"{section}.{name}", names)
+
+
+def _no_such(source: str, key: str, known: Iterable[str]) -> ConfigError:
+    shown = key.encode("unicode_escape").decode()
+    return ConfigError(
+        f"{source}: {shown}: no such setting; right would be one of {', '.join(known)}"
+    )
+
+
 def _fault(text: str) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.a.b[0]`" into "a.b: Expected …"."""
-    what, _, where = text.partition(" - at `$.")
+    what, _, where = text.rpartition(" - at `$.")
     key = where.rstrip("`").partition("[")[0]
-    if unknown := _UNKNOWN.match(what):
-        name = unknown["name"].encode("unicode_escape").decode()
-        if not key:
-            known = ", ".join(f"[{section}]" for section in Config.__struct_fields__)
-            return f"{name}: no such setting; right would be one of {known}"
-        known = ", ".join(getattr(Config(), key).__struct_fields__)
-        return f"{key}.{name}: no such setting; right would be one of {known}"
     if "matching regex" in what:
         what = "not of the right form"
     return f"{key}: {what}; right would be {_right(key)}"
