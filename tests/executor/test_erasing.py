@@ -2,6 +2,8 @@
 """The administrator, and nobody else, can have a command's text and output erased (I2)."""
 
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +44,41 @@ async def test_an_erased_text_is_gone_and_the_chain_still_verifies(
     assert "later" in (executor.state / "payloads" / "000000000000.jsonl").read_text()
     with pytest.raises(AssertionError, match="no text or recording"):
         executor.verb("erase", str(number), "--reason", "again")
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "told"),
+    [
+        ("-1", "a test", "SEQ: '-1' is no number of a record, such as 42"),
+        ("9" * 16, "a test", f"SEQ: '{'9' * 16}' is no number of a record, such as 42"),
+        ("9" * 5000, "a test", "is no number of a record, such as 42"),
+        ("1_0", "a test", "SEQ: '1_0' is no number of a record, such as 42"),
+        ("four", "a test", "SEQ: 'four' is no number of a record, such as 42"),
+        ("4", " ", "--reason: a text of 1 to 960 characters is expected"),
+        ("4", "a" * 961, "--reason: a text of 1 to 960 characters is expected"),
+        ("4", b"\xff", "--reason: a text of 1 to 960 characters is expected"),
+    ],
+)
+def test_what_nobody_can_have_meant_is_told_so(
+    place: Path, number: str, reason: str | bytes, told: str
+) -> None:
+    """A wrong number or reason is told as what it is, with what would be right."""
+    executor = Executor(place)
+    words = [*executor.argv(), "erase", "--reason", reason, "--", number]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"{told}\n")
+
+
+async def test_the_longest_reason_is_kept_whole(executor: Executor, connect: Connect) -> None:
+    """Nothing is cut off of why a text was erased."""
+    client = await connect(executor)
+    finished = await client.run("true")
+    assert isinstance(finished, Finished)
+    reason = "w" * 959 + "y"
+    executor.verb("erase", str(finished.number), "--reason", reason)
+    (record,) = security(executor)
+    assert record.detail == f"text of #{finished.number}: {reason}"
 
 
 async def test_the_output_stays_unless_it_is_asked_for(

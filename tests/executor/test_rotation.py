@@ -2,6 +2,7 @@
 """A chain goes on with another key, which the old one has signed into it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,39 @@ async def test_a_key_that_can_not_be_written_is_one_line(executor: Executor) -> 
     (executor.state / "elsewhere").rename(key)
     with executor:
         pass
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+@pytest.mark.parametrize("verb", [["init"], ["identity", "--rotate"]])
+@pytest.mark.parametrize("fault", ["fsync:error=EIO:when=1", "fsync:error=EIO:when=2"])
+def test_a_disk_that_fails_is_named(executor: Executor, verb: list[str], fault: str) -> None:
+    """Where a key or its name doesn't get to the disk, one line says of which file."""
+    executor.stop()
+    if verb == ["init"]:
+        shutil.rmtree(executor.state / "chain")
+        (executor.state / "executor.key").unlink()
+    told = _refused([*executor.argv(), *verb], fault)
+    assert re.fullmatch(
+        rf"tibet-nc-executor: {executor.state}(/executor\.key(\.new)?)?: Input/output error\n", told
+    )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+def test_a_public_key_that_finds_no_place_is_named(executor: Executor) -> None:
+    """It is named as it was given, and not by what it is written to before."""
+    missing = executor.directory / "missing" / "public"
+    told = _refused([*executor.argv(), "init", "--public-key-file", str(missing)])
+    assert told == f"tibet-nc-executor: {missing}: No such file or directory\n"
+
+
+def _refused(argv: list[str], fault: str | None = None) -> str:
+    """Run a verb that must end with status 2, with a fault as strace writes it; return its line."""
+    tracer = (
+        [] if fault is None else ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={fault}"]
+    )
+    done = subprocess.run([*tracer, *argv], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 2, done.stderr
+    return done.stderr
 
 
 async def test_a_chain_gets_no_key_but_its_own(executor: Executor) -> None:

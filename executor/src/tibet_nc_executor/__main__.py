@@ -5,9 +5,11 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from tibet_nc_executor import VERSION, administration, doctor, rotation, service
 from tibet_nc_executor.config import DEFAULT_PATH, Config, check_owner, load, secret_key
@@ -16,10 +18,13 @@ from tibet_nc_executor.errors import ConfigError, ExecutorError
 from tibet_nc_executor.printing import standard_output
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.layout import CHAIN
+from tibet_nc_protocol.limits import EXACT_INTEGER, TEXT_CHARACTERS
 from tibet_nc_protocol.messages import Erase
 from tibet_nc_protocol.signing import KEY_BYTES, Identity, PublicKey
 
-PUBLIC_FILE = 0o644
+PUBLIC_FILE: Final = 0o644
+REASON_CHARACTERS: Final = TEXT_CHARACTERS - 64
+"""The longest reason: beside it the record says what was erased, and of which number."""
 
 
 def run(config: Config, _: argparse.Namespace) -> None:
@@ -101,6 +106,26 @@ def examine(config: Config, arguments: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+def _number(text: str) -> int:
+    """Return the number of a record; raises ArgumentTypeError."""
+    if re.fullmatch(r"[0-9]{1,16}", text) is None or int(text) > EXACT_INTEGER:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a record, such as 42")
+    return int(text)
+
+
+def _reason(text: str) -> str:
+    """Return a text that a record can hold; raises ArgumentTypeError."""
+    # What is not UTF-8 arrives as surrogates.
+    if (
+        re.fullmatch(rf"[^\ud800-\udfff]{{1,{REASON_CHARACTERS}}}", text, re.DOTALL) is None
+        or not text.strip()
+    ):
+        raise argparse.ArgumentTypeError(
+            f"a text of 1 to {REASON_CHARACTERS} characters is expected"
+        )
+    return text
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
@@ -141,9 +166,13 @@ def parser() -> argparse.ArgumentParser:
         description="Erase the text of a command from the running executor's files. The chain "
         "keeps the commitment to it and goes on verifying; that it was erased is recorded.",
     )
-    verb.add_argument("number", metavar="SEQ", type=int, help="the number that the room was shown")
+    verb.add_argument(
+        "number", metavar="SEQ", type=_number, help="the number that the room was shown"
+    )
     verb.add_argument("--recording", action="store_true", help="erase its output as well")
-    verb.add_argument("--reason", required=True, help="why; this is kept in the chain")
+    verb.add_argument(
+        "--reason", required=True, type=_reason, help="why; this is kept in the chain"
+    )
     verb.set_defaults(verb=erase)
     verb = verbs.add_parser("doctor", help="check everything, one line each, with the fix")
     verb.add_argument("--json", action="store_true", help="for programs")

@@ -2,7 +2,8 @@
 """Writing files so that what was said to be on disk is on disk."""
 
 import os
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PRIVATE_FILE = 0o600
@@ -53,10 +54,11 @@ def open_directory(path: Path) -> int:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable; raises OSError."""
+    """Make the names in a directory durable; raises OSError, which names it."""
     descriptor = open_directory(path)
     try:
-        os.fsync(descriptor)
+        with _naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -81,13 +83,23 @@ def write_draft(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> Path:
     """
     draft = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(draft, flags, mode)
-    try:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
-    except OSError as error:  # the disk may be full, and needs the room
-        draft.unlink()
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        os.close(descriptor)
+    with _naming(path):
+        descriptor = os.open(draft, flags, mode)
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        except OSError:  # the disk may be full, and needs the room
+            draft.unlink()
+            raise
+        finally:
+            os.close(descriptor)
     return draft
+
+
+@contextmanager
+def _naming(path: Path) -> Generator[None]:
+    """Have an OSError name a file: what is done to a descriptor names none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
