@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tibet_core import Token
 
@@ -29,6 +29,7 @@ def token(number: int, parent: str | None, size: int) -> Token:
     )
 
 
+@example([10], b"t" * 20_000)  # longer than what is read at a time
 @given(st.lists(st.integers(0, 40_000), max_size=4), st.binary(max_size=20_000))
 def test_the_last_whole_token_is_found_and_what_is_torn_is_cut(
     sizes: list[int], torn: bytes
@@ -62,7 +63,15 @@ def test_the_tokens_are_tibet_cores_own_and_none_is_deleted(tmp_path: Path) -> N
     assert [found.token_id for found in store.find(action=provenance.ACTION, limit=2)] == [
         f"tibet_{number:032x}" for number in (1, 2)
     ]
+    everything = store.all()
+    (made,) = {found.timestamp for found in everything}
+    assert store.find() == store.find(
+        action=provenance.ACTION, actor=everything[0].actor, since=made
+    )
+    assert store.find() == everything
+    assert store.find(action="another") == []
     assert store.find(actor="jis:matrix:@nobody:example.org") == []
+    assert store.find(since=made.replace("2026", "2027")) == []
     with pytest.raises(PermissionError):
         store.clear()
     assert store.count() == 3
