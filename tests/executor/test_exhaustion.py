@@ -21,14 +21,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 PROCESSES = 30
+JOURNAL = (
+    "tibet-nc-executor: journald does not take records (Connection refused); the chain goes on"
+)
+"""What is said before where this machine has no journald."""
 
 
 class Limited(Executor):
-    """An executor whose uid may have few processes and threads, as under TasksMax=."""
+    """An executor that may have little of something: its uid few processes, as under TasksMax=."""
+
+    limit = f"--nproc={PROCESSES}"
 
     def argv(self) -> list[str]:
         """Return the start of its command line."""
-        return ["/usr/bin/prlimit", f"--nproc={PROCESSES}", *super().argv()]
+        return ["/usr/bin/prlimit", self.limit, *super().argv()]
 
 
 @contextmanager
@@ -90,3 +96,30 @@ async def test_a_command_whose_shell_cannot_begin_leaves_no_file_open(
     assert len(reasons) >= len(answers) - 1  # a shell may have been waiting
     assert all("setpriv: " in reason for reason in reasons)
     assert executor.recordings_open() == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        *((f"--nproc={number}", "TasksMax=") for number in (1, 2, 3)),
+        ("--nproc=4", "no shell: [Errno 11] Resource temporarily unavailable"),
+        *((f"--nofile={number}", "LimitNOFILE=") for number in (6, 16, 64, 255)),
+    ],
+)
+def test_a_start_with_too_little_says_of_what(place: Path, limit: str, told: str) -> None:
+    """One line says what the unit must give more of, at whatever point of the start it lacks."""
+    executor = Limited(place)
+    executor.limit = limit
+    done = subprocess.run(
+        [*executor.argv(), "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        timeout=60,
+    )
+    *before, line = done.stderr.splitlines()
+    assert before in ([], [JOURNAL])
+    assert line.startswith("tibet-nc-executor: ")
+    assert told in line
+    assert done.returncode == 2

@@ -16,6 +16,7 @@ from tibet_nc_executor.config import DEFAULT_PATH, Config, check_owner, load, se
 from tibet_nc_executor.durable import make_directory, write_new
 from tibet_nc_executor.errors import ConfigError, ExecutorError
 from tibet_nc_executor.printing import standard_output
+from tibet_nc_executor.workers import loop
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.layout import CHAIN
 from tibet_nc_protocol.limits import EXACT_INTEGER, TEXT_CHARACTERS
@@ -29,7 +30,8 @@ REASON_CHARACTERS: Final = TEXT_CHARACTERS - 64
 
 def run(config: Config, _: argparse.Namespace) -> None:
     """Serve until stopped."""
-    asyncio.run(service.serve(config, os.environ))
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(service.serve(config, os.environ))
 
 
 def init(config: Config, arguments: argparse.Namespace) -> None:

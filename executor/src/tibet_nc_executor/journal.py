@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tibet_nc_executor.printing import say
+from tibet_nc_executor.workers import thread_wanted
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.journal_ids import MESSAGE_IDS, SYSLOG_IDENTIFIER
 from tibet_nc_protocol.records import (
@@ -66,7 +67,7 @@ class Journal:
     """Sends records to journald, in order, from a thread."""
 
     def __init__(self, on_gap: Callable[[Gap], None], *, begin: int) -> None:
-        """Begin with this record.
+        """Begin with this record; raises ConfigError if the thread can't be had.
 
         ``on_gap`` is called by the thread when journald takes entries again after a gap.
         """
@@ -77,7 +78,8 @@ class Journal:
         self._settled = begin
         self._given = begin
         self._thread = threading.Thread(target=self._send_all, name="journal", daemon=True)
-        self._thread.start()
+        with thread_wanted():
+            self._thread.start()
 
     @property
     def gap(self) -> Gap | None:

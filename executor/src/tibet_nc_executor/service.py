@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import time
 from collections.abc import Collection, Iterable, Mapping, Sized
@@ -33,13 +34,14 @@ from tibet_nc_executor.server import Server, listener, remove
 from tibet_nc_executor.sessions import SessionLimits, Sessions
 from tibet_nc_executor.settings import ResourceLimits, ShellSettings
 from tibet_nc_executor.shell import Shell
-from tibet_nc_executor.workers import workers
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import SignatureError
 from tibet_nc_protocol.layout import RECORDINGS, TOKENS
 from tibet_nc_protocol.signing import Identity, PublicKey
 
 UMASK: Final = 0o077
+LEAST_FILES: Final = 256
+"""What a shell inherits has numbers from 100 on (prologue.py), some for each command at once."""
 
 
 def agent_key(config: Config) -> PublicKey:
@@ -288,9 +290,14 @@ def _agent_apart(config: Config) -> int:
 
 
 def _prepare() -> None:
-    """Shield this process, and make its threads while there is room for them."""
+    """Shield this process, and see that it may open as many files as it needs."""
     _shield()
-    asyncio.get_running_loop().set_default_executor(workers())
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < LEAST_FILES:
+        raise ConfigError(
+            f"only {files} files may be open at once, and {LEAST_FILES} are needed:"
+            " allow it more with LimitNOFILE= of its unit"
+        )
 
 
 def _shield() -> None:
