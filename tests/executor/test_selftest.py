@@ -14,8 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.executor.injection import descriptors_left
+from tests.mounts import mount_memory, private_mounts
 from tests.separation import as_executor, choose_uids
-from tibet_nc_executor.selftest import OUTSIDE, SelfTestError, Wall, attempt, enforce
+from tibet_nc_executor.selftest import (
+    OUTSIDE,
+    SelfTestError,
+    UntriedError,
+    Wall,
+    attempt,
+    enforce,
+    files_made,
+)
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, whom nothing holds")
 
@@ -96,3 +106,41 @@ def test_each_wall_has_to_be_given_up_by_name() -> None:
             enforce(frozenset(missing - {wall}))
         assert {breach.wall for breach in caught.value.breaches} == {wall}
         assert str(caught.value).endswith(f'[walls] accepted = ["{wall}"]')
+
+
+def test_what_could_not_be_tried_is_taken_for_no_wall() -> None:
+    """An attempt that fails for want of something else proves nothing: no start, and it is said."""
+    with descriptors_left(0), pytest.raises(UntriedError, match="Too many open files"):
+        list(attempt())
+    with descriptors_left(1), pytest.raises(UntriedError, match="Too many open files"):
+        list(attempt())
+
+
+@pytest.mark.parametrize("option", ["nr_inodes=1", "nr_inodes=2"])
+def test_a_full_disk_is_no_wall(tmp_path: Path, option: str) -> None:
+    """Where nothing keeps a file from being made but the room for it, the wall is missing."""
+    with private_mounts():
+        mount_memory(tmp_path, option)
+        (breach,) = files_made([tmp_path])
+    assert breach.detail == f"files can be made in {tmp_path}"
+
+
+def test_a_program_that_can_not_be_started_shows_no_wall() -> None:
+    """Without a process to spare nobody knows whether a user namespace can be made."""
+    program = (
+        "from tibet_nc_executor.selftest import *\n"
+        "try: print(list(attempt()))\n"
+        "except UntriedError as error: print(error)"
+    )
+    done = subprocess.run(
+        [
+            *("prlimit", "--nproc=1"),
+            *as_executor(choose_uids(), None),
+            *(sys.executable, "-c", program),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+    )
+    assert "Resource temporarily unavailable" in done.stdout

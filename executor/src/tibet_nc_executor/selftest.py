@@ -9,6 +9,7 @@ so. What commands get beyond this is looked at from inside the cage (selfcheck.p
 An attempt that works is undone at once: sockets are closed, files are removed, nothing is sent.
 """
 
+import errno
 import mmap
 import os
 import socket
@@ -59,6 +60,18 @@ class Breach:
         return f"{self.wall}: {self.detail}"
 
 
+_SHORTAGE: Final = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EIO)
+)
+"""What says nothing about whether an attempt is forbidden."""
+_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+"""What a disk says of a file that nothing forbids: the kernel looks at the rights before."""
+
+
+class UntriedError(ExecutorError):
+    """Something could not be tried, so that nobody knows whether it is impossible."""
+
+
 class SelfTestError(ExecutorError):
     """A wall is missing that the settings don't give up."""
 
@@ -84,11 +97,21 @@ def attempt() -> Iterator[Breach]:
     """Try everything that must be impossible; yield what worked.
 
     Starts a process and waits for it, so it comes before anything that owns all children.
+    Raises UntriedError.
     """
-    yield from _network()
-    yield from _secrets()
-    yield from _privilege()
-    yield from _files(OUTSIDE)
+    try:
+        yield from _network()
+        yield from _secrets()
+        yield from _privilege()
+        yield from files_made(OUTSIDE)
+    except OSError as error:
+        raise UntriedError(f"the self-test can't be made: {error.strerror}") from None
+
+
+def _forbidden(error: OSError) -> None:
+    """Raise the error of an attempt again if it isn't that the attempt is forbidden."""
+    if error.errno in _SHORTAGE:
+        raise error
 
 
 def _network() -> Iterator[Breach]:
@@ -103,7 +126,8 @@ def _network() -> Iterator[Breach]:
 def _opens(family: socket.AddressFamily, kind: socket.SocketKind) -> bool:
     try:
         socket.socket(family, kind).close()
-    except OSError:
+    except OSError as error:
+        _forbidden(error)
         return False
     return True
 
@@ -112,7 +136,8 @@ def _secrets() -> Iterator[Breach]:
     for path in SECRETS:
         try:
             os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-        except OSError:
+        except OSError as error:
+            _forbidden(error)
             continue
         yield Breach(wall=Wall.SECRETS, detail=f"{path} can be read")
 
@@ -151,7 +176,8 @@ def _makes_user_namespace() -> bool:
             cwd="/",
             check=False,
         )
-    except OSError:
+    except OSError as error:
+        _forbidden(error)
         return False
     return done.returncode == 0
 
@@ -160,18 +186,23 @@ def _maps_writable_code() -> bool:
     everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
     try:
         mmap.mmap(-1, mmap.PAGESIZE, prot=everything).close()
-    except OSError:
+    except OSError as error:
+        _forbidden(error)
         return False
     return True
 
 
-def _files(directories: Iterable[Path]) -> Iterator[Breach]:
+def files_made(directories: Iterable[Path]) -> Iterator[Breach]:
+    """Yield what is missing where a file can be made in a directory."""
     made: list[str] = []
     for directory in directories:
         path = directory / f".tibet-nc-selftest-{os.getpid()}"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError:
+        except OSError as error:
+            _forbidden(error)
+            if error.errno in _FULL:
+                made.append(str(directory))
             continue
         os.close(descriptor)
         path.unlink()
