@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import AsyncGenerator
@@ -19,6 +20,7 @@ from tibet_nc_agent.canonical import Json, JsonObject
 from tibet_nc_agent.homeserver import Homeserver
 from tibet_nc_agent.interactive_auth import URL_CHARACTERS, Challenge
 from tibet_nc_agent.matrix_errors import (
+    AnswerTooLarge,
     AuthenticationNeeded,
     MatrixError,
     RateLimited,
@@ -254,6 +256,42 @@ async def test_a_gap_has_a_most_of_events(monkeypatch: pytest.MonkeyPatch) -> No
     assert (len(found), complete, requests) == (5, False, 2)
 
 
+async def test_a_gap_has_a_most_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few large messages end it as many small ones do, and that it isn't all is told."""
+    monkeypatch.setattr(sync, "GAP_COST", 3_000)
+    large: JsonObject = {**message(8), "content": {"body": "x" * 2_000}}
+    page: JsonObject = {"chunk": [large], "end": "further"}
+    assert await gap_of(page, page, page) == (["$8", "$8", "$9"], False, 2)
+
+
+async def test_a_page_that_is_too_large_is_asked_for_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a page that is too large, half as many messages are asked for, and none is lost."""
+    monkeypatch.setattr(module, "ANSWER_BYTES", 1_000)
+    large: JsonObject = {"chunk": [{**message(8), "content": {"body": "x" * 2_000}}], "end": "e"}
+    small: JsonObject = {"chunk": [message(8), message(7)]}
+    update = RoomUpdate(room_id="!room", state=(), timeline=(message(9),), gap_start="here")
+    until = asyncio.get_running_loop().time() + 60
+    answers = [answer(200, json.dumps(page).encode()) for page in (large, large, small)]
+    async with answering(*answers) as (homeserver, requests):
+        filled, complete = await sync.fill_gap(
+            homeserver, update, user_id=BOT, since="before", until=until
+        )
+    assert complete
+    assert [event["event_id"] for event in filled.timeline] == ["$7", "$8", "$9"]
+    limits = [re.search(rb"limit=(\d+)", request) for request in requests]
+    assert [found and found[1] for found in limits] == [b"500", b"250", b"125"]
+
+
+async def test_pages_that_are_always_too_large_are_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A homeserver whose every page is more than is read is asked only so often, and it is told."""
+    monkeypatch.setattr(module, "ANSWER_BYTES", 1_000)
+    monkeypatch.setattr(sync, "GAP_PAGES", 4)
+    large: JsonObject = {"chunk": [{**message(8), "content": {"body": "x" * 2_000}}], "end": "e"}
+    assert await gap_of(*[large] * 9) == (["$9"], False, 4)
+
+
 APPROVE = "https://example.org/approve?"
 
 
@@ -280,8 +318,35 @@ async def test_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> Non
     """An answer over the limit is not read to its end."""
     monkeypatch.setattr(module, "ANSWER_BYTES", 1_000)
     async with answering(answer(200, b" " * 100_000 + OBJECT)) as (homeserver, _):
-        with pytest.raises(Unreachable, match="longer than"):
+        with pytest.raises(AnswerTooLarge, match="longer than"):
             await homeserver.once("GET", "/x")
+
+
+@pytest.mark.parametrize("values", [b"[],", b"{},", b"1,", b'{"a":1},'])
+async def test_answer_of_many_values_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, values: bytes
+) -> None:
+    """Small values take many times their length in memory: how many are read has an end, too."""
+    monkeypatch.setattr(module, "ANSWER_VALUES", 1_000)
+    async with answering(
+        answer(200, b'{"a": [' + values * 100 + b"1]}"),
+        answer(200, b'{"a": [' + values * 999 + b"1]}"),
+    ) as (homeserver, _):
+        await homeserver.once("GET", "/x")
+        with pytest.raises(AnswerTooLarge, match="more than 1000 values"):
+            await homeserver.once("GET", "/x")
+
+
+async def test_who_can_ask_less_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is too large is waited out, but for who can ask for less."""
+    monkeypatch.setattr(module, "ANSWER_BYTES", 1_000)
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.01)
+    large = answer(200, b" " * 2_000 + OBJECT)
+    async with answering(large, answer(200, OBJECT), large) as (homeserver, requests):
+        assert await homeserver.request("GET", "/x") == {"ok": True}
+        with pytest.raises(AnswerTooLarge):
+            await homeserver.request("GET", "/x", can_ask_less=True)
+    assert len(requests) == 3
 
 
 async def test_silence_ends() -> None:

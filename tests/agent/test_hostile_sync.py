@@ -22,7 +22,8 @@ from tests.agent.matrix_pair import (
     Pair,
     to_device,
 )
-from tibet_nc_agent.event import Invite, MemberRemoved, TextMessage, Undecryptable
+from tibet_nc_agent import receiver
+from tibet_nc_agent.event import Invite, MemberRemoved, TextMessage, Undecryptable, Unreadable
 from tibet_nc_agent.matrix_errors import Unreachable
 
 # One pair serves all examples: the agent, too, goes on with what the last answer left.
@@ -145,6 +146,65 @@ def test_message_of_another_room_has_no_key_here(pair: Pair) -> None:
     refused = [event for event in pair.take(answer) if isinstance(event, Undecryptable)]
     assert [event.event_id for event in refused] == [moved["event_id"]]
     assert pair.agent.machine.has_session(SECOND, moved["content"]["session_id"])
+
+
+def test_messages_that_wait_for_a_key_take_little_memory(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest wait for their key; what is too much for the memory is refused, not forgotten."""
+    monkeypatch.setattr(receiver, "PENDING_COST", 40_000)
+    answer, first = pair.answer("$ first")
+    keys, events = (
+        answer["to_device"]["events"],
+        answer["rooms"]["join"][ROOM]["timeline"]["events"],
+    )
+    later, message = pair.said("$ later")
+    large = [
+        pair.event(
+            {**message["content"], "session_id": f"other{n}", "ciphertext": "x" * 12_000},
+            "m.room.encrypted",
+        )
+        for n in range(3)
+    ]
+    answer["to_device"]["events"] = []
+    events += [*large, message]
+    waiting = [event for event in pair.take(answer) if isinstance(event, Undecryptable)]
+    assert [event.event_id for event in waiting] == [
+        first,
+        *(e["event_id"] for e in (*large, message)),
+    ]
+    brought, _ = pair.answer("$ now")
+    brought["to_device"]["events"] += [*keys, *later]
+    heard = [event.body for event in pair.take(brought) if isinstance(event, TextMessage)]
+    assert ("$ later" in heard, "$ first" in heard) == (True, False)
+    assert pair.inbox.provisional(ROOM, first)  # until it is refused
+
+
+@pytest.mark.parametrize("kind", ["m.room.encrypted", "m.room.message", "m.reaction"])
+def test_event_that_is_larger_than_any(pair: Pair, kind: str) -> None:
+    """A message that no client can have sent is refused as unreadable, and nothing of it kept."""
+    answer, _ = pair.answer("$ id")
+    large = pair.event({"msgtype": "m.text", "body": "x" * 1_000_000, "ciphertext": "x"}, kind)
+    answer["rooms"]["join"][ROOM]["timeline"]["events"].append(large)
+    told = [event for event in pair.take(answer) if isinstance(event, Unreadable)]
+    refused = (
+        []
+        if kind == "m.reaction"
+        else [(large["event_id"], "the message is larger than any may be")]
+    )
+    assert [(event.event_id, event.reason) for event in told] == refused
+    assert pair.hears()
+
+
+def test_session_that_is_none(pair: Pair) -> None:
+    """What names no session by its length is refused at once, and doesn't wait for a key."""
+    answer, _ = pair.answer("$ id")
+    odd = pair.event({"ciphertext": "x", "session_id": "x" * 256}, "m.room.encrypted")
+    answer["rooms"]["join"][ROOM]["timeline"]["events"].append(odd)
+    told = [event for event in pair.take(answer) if isinstance(event, Unreadable)]
+    assert [(event.event_id, event.reason) for event in told] == [
+        (odd["event_id"], "the message names no session")
+    ]
 
 
 def test_event_id_that_no_disk_takes(pair: Pair) -> None:

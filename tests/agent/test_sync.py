@@ -105,6 +105,21 @@ def test_nearly_right_answer(data: st.DataObject, new: Json) -> None:
             assert room.encrypted
 
 
+def test_more_than_was_asked_for_is_cut() -> None:
+    """Of a timeline that is too long the newest is kept, with the state, and that it is cut."""
+    topic: dict[str, Any] = {"type": "m.room.topic", "state_key": ""}
+    many = [topic, *(text(f"${n}") for n in range(sync.TIMELINE_EVENTS + 1))]
+    for events, is_cut in ((many[2:], False), (many, True)):
+        answer: Any = {
+            "next_batch": "t",
+            "rooms": {"join": {"!r": {"timeline": {"events": events}}}},
+        }
+        (room,) = sync.read(answer, ME).rooms
+        assert room.cut == is_cut
+        assert room.state == ((topic,) if is_cut else ())
+        assert room.timeline == tuple(many[2:])
+
+
 def update(*timeline: dict[str, Any]) -> sync.RoomUpdate:
     """Return an update of a room with a timeline."""
     return sync.RoomUpdate(room_id="!room", state=(), timeline=timeline, gap_start=None)

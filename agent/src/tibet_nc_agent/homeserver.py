@@ -26,6 +26,7 @@ from yarl import URL
 from tibet_nc_agent.canonical import Json, JsonObject, as_count, as_object, as_text, wholly
 from tibet_nc_agent.interactive_auth import Challenge
 from tibet_nc_agent.matrix_errors import (
+    AnswerTooLarge,
     AuthenticationNeeded,
     MatrixError,
     RateLimited,
@@ -51,8 +52,12 @@ LONGEST_RATE_WAIT_SECONDS: Final = 600.0
 UNSAID_WAIT_SECONDS: Final = 5.0
 """How long we wait when a homeserver limits our rate and doesn't say for how long."""
 
-ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""Largest answer that is read: 500 events of the largest kind, twice."""
+ANSWER_BYTES: Final = 16 * 1024 * 1024
+"""Largest answer that is read: 500 events of half the largest kind."""
+
+ANSWER_VALUES: Final = 500_000
+"""Most values in an answer that is read; an event of 1 KB has about 20. Each takes some hundred
+bytes, however short it is: so no answer takes half of the memory that the unit has."""
 
 _HALF_A_CHARACTER: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """How JSON writes a surrogate; most are one of a pair, and stand for a character."""
@@ -143,8 +148,12 @@ class Homeserver:
         body: JsonObject | None = None,
         *,
         seconds: float = REQUEST_SECONDS,
+        can_ask_less: bool = False,
     ) -> JsonObject:
-        """Send a request until there is an answer; raise as :meth:`once`, but for what may pass."""
+        """Send a request until there is an answer; raise as :meth:`once`, but for what may pass.
+
+        Who ``can_ask_less`` is told at once of an answer that is too large, by AnswerTooLarge.
+        """
         pauses = waits()
         while True:
             try:
@@ -152,6 +161,8 @@ class Homeserver:
             except RateLimited as error:
                 wait, reason = error.retry_after_s, str(error)
             except Unreachable as error:
+                if can_ask_less and isinstance(error, AnswerTooLarge):
+                    raise
                 wait, reason = next(pauses), str(error)
             _log.warning("%s; trying again in %.1f s", reason, wait)
             await asyncio.sleep(wait)
@@ -234,7 +245,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     async for part in response.content.iter_any():
         parts += part
         if len(parts) > ANSWER_BYTES:
-            raise Unreachable(f"the homeserver's answer is longer than {ANSWER_BYTES} bytes")
+            raise AnswerTooLarge(f"the homeserver's answer is longer than {ANSWER_BYTES} bytes")
+    if sum(map(parts.count, b",[{")) > ANSWER_VALUES:
+        raise AnswerTooLarge(f"the homeserver's answer has more than {ANSWER_VALUES} values")
     return bytes(parts)
 
 

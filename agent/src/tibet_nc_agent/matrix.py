@@ -35,6 +35,7 @@ from tibet_nc_agent.identity import Device
 from tibet_nc_agent.keyring import Ask, Keyring
 from tibet_nc_agent.login import LOGIN_NAME, Login, log_in
 from tibet_nc_agent.matrix_errors import (
+    AnswerTooLarge,
     IdentityError,
     NotJoined,
     Refused,
@@ -227,6 +228,7 @@ class Matrix:
         and can't go on then.
         """
         full_state, pauses, clock = True, waits(), asyncio.get_running_loop().time
+        timeline_events = self._settings.timeline_events
         while True:
             asked = clock()
             try:
@@ -235,8 +237,13 @@ class Matrix:
                     user_id=self._login.user_id,
                     since=since,
                     full_state=full_state,
-                    timeline_events=self._settings.timeline_events,
+                    timeline_events=timeline_events,
                 )
+            except AnswerTooLarge as error:  # what it leaves out then is asked for in pages
+                _log.warning("%s", error)
+                timeline_events = max(1, timeline_events // 2)
+                await asyncio.sleep(next(pauses))
+                continue
             except Unreachable as error:  # an answer without a token
                 _log.warning("%s", error)
                 await asyncio.sleep(next(pauses))
@@ -259,6 +266,7 @@ class Matrix:
                 await asyncio.sleep(pause)
             else:
                 pauses = waits()
+            timeline_events = self._settings.timeline_events
 
     async def _whole(
         self, updates: tuple[sync.RoomUpdate, ...], since: str | None
@@ -271,8 +279,8 @@ class Matrix:
         for update in updates:
             if update.room_id not in self._settings.rooms:
                 continue
-            filled, complete = update, True
-            if update.gap_start is not None and since is not None:
+            filled, complete = update, since is None or not update.cut
+            if update.gap_start is not None and since is not None and complete:
                 filled, complete = await sync.fill_gap(
                     self._homeserver, update, user_id=user_id, since=since, until=until
                 )

@@ -39,6 +39,10 @@ class Unreachable(MatrixError):
     """No usable answer came: no connection, a time-out, a server error, or not JSON."""
 
 
+class AnswerTooLarge(Unreachable):
+    """The answer is larger than any that is read; whoever asks for less may get it."""
+
+
 class ServerFault(Unreachable):
     """The homeserver answers that it has failed; the next attempt may do."""
 

@@ -27,6 +27,7 @@ from tibet_nc_agent.event import (
     unreadable,
     verification_event,
 )
+from tibet_nc_agent.extract import OVERSIZED, cost
 from tibet_nc_agent.olm import OlmMachine
 from tibet_nc_agent.olm_messages import KeyMissing, NotReadable
 from tibet_nc_agent.replay import ReplayGuard, ciphertext_digest
@@ -34,7 +35,13 @@ from tibet_nc_agent.rooms import Room
 from tibet_nc_agent.sync import RoomUpdate, Sync
 
 PENDING_EVENTS: Final = 1_000
-"""Most undecryptable messages that wait for a key; an older one must be sent again."""
+"""Most undecryptable messages that wait for a key; an older one is refused, to be sent again."""
+
+PENDING_COST: Final = 8 * 1024 * 1024
+"""Most memory that they take, in bytes."""
+
+SESSION_ID_CHARACTERS: Final = 255
+"""Longer than the id of a session may be: those are keys, of 43 characters."""
 
 
 class Receiver:
@@ -60,6 +67,7 @@ class Receiver:
         self._replay = replay
         self._rooms = rooms
         self._pending: dict[str, tuple[str, JsonObject]] = {}
+        self._pending_cost = 0
 
     def take_in(self, answer: Sync, updates: Iterable[RoomUpdate]) -> list[Incoming]:
         """Apply an answer, with ``updates`` in place of its own rooms; return what it means.
@@ -117,18 +125,33 @@ class Receiver:
         for event_id, (room_id, event) in list(self._pending.items()):
             session_id = as_text(as_object(event.get("content")).get("session_id"))
             if self._machine.has_session(room_id, session_id):
-                del self._pending[event_id]
+                self._forget(event_id)
                 yield from self._message(room_id, event)
 
     def _message(self, room_id: str, event: JsonObject) -> Iterator[Incoming]:
         """Yield what a room event means: nothing, or one value."""
         message: Incoming | None = verification_event(room_id, event, event)
-        if event.get("type") == "m.room.encrypted" and event.get("content"):  # not redacted
+        if OVERSIZED in event:
+            if event.get("type") in {"m.room.encrypted", "m.room.message"}:
+                message = unreadable(room_id, event, "the message is larger than any may be")
+        elif event.get("type") == "m.room.encrypted" and event.get("content"):  # not redacted
             message = self._decrypted(room_id, event)
         elif message is None:
             message = text_message(room_id, event, event, None)
         if message is not None:
             yield message
+
+    def _keep(self, event_id: str, room_id: str, event: JsonObject) -> None:
+        """Keep a message until its key comes, in the place of the oldest ones if need be."""
+        self._forget(event_id)
+        self._pending[event_id] = (room_id, event)
+        self._pending_cost += cost(event)
+        while len(self._pending) > PENDING_EVENTS or self._pending_cost > PENDING_COST:
+            self._forget(next(iter(self._pending)))
+
+    def _forget(self, event_id: str) -> None:
+        if event_id in self._pending:
+            self._pending_cost -= cost(self._pending.pop(event_id)[1])
 
     def _decrypted(self, room_id: str, event: JsonObject) -> Incoming | None:
         event_id = as_text(event.get("event_id"))
@@ -136,9 +159,9 @@ class Receiver:
             opened = self._machine.decrypt(room_id, event)
         except KeyMissing:
             waiting = undecryptable(room_id, event)
-            self._pending[event_id] = (room_id, event)
-            if len(self._pending) > PENDING_EVENTS:
-                del self._pending[next(iter(self._pending))]
+            if len(waiting.session_id) > SESSION_ID_CHARACTERS:
+                return unreadable(room_id, event, "the message names no session")
+            self._keep(event_id, room_id, event)
             return waiting
         except NotReadable as error:
             return unreadable(room_id, event, str(error))

@@ -17,8 +17,9 @@ from urllib.parse import urlencode
 import msgspec
 
 from tibet_nc_agent.canonical import Json, JsonObject, as_count, as_list, as_object, as_text
+from tibet_nc_agent.extract import cost, extract
 from tibet_nc_agent.homeserver import CLIENT, Homeserver, quoted
-from tibet_nc_agent.matrix_errors import Refused, Unreachable
+from tibet_nc_agent.matrix_errors import AnswerTooLarge, Refused, Unreachable
 from tibet_nc_agent.olm_messages import SIGNED_CURVE25519
 
 POLL_MS: Final = 30_000
@@ -34,6 +35,9 @@ PAGE_EVENTS: Final = 500
 GAP_EVENTS: Final = 5_000
 """Most events that are fetched to fill a gap; commands that old are refused as stale anyway."""
 
+GAP_COST: Final = 32 * 1024 * 1024
+"""Most memory that they take, in bytes."""
+
 GAP_PAGES: Final = 50
 """Most requests that fill a gap: a homeserver may give few events a page, or the same ones for
 ever."""
@@ -47,12 +51,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class RoomUpdate:
-    """What happened in one joined room; ``gap_start`` is where the older part begins, if any."""
+    """What happened in one joined room; ``gap_start`` is where the older part begins, if any.
+
+    It is ``cut`` if there were more events than were asked for, whose older ones are not there.
+    """
 
     room_id: str
     state: tuple[JsonObject, ...]
     timeline: tuple[JsonObject, ...]
     gap_start: str | None
+    cut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +91,8 @@ async def fetch(
 ) -> Sync:
     """Wait for news after ``since``; returns at once with ``full_state``.
 
-    Raises as :meth:`Homeserver.request`, and :class:`Unreachable` if the answer is none.
+    Raises as :meth:`Homeserver.request`, and :class:`Unreachable` if the answer is none, which is
+    :class:`AnswerTooLarge` if it is too large.
     """
     nothing: JsonObject = {"types": []}
     choice: JsonObject = {
@@ -101,7 +110,10 @@ async def fetch(
     if full_state:
         query |= {"full_state": "true", "timeout": "0"}
     answer = await homeserver.request(
-        "GET", f"{CLIENT}/sync?{urlencode(query)}", seconds=POLL_MS / 1000 + POLL_SLACK_SECONDS
+        "GET",
+        f"{CLIENT}/sync?{urlencode(query)}",
+        seconds=POLL_MS / 1000 + POLL_SLACK_SECONDS,
+        can_ask_less=True,
     )
     return read(answer, user_id)
 
@@ -170,21 +182,28 @@ async def fill_gap(
     refusal: then, and when the time is over, nothing more can be had.
     """
     position, older = update.gap_start, list[JsonObject]()
+    limit, left = PAGE_EVENTS, GAP_COST
     known = {as_text(event.get("event_id")) for event in update.timeline}
     for _ in range(GAP_PAGES):
-        if position is None or len(older) >= GAP_EVENTS:
+        if position is None or len(older) >= GAP_EVENTS or left < 0:
             break
-        query = {"from": position, "to": since, "dir": "b", "limit": str(PAGE_EVENTS)}
+        query = {"from": position, "to": since, "dir": "b", "limit": str(limit)}
         path = f"{CLIENT}/rooms/{quoted(update.room_id)}/messages?{urlencode(query)}"
         try:
             async with asyncio.timeout_at(until):
-                page = await homeserver.request("GET", path)
+                page = await homeserver.request("GET", path, can_ask_less=True)
+        except AnswerTooLarge as error:
+            _log.warning("messages of %s: %s", update.room_id, error)
+            limit = max(1, limit // 2)
+            continue
         except (Refused, TimeoutError) as error:
             reason = error if isinstance(error, Refused) else "it takes too long"
             _log.warning("messages of %s can't be had: %s", update.room_id, reason)
             break
-        chunk = [as_object(event) for event in as_list(page.get("chunk"))]
-        older += [event for event in chunk if as_text(event.get("event_id")) not in known]
+        chunk = [extract(as_object(event)) for event in as_list(page.get("chunk"))]
+        new = [event for event in chunk if as_text(event.get("event_id")) not in known]
+        older += new
+        left -= sum(map(cost, new))
         following = as_text(page.get("end"))
         done = not chunk or not following or any(_is_own_join(event, user_id) for event in chunk)
         position = None if done else following
@@ -219,11 +238,17 @@ def _events(value: Json) -> tuple[JsonObject, ...]:
 def _room(room_id: str, room: JsonObject) -> RoomUpdate:
     timeline = as_object(room.get("timeline"))
     gap_start = as_text(timeline.get("prev_batch")) if timeline.get("limited") is True else ""
+    events = tuple(map(extract, _events(timeline)))
+    older, newest = events[:-TIMELINE_EVENTS], events[-TIMELINE_EVENTS:]
     return RoomUpdate(
         room_id=room_id,
-        state=_events(room.get("state")),
-        timeline=_events(timeline),
+        state=(
+            *map(extract, _events(room.get("state"))),
+            *(event for event in older if "state_key" in event),
+        ),
+        timeline=newest,
         gap_start=gap_start or None,
+        cut=bool(older),
     )
 
 
