@@ -111,6 +111,61 @@ async def test_a_session_that_found_no_room_is_none_to_end(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+@pytest.mark.parametrize(
+    ("call", "file", "why"),
+    [
+        ("write:error=EIO", "chain/*", "the record can't be written: Input/output error"),
+        ("write:error=ENOSPC", "chain/*", "the record can't be written: No space left on device"),
+        ("pwrite64:error=EIO", "index.sqlite*", "the index can't be written: disk I/O error"),
+    ],
+)
+async def test_the_log_says_that_nothing_can_be_recorded(
+    executor: Executor, connect: Connect, call: str, file: str, why: str
+) -> None:
+    """Who reads the service's log is told once why nothing runs, and when it does again (I7)."""
+    client = await connect(executor)
+    assert isinstance(await client.run("true"), Finished)
+    before = executor.log.read_text()
+    with injected(executor, call, executor.state.glob(file)):
+        for _ in range(3):
+            assert isinstance(await client.run("true"), Denied)
+    for _ in range(2):
+        assert isinstance(await client.run("true"), Finished)
+    said = executor.log.read_text().removeprefix(before).splitlines()
+    assert [line for line in said if "journald" not in line] == [
+        f"tibet-nc-executor: nothing was run: {why}",
+        "tibet-nc-executor: commands are recorded again",
+    ]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_a_chain_that_takes_nothing_more_says_what_to_do(
+    executor: Executor, connect: Connect
+) -> None:
+    """After a failed sync the room and the log are told that only a restart helps, which does."""
+    why = (
+        "the chain could not be synced: Input/output error; nothing is recorded until"
+        " tibet-nc-executor is restarted, on a disk that works"
+    )
+    client = await connect(executor)
+    (chain,) = (executor.state / CHAIN).iterdir()
+    before = executor.log.read_text()
+    with injected(executor, "fdatasync:error=EIO", [chain]):
+        await client.run("true")
+    for _ in range(2):
+        denied = await client.run("true")
+        assert isinstance(denied, Denied)
+        assert denied.reason == f"nothing was run: {why}"
+    said = executor.log.read_text().removeprefix(before).splitlines()
+    assert [line for line in said if "journald" not in line] == [
+        f"tibet-nc-executor: nothing was run: {why}"
+    ]
+    executor.stop()
+    executor.start()
+    assert isinstance(await (await connect(executor)).run("true"), Finished)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
 async def test_a_stop_ends_all_sessions_where_none_of_that_finds_room(
     executor: Executor, connect: Connect
 ) -> None:

@@ -336,7 +336,10 @@ class Ledger:
 
     def _synced(self, result: float | OSError) -> None:
         if isinstance(result, OSError):
-            self._failure = f"the chain could not be synced: {result.strerror}"
+            self._failure = (
+                f"the chain could not be synced: {result.strerror}; nothing is recorded until"
+                " tibet-nc-executor is restarted, on a disk that works"
+            )
         else:
             self._usual_s = min((self._usual_s + result) / 2, 2 * AT_ONCE_S)
 

@@ -12,6 +12,7 @@ from tibet_nc_executor.errors import LedgerError
 from tibet_nc_executor.journal import summary
 from tibet_nc_executor.ledger import Salted
 from tibet_nc_executor.output import OutputReader
+from tibet_nc_executor.printing import say
 from tibet_nc_executor.run import DeniedError, Tools
 from tibet_nc_executor.runs import Runs
 from tibet_nc_protocol.errors import DecodeError
@@ -78,17 +79,21 @@ class Office:
         self._runs = runs
         self._tools = tools
         self._since = time.monotonic()
+        self._unrecorded: str | None = None
         self._reading: dict[str, OutputReader] = {}
 
     async def answer(self, request: Request, request_sha256: str, send: Send) -> None:
         """Answer one request; a refusal is an answer too. Never raises for what was asked."""
         try:
             await self._answer(request, request_sha256, send)
+            self._say_recorded(request)
         except (DeniedError, LedgerError) as error:
             if isinstance(request, Hello):
                 raise
             if isinstance(error, LedgerError):  # I7
                 error = DeniedError(DenialCode.UNRECORDED, str(error))
+            if error.code is DenialCode.UNRECORDED:
+                self._say_unrecorded(error.reason)
             await send(
                 Denied(
                     request=request.request,
@@ -97,6 +102,17 @@ class Office:
                     number=error.number,
                 )
             )
+
+    def _say_unrecorded(self, reason: str) -> None:
+        """Tell the log, once, what a room is told that refers to it."""
+        if self._unrecorded != reason:
+            say(reason)
+        self._unrecorded = reason
+
+    def _say_recorded(self, request: Request) -> None:
+        if self._unrecorded is not None and isinstance(request, Run | Refuse):
+            say("commands are recorded again")
+            self._unrecorded = None
 
     async def _answer(self, request: Request, request_sha256: str, send: Send) -> None:
         match request:
