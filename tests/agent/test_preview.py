@@ -98,6 +98,13 @@ def test_a_command_that_would_be_refused() -> None:
     assert "chain: the refusal would be recorded, as #42" in shown
 
 
+def test_a_command_is_shown_as_it_was_typed() -> None:
+    """What would move or erase in a terminal is named, in the findings as in what would run."""
+    shown = lines("echo rm\recho; reboot")
+    assert any("`⟨U+000D⟩`: the control or private character U+000D" in line for line in shown)
+    assert "echo rm⟨U+000D⟩id⟨U+001B⟩[2K" in lines("echo $'rm\\rid\\e[2K'")
+
+
 @pytest.mark.parametrize(
     ("command", "family", "next_step"),
     [

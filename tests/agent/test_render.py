@@ -167,6 +167,25 @@ def test_a_refusal_shows_the_part_and_still_the_reason() -> None:
     assert str(block(content).reason).endswith("…`: it reboots")
 
 
+@pytest.mark.parametrize(
+    ("part", "seen"),
+    [
+        ("\r", "⟨U+000D⟩"),
+        ("rm -rf /\recho", "rm -rf /⟨U+000D⟩echo"),
+        ("a\b\b", "a⟨U+0008⟩⟨U+0008⟩"),
+        ("\x1b[2Jid", "⟨U+001B⟩[2Jid"),
+        ("a\nb\tc", "a⏎b c"),
+    ],
+)
+def test_what_was_typed_is_shown_as_it_was_typed(part: str, seen: str) -> None:
+    """A part of a command is no output: what would move or erase in a terminal is named (I9)."""
+    refusal = Refused(
+        stage=Stage.SAFETY, family="text", reason="r", next_step="n", command="c", part=part
+    )
+    content = ANSWERER.refused(EVENT, refusal, number=7, head=None)
+    assert str(content["body"]).splitlines()[0] == f"refused at safety (text): `{seen}`: r"
+
+
 def test_a_corrected_line_is_whole_or_not_there() -> None:
     """The line to send stands alone, as code, to the last character; a cut one is never shown."""
 

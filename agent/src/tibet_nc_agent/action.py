@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final
 
 from tibet_nc_agent.content import clip
-from tibet_nc_agent.visible import one_line
+from tibet_nc_agent.visible import as_typed
 from tibet_nc_protocol.limits import INPUT_CHARACTERS
 from tibet_nc_protocol.terms import Signal
 
@@ -137,7 +137,7 @@ def _control(match: re.Match[str]) -> Action:
             return Misused(hint=f"it is written !{verb}, with nothing behind it")
         return Tell(report=Report.JOBS) if verb == "jobs" else StopAll()
     if verb not in {"cancel", "kill", "tail", "eof", "in"}:
-        named = clip(one_line(match["verb"]), _SHOWN_CHARACTERS)
+        named = clip(as_typed(match["verb"]), _SHOWN_CHARACTERS)
         return Misused(hint=f"there is no control !{named}: the controls are {_CONTROLS}")
     if number is None or (rest is not None and verb != "in"):
         text = " text" if verb == "in" else ""

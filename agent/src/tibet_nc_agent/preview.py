@@ -16,7 +16,7 @@ from tibet_nc_agent.render import (
 )
 from tibet_nc_agent.safety.verdict import Decision, Verdict
 from tibet_nc_agent.units import counted, duration, grouped, size
-from tibet_nc_agent.visible import one_line, visible
+from tibet_nc_agent.visible import as_typed, one_line, visible
 from tibet_nc_protocol.messages import Cage, Limits, StatusReport
 from tibet_nc_protocol.terms import Stage
 
@@ -89,7 +89,7 @@ def _safety(subject: Preview) -> Iterator[Part]:
     yield Part(f"{Stage.SAFETY}: {_DECISIONS[verdict.decision]}")
     for finding in verdict.findings[:_FINDINGS]:
         start, end = finding.span
-        piece = clip(one_line(subject.command[start:end]), _PIECE_CHARACTERS)
+        piece = clip(as_typed(subject.command[start:end]), _PIECE_CHARACTERS)
         yield Part(
             f"{finding.decision} ({finding.family}), characters {start + 1} to {end}, `{piece}`: "
             f"{clip(one_line(finding.reason), NOTE_CHARACTERS)}; "
@@ -97,7 +97,7 @@ def _safety(subject: Preview) -> Iterator[Part]:
         )
     if len(verdict.findings) > _FINDINGS:
         yield Part(f"… and {counted(len(verdict.findings) - _FINDINGS, 'more finding')}")
-    runs = [clip(one_line(" ".join(words)), _PIECE_CHARACTERS) for words in verdict.commands]
+    runs = [clip(as_typed(" ".join(words)), _PIECE_CHARACTERS) for words in verdict.commands]
     if runs:
         more = f"\n… and {len(runs) - _COMMANDS} more" if len(runs) > _COMMANDS else ""
         yield Part("as the shell would read it:")

@@ -26,7 +26,7 @@ from tibet_nc_agent.content import (
 from tibet_nc_agent.excerpt import Excerpt, newest
 from tibet_nc_agent.screen import Size, moves
 from tibet_nc_agent.units import counted, duration, grouped
-from tibet_nc_agent.visible import one_line, visible
+from tibet_nc_agent.visible import as_typed, one_line, visible
 from tibet_nc_protocol.messages import Denied, Finished, Started, TailReport
 from tibet_nc_protocol.terms import DenialCode, Reason
 
@@ -159,7 +159,7 @@ class Answerer:
         self, event_id: str, refusal: Refused, *, number: int | None, head: str | None
     ) -> JsonObject:
         """Say which stage refused a message, why, and what to do next."""
-        about = f"`{clip(refusal.part, PART_CHARACTERS)}`: " if refusal.part else ""
+        about = f"`{clip(as_typed(refusal.part), PART_CHARACTERS)}`: " if refusal.part else ""
         reason = clip(one_line(f"{about}{refusal.reason}"), REASON_CHARACTERS)
         block = self._block(
             event_id,

@@ -17,7 +17,7 @@ from tibet_nc_agent.render import (
 )
 from tibet_nc_agent.screen import Size, moves
 from tibet_nc_agent.units import counted, duration, grouped
-from tibet_nc_agent.visible import one_line
+from tibet_nc_agent.visible import as_typed, one_line
 from tibet_nc_protocol.messages import (
     Announcement,
     ChainReport,
@@ -119,12 +119,12 @@ def jobs(report: JobsReport, waiting: Iterable[Waiting]) -> tuple[Part, ...]:
     lines = [
         f"#{job.number} {duration(job.seconds * 1000)} · {_left(job)}"
         f"{counted(job.output_bytes, 'byte')} · "
-        f"{one_line(job.sender)} · {clip(one_line(job.command), _SUMMARY_CHARACTERS)}"
+        f"{one_line(job.sender)} · {clip(as_typed(job.command), _SUMMARY_CHARACTERS)}"
         for job in report.jobs
     ]
     lines += [
         f"waits for #{one.behind} · {one_line(one.sender)} · "
-        f"{clip(one_line(one.command), _SUMMARY_CHARACTERS)}"
+        f"{clip(as_typed(one.command), _SUMMARY_CHARACTERS)}"
         for one in waiting
     ]
     if not lines:

@@ -58,6 +58,14 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", "⏎").replace("\t", " ")
 
 
+def as_typed(text: str) -> str:
+    """Return what somebody typed as one visible line: no terminal acts on it, so nothing is gone.
+
+    What is made of it may still pass :func:`visible`, which changes nothing then.
+    """
+    return shown(text).replace("\n", "⏎").replace("\t", " ")
+
+
 def escaped(text: str) -> str:
     """Return visible text as HTML character data (HTML, §13.1.2.6)."""
     return html.escape(text, quote=False)
