@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import hypothesis.strategies as st
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from tests.agent.airlock import (
     BOT,
@@ -164,6 +164,9 @@ def test_what_passes() -> None:
 
 
 @given(INCOMING, SITUATIONS)
+@example(text(""), SITUATION)
+@example(text("", is_edit=True), SITUATION)
+@example(text("", origin=None), SITUATION)
 def test_every_refusal_says_why_and_can_be_recorded(event: Incoming, situation: Situation) -> None:
     """A refusal names stage, cause, reason and next step, and fits the executor's record."""
     decision = decide(event, situation, RULES)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.agent.json_values import VALUES
 from tibet_nc_agent.canonical import (
-    LARGEST_INTEGER,
     REPLACEMENT,
     Json,
     NotCanonicalError,
+    as_count,
     canonical,
     wholly,
 )
@@ -32,6 +32,7 @@ from tibet_nc_agent.homeserver import parsed
         ({"a": "\u65e5"}, '{"a":"日"}'),
         ({"a": None}, '{"a":null}'),
         ({"a": -0, "b": 10**10}, '{"a":0,"b":10000000000}'),
+        ([2**53 - 1, 1 - 2**53], "[9007199254740991,-9007199254740991]"),
         ({"a": '\n\x00"\\'}, '{"a":"\\n\\u0000\\"\\\\"}'),
     ],
 )
@@ -40,11 +41,20 @@ def test_examples_of_the_specification(value: Json, text: str) -> None:
     assert canonical(value) == text.encode()
 
 
-@pytest.mark.parametrize("value", [1.0, float("inf"), LARGEST_INTEGER + 1, "\ud800", {"a": [0.5]}])
+@pytest.mark.parametrize("value", [1.0, float("inf"), 2**53, -(2**53), "\ud800", {"a": [0.5]}])
 def test_what_has_no_canonical_form(value: Json) -> None:
     """Numbers that aren't 53-bit integers and text that isn't Unicode have none."""
     with pytest.raises(NotCanonicalError):
         canonical(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [(0, 0), (7, 7), (2**53 - 1, 2**53 - 1), (2**53, None), (-1, None), (True, None), (1.0, None)],
+)
+def test_a_count_is_a_whole_number_that_no_reader_rounds(value: Json, count: int | None) -> None:
+    """What a homeserver counts is an integer from 0 to 2⁵³-1, and no truth value."""
+    assert as_count(value) == count
 
 
 def test_depth_is_limited() -> None:
