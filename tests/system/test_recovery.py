@@ -189,7 +189,7 @@ async def test_homeserver_is_waited_for(dropping: Site) -> None:
     """I4: an agent whose homeserver is away waits, longer than a start may take, and says so."""
     machine = dropping.machine
     path = "/etc/tibet-nc/agent.toml"
-    dropping.drop_in(AGENT, "[Service]\nTimeoutStartSec=3\n")
+    dropping.drop_in(AGENT, "[Service]\nTimeoutStartSec=10\n")
     machine.wait_active(*UNITS)
     machine.sh(
         f"cp -p {path} {path}.kept; sed -i 's#^homeserver = .*#homeserver = \"http://127.0.0.1:9\"#'"
@@ -199,7 +199,7 @@ async def test_homeserver_is_waited_for(dropping: Site) -> None:
     wait_until(lambda: told in machine.show(AGENT, "StatusText")["StatusText"], "it is told")
     pid = machine.pid(AGENT)
     tries = f"journalctl _PID={pid} -o cat --no-pager | grep -c 'trying again in'"
-    wait_until(lambda: int(machine.sh(tries, check=False)) > 3, "it has tried for over 3 s")
+    wait_until(lambda: int(machine.sh(tries, check=False)) > 4, "it has tried for 15 s", 60)
     assert machine.pid(AGENT) == pid
     assert machine.show(AGENT, "ActiveState")["ActiveState"] == "activating"
     machine.sh(f"mv {path}.kept {path}; systemctl restart {AGENT}")
@@ -210,7 +210,7 @@ async def test_homeserver_is_waited_for(dropping: Site) -> None:
 async def test_executor_is_waited_for(dropping: Site) -> None:
     """I4: an agent whose executor is away waits, longer than a start may take, and says so."""
     machine, socket = dropping.machine, "/run/tibet-nc/executor.sock"
-    dropping.drop_in(AGENT, "[Service]\nTimeoutStartSec=3\n")
+    dropping.drop_in(AGENT, "[Service]\nTimeoutStartSec=10\n")
     machine.wait_active(*UNITS)
     machine.sh(
         f"systemctl stop {AGENT}; mv {socket} {socket}.away; systemctl start --no-block {AGENT}"
@@ -219,7 +219,7 @@ async def test_executor_is_waited_for(dropping: Site) -> None:
     wait_until(lambda: told in machine.show(AGENT, "StatusText")["StatusText"], "it is told")
     pid = machine.pid(AGENT)
     lasts = f"ps -o etimes= -p {pid}"
-    wait_until(lambda: int(machine.sh(lasts, check=False) or 0) > 5, "it has waited for over 5 s")
+    wait_until(lambda: int(machine.sh(lasts, check=False) or 0) > 12, "it has waited for over 12 s")
     assert machine.pid(AGENT) == pid
     assert machine.show(AGENT, "ActiveState")["ActiveState"] == "activating"
     machine.sh(f"mv {socket}.away {socket}")
