@@ -312,17 +312,20 @@ def network_tool(call: Call) -> Stream:
 
 
 def start_stop_daemon(call: Call) -> Stream:
-    """`start-stop-daemon --start --exec program -- arguments`."""
-    program: list[Field] = []
+    """`start-stop-daemon --start --exec program -- arguments`; what is no option is one as well."""
+    program, rest = list[Field](), list[Field]()
     for index, word in enumerate(call.words):
         if _STARTED.fullmatch(word):
-            program = call.arguments[index + 1 : index + 2]
+            program, rest = call.arguments[index + 1 : index + 2], call.arguments[index + 2 :]
         elif word.startswith(("--exec=", "--startas=")):
             field = call.arguments[index]
             program = [field.with_text(field.text.partition("=")[2])]
     if not program or not any(_STARTS.match(word) for word in call.words):
         return COMMAND
-    rest = call.arguments[call.words.index("--") + 1 :] if "--" in call.words else []
+    if "--" in call.words:
+        rest = call.arguments[call.words.index("--") + 1 :]
+    else:
+        rest = [field for field in rest if not field.text.startswith("-")]
     return call.walk.run([*program, *rest], call.state, FILE)
 
 
