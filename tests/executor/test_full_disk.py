@@ -38,6 +38,11 @@ from tibet_nc_protocol.messages import (
 from tibet_nc_protocol.records import Intent, Outcome, Session, SessionState
 from tibet_nc_protocol.terms import DenialCode, Reason
 
+EIO = "Input/output error"
+ENOSPC = "No space left on device"
+UNRUN = "nothing was run"
+RAN = "the command ran, but its outcome could not be recorded"
+
 
 @pytest.fixture
 def small(place: Path) -> Iterator[Path]:
@@ -114,9 +119,14 @@ async def test_a_session_that_found_no_room_is_none_to_end(
 @pytest.mark.parametrize(
     ("call", "file", "why"),
     [
-        ("write:error=EIO", "chain/*", "the record can't be written: Input/output error"),
-        ("write:error=ENOSPC", "chain/*", "the record can't be written: No space left on device"),
-        ("pwrite64:error=EIO", "index.sqlite*", "the index can't be written: disk I/O error"),
+        ("write:error=EIO", "chain/*", f"{UNRUN}: the record can't be written: {EIO}"),
+        ("write:error=ENOSPC", "chain/*", f"{UNRUN}: the record can't be written: {ENOSPC}"),
+        (
+            "pwrite64:error=EIO",
+            "index.sqlite*",
+            f"{UNRUN}: the index can't be written: disk I/O error",
+        ),
+        ("write:error=EIO", "tokens.jsonl", f"{RAN}: the token can't be written: {EIO}"),
     ],
 )
 async def test_the_log_says_that_nothing_can_be_recorded(
@@ -133,7 +143,7 @@ async def test_the_log_says_that_nothing_can_be_recorded(
         assert isinstance(await client.run("true"), Finished)
     said = executor.log.read_text().removeprefix(before).splitlines()
     assert [line for line in said if "journald" not in line] == [
-        f"tibet-nc-executor: nothing was run: {why}",
+        f"tibet-nc-executor: {why}",
         "tibet-nc-executor: commands are recorded again",
     ]
 

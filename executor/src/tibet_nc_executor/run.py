@@ -362,7 +362,10 @@ class Execution:
             },
             parent_id=tools.tokens.last_id,
         )
-        token_sha256 = tools.archive.reserve.spend(partial(tools.tokens.add, token))
+        try:
+            token_sha256 = tools.archive.reserve.spend(partial(tools.tokens.add, token))
+        except OSError as error:
+            raise LedgerError(f"the token can't be written: {error.strerror}") from None
         files = [tools.tokens.descriptor]
         if recorder.descriptor is not None:
             files.append(recorder.descriptor)
