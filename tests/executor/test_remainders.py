@@ -197,6 +197,20 @@ async def test_a_recording_that_may_not_be_on_the_disk_has_no_remainder(
     assert [remainder.reason for remainder in remainders(executor)] == [Reason.ABORTED]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to trace")
+async def test_what_found_no_room_is_told_in_the_room(executor: Executor, client: Client) -> None:
+    """Output of what was left running that isn't kept is lost, and that is said there too (I12)."""
+    gate = executor.directory / "gate"
+    left = await run(client, f"(until [ -e {gate} ]; do sleep 0.1; done; echo late) & true")
+    recording = executor.state / RECORDINGS / remainder_name(left.number)
+    with injected(executor, "write:error=EIO", [recording]):
+        gate.touch()
+        await until(lambda: len(remainders(executor)) == 1)
+    notes = (await run(client, "true")).notes
+    assert f"#{left.number}: recording ended early: Input/output error" in notes
+    assert [note for note in notes if "left running has ended by itself" in note]
+
+
 async def test_killed_with_the_executor_it_is_aborted(executor: Executor, client: Client) -> None:
     """After a crash nothing of it runs, the chain says so, and verifies."""
     await run(client, "setsid sleep 4754 & true")

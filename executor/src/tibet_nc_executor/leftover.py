@@ -90,9 +90,9 @@ class Leftover:
         how = _ENDINGS.get(rest.reason, "by SIGKILL")
         after = f"after {rest.duration_ms / 1000:.1f} s and {counted(self.output_bytes, 'byte')}"
         what = f"what #{self.number} left running has ended"
-        if rest.memory is not None:
-            return f"{what}, {after}", f"#{self.number}: {rest.memory}"
-        return (f"{what} {how}, {after}",)
+        ended = f"{what} {how}, {after}" if rest.memory is None else f"{what}, {after}"
+        details = (rest.memory, self._recorder.failure)
+        return ended, *(f"#{self.number}: {detail}" for detail in details if detail is not None)
 
     async def _record(self, archive: Archive, rest: Rest) -> None:
         recorder = self._recorder
