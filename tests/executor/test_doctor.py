@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,11 @@ OTHERWISE = {"journal"}
 
 def failed(executor: Executor, *, as_root: bool = False) -> dict[str, str]:
     """Return what the doctor finds wrong, each with its detail; its exit status says the same."""
+    return {name: check["detail"] for name, check in found(executor, as_root=as_root).items()}
+
+
+def found(executor: Executor, *, as_root: bool = False) -> dict[str, dict[str, str]]:
+    """Return what the doctor finds wrong."""
     argv = executor.argv()
     if as_root:
         argv = argv[argv.index("-I") - 1 :]
@@ -34,12 +40,19 @@ def failed(executor: Executor, *, as_root: bool = False) -> dict[str, str]:
     wrong = [check for check in json.loads(done.stdout) if not check["ok"]]
     assert done.returncode == (1 if wrong else 0)
     assert all(check["fix"] for check in wrong)
-    return {check["name"]: check["detail"] for check in wrong if check["name"] not in OTHERWISE}
+    return {check["name"]: check for check in wrong if check["name"] not in OTHERWISE}
 
 
 def _open_the_network(executor: Executor) -> None:
     path = executor.directory / "executor.toml"
     path.write_text(path.read_text().replace('"network", ', ""))
+
+
+def _put_a_file(path: Path, owner: int) -> None:
+    shutil.rmtree(path)
+    path.touch()
+    path.chmod(0o711)
+    os.chown(path, owner, owner)
 
 
 FAULTS: dict[str, tuple[Callable[[Executor], object], str, str]] = {
@@ -82,6 +95,16 @@ FAULTS: dict[str, tuple[Callable[[Executor], object], str, str]] = {
         "home",
         "is 777 of uid",
     ),
+    "a home that is a file": (
+        lambda executor: _put_a_file(executor.directory / "home", executor.uids.executor),
+        "home",
+        "home is not a directory",
+    ),
+    "a key that others can read": (
+        lambda executor: (executor.state / "executor.key").chmod(0o640),
+        "key",
+        "others can read this key",
+    ),
     "an open socket": (lambda executor: executor.socket.chmod(0o666), "socket", "lets everybody"),
     "not running": (lambda executor: executor.stop(), "socket", "No such file"),
     "a wall that nobody gave up": (_open_the_network, "walls", "network: a socket of"),
@@ -94,9 +117,8 @@ def test_a_fault_is_named(executor: Executor, fault: str) -> None:
     assert failed(executor) == {}
     make, name, detail = FAULTS[fault]
     make(executor)
-    (found,) = failed(executor).items()
-    assert found[0] == name
-    assert detail in found[1]
+    assert list(wrong := failed(executor)) == [name]
+    assert detail in wrong[name]
 
 
 def _another_agent(executor: Executor) -> None:
@@ -132,11 +154,11 @@ def test_what_only_root_gets_at_is_named(executor: Executor, fault: str) -> None
     make, name, detail = ROOT_SEES[fault]
     make(executor)
     try:
-        found = failed(executor, as_root=True)
+        wrong = failed(executor, as_root=True)
     finally:
         executor.directory.chmod(0o755)
-    assert detail in found.pop(name)
-    assert set(found) <= {"socket"}  # which is in that directory
+    assert detail in wrong.pop(name)
+    assert set(wrong) <= {"socket"}  # which is in that directory
 
 
 def test_little_room_is_named(place: Path) -> None:
@@ -146,9 +168,9 @@ def test_little_room_is_named(place: Path) -> None:
     with private_mounts():
         mount_memory(state, "size=400m")
         with Executor(place) as executor:
-            (found,) = failed(executor).items()
-    assert found[0] == "disk"
-    assert "MiB free below" in found[1]
+            (wrong,) = failed(executor).items()
+    assert wrong[0] == "disk"
+    assert "MiB free below" in wrong[1]
 
 
 @pytest.mark.parametrize("fault", ["files", "read-only"])
@@ -166,7 +188,46 @@ def test_what_takes_nothing_more_is_named(place: Path, fault: str) -> None:
             else:
                 subprocess.run(["mount", "-o", "bind", state, state], check=True)
                 subprocess.run(["mount", "-o", "remount,bind,ro", state], check=True)
-            (found,) = failed(executor).items()
-    assert found[0] == "disk"
+            (wrong,) = failed(executor).items()
+    assert wrong[0] == "disk"
     said = {"files": "it takes not one file more (df -i)", "read-only": "it is read-only"}
-    assert found[1].endswith(f", but {said[fault]}")
+    assert wrong[1].endswith(f", but {said[fault]}")
+
+
+def test_a_link_that_leads_nowhere_is_no_fault(executor: Executor) -> None:
+    """What nobody reads may lie beside the settings, whatever it is."""
+    (executor.directory / "old.toml").symlink_to("old.toml")
+    (executor.directory / "old.pub").symlink_to("gone")
+    assert failed(executor) == {}
+
+
+def test_what_is_in_the_place_of_the_settings_is_named(executor: Executor) -> None:
+    """A loop of links where the agent's key should be is one line, and the rest is looked at."""
+    key = executor.directory / "agent.pub"
+    key.unlink()
+    key.symlink_to(key.name)
+    assert failed(executor) == {"agent": f"{key}: Too many levels of symbolic links"}
+
+
+@pytest.mark.parametrize("kind", ["missing", "a file"])
+def test_a_state_that_is_no_directory_is_named(executor: Executor, kind: str) -> None:
+    """It is what every check names that can't be made without it."""
+    executor.stop()
+    state = executor.state
+    shutil.rmtree(state)
+    why = "No such file or directory"
+    if kind == "a file":
+        state.touch(mode=0o700)
+        why = "Not a directory"
+    wrong = failed(executor)
+    assert wrong["state"] == f"{state}: {why}"
+    assert wrong["key"].startswith(str(state))
+    assert str(executor.directory / "home") not in wrong.get("home", "")
+
+
+def test_a_key_that_others_can_read_is_mended_by_its_mode(executor: Executor) -> None:
+    """What is said to be done helps: it is the mode, and no other key."""
+    key = executor.state / "executor.key"
+    key.chmod(0o640)
+    subprocess.run(found(executor)["key"]["fix"].partition(";")[0].split(), check=True)
+    assert failed(executor) == {}

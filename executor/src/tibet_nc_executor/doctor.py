@@ -5,6 +5,7 @@ It looks and changes nothing, and works while the executor runs. As root it asks
 running executor's self-test found; as anybody else inside the unit's walls it tries them itself.
 """
 
+import errno
 import itertools
 import os
 import shutil
@@ -103,6 +104,9 @@ def _key(config: Config, environment: Mapping[str, str]) -> Check:
         if not (directory / "executor.key").exists() and os.path.exists(SEALED_KEY):
             return Check(name=name, ok=True, detail=f"{SEALED_KEY} has it, for the unit alone")
         fix = how_to_get_a_key(directory)
+        with suppress(OSError):
+            if (directory / "executor.key").stat().st_mode & 0o077:
+                fix = f'chmod 600 {directory / "executor.key"}; docs/operations.md, "Keys"'
         return Check(name=name, ok=False, detail=str(error).removesuffix(f"; {fix}"), fix=fix)
     return Check(name=name, ok=True, detail=f"this executor is {key}")
 
@@ -136,7 +140,8 @@ def _own_uid(config: Config) -> int | None:
         with suppress(ConfigError):
             return uid_of(user, "User=")
     with suppress(OSError):
-        return Path(config.state.directory).stat().st_uid
+        status = Path(config.state.directory).stat()
+        return status.st_uid if stat.S_ISDIR(status.st_mode) else None
     return None
 
 
@@ -167,7 +172,7 @@ def _changed_by_others(files: Iterable[str], *, but: str) -> str | None:
     for directory in sorted({os.path.dirname(file) for file in files}):
         among = itertools.chain.from_iterable(map(Path(directory).glob, ("*.toml", "*.pub")))
         for path in (directory, *map(str, among)):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # what leads nowhere, in a loop for one, says nothing
                 status = os.stat(path)
                 open_to_others = status.st_mode & 0o022
                 if path != but and (status.st_uid not in {0, os.geteuid()} or open_to_others):
@@ -189,6 +194,8 @@ def _state(config: Config, own: int | None) -> Check:
     name, directory = "state", Path(config.state.directory)
     try:
         status = directory.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         segments = sum(1 for _ in (directory / CHAIN).glob("*.jsonl"))
         owner = status.st_uid if own is None else own
         other = not_its_own(owner, itertools.chain([directory], *map(directory.glob, OWN_FILES)))
@@ -236,10 +243,13 @@ def _home(config: Config, own: int | None) -> Check:
     name, home = "home", Path(config.shell.home)
     try:
         status = home.stat()
-        owner = Path(config.state.directory).stat().st_uid if own is None else own
     except OSError as error:
         fix = f"install -d -m 711 {home}, and give it to the executor's user"
         return Check(name=name, ok=False, detail=f"{home}: {error.strerror}", fix=fix)
+    owner = status.st_uid if own is None else own
+    if not stat.S_ISDIR(status.st_mode):
+        fix = f"rm {home}; install -d -m 711 -o {owner} {home}"
+        return Check(name=name, ok=False, detail=f"{home} is not a directory", fix=fix)
     if status.st_uid != owner or status.st_mode & 0o777 != HOMES_MODE:
         detail = f"{home} is {status.st_mode & 0o777:o} of uid {status.st_uid}, not 711 of {owner}"
         return Check(
