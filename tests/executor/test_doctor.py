@@ -55,6 +55,12 @@ def _put_a_file(path: Path, owner: int) -> None:
     os.chown(path, owner, owner)
 
 
+def _commands_as_the_executor(executor: Executor) -> None:
+    path = executor.directory / "executor.toml"
+    own, shell = executor.uids.executor, executor.uids.shell
+    path.write_text(path.read_text().replace(f"user = {shell}\n", f"user = {own}\n", 1))
+
+
 FAULTS: dict[str, tuple[Callable[[Executor], object], str, str]] = {
     "no agent": (
         lambda executor: (executor.directory / "agent.pub").unlink(),
@@ -62,6 +68,11 @@ FAULTS: dict[str, tuple[Callable[[Executor], object], str, str]] = {
         "no agent is enrolled",
     ),
     "no key": (lambda executor: (executor.state / "executor.key").unlink(), "key", "executor.key"),
+    "commands as the executor's uid": (
+        _commands_as_the_executor,
+        "accounts",
+        "need three accounts",
+    ),
     "nobody pinned": (lambda executor: executor.pin(), "operators", "nobody who may command"),
     "pins of others": (lambda executor: executor.pins.chmod(0o666), "operators", "operators.toml"),
     "open settings": (

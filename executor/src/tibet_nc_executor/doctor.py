@@ -27,7 +27,7 @@ from tibet_nc_executor.pinfile import PinFile
 from tibet_nc_executor.prologue import BASH
 from tibet_nc_executor.reach import Way, not_its_own, reaches
 from tibet_nc_executor.selftest import UntriedError, attempt
-from tibet_nc_executor.service import agent_key, shell_groups
+from tibet_nc_executor.service import agent_key, check_apart, shell_groups
 from tibet_nc_protocol.counts import counted
 from tibet_nc_protocol.errors import PinsError
 from tibet_nc_protocol.layout import CHAIN, PAYLOADS, RECORDINGS, TOKENS
@@ -71,7 +71,7 @@ def examine(
     ``settings`` is the file that was read.
     """
     own = _own_uid(config)
-    yield _configured("accounts", "systemd-sysusers", lambda: _accounts(config))
+    yield _configured("accounts", "systemd-sysusers", lambda: _accounts(config, own))
     yield _programs()
     yield _key(config, environment)
     yield _configured(
@@ -111,12 +111,14 @@ def _key(config: Config, environment: Mapping[str, str]) -> Check:
     return Check(name=name, ok=True, detail=f"this executor is {key}")
 
 
-def _accounts(config: Config) -> str:
+def _accounts(config: Config, own: int | None) -> str:
     agent = uid_of(config.agent.user, "agent.user")
     shell = uid_of(config.shell.user, "shell.user")
     shell_groups(config)
     if shell in {0, agent}:
         raise ConfigError(f"shell.user: uid {shell} may not be root's or the agent's")
+    if own is not None:
+        check_apart(agent=agent, shell=shell, own=own)
     return f"agent {agent}, shell {shell}"
 
 

@@ -273,19 +273,23 @@ def _tested(breaches: Sized) -> str:
     return f"{counted(len(breaches), 'breach', 'breaches')} accepted" if breaches else "all holds"
 
 
-def _agent_apart(config: Config) -> int:
-    """Return the agent's uid; raises ConfigError if two of the three parts share one.
+def check_apart(*, agent: int, shell: int, own: int) -> None:
+    """Raise ConfigError if two of the three parts share a uid.
 
     As the agent's uid a command would have its keys and this socket; as the executor's uid the
     agent would have the chain. All three may: then nothing is separated, and that is said.
     """
-    agent, shell = uid_of(config.agent.user, "agent.user"), uid_of(config.shell.user, "shell.user")
-    own = os.geteuid()
     if len({agent, shell, own}) == 2:
         raise ConfigError(
             f"agent.user, shell.user: agent {agent}, shell {shell} and executor {own} need three"
             " accounts, and two of these are the same"
         )
+
+
+def _agent_apart(config: Config) -> int:
+    """Return the agent's uid; raises ConfigError if two of the three parts share one."""
+    agent, shell = uid_of(config.agent.user, "agent.user"), uid_of(config.shell.user, "shell.user")
+    check_apart(agent=agent, shell=shell, own=os.geteuid())
     return agent
 
 
