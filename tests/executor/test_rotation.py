@@ -35,6 +35,19 @@ async def test_the_chain_goes_on_with_another_key(executor: Executor, connect: C
     assert kinds[-2:] == ["Intent", "Outcome"]
 
 
+async def test_a_key_is_changed_as_often_as_asked(executor: Executor) -> None:
+    """Each new key is signed into the chain by the one before, also right after it."""
+    executor.stop()
+    first = executor.key
+    for _ in range(2):
+        executor.key = PublicKey.from_hex(executor.verb("identity", "--rotate").split()[-1])
+    with executor:
+        pass
+    executor.key = first
+    kinds = [type(record).__name__ for record in records(executor)]
+    assert kinds.count("Key") == 2
+
+
 async def test_a_change_of_key_needs_a_chain_and_cuts_what_is_torn(place: Path) -> None:
     """Without a record nothing could attest another key; a torn line is cut off, on record."""
     executor = Executor(place)
