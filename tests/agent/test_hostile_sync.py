@@ -180,6 +180,25 @@ def test_messages_that_wait_for_a_key_take_little_memory(
     assert pair.inbox.provisional(ROOM, first)  # until it is refused
 
 
+@pytest.mark.parametrize(("most", "heard"), [(2, True), (1, False)])
+def test_message_that_comes_again_takes_no_place(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, most: int, heard: bool
+) -> None:
+    """Events are counted once, whatever comes again, and no more wait than there are places."""
+    monkeypatch.setattr(receiver, "PENDING_COST", 10_000)
+    monkeypatch.setattr(receiver, "PENDING_EVENTS", most)
+    keys, message = pair.said("$ later")
+    content = {**message["content"], "session_id": "other", "ciphertext": "x" * 2_000}
+    again = pair.event(content, "m.room.encrypted")
+    answer, _ = pair.answer("$ id")
+    answer["rooms"]["join"][ROOM]["timeline"]["events"] = [message, *[again] * 9]
+    pair.take(answer)
+    brought, _ = pair.answer("$ now")
+    brought["to_device"]["events"] += keys
+    bodies = [event.body for event in pair.take(brought) if isinstance(event, TextMessage)]
+    assert ("$ later" in bodies) == heard
+
+
 @pytest.mark.parametrize("kind", ["m.room.encrypted", "m.room.message", "m.reaction"])
 def test_event_that_is_larger_than_any(pair: Pair, kind: str) -> None:
     """A message that no client can have sent is refused as unreadable, and nothing of it kept."""
