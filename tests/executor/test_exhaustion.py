@@ -101,7 +101,8 @@ async def test_a_command_whose_shell_cannot_begin_leaves_no_file_open(
 @pytest.mark.parametrize(
     ("limit", "told"),
     [
-        *((f"--nproc={number}", "TasksMax=") for number in (1, 2, 3)),
+        *((f"--nproc={number}", "TasksMax=") for number in (1, 2)),
+        ("--nproc=3", "the self-test can't be made: Resource temporarily unavailable"),
         ("--nproc=4", "no shell: [Errno 11] Resource temporarily unavailable"),
         *((f"--nofile={number}", "LimitNOFILE=") for number in (6, 16, 64, 255)),
     ],
