@@ -31,6 +31,7 @@ from tibet_nc_agent.safety.rules.model import Level, Paths
 from tibet_nc_agent.safety.state import State
 
 STANDARD_INPUT = frozenset(["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
+STANDARD_OUTPUT = frozenset(["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 """What programs call their input."""
 
 _ROOT_LINK_DEPTH = 3  # /proc/<pid>/root

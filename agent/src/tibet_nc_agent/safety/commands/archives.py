@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.credentials import judge_copied
-from tibet_nc_agent.safety.commands.downloads import remember_copies
+from tibet_nc_agent.safety.commands.downloads import copied_output, remember_copies
 from tibet_nc_agent.safety.commands.files import TREES
 from tibet_nc_agent.safety.commands.handler import Handlers
 from tibet_nc_agent.safety.paths import known_as
@@ -190,7 +190,7 @@ def synchronise(call: Call) -> Stream:
             text = word[found.end() :] or " ".join(call.words[index + 1 : index + 2])
         if text:
             call.tell_shell(text)
-    return EMPTY
+    return copied_output(operands[:-1], operands[-1]) if operands else EMPTY
 
 
 def _is_dry(call: Call) -> bool:

@@ -6,7 +6,7 @@ import re
 from tibet_nc_agent.safety.call import Call
 from tibet_nc_agent.safety.commands.files import TREES, copy_knowledge
 from tibet_nc_agent.safety.commands.handler import Handlers
-from tibet_nc_agent.safety.paths import known_as
+from tibet_nc_agent.safety.paths import STANDARD_OUTPUT, known_as
 from tibet_nc_agent.safety.start_files import judge_start_file
 from tibet_nc_agent.safety.values import EMPTY, Field, Stream
 from tibet_nc_agent.safety.verdict import Family
@@ -135,7 +135,14 @@ def remote_copy(call: Call) -> Stream:
         target = operands[-1]
         judge_write(call.walk, target, call.state, call.span, f"{call.name} writes to")
         remember_copies(call, operands[:-1], target)
+        return copied_output(operands[:-1], target)
     return EMPTY
+
+
+def copied_output(sources: list[Field], target: Field) -> Stream:
+    """Return what a copy from other hosts prints, if that is where it goes."""
+    remote = any(":" in source.text for source in sources)
+    return Stream(downloaded=True) if remote and target.text in STANDARD_OUTPUT else EMPTY
 
 
 def _remember_typed(call: Call, typed: str) -> None:
@@ -190,7 +197,8 @@ def git(call: Call) -> Stream:
         place = call.walk.place(_git_directory(call) or "tree", call.state)
         if place.level in TREES:
             call.ask(Family.WIPE, f"git puts back every file of {place.shown}")
-    return clone(call)
+    fetched = "archive" in words and any(word.startswith("--remote") for word in words)
+    return Stream(downloaded=True) if fetched else clone(call)
 
 
 def clone(call: Call) -> Stream:
