@@ -55,7 +55,8 @@ def interpret(call: Call, language: str) -> Stream:
     if codes:
         for code in codes:
             _judge_inline(call, language, code)
-        fetches = any(_NETWORK.search(code.text) for code in codes)
+        texts = (field.text for field in [*codes, *_options(call)])
+        fetches = any(map(_NETWORK.search, texts))
         stream = through(call.stdin)
         return Stream(downloaded=True) if fetches else stream
     if module:
@@ -79,13 +80,17 @@ def _loaded_by_options(call: Call, language: str) -> Iterator[str]:
         yield from ("sitecustomize", "usercustomize")
 
 
+def _options(call: Call) -> list[Field]:
+    return [field for field in call.arguments if field.text.startswith("-")]
+
+
 def _judge_inline(call: Call, language: str, code: Field) -> None:
     if code.downloaded:
         call.deny(Family.PIPE_TO_SHELL, f"{call.name} runs downloaded code")
     elif code.text.strip() == UNKNOWN:
         call.ask(Family.OPAQUE, f"{call.name} runs code that is not in the command")
     else:
-        options = " ".join(word for word in call.words if word.startswith("-"))
+        options = " ".join(field.plain for field in _options(call))
         text = code.plain
         if language in ("perl", "ruby") and _NETWORK.search(options):
             text = f"# {options}\n{text}"
