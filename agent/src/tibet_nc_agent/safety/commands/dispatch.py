@@ -93,7 +93,11 @@ _SYSTEM_DIRECTORIES = frozenset(
     ]
 )
 _PROGRAM_PATH = re.compile(r"(?:[\w-]*=)?/(?:usr/)?(?:local/)?s?bin/([\w.-]+)")
-_COMPLETIONS = frozenset(["completion", "completions", "autocomplete", "gen-completion"])
+# A program that is told this prints what a shell is meant to run.
+_SET_UP = re.compile(
+    r"(?:generate-shell-|shell-|gen-|--)?completions?(?:=\w+)?|autocomplete|show-environment"
+    r"|-Mlocal::lib(?:=\S*)?"
+)
 _SEARCHES = frozenset(["find", "fd", "ls"])
 _ENDLESS_OPTION = re.compile(r"-[a-zA-Z]{1000}")
 _MOST_CANDIDATES = 6
@@ -349,10 +353,11 @@ def dispatch(
     output = _judge(call, walk)
     if output is None:
         output = through(stdin)
-    if output is not COMMAND:
-        return output
-    # `source <(tool completion bash)` is how completions are meant to be used.
-    return Stream(producer="completion" if _COMPLETIONS & set(words) else base)
+    sets_up = any(map(_SET_UP.fullmatch, words))
+    # What runs others in containers does so behind a verb of its own, which this one then is.
+    if output is COMMAND or (sets_up and base in policy.containers and _SET_UP.fullmatch(words[0])):
+        return Stream(producer="completion" if sets_up else base)
+    return output
 
 
 def _judge(call: Call, walk: DispatchingWalk) -> Stream | None:
