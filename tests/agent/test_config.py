@@ -203,7 +203,8 @@ def test_missing_and_unknown_settings(text: str, key: str, right: str, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "data", [b"[matrix", b"\xff\xfe", b"a = 1\na = 2\n", b"a = " + b"[" * 9_000]
+    "data",
+    [b"[matrix", b"\xff\xfe", b"a = 1\na = 2\n", b"a = " + b"[" * 9_000, b"a = " + b"9" * 5_000],
 )
 def test_not_toml(data: bytes, tmp_path: Path) -> None:
     """A file that is no TOML is told in one line."""

@@ -128,6 +128,16 @@ def test_anything_else_is_refused(old: str, new: str) -> None:
         parse(GOOD.replace(old, new, 1).encode())
 
 
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [(b"a = \xff", "not UTF-8"), (b"a = [", "not TOML"), (b"a = " + 5_000 * b"9", "not TOML")],
+)
+def test_what_is_no_table_is_called_that(data: bytes, what: str) -> None:
+    """Bytes that are no text, a text that isn't TOML, a number with too many digits."""
+    with pytest.raises(PinsError, match=what):
+        parse(data)
+
+
 def test_nobody_is_pinned_twice() -> None:
     """Of two keys for one user neither counts."""
     with pytest.raises(PinsError, match="twice"):

@@ -276,7 +276,7 @@ class _Loader:
         except OSError as error:
             problem = f"can't be read: {error.strerror}"
             raise ConfigError(str(self._path), "", problem) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also one of a number with too many digits
             raise ConfigError(str(self._path), "", f"not TOML: {error}") from None
 
     def _overlay(self, settings: TomlTable) -> TomlTable:

@@ -75,9 +75,10 @@ def parse(data: bytes) -> Pins:
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         raise PinsError(f"{where.rstrip('`')}: {what}" if where else what) from None
-    except (ValueError, RecursionError) as error:  # tomllib's and UTF-8's are ValueErrors
-        kind = "not TOML" if isinstance(error, tomllib.TOMLDecodeError) else "not UTF-8 text"
-        raise PinsError(kind) from None
+    except UnicodeDecodeError:
+        raise PinsError("not UTF-8 text") from None
+    except (ValueError, RecursionError):  # tomllib's, and one of a number with too many digits
+        raise PinsError("not TOML") from None
     pins: dict[str, Pin] = {}
     for pin in file.operator:
         if pin.user in pins:

@@ -100,6 +100,7 @@ MISTAKES = {
     ),
     "one table for many": ('[rule]\nfamily = "power"\n', ":1: rule: must be an array of tables"),
     "nested without end": (f"a = {'[' * 9_000}", ": is not TOML: nested too deeply"),
+    "too many digits": (f"a = {'9' * 5_000}", ": is not TOML: a number with too many digits"),
     "no TOML": ("[paths]\nsystem = [\n", ":2: is not TOML: "),
 }
 

@@ -62,6 +62,8 @@ class _File:
             raise RulesError(f"{path}:{_toml_line(error, text)}: is not TOML: {error}") from error
         except RecursionError as error:
             raise RulesError(f"{path}: is not TOML: nested too deeply") from error
+        except ValueError as error:
+            raise RulesError(f"{path}: is not TOML: a number with too many digits") from error
         self._text = text
 
     def error(self, where: tuple[str | int, ...], problem: str) -> RulesError:
