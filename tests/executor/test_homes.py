@@ -77,6 +77,8 @@ async def test_what_the_homes_hold_is_told(place: Path, *, own: bool) -> None:
     """Homes with a file system of their own are limited by it; the report has its size, or 0."""
     homes = place / "home"
     homes.mkdir()
+    if not own and homes.stat().st_dev != Path("/").stat().st_dev:
+        pytest.skip("where the tests' files are there is a file system of its own")
     with private_mounts():
         if own:
             mount_memory(homes, "size=1m")
