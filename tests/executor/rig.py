@@ -47,6 +47,8 @@ OTHER_OPERATOR = "@colleague:example.org"
 ROOM = "!room:example.org"
 AGENT = Identity(b"agent-test-key".ljust(32, b"."))
 SECONDS = 20.0
+UNUSABLE = 2
+"""The exit status of a start that something keeps from working."""
 UNRESTRICTED = "restricted = false"
 """Has sessions whose shell forbids nothing, which shows the most."""
 
@@ -145,6 +147,19 @@ name = "host"
             "--config",
             str(self._config),
         ]
+
+    def refusal(self) -> str:
+        """Start it, which must fail; return what it says."""
+        done = subprocess.run(
+            [*self.argv(), "run"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            timeout=60,
+        )
+        assert done.returncode == UNUSABLE, done.stderr
+        return done.stderr
 
     def verb(self, *arguments: str) -> str:
         """Run a verb of the command line as the executor's uid and return what it printed."""

@@ -20,8 +20,6 @@ from tibet_nc_protocol.layout import CHAIN, PAYLOADS, segment_name
 from tibet_nc_protocol.messages import Finished
 from tibet_nc_protocol.records import Security, SecurityEvent
 
-UNUSABLE = 2
-
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount")
 
 
@@ -59,20 +57,6 @@ async def _two_commands(executor: Executor) -> None:
     with executor:
         await _command(executor)
         await _command(executor)
-
-
-def _refusal(executor: Executor) -> str:
-    """Start it, which must fail; return what it says."""
-    done = subprocess.run(
-        [*executor.argv(), "run"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-        timeout=60,
-    )
-    assert done.returncode == UNUSABLE, done.stderr
-    return done.stderr
 
 
 def _last(executor: Executor) -> Path:
@@ -184,7 +168,7 @@ def test_who_shares_an_account_is_not_served(executor: Executor) -> None:
         (shell, executor.uids.executor),
     ):
         settings.write_text(good.replace(own, f"{own[:7]}\nuser = {other}\n"))
-        said = _refusal(executor)
+        said = executor.refusal()
         assert "need three accounts" in said
         assert said.count("\n") == 1
     settings.write_text(good)
@@ -204,7 +188,7 @@ async def test_a_chain_that_no_crash_leaves_is_not_gone_on_with(executor: Execut
         b"".join([*lines[:3], b"\n", *lines[3:]]),
     ):
         path.write_bytes(altered)
-        said = _refusal(executor)
+        said = executor.refusal()
         assert said.startswith("tibet-nc-executor: ")
         assert said.count("\n") == 1
     path.write_bytes(whole)
@@ -219,7 +203,7 @@ async def test_a_file_of_somebody_else_is_named(executor: Executor) -> None:
     for path in (_last(executor), executor.state / "lock"):
         owner = path.stat()
         os.chown(path, 0, 0)
-        said = _refusal(executor)
+        said = executor.refusal()
         assert said.endswith(f"the chain can't be opened: {path}: Permission denied\n")
         assert said.count("\n") == 1
         os.chown(path, owner.st_uid, owner.st_gid)
@@ -234,7 +218,7 @@ async def test_a_newer_version_s_record_stops_the_start_and_changes_nothing(
     whole = path.read_bytes()
     newer = whole.splitlines(keepends=True)[-1].replace(b'"kind":"', b'"kind":"newer-')
     path.write_bytes(whole + newer)
-    said = _refusal(executor)
+    said = executor.refusal()
     number = whole.count(b"\n")
     assert f"record {number} of the chain is damaged, or one of a newer version: " in said
     assert said.count("\n") == 1
@@ -263,7 +247,7 @@ def test_a_group_that_tells_commands_apart_is_not_given_to_all() -> None:
     for group in (first, last):
         with reachable_directory() as path:
             executor = Executor(path, shell=f"groups = [{last + 1}, {group}]")
-            said = _refusal(executor)
+            said = executor.refusal()
             looked = subprocess.run(
                 [*executor.argv(), "doctor"], capture_output=True, text=True, check=False, cwd="/"
             )
@@ -276,14 +260,14 @@ def test_a_group_that_tells_commands_apart_is_not_given_to_all() -> None:
 async def test_another_s_place_is_not_taken(executor: Executor) -> None:
     """A file where the socket is to be, or who listens there, stays, and stops the start (I2)."""
     executor.socket.write_bytes(b"theirs")
-    assert "something that is not a socket" in _refusal(executor)
+    assert "something that is not a socket" in executor.refusal()
     assert executor.socket.read_bytes() == b"theirs"
     executor.socket.unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(executor.socket))
         executor.socket.chmod(0o777)
         other.listen()
-        assert "another process listens there" in _refusal(executor)
+        assert "another process listens there" in executor.refusal()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(executor.socket))
     with executor:  # nobody listens any more
@@ -297,7 +281,7 @@ async def test_a_read_only_disk_is_one_line(on_its_own_disk: Executor) -> None:
     executor = on_its_own_disk
     await _two_commands(executor)
     remount(executor.state, "ro")
-    said = _refusal(executor)
+    said = executor.refusal()
     assert said.count("\n") == 1
     assert "Read-only file system" in said
     assert str(executor.state) in said
@@ -320,7 +304,7 @@ async def test_a_full_disk_is_one_line(on_its_own_disk: Executor) -> None:
                 file.write(bytes(4096))
         except OSError:
             pass
-    said = _refusal(executor)
+    said = executor.refusal()
     assert said.count("\n") == 1
     assert "No space left on device" in said
     filler.unlink()
