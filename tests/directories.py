@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 @contextmanager
-def reachable_directory() -> Generator[Path]:
+def reachable_directory(parent: str | None = None) -> Generator[Path]:
     """Make a directory that every uid can reach, which tmp_path isn't; it goes with the block."""
-    with tempfile.TemporaryDirectory(prefix="tibet-nc-") as name:
+    with tempfile.TemporaryDirectory(prefix="tibet-nc-", dir=parent) as name:
         path = Path(name)
         path.chmod(0o755)
         yield path
